@@ -1,0 +1,81 @@
+//! The agent's own settings, resolved once at start from environment, flags, file and defaults.
+//!
+//! Everything past this module works with `Settings`, which is valid by construction. It never reads the collector's config.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A value that must never be shown. `Debug` and `Display` are masked; `expose` is the only way to the text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("****")
+    }
+}
+
+/// Where config checks go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Polling {
+    /// Checks go to this URL.
+    Endpoint(String),
+    /// Local mode: supervise, never poll. The reason is for the log and `status`.
+    Local { reason: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartMode {
+    Auto,
+    Restart,
+    Handover,
+}
+
+/// Every setting of design section 6, validated.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The collector's config file.
+    pub config: PathBuf,
+    /// The collector that the user named; `None` means look in the usual places at each start of the collector.
+    pub collector: Option<PathBuf>,
+    pub collector_endpoint: String,
+    pub api_key: Option<Secret>,
+    pub polling: Polling,
+    /// `None` means never poll.
+    pub config_check_interval: Option<Duration>,
+    /// A site's overlay: a second `--config`, which wins.
+    pub local_config: Option<PathBuf>,
+    pub docker_mode: bool,
+    pub docker_endpoint: Option<String>,
+    pub host_name: String,
+    pub log_level: log::LevelFilter,
+    pub log_format: LogFormat,
+    pub state_dir: PathBuf,
+    pub run_dir: PathBuf,
+    pub ca_file: Option<PathBuf>,
+    pub report_extended: bool,
+    pub on_change: Option<String>,
+    pub restart_mode: RestartMode,
+    pub stop_timeout: Duration,
+    pub min_uptime: Duration,
+    pub validate_timeout: Duration,
+    pub poll_timeout: Duration,
+    /// Bytes, of the API's whole answer.
+    pub max_config_size: u64,
+}
