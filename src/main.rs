@@ -1,5 +1,8 @@
 //! kmagent: keeps an OpenTelemetry Collector alive and its configuration current.
 
+#![allow(dead_code)]
+
+mod core;
 mod error;
 mod exit;
 mod settings;

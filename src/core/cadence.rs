@@ -1,0 +1,124 @@
+//! When the next config check is due.
+//!
+//! One rule for every reason to check: the interval, the retry after a failure, an outcome that the server should learn of,
+//! a person who asks. It does not know what a check is.
+
+use std::time::Duration;
+
+use super::{Jitter, Uptime};
+
+/// A failing API is asked at least this often.
+pub const FAILURE_CAP: Duration = Duration::from_secs(15 * 60);
+/// In either direction, so that a fleet does not ask in step.
+pub const JITTER_PERCENT: u32 = 10;
+
+#[derive(Debug)]
+pub struct Cadence {
+    /// `None` means only when asked.
+    interval: Option<Duration>,
+    /// The delay of the last failure; `None` while checks succeed.
+    failing: Option<Duration>,
+    next: Option<Uptime>,
+    jitter: Jitter,
+}
+
+impl Cadence {
+    /// The first check is due at once, or never by itself when there is no interval.
+    pub fn new(interval: Option<Duration>, seed: u64) -> Cadence {
+        Cadence { interval, failing: None, next: interval.map(|_| Uptime::ZERO), jitter: Jitter::new(seed) }
+    }
+
+    /// `None` means not before somebody asks.
+    pub fn next(&self) -> Option<Uptime> {
+        self.next
+    }
+
+    /// A check that began at `began_at` was answered.
+    pub fn succeeded(&mut self, began_at: Uptime) {
+        self.failing = None;
+        self.next = self.interval.map(|interval| began_at + self.jitter.spread(interval, JITTER_PERCENT));
+    }
+
+    /// A check failed at `now`: wait the interval, then twice as long each time, never less than the server asks for.
+    pub fn failed(&mut self, now: Uptime, retry_after: Option<Duration>) {
+        let Some(interval) = self.interval else {
+            self.next = None;
+            return;
+        };
+        let delay = match self.failing {
+            None => interval,
+            Some(last) => (last * 2).min(FAILURE_CAP).max(interval),
+        };
+        self.failing = Some(delay);
+        let delay = self.jitter.spread(delay, JITTER_PERCENT);
+        self.next = Some(now + delay.max(retry_after.unwrap_or_default()));
+    }
+
+    /// Somebody asks for a check now: a person, or an outcome that the server should learn of.
+    pub fn asked(&mut self, now: Uptime) {
+        self.next = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn minutes(cadence: &Cadence, since: Uptime) -> f64 {
+        (cadence.next().unwrap() - since).as_secs_f64() / 60.0
+    }
+
+    #[test]
+    fn first_at_once_then_an_interval_apart_measured_from_the_beginning() {
+        let mut cadence = Cadence::new(Some(MINUTE), 1);
+        assert_eq!(cadence.next(), Some(Uptime::ZERO));
+        cadence.succeeded(MINUTE);
+        assert!((0.9..=1.1).contains(&minutes(&cadence, MINUTE)));
+    }
+
+    #[test]
+    fn failures_double_up_to_the_cap_and_one_success_ends_them() {
+        let mut cadence = Cadence::new(Some(MINUTE), 2);
+        for base in [1.0, 2.0, 4.0, 8.0, 15.0, 15.0] {
+            cadence.failed(MINUTE, None);
+            let delay = minutes(&cadence, MINUTE);
+            assert!((base * 0.9..=base * 1.1).contains(&delay), "{delay} for {base}");
+        }
+        cadence.succeeded(MINUTE);
+        assert!(minutes(&cadence, MINUTE) <= 1.1);
+        cadence.failed(MINUTE, None);
+        assert!(minutes(&cadence, MINUTE) <= 1.1);
+    }
+
+    #[test]
+    fn retry_after_is_a_lower_bound() {
+        let mut cadence = Cadence::new(Some(MINUTE), 3);
+        cadence.failed(MINUTE, Some(MINUTE * 30));
+        assert_eq!(minutes(&cadence, MINUTE), 30.0);
+        cadence.failed(MINUTE, Some(Duration::from_secs(1)));
+        assert!(minutes(&cadence, MINUTE) >= 1.8);
+    }
+
+    #[test]
+    fn an_interval_above_the_cap_is_kept() {
+        let mut cadence = Cadence::new(Some(MINUTE * 60), 4);
+        cadence.failed(MINUTE, None);
+        cadence.failed(MINUTE, None);
+        assert!(minutes(&cadence, MINUTE) >= 54.0);
+    }
+
+    #[test]
+    fn without_an_interval_only_when_asked() {
+        let mut cadence = Cadence::new(None, 5);
+        assert_eq!(cadence.next(), None);
+        cadence.asked(MINUTE);
+        assert_eq!(cadence.next(), Some(MINUTE));
+        cadence.failed(MINUTE, Some(MINUTE));
+        assert_eq!(cadence.next(), None);
+        cadence.asked(MINUTE);
+        cadence.succeeded(MINUTE);
+        assert_eq!(cadence.next(), None);
+    }
+}

@@ -1,0 +1,90 @@
+//! The supervisor's vocabulary: facts that it is told (`Event`) and orders that it gives (`Action`).
+//!
+//! Facts are in the past tense, orders in the imperative, and they are never mixed. `C` is a validated candidate, which the
+//! core passes on unseen. Problems are sentences for people, made by whoever saw them happen.
+
+/// One collector process: a number that is never used again, so that an exit always finds its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Child(pub u64);
+
+/// A sentence for people: what went wrong, and what to do about it.
+pub type Problem = String;
+
+/// What is known about the config that a collector was started with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is the last known good.
+    Proved,
+    /// It has not proved itself, and there is a last known good to go back to.
+    OnTrial,
+    /// It has not proved itself, and there is nothing to go back to.
+    Alone,
+}
+
+/// What became of an ordered spawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Launch {
+    Spawned {
+        child: Child,
+        standing: Standing,
+    },
+    Failed(Problem),
+    /// There is no config file; `fallback` tells whether there is a last known good.
+    NoConfig {
+        fallback: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event<C> {
+    Launched(Launch),
+    Exited {
+        child: Child,
+        problem: Problem,
+    },
+    CandidateArrived(C),
+    Installed(Result<(), Problem>),
+    RolledBack(Result<(), Problem>),
+    /// `Ok` means that the health check answered 200, or that none is declared.
+    Probed {
+        child: Child,
+        health: Result<(), Problem>,
+    },
+    RestartRequested,
+    StopRequested,
+    DeadlinePassed,
+}
+
+/// `Spawn`, `Install` and `RollBack` are answered by an event before the core is told anything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action<C> {
+    /// Start a collector on the config file.
+    Spawn,
+    /// SIGTERM to its process group.
+    Terminate(Child),
+    /// SIGKILL to its process group.
+    Kill(Child),
+    /// Rename the candidate over the config.
+    Install(C),
+    /// The candidate will not be used.
+    Discard(C),
+    /// Put the last known good over the config, and remember the revision that it replaces as rejected.
+    RollBack(Problem),
+    /// Ask the collector's health check, if it declares one.
+    Probe(Child),
+    /// The config in force has proved itself: keep it as last known good.
+    Promote,
+    /// How the latest install, or the start of a config that had not proved itself, ended.
+    Conclude(Verdict),
+    /// No child lives and none will follow.
+    Finish,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Promoted,
+    RolledBack(Problem),
+    /// It failed its probation and there is nothing better to go back to: it is tried again.
+    Failing(Problem),
+    NotInstalled(Problem),
+}

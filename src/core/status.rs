@@ -1,0 +1,58 @@
+//! What the agent knows of its collector and of the latest config, and which problem it reports.
+//!
+//! A problem stays until the thing that it was about works: the collector's until one has proved itself, the config's until
+//! another config is in force. The newest one is reported. Times are Unix seconds.
+
+use super::event::Problem;
+use super::supervisor::Phrase;
+
+/// What went wrong, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted {
+    pub problem: Problem,
+    pub at: u64,
+}
+
+/// The unresolved problems, one of a kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems {
+    /// It crashed, is not healthy, or cannot be started.
+    pub collector: Option<Noted>,
+    /// A config was refused, rolled back or could not be installed.
+    pub config: Option<Noted>,
+    /// The agent's own files: the last known good or the rejected revision could not be kept.
+    pub state: Option<Noted>,
+}
+
+impl Problems {
+    pub fn newest(&self) -> Option<&Noted> {
+        [&self.state, &self.collector, &self.config].into_iter().flatten().max_by_key(|noted| noted.at)
+    }
+}
+
+/// The API knows two words for a collector; one that is starting or being replaced counts as running.
+pub fn reported(phrase: Phrase) -> &'static str {
+    match phrase {
+        Phrase::Starting | Phrase::Running | Phrase::Stopping => "Running",
+        Phrase::Stopped | Phrase::Backoff => "Stopped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_problem_is_reported_and_the_config_s_when_they_are_as_old() {
+        let noted = |problem: &str, at| Some(Noted { problem: problem.into(), at });
+        let mut problems = Problems::default();
+        assert_eq!(problems.newest(), None);
+        problems.config = noted("config", 10);
+        problems.collector = noted("collector", 20);
+        assert_eq!(problems.newest().unwrap().problem, "collector");
+        problems.config = noted("config", 20);
+        assert_eq!(problems.newest().unwrap().problem, "config");
+        problems.state = noted("state", 30);
+        assert_eq!(problems.newest().unwrap().problem, "state");
+    }
+}

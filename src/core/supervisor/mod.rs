@@ -1,0 +1,192 @@
+//! The collector's life as a state machine: `handle(now, Event) -> Vec<Action>` and `deadline() -> Option<Uptime>`.
+//!
+//! ```text
+//!             spawned             proved                     exited
+//!  Launching ─────────▶ Starting ────────▶ Running ──┐     ┌────────▶ Launching
+//!   ▲  │  ▲ failed       │  │ crashed                ▼     │
+//!   │  ▼  └────────┐     │  ├─────────▶ Backoff   Stopping ┴────────▶ Finished
+//!  Stopped     Backoff   │  └─────────▶ RollingBack ──▶ Launching
+//!                        └──────────────────────────▶ Stopping
+//! ```
+//! An install is a rename, so it is ordered in whatever state its candidate finds, and the collector is stopped after it.
+//! A roll back is a rename too. A candidate that arrives while another config is on trial is held until the verdict, since
+//! only then is it known what to go back to. The transitions are in `transition` and `probation`.
+
+mod probation;
+mod transition;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod walk;
+
+use std::time::Duration;
+
+use super::Uptime;
+use super::backoff::Backoff;
+use super::event::{Action, Child, Event, Problem, Standing};
+
+/// A SIGTERM in the first 20 ms after "ready" kills the collector before it drains, and ready takes 11–20 ms on a fast host
+/// (design section 10): ten times their sum, for slow hosts.
+pub const SETTLE_DELAY: Duration = Duration::from_millis(400);
+/// A health check is one small request on this host; collectors that swap take seconds for it.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// While there is no config, a file that a person puts there is noticed this soon.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A collector that stays up this long, and is healthy then, has proved itself.
+    pub min_uptime: Duration,
+    /// From SIGTERM to SIGKILL.
+    pub stop_timeout: Duration,
+}
+
+/// The states as the design names them, for logs and status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phrase {
+    Stopped,
+    Starting,
+    Running,
+    Stopping,
+    Backoff,
+}
+
+#[derive(Debug)]
+pub struct Supervisor<C> {
+    limits: Limits,
+    backoff: Backoff,
+    state: State<C>,
+}
+
+#[derive(Debug)]
+enum State<C> {
+    /// No config.
+    Stopped {
+        look_at: Uptime,
+    },
+    /// A spawn is ordered and not answered yet.
+    Launching,
+    Starting {
+        start: Start<C>,
+        proof: Proof,
+    },
+    Running {
+        child: Child,
+        since: Uptime,
+    },
+    Stopping {
+        child: Child,
+        phase: Phase,
+        next: Next,
+    },
+    /// A roll back is ordered and not answered yet, or the install after it; no collector lives.
+    RollingBack {
+        problem: Problem,
+        held: Option<C>,
+    },
+    Backoff {
+        until: Uptime,
+    },
+    Finished,
+}
+
+/// A collector that is alive and has not proved itself.
+#[derive(Debug)]
+struct Start<C> {
+    child: Child,
+    since: Uptime,
+    standing: Standing,
+    /// Arrived meanwhile; installed when the verdict is known.
+    held: Option<C>,
+}
+
+/// Where a collector stands in its probation.
+#[derive(Debug)]
+enum Proof {
+    Waiting {
+        until: Uptime,
+    },
+    /// Asked for its health. `retry_delay` is the pause after a failure that there is no going back from.
+    Probing {
+        until: Uptime,
+        retry_delay: Duration,
+    },
+    /// It runs and is not healthy.
+    Failed {
+        problem: Problem,
+        probe_at: Uptime,
+        retry_delay: Duration,
+    },
+}
+
+/// How far a stop has come.
+#[derive(Debug)]
+enum Phase {
+    /// Too young for a signal.
+    Settling {
+        until: Uptime,
+    },
+    Draining {
+        kill_at: Uptime,
+    },
+    Killed,
+}
+
+/// What follows when the collector has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Start,
+    Finish,
+}
+
+impl<C> Supervisor<C> {
+    /// Nothing runs yet; the first deadline is due at once and starts the collector. `seed` is for the backoff's jitter.
+    pub fn new(limits: Limits, seed: u64) -> Supervisor<C> {
+        Supervisor { limits, backoff: Backoff::new(seed), state: State::Stopped { look_at: Uptime::ZERO } }
+    }
+
+    pub fn handle(&mut self, now: Uptime, event: Event<C>) -> Vec<Action<C>> {
+        let mut turn = transition::Turn::new(now, self.limits, &mut self.backoff);
+        let state = std::mem::replace(&mut self.state, State::Finished);
+        self.state = state.after(event, &mut turn);
+        turn.into_actions()
+    }
+
+    /// When `DeadlinePassed` is due; `None` means that nothing will happen by itself.
+    pub fn deadline(&self) -> Option<Uptime> {
+        match &self.state {
+            State::Stopped { look_at } => Some(*look_at),
+            State::Starting { proof: Proof::Waiting { until }, .. } => Some(*until),
+            State::Starting { proof: Proof::Probing { until, .. }, .. } => Some(*until),
+            State::Starting { proof: Proof::Failed { probe_at, .. }, .. } => Some(*probe_at),
+            State::Stopping { phase: Phase::Settling { until }, .. } => Some(*until),
+            State::Stopping { phase: Phase::Draining { kill_at }, .. } => Some(*kill_at),
+            State::Stopping { phase: Phase::Killed, .. } => None,
+            State::Backoff { until } => Some(*until),
+            State::Launching | State::Running { .. } | State::RollingBack { .. } | State::Finished => None,
+        }
+    }
+
+    pub fn phrase(&self) -> Phrase {
+        match &self.state {
+            State::Stopped { .. } | State::Finished => Phrase::Stopped,
+            State::Launching | State::Starting { .. } => Phrase::Starting,
+            State::Running { .. } => Phrase::Running,
+            State::Stopping { .. } => Phrase::Stopping,
+            State::RollingBack { .. } | State::Backoff { .. } => Phrase::Backoff,
+        }
+    }
+}
+
+impl Phrase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phrase::Stopped => "stopped",
+            Phrase::Starting => "starting",
+            Phrase::Running => "running",
+            Phrase::Stopping => "stopping",
+            Phrase::Backoff => "backoff",
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! From a collector's start to its verdict: proved, rolled back, or failing with nothing to go back to.
+//!
+//! The same rules as in `transition`, whose `Turn` it uses; it owns the states Starting and RollingBack.
+
+use super::transition::Turn;
+use super::{Next, PROBE_TIMEOUT, Proof, Start, State};
+use crate::core::backoff;
+use crate::core::event::{Action, Event, Problem, Standing, Verdict};
+
+pub(super) fn starting<C>(mut start: Start<C>, proof: Proof, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+    match event {
+        Event::Exited { child, problem } if child == start.child => return crashed(start, problem, turn),
+        Event::Probed { child, health } if child == start.child => return probed(start, proof, health, turn),
+        Event::DeadlinePassed => return proof_due(start, proof, turn),
+        Event::CandidateArrived(candidate) => {
+            turn.discard(start.held.take());
+            match proof {
+                Proof::Waiting { .. } | Proof::Probing { .. } => start.held = Some(candidate),
+                Proof::Failed { .. } => turn.order(Action::Install(candidate)),
+            }
+        }
+        Event::Installed(Ok(())) => return turn.stop(start.child, start.since, Next::Start),
+        Event::Installed(Err(problem)) => turn.not_installed(problem),
+        Event::RolledBack(outcome) => return rolled_back_alive(start, proof, outcome, turn),
+        Event::StopRequested => {
+            turn.discard(start.held);
+            return turn.stop(start.child, start.since, Next::Finish);
+        }
+        Event::RestartRequested if matches!(proof, Proof::Failed { .. }) => {
+            return turn.stop(start.child, start.since, Next::Start);
+        }
+        // A restart is what it has just had.
+        Event::RestartRequested | Event::Launched(_) | Event::Exited { .. } | Event::Probed { .. } => {}
+    }
+    State::Starting { start, proof }
+}
+
+/// An exit that nobody asked for, before the collector had proved itself.
+fn crashed<C>(start: Start<C>, problem: Problem, turn: &mut Turn<'_, C>) -> State<C> {
+    if start.standing == Standing::OnTrial {
+        return roll_back(problem, start.held, turn);
+    }
+    turn.order(Action::Conclude(Verdict::Failing(problem)));
+    if let Some(candidate) = start.held {
+        // Answered in Backoff: the new config starts at once, or the old one after the delay.
+        turn.order(Action::Install(candidate));
+        return turn.back_off();
+    }
+    if turn.now >= start.since + turn.limits.min_uptime {
+        turn.backoff.reset();
+        return turn.launch();
+    }
+    turn.back_off()
+}
+
+pub(super) fn roll_back<C>(problem: Problem, held: Option<C>, turn: &mut Turn<'_, C>) -> State<C> {
+    turn.order(Action::RollBack(problem.clone()));
+    State::RollingBack { problem, held }
+}
+
+/// The deadline of a probation may have passed: each step has its own.
+fn proof_due<C>(start: Start<C>, proof: Proof, turn: &mut Turn<'_, C>) -> State<C> {
+    let retry_delay = match proof {
+        Proof::Waiting { until } if turn.now >= until => turn.limits.min_uptime.max(PROBE_TIMEOUT),
+        Proof::Failed { probe_at, retry_delay, .. } if turn.now >= probe_at => (retry_delay * 2).min(backoff::CAP),
+        Proof::Probing { until, .. } if turn.now >= until => {
+            let problem = format!("the health check did not answer within {} s", PROBE_TIMEOUT.as_secs());
+            return probed(start, proof, Err(problem), turn);
+        }
+        Proof::Waiting { .. } | Proof::Probing { .. } | Proof::Failed { .. } => {
+            return State::Starting { start, proof };
+        }
+    };
+    turn.order(Action::Probe(start.child));
+    State::Starting { start, proof: Proof::Probing { until: turn.now + PROBE_TIMEOUT, retry_delay } }
+}
+
+/// The verdict.
+fn probed<C>(mut start: Start<C>, proof: Proof, health: Result<(), Problem>, turn: &mut Turn<'_, C>) -> State<C> {
+    let Proof::Probing { retry_delay, .. } = proof else {
+        // The answer to a probe that was given up.
+        return State::Starting { start, proof };
+    };
+    let held = start.held.take();
+    match health {
+        Ok(()) => {
+            turn.backoff.reset();
+            turn.order(Action::Promote);
+            turn.order(Action::Conclude(Verdict::Promoted));
+            turn.install(held);
+            State::Running { child: start.child, since: start.since }
+        }
+        Err(problem) => {
+            match start.standing {
+                Standing::OnTrial => {
+                    turn.order(Action::RollBack(problem.clone()));
+                    start.held = held;
+                }
+                Standing::Proved | Standing::Alone => {
+                    turn.order(Action::Conclude(Verdict::Failing(problem.clone())));
+                    turn.install(held);
+                }
+            }
+            let probe_at = turn.now + retry_delay;
+            State::Starting { start, proof: Proof::Failed { problem, probe_at, retry_delay } }
+        }
+    }
+}
+
+/// The files are rolled back while the collector that failed its health check still runs.
+fn rolled_back_alive<C>(
+    mut start: Start<C>,
+    proof: Proof,
+    outcome: Result<(), Problem>,
+    turn: &mut Turn<'_, C>,
+) -> State<C> {
+    let Proof::Failed { problem, .. } = &proof else {
+        return State::Starting { start, proof };
+    };
+    let held = start.held.take();
+    match outcome {
+        Ok(()) => {
+            turn.order(Action::Conclude(Verdict::RolledBack(problem.clone())));
+            turn.install(held);
+            turn.stop(start.child, start.since, Next::Start)
+        }
+        // It is alive, which is more than nothing; the next failed probe tries again.
+        Err(obstacle) => {
+            turn.order(Action::Conclude(Verdict::Failing(format!("{problem}; {obstacle}"))));
+            turn.install(held);
+            State::Starting { start, proof }
+        }
+    }
+}
+
+pub(super) fn rolling_back<C>(
+    problem: Problem,
+    mut held: Option<C>,
+    event: Event<C>,
+    turn: &mut Turn<'_, C>,
+) -> State<C> {
+    match event {
+        Event::RolledBack(outcome) => {
+            let rolled_back = outcome.is_ok();
+            turn.order(Action::Conclude(match outcome {
+                Ok(()) => Verdict::RolledBack(problem),
+                Err(obstacle) => Verdict::Failing(format!("{problem}; {obstacle}")),
+            }));
+            // A held candidate is answered in Backoff, which then starts it at once.
+            return match held {
+                Some(candidate) => {
+                    turn.order(Action::Install(candidate));
+                    State::Backoff { until: turn.now }
+                }
+                None if rolled_back => turn.launch(),
+                None => turn.back_off(),
+            };
+        }
+        Event::StopRequested => {
+            turn.discard(held);
+            return turn.finish();
+        }
+        Event::CandidateArrived(candidate) => {
+            turn.discard(held);
+            held = Some(candidate);
+        }
+        Event::Installed(_)
+        | Event::Launched(_)
+        | Event::Exited { .. }
+        | Event::Probed { .. }
+        | Event::RestartRequested
+        | Event::DeadlinePassed => {}
+    }
+    State::RollingBack { problem, held }
+}

@@ -1,0 +1,218 @@
+//! What each state does about each event: a transition consumes a state and returns the next.
+//!
+//! Every state names every event; those that change nothing stand together at its end. Events that tell of another child than
+//! the state's own are such.
+
+use super::{LOOK_INTERVAL, Limits, Next, Phase, Proof, SETTLE_DELAY, Start, State, probation};
+use crate::core::Uptime;
+use crate::core::backoff::Backoff;
+use crate::core::event::{Action, Child, Event, Launch, Problem, Verdict};
+
+/// What one event is handled with: the time, the limits, and the orders given so far.
+pub(super) struct Turn<'a, C> {
+    pub(super) now: Uptime,
+    pub(super) limits: Limits,
+    pub(super) backoff: &'a mut Backoff,
+    actions: Vec<Action<C>>,
+}
+
+impl<'a, C> Turn<'a, C> {
+    pub(super) fn new(now: Uptime, limits: Limits, backoff: &'a mut Backoff) -> Turn<'a, C> {
+        Turn { now, limits, backoff, actions: Vec::new() }
+    }
+
+    pub(super) fn into_actions(self) -> Vec<Action<C>> {
+        self.actions
+    }
+
+    pub(super) fn order(&mut self, action: Action<C>) {
+        self.actions.push(action);
+    }
+
+    pub(super) fn launch(&mut self) -> State<C> {
+        self.order(Action::Spawn);
+        State::Launching
+    }
+
+    pub(super) fn finish(&mut self) -> State<C> {
+        self.order(Action::Finish);
+        State::Finished
+    }
+
+    pub(super) fn back_off(&mut self) -> State<C> {
+        State::Backoff { until: self.now + self.backoff.fail() }
+    }
+
+    /// A held candidate's turn has come.
+    pub(super) fn install(&mut self, held: Option<C>) {
+        self.actions.extend(held.map(Action::Install));
+    }
+
+    pub(super) fn discard(&mut self, held: Option<C>) {
+        self.actions.extend(held.map(Action::Discard));
+    }
+
+    pub(super) fn not_installed(&mut self, problem: Problem) {
+        self.order(Action::Conclude(Verdict::NotInstalled(problem)));
+    }
+
+    pub(super) fn stop(&mut self, child: Child, since: Uptime, next: Next) -> State<C> {
+        let settled_at = since + SETTLE_DELAY;
+        let phase = if self.now < settled_at { Phase::Settling { until: settled_at } } else { self.terminate(child) };
+        State::Stopping { child, phase, next }
+    }
+
+    fn terminate(&mut self, child: Child) -> Phase {
+        self.order(Action::Terminate(child));
+        Phase::Draining { kill_at: self.now + self.limits.stop_timeout }
+    }
+}
+
+impl<C> State<C> {
+    pub(super) fn after(self, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+        match self {
+            State::Stopped { look_at } => stopped(look_at, event, turn),
+            State::Launching => launching(event, turn),
+            State::Starting { start, proof } => probation::starting(start, proof, event, turn),
+            State::Running { child, since } => running(child, since, event, turn),
+            State::Stopping { child, phase, next } => stopping(child, phase, next, event, turn),
+            State::RollingBack { problem, held } => probation::rolling_back(problem, held, event, turn),
+            State::Backoff { until } => backing_off(until, event, turn),
+            State::Finished => finished(event, turn),
+        }
+    }
+}
+
+fn stopped<C>(look_at: Uptime, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+    match event {
+        Event::CandidateArrived(candidate) => turn.order(Action::Install(candidate)),
+        Event::Installed(Ok(())) | Event::RestartRequested => return turn.launch(),
+        Event::Installed(Err(problem)) => turn.not_installed(problem),
+        Event::DeadlinePassed if turn.now >= look_at => return turn.launch(),
+        Event::StopRequested => return turn.finish(),
+        Event::DeadlinePassed
+        | Event::Launched(_)
+        | Event::Exited { .. }
+        | Event::RolledBack(_)
+        | Event::Probed { .. } => {}
+    }
+    State::Stopped { look_at }
+}
+
+fn launching<C>(event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+    match event {
+        Event::Launched(Launch::Spawned { child, standing }) => {
+            let start = Start { child, since: turn.now, standing, held: None };
+            return State::Starting { start, proof: Proof::Waiting { until: turn.now + turn.limits.min_uptime } };
+        }
+        Event::Launched(Launch::Failed(problem)) => {
+            turn.order(Action::Conclude(Verdict::Failing(problem)));
+            return turn.back_off();
+        }
+        Event::Launched(Launch::NoConfig { fallback: false }) => {
+            return State::Stopped { look_at: turn.now + LOOK_INTERVAL };
+        }
+        Event::Launched(Launch::NoConfig { fallback: true }) => {
+            let problem = "the config file is missing; the last known good was put in its place".to_string();
+            return probation::roll_back(problem, None, turn);
+        }
+        Event::StopRequested => return turn.finish(),
+        // Not while the spawn is unanswered; the API sends it again.
+        Event::CandidateArrived(candidate) => turn.order(Action::Discard(candidate)),
+        Event::Installed(_)
+        | Event::Exited { .. }
+        | Event::RolledBack(_)
+        | Event::Probed { .. }
+        | Event::RestartRequested
+        | Event::DeadlinePassed => {}
+    }
+    State::Launching
+}
+
+fn running<C>(own: Child, since: Uptime, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+    match event {
+        // It had been up for min_uptime, or it would not be Running.
+        Event::Exited { child, .. } if child == own => {
+            turn.backoff.reset();
+            return turn.launch();
+        }
+        Event::CandidateArrived(candidate) => turn.order(Action::Install(candidate)),
+        Event::Installed(Ok(())) | Event::RestartRequested => return turn.stop(own, since, Next::Start),
+        Event::Installed(Err(problem)) => turn.not_installed(problem),
+        Event::StopRequested => return turn.stop(own, since, Next::Finish),
+        Event::Exited { .. }
+        | Event::Launched(_)
+        | Event::RolledBack(_)
+        | Event::Probed { .. }
+        | Event::DeadlinePassed => {}
+    }
+    State::Running { child: own, since }
+}
+
+fn stopping<C>(own: Child, mut phase: Phase, mut next: Next, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+    match event {
+        Event::Exited { child, .. } if child == own => {
+            return match next {
+                Next::Start => turn.launch(),
+                Next::Finish => turn.finish(),
+            };
+        }
+        Event::DeadlinePassed => match phase {
+            Phase::Settling { until } if turn.now >= until => phase = turn.terminate(own),
+            Phase::Draining { kill_at } if turn.now >= kill_at => {
+                turn.order(Action::Kill(own));
+                phase = Phase::Killed;
+            }
+            Phase::Settling { .. } | Phase::Draining { .. } | Phase::Killed => {}
+        },
+        Event::StopRequested => next = Next::Finish,
+        Event::CandidateArrived(candidate) => turn.order(match next {
+            Next::Start => Action::Install(candidate),
+            Next::Finish => Action::Discard(candidate),
+        }),
+        Event::Installed(Err(problem)) => turn.not_installed(problem),
+        // The start that follows uses whatever is in force by then.
+        Event::Installed(Ok(()))
+        | Event::Exited { .. }
+        | Event::Launched(_)
+        | Event::RolledBack(_)
+        | Event::Probed { .. }
+        | Event::RestartRequested => {}
+    }
+    State::Stopping { child: own, phase, next }
+}
+
+fn backing_off<C>(until: Uptime, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+    match event {
+        Event::DeadlinePassed if turn.now >= until => return turn.launch(),
+        Event::CandidateArrived(candidate) => turn.order(Action::Install(candidate)),
+        Event::Installed(Ok(())) => {
+            turn.backoff.reset();
+            return turn.launch();
+        }
+        Event::Installed(Err(problem)) => turn.not_installed(problem),
+        Event::RestartRequested => return turn.launch(),
+        Event::StopRequested => return turn.finish(),
+        Event::DeadlinePassed
+        | Event::Launched(_)
+        | Event::Exited { .. }
+        | Event::RolledBack(_)
+        | Event::Probed { .. } => {}
+    }
+    State::Backoff { until }
+}
+
+fn finished<C>(event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+    match event {
+        Event::CandidateArrived(candidate) => turn.order(Action::Discard(candidate)),
+        Event::Installed(_)
+        | Event::Launched(_)
+        | Event::Exited { .. }
+        | Event::RolledBack(_)
+        | Event::Probed { .. }
+        | Event::RestartRequested
+        | Event::StopRequested
+        | Event::DeadlinePassed => {}
+    }
+    State::Finished
+}
