@@ -1,4 +1,5 @@
 //! kmagent: keeps an OpenTelemetry Collector alive and its configuration current.
+#![allow(dead_code)]
 
 mod error;
 mod exit;

@@ -2,6 +2,10 @@
 //!
 //! Everything past this module works with `Settings`, which is valid by construction. It never reads the collector's config.
 
+pub mod parse;
+pub mod suggest;
+pub mod table;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
