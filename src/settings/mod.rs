@@ -2,6 +2,7 @@
 //!
 //! Everything past this module works with `Settings`, which is valid by construction. It never reads the collector's config.
 
+mod endpoint;
 pub mod parse;
 pub mod suggest;
 pub mod table;
