@@ -3,6 +3,8 @@
 //! Everything past this module works with `Settings`, which is valid by construction. It never reads the collector's config.
 
 mod endpoint;
+mod file;
+mod pairs;
 pub mod parse;
 pub mod suggest;
 pub mod table;
