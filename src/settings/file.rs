@@ -1,0 +1,275 @@
+//! The settings file: a YAML mapping of setting names to scalars → entries with line numbers, and everything wrong with it.
+//!
+//! A value is kept as it stands in the file: `0123` and `1e5` stay what the user wrote. It checks names and shapes only;
+//! what a value means is for `parse`. Reading never fails as a whole: problems are collected for one report.
+
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::pairs::{self, Shape};
+use super::suggest;
+use super::table::{self, Kind, SETTINGS, Setting};
+
+/// Far above any real settings file, low enough to read into memory without a thought.
+const MOST_BYTES: u64 = 1024 * 1024;
+
+/// Enough to mend a file with; a file with more is not a settings file.
+const MOST_PROBLEMS: usize = 20;
+
+#[derive(Debug)]
+pub struct Entry {
+    pub setting: &'static Setting,
+    /// The scalar's own text; never empty.
+    pub text: String,
+    /// Counted from 1.
+    pub line: usize,
+}
+
+/// One thing that is wrong with the settings.
+#[derive(Debug)]
+pub struct Problem {
+    /// The line of the settings file, for the order of the report; 0 if it is not about a line of it.
+    pub line: usize,
+    /// One line, which begins with the place that the user must go to.
+    pub text: String,
+}
+
+#[derive(Debug, Default)]
+pub struct SettingsFile {
+    /// Whether there is a file at all.
+    pub found: bool,
+    pub entries: Vec<Entry>,
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<String>,
+}
+
+/// Reads the file at `path`. That there is none is a problem only if it `must_exist`.
+pub fn load(path: &Path, must_exist: bool) -> SettingsFile {
+    let name = path.display();
+    match read(path, MOST_BYTES) {
+        Ok(None) if !must_exist => SettingsFile::default(),
+        Ok(None) => failed(format!("cannot read the settings file: {name}: it does not exist")),
+        Err(cause) => failed(format!("cannot read the settings file: {name}: {cause}")),
+        Ok(Some((text, open_to_all))) => {
+            let mut file = parse(&name.to_string(), &text);
+            if open_to_all && file.entries.iter().any(|entry| entry.setting.kind == Kind::Secret) {
+                file.warnings.push(format!("every user can read the API key in {name}: chmod o-r {name}"));
+            }
+            file
+        }
+    }
+}
+
+fn failed(text: String) -> SettingsFile {
+    SettingsFile { found: true, problems: vec![Problem { line: 0, text }], ..SettingsFile::default() }
+}
+
+/// The text of a small file, and whether every user can read it; `None` if it does not exist. Fails with the cause.
+pub fn read(path: &Path, most_bytes: u64) -> Result<Option<(String, bool)>, String> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Err(format!("{error}: run as a user that may read it, or mend its mode"));
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    let mode = file.metadata().map_err(|error| error.to_string())?.permissions().mode();
+    let mut bytes = Vec::new();
+    file.take(most_bytes + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > most_bytes {
+        return Err(format!("it is larger than {most_bytes} bytes"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_string())?;
+    Ok(Some((text, mode & 0o004 != 0)))
+}
+
+fn parse(name: &str, text: &str) -> SettingsFile {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut file = SettingsFile { found: true, ..SettingsFile::default() };
+    let pairs = match pairs::read(text) {
+        Ok(pairs) => pairs,
+        Err((line, cause)) => {
+            file.problems.push(Problem { line, text: format!("{name}:{line}: {cause}") });
+            return file;
+        }
+    };
+    for (index, pair) in pairs.iter().enumerate() {
+        let outcome = match pairs[..index].iter().position(|earlier| earlier.key == pair.key) {
+            Some(first) => {
+                let first = pairs::line_of(text, first);
+                Err(format!("duplicate key {:?}: it stands on line {first} already", pair.key))
+            }
+            None => accept(&pair.key, pair.shape),
+        };
+        match outcome {
+            Ok(_) if pair.text.is_empty() => {}
+            Ok(setting) => {
+                let line = pairs::line_of(text, index);
+                file.entries.push(Entry { setting, text: pair.text.clone(), line });
+            }
+            Err(_) if file.problems.len() == MOST_PROBLEMS => {
+                file.problems.push(Problem { line: usize::MAX, text: format!("{name}: more problems follow") });
+                break;
+            }
+            Err(cause) => {
+                let line = pairs::line_of(text, index);
+                file.problems.push(Problem { line, text: format!("{name}:{line}: {cause}") });
+            }
+        }
+    }
+    file
+}
+
+/// The setting that `key` names, if it may stand in a file with a value of that shape.
+fn accept(key: &str, shape: Shape) -> Result<&'static Setting, String> {
+    let Some(setting) = table::find(key) else {
+        let known = SETTINGS.iter().filter(|setting| setting.kind != Kind::NotInFile).map(|setting| setting.name);
+        return Err(format!("unknown key {key:?}{}", suggest::hint(key, known)));
+    };
+    match (setting.kind, shape) {
+        (Kind::NotInFile, _) => {
+            Err(format!("{key} names this file, so it cannot stand in it: use --{key} or {}", setting.env))
+        }
+        (_, Shape::Null) => Err(format!("{key} has no value: give one, or remove the line")),
+        (_, Shape::Collection) => Err(format!("{key} is a list or a mapping: give a single value")),
+        (Kind::Text | Kind::Secret, Shape::Boolean) => {
+            Err(format!("{key} is true or false where text belongs: if it is meant so, quote it"))
+        }
+        (Kind::Switch, Shape::Boolean) | (_, Shape::Text) => Ok(setting),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(file: &SettingsFile) -> Vec<String> {
+        file.problems.iter().map(|problem| problem.text.clone()).collect()
+    }
+
+    fn entries(text: &str) -> Vec<(&'static str, String, usize)> {
+        let file = parse("f", text);
+        assert!(file.problems.is_empty(), "{text}: {:?}", file.problems);
+        file.entries.into_iter().map(|entry| (entry.setting.name, entry.text, entry.line)).collect()
+    }
+
+    #[test]
+    fn values_stay_as_written() {
+        for (text, expected) in [
+            ("", vec![]),
+            ("# nothing\n", vec![]),
+            ("---\n", vec![]),
+            ("null\n", vec![]),
+            ("\u{feff}config: /a\n", vec![("config", "/a", 1)]),
+            ("config: /a\r\ncollector: /b\r\n", vec![("config", "/a", 1), ("collector", "/b", 2)]),
+            ("\n# x\nconfig-check-interval: 60\n", vec![("config-check-interval", "60", 3)]),
+            ("config-check-interval: \"60s\"", vec![("config-check-interval", "60s", 1)]),
+            ("api-key: 0123", vec![("api-key", "0123", 1)]),
+            ("api-key: 1e5", vec![("api-key", "1e5", 1)]),
+            ("api-key: 0x1F", vec![("api-key", "0x1F", 1)]),
+            ("api-key: 123456789012345678901234567890", vec![("api-key", "123456789012345678901234567890", 1)]),
+            (
+                "api-key: 99999999999999999999999999999999999999999999",
+                vec![("api-key", "99999999999999999999999999999999999999999999", 1)],
+            ),
+            ("api-key: 1_000", vec![("api-key", "1_000", 1)]),
+            ("api-key: 'null'", vec![("api-key", "null", 1)]),
+            ("api-key: \"\"\nconfig: /a", vec![("config", "/a", 2)]),
+            ("docker-mode: true\nallow-http: 'yes'", vec![("docker-mode", "true", 1), ("allow-http", "yes", 2)]),
+            ("host-name: yes", vec![("host-name", "yes", 1)]),
+            ("{config: /a, collector: /b}", vec![("config", "/a", 1), ("collector", "/b", 1)]),
+            (
+                "on-change: |\n  collector: x\ncollector: /b",
+                vec![("on-change", "collector: x\n", 1), ("collector", "/b", 3)],
+            ),
+            ("'config' : &a /x\nlocal-config: *a", vec![("config", "/x", 1), ("local-config", "/x", 2)]),
+        ] {
+            let expected: Vec<_> =
+                expected.into_iter().map(|(key, text, line)| (key, text.to_string(), line)).collect();
+            assert_eq!(entries(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn reports_every_problem_with_its_line() {
+        let file = parse(
+            "f",
+            "# a comment\n\ncolector: /x\napi-key:\ncollector: [a, b]\nconfig: {a: 1}\nhost-name: true\n\
+             config: /b\nagent-config: /c\ndebug: true\nca-file: ~\nstop-timeout: 5s\n",
+        );
+        let expected = [
+            "f:3: unknown key \"colector\": did you mean \"collector\"?",
+            "f:4: api-key has no value: give one, or remove the line",
+            "f:5: collector is a list or a mapping: give a single value",
+            "f:6: config is a list or a mapping: give a single value",
+            "f:7: host-name is true or false where text belongs: if it is meant so, quote it",
+            "f:8: duplicate key \"config\": it stands on line 6 already",
+            "f:9: agent-config names this file, so it cannot stand in it: use --agent-config or KM_AGENT_CONFIG",
+            "f:10: unknown key \"debug\"",
+            "f:11: ca-file has no value: give one, or remove the line",
+        ];
+        assert_eq!(texts(&file), expected);
+        assert_eq!(file.entries.len(), 1);
+    }
+
+    #[test]
+    fn reports_syntax_with_its_line_and_never_the_text() {
+        for (text, line) in [
+            ("config: /a\napi-key: \"SECRET\n", 2..=3),
+            ("config: /a\n\tapi-key: SECRET\n", 2..=2),
+            ("config: /a\napi-key: [SECRET\n", 2..=3),
+            ("config: *SECRET\n", 1..=1),
+            ("SECRET", 1..=1),
+            ("- SECRET\n", 1..=1),
+            ("config: /a\napi-key: !x SECRET\n", 2..=2),
+            ("{SECRET: a}: b\n", 1..=1),
+            ("config: /a\n---\nconfig: /SECRET\n", 1..=3),
+            ("config: a: SECRET\n", 1..=1),
+            ("config: /a\napi-key: SEC\u{0}RET\n", 1..=2),
+        ] {
+            let file = parse("f", text);
+            let [problem] = &texts(&file)[..] else { panic!("{text}: {:?}", file.problems) };
+            assert!(line.clone().any(|line| problem.starts_with(&format!("f:{line}: "))), "{text}: {problem}");
+            assert!(!problem.contains("SECRET") && !problem.contains(" line "), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn gives_up_after_many_problems() {
+        let text: String = (0..5_000).map(|n| format!("k{n}: 1\n")).collect();
+        let file = parse("f", &text);
+        assert_eq!(file.problems.len(), MOST_PROBLEMS + 1);
+        assert!(texts(&file)[MOST_PROBLEMS].contains("more problems"));
+    }
+
+    #[test]
+    fn files_on_disk() {
+        let dir = std::env::temp_dir().join(format!("kmagent-settings-file-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("agent.yaml");
+        let missing = load(&path, false);
+        assert!(!missing.found && missing.problems.is_empty());
+        assert!(texts(&load(&path, true))[0].contains("agent.yaml: it does not exist"));
+        assert!(!load(&dir, true).problems.is_empty(), "a directory is no settings file");
+        for (bytes, mode, problem, warning) in [
+            (b"api-key: abc\n".to_vec(), 0o600, None, None),
+            (b"api-key: abc\n".to_vec(), 0o640, None, None),
+            (b"api-key: abc\n".to_vec(), 0o644, None, Some("chmod o-r")),
+            (b"config: /a\n".to_vec(), 0o644, None, None),
+            (b"config: \xff\n".to_vec(), 0o600, Some("not UTF-8"), None),
+            (vec![b'#'; 1024 * 1024], 0o600, None, None),
+            (vec![b'#'; 1024 * 1024 + 1], 0o600, Some("larger than 1048576 bytes"), None),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let file = load(&path, false);
+            for (got, expected) in [(texts(&file), problem), (file.warnings, warning)] {
+                assert_eq!(got.len(), usize::from(expected.is_some()), "{got:?}");
+                assert!(got.iter().all(|line| line.contains(expected.unwrap_or_default())), "{got:?}");
+            }
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,234 @@
+//! A flat YAML mapping as pairs of key and scalar text, and the line of each key.
+//!
+//! serde_yaml gives neither a scalar's own text beside its type nor any position but an error's. So the text is read
+//! several times: for the shapes, for the texts, and up to one key for its line. It knows nothing of settings.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+#[derive(Debug)]
+pub struct Pair {
+    pub key: String,
+    pub shape: Shape,
+    /// As it stands in the file, without its quotes; empty for what is no scalar.
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Null,
+    Boolean,
+    /// A string or a number.
+    Text,
+    Collection,
+}
+
+/// All pairs, in the order of the file. Fails with a line and what is wrong there; that never repeats the file's text,
+/// which may be secret.
+pub fn read(text: &str) -> Result<Vec<Pair>, (usize, String)> {
+    let document = || serde_yaml::Deserializer::from_str(text);
+    let pairs = document().deserialize_any(Shapes).and_then(|shapes| document().deserialize_any(Texts(shapes)));
+    pairs.map_err(|error| {
+        let line = error.location().map_or(1, |location| location.line());
+        // serde_yaml appends the position, which our caller puts in front; and it quotes a value of the wrong type.
+        let message = error.to_string();
+        let cause = match message.split(" at line ").next().unwrap_or_default() {
+            cause if cause.contains("invalid type") => "expected \"key: value\" lines, without tags",
+            cause => cause,
+        };
+        (line, cause.to_string())
+    })
+}
+
+/// The line, counted from 1, of the key of the pair at `index` in a text that `read` accepted.
+pub fn line_of(text: &str, index: usize) -> usize {
+    let outcome = serde_yaml::Deserializer::from_str(text).deserialize_any(FailAt(index));
+    outcome.err().and_then(|error| error.location()).map_or(1, |location| location.line())
+}
+
+struct Shapes;
+
+impl<'de> Visitor<'de> for Shapes {
+    type Value = Vec<Shape>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a mapping")
+    }
+
+    /// A document that says `null`.
+    fn visit_unit<E: Error>(self) -> Result<Vec<Shape>, E> {
+        Ok(Vec::new())
+    }
+
+    /// No document: an empty file.
+    fn visit_none<E: Error>(self) -> Result<Vec<Shape>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Shape>, A::Error> {
+        let mut shapes = Vec::new();
+        while let Some((IgnoredAny, shape)) = map.next_entry()? {
+            shapes.push(shape);
+        }
+        Ok(shapes)
+    }
+}
+
+/// Reads the pairs whose values have these shapes.
+struct Texts(Vec<Shape>);
+
+impl<'de> Visitor<'de> for Texts {
+    type Value = Vec<Pair>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a mapping")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Vec<Pair>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Vec<Pair>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Pair>, A::Error> {
+        let mut pairs = Vec::new();
+        for shape in self.0 {
+            let Some(key) = map.next_key()? else { break };
+            let text = match shape {
+                // Asked for a string, serde_yaml gives any scalar as it is written.
+                Shape::Boolean | Shape::Text => map.next_value()?,
+                Shape::Null | Shape::Collection => {
+                    map.next_value::<IgnoredAny>()?;
+                    String::new()
+                }
+            };
+            pairs.push(Pair { key, shape, text });
+        }
+        // serde_yaml takes a mapping that is not read to its end for an error.
+        map.next_key::<IgnoredAny>()?;
+        Ok(pairs)
+    }
+}
+
+/// Fails at the key with this index, for the sake of the error's position.
+struct FailAt(usize);
+
+impl<'de> Visitor<'de> for FailAt {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a mapping")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        for _ in 0..self.0 {
+            map.next_entry::<IgnoredAny, IgnoredAny>()?;
+        }
+        map.next_key::<NoKey>().map(|_| ())
+    }
+}
+
+/// A key that no text is; only an error raised inside a visitor gets the position of the value it visits.
+struct NoKey;
+
+impl<'de> Deserialize<'de> for NoKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NoKey, D::Error> {
+        deserializer.deserialize_str(NoKey)
+    }
+}
+
+impl Visitor<'_> for NoKey {
+    type Value = NoKey;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no key")
+    }
+}
+
+struct ShapeOf;
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shape, D::Error> {
+        deserializer.deserialize_any(ShapeOf)
+    }
+}
+
+impl<'de> Visitor<'de> for ShapeOf {
+    type Value = Shape;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Shape, E> {
+        Ok(Shape::Null)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Shape, E> {
+        Ok(Shape::Boolean)
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Shape, E> {
+        Ok(Shape::Text)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Shape, E> {
+        Ok(Shape::Text)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Shape, E> {
+        Ok(Shape::Text)
+    }
+
+    fn visit_i128<E: Error>(self, _: i128) -> Result<Shape, E> {
+        Ok(Shape::Text)
+    }
+
+    fn visit_u128<E: Error>(self, _: u128) -> Result<Shape, E> {
+        Ok(Shape::Text)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Shape, E> {
+        Ok(Shape::Text)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shape, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Shape::Collection)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Shape::Collection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_texts_and_lines() {
+        let text = "a: 1\nb: ~\n\nc: [1,\n 2]\n'd': yes\ne: {x: y}\n# f\nf: TRUE\ng: |\n h: 1\n? i\n: -1.50\n";
+        let pairs = read(text).unwrap();
+        let got: Vec<_> = pairs
+            .iter()
+            .enumerate()
+            .map(|(index, pair)| (&*pair.key, pair.shape, &*pair.text, line_of(text, index)))
+            .collect();
+        let expected = [
+            ("a", Shape::Text, "1", 1),
+            ("b", Shape::Null, "", 2),
+            ("c", Shape::Collection, "", 4),
+            ("d", Shape::Text, "yes", 6),
+            ("e", Shape::Collection, "", 7),
+            ("f", Shape::Boolean, "TRUE", 9),
+            ("g", Shape::Text, "h: 1\n", 10),
+            ("i", Shape::Text, "-1.50", 12),
+        ];
+        assert_eq!(got, expected);
+    }
+}

@@ -1,0 +1,196 @@
+//! Where values come from, and which of them holds: environment, then flags, then the settings file, then the default.
+//!
+//! It collects every problem and warning on the way, and a row for `--print-settings` per setting. Every value given is
+//! checked, also one that a higher source outranks, so that a broken settings file shows at once and not on the day when
+//! the variable goes away. It knows the order of sources, not what any one setting means.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::file::{self, Problem, SettingsFile};
+use super::parse;
+use super::print::{Row, shown};
+use super::table::{self, Fallback, Kind, Setting};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Environment(&'static str),
+    Flag(&'static str),
+    File { path: PathBuf, line: usize },
+}
+
+impl Source {
+    /// Lower wins.
+    pub fn rank(&self) -> usize {
+        match self {
+            Source::Environment(_) => 0,
+            Source::Flag(_) => 1,
+            Source::File { .. } => 2,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Environment(name) => write!(f, "environment {name}"),
+            Source::Flag(name) => write!(f, "flag --{name}"),
+            Source::File { path, line } => write!(f, "file {}:{line}", path.display()),
+        }
+    }
+}
+
+/// The value that a setting was given, by the source that ranks highest.
+#[derive(Debug)]
+pub struct Won<T> {
+    pub value: T,
+    pub text: String,
+    pub source: Source,
+}
+
+pub struct Sources<'a> {
+    flags: &'a [(&'static str, String)],
+    env: &'a dyn Fn(&str) -> Option<OsString>,
+    file_path: PathBuf,
+    file: SettingsFile,
+    pub rows: Vec<Row>,
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<String>,
+}
+
+impl<'a> Sources<'a> {
+    /// Reads the settings file that environment or flags name, or else `default_file`, if it exists.
+    pub fn open(
+        flags: &'a [(&'static str, String)],
+        env: &'a dyn Fn(&str) -> Option<OsString>,
+        default_file: &Path,
+    ) -> Sources<'a> {
+        let mut sources = Sources {
+            flags,
+            env,
+            file_path: default_file.to_path_buf(),
+            file: SettingsFile::default(),
+            rows: Vec::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let named = sources.winner("agent-config", parse::path);
+        if let Some(named) = &named {
+            sources.file_path.clone_from(&named.value);
+        }
+        sources.file = file::load(&sources.file_path, named.is_some());
+        sources.problems.append(&mut sources.file.problems);
+        sources.warnings.append(&mut sources.file.warnings);
+        let source = match (named, sources.file.found) {
+            (Some(named), _) => named.source.to_string(),
+            (None, true) => "default".to_string(),
+            (None, false) => "default, does not exist".to_string(),
+        };
+        let value = sources.file_path.display().to_string();
+        sources.row("agent-config", &value, &source);
+        sources
+    }
+
+    pub fn has_flag(&self, name: &str) -> bool {
+        self.flags.iter().any(|(flag, text)| *flag == name && !text.is_empty())
+    }
+
+    /// Notes a problem that is not about a line of the settings file.
+    pub fn problem(&mut self, text: String) {
+        self.problems.push(Problem { line: 0, text });
+    }
+
+    pub fn row(&mut self, key: &'static str, value: &str, source: &str) {
+        self.rows.push(Row { key, value: shown(value), source: shown(source) });
+    }
+
+    /// The variable as text; that it is not UTF-8 is a problem. Empty counts as unset.
+    pub fn variable(&mut self, name: &str) -> Option<String> {
+        match (self.env)(name)?.into_string() {
+            Ok(text) if text.is_empty() => None,
+            Ok(text) => Some(text),
+            Err(_) => {
+                self.problem(format!("{name}: the value is not UTF-8"));
+                None
+            }
+        }
+    }
+
+    /// The value of the highest source, without a row. Problems are collected for every source.
+    pub fn winner<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Won<T>> {
+        let setting = table::find(name).expect("a row of the table");
+        let mut won = None;
+        for (text, source) in self.given(setting) {
+            match parse(&text) {
+                Ok(value) => won = won.or(Some(Won { value, text, source })),
+                Err(cause) => self.problems.push(problem(setting, &text, &source, &cause)),
+            }
+        }
+        won
+    }
+
+    /// The value that holds, with its row; `None` if it is absent, or computed by the caller, who then adds the row.
+    pub fn take<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        if let Some(won) = self.winner(name, &parse) {
+            self.row(name, &won.text, &won.source.to_string());
+            return Some(won.value);
+        }
+        match table::find(name)?.fallback {
+            Fallback::Value(text) => {
+                self.row(name, text, "default");
+                Some(parse(text).expect("a default that parses"))
+            }
+            Fallback::Absent(meaning) => {
+                self.row(name, &format!("({meaning})"), "default");
+                None
+            }
+            Fallback::Computed => None,
+        }
+    }
+
+    /// As `take`, for a setting whose default is a value.
+    pub fn value<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        self.take(name, parse).expect("a setting with a default")
+    }
+
+    /// As `take`, for a path, which is shown as it will be used.
+    pub fn path(&mut self, name: &'static str) -> Option<PathBuf> {
+        let path = self.take(name, parse::path)?;
+        if let Some(row) = self.rows.last_mut() {
+            row.value = shown(&path.display().to_string());
+        }
+        Some(path)
+    }
+
+    /// What was given for the setting, highest source first.
+    fn given(&mut self, setting: &'static Setting) -> Vec<(String, Source)> {
+        let variable = self.variable(setting.env).map(|text| (text, Source::Environment(setting.env)));
+        // As is usual for flags, the last one counts: what a wrapper gives can be overridden by appending.
+        let flag = self.flags.iter().rfind(|(name, _)| *name == setting.name);
+        let flag =
+            flag.filter(|(_, text)| !text.is_empty()).map(|(_, text)| (text.clone(), Source::Flag(setting.name)));
+        if let (Some((one, _)), Some((other, _))) = (&variable, &flag)
+            && one != other
+        {
+            self.warnings.push(format!("{} in the environment overrides --{}", setting.env, setting.name));
+        }
+        let entry = self.file.entries.iter().find(|entry| entry.setting == setting);
+        let entry =
+            entry.map(|entry| (entry.text.clone(), Source::File { path: self.file_path.clone(), line: entry.line }));
+        variable.into_iter().chain(flag).chain(entry).collect()
+    }
+}
+
+fn problem(setting: &Setting, text: &str, source: &Source, cause: &str) -> Problem {
+    let (line, place) = match source {
+        Source::Environment(name) => (0, name.to_string()),
+        Source::Flag(name) => (0, format!("--{name}")),
+        Source::File { path, line } => (*line, format!("{}:{line}: {}", path.display(), setting.name)),
+    };
+    let text = match setting.kind {
+        Kind::Secret => format!("{place}: the value {cause}"),
+        Kind::Text | Kind::Switch | Kind::NotInFile => format!("{place}: {:?} {cause}", shown(text)),
+    };
+    Problem { line, text }
+}

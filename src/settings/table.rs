@@ -1,0 +1,136 @@
+//! The one table of all settings: name, variable, default, kind.
+//!
+//! The command line, the settings file, the resolution, `--print-settings`, `--help` and the test against the man
+//! page all read it, so that a new setting is one row here and one line in `resolve`. It holds no code that parses:
+//! ranges and spellings belong to `parse`.
+
+/// The settings file that is read when no other is named; only this one may be missing.
+pub const DEFAULT_FILE: &str = "/etc/kmagent/agent.yaml";
+
+/// One setting of design section 6.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The key in the settings file, and the flag without its dashes.
+    pub name: &'static str,
+    /// The environment variable.
+    pub env: &'static str,
+    pub fallback: Fallback,
+    pub kind: Kind,
+    /// Where `--help` lists it.
+    pub group: Group,
+}
+
+/// What holds when no source gives a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// This text, as if the user had written it.
+    Value(&'static str),
+    /// No value; the text says what that means.
+    Absent(&'static str),
+    /// A value that `resolve` works out at start.
+    Computed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A value that the user writes as text: a path, a URL, a duration, a word.
+    Text,
+    /// True or false; the flag alone means true.
+    Switch,
+    /// Text that is never shown.
+    Secret,
+    /// Text that names the settings file, so it cannot stand in it.
+    NotInFile,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    Files,
+    Server,
+    Collector,
+    Agent,
+}
+
+impl Group {
+    pub const ALL: [Group; 4] = [Group::Files, Group::Server, Group::Collector, Group::Agent];
+
+    pub fn heading(self) -> &'static str {
+        match self {
+            Group::Files => "files",
+            Group::Server => "server",
+            Group::Collector => "collector",
+            Group::Agent => "agent",
+        }
+    }
+}
+
+use Fallback::{Absent, Computed, Value};
+use Group::{Agent, Collector, Files, Server};
+use Kind::{NotInFile, Secret, Switch, Text};
+
+/// In the order of design section 6, which `--print-settings` keeps.
+#[rustfmt::skip]
+pub static SETTINGS: &[Setting] = &[
+    row("agent-config", "KM_AGENT_CONFIG", Value(DEFAULT_FILE), NotInFile, Files),
+    row("config", "KM_COLLECTOR_CONFIG", Value("/etc/kmagent/config.yaml"), Text, Files),
+    row("collector", "KM_COLLECTOR", Absent("kmagent-collector near the agent, then otelcol-contrib, otelcol"), Text, Collector),
+    row("collector-endpoint", "KM_COLLECTOR_ENDPOINT", Value("https://otel.kloudmate.com:4318"), Text, Collector),
+    row("api-key", "KM_API_KEY", Absent("none"), Secret, Server),
+    row("api-key-file", "KM_API_KEY_FILE", Absent("none"), Text, Server),
+    row("config-check-interval", "KM_CONFIG_CHECK_INTERVAL", Value("60s"), Text, Server),
+    row("update-endpoint", "KM_UPDATE_ENDPOINT", Computed, Text, Server),
+    row("local-config", "KM_LOCAL_CONFIG", Absent("none"), Text, Files),
+    row("docker-mode", "KM_DOCKER_MODE", Value("false"), Switch, Collector),
+    row("docker-endpoint", "KM_DOCKER_ENDPOINT", Absent("none"), Text, Collector),
+    row("host-name", "KM_HOST_NAME", Computed, Text, Agent),
+    row("log-level", "KM_LOG_LEVEL", Value("info"), Text, Agent),
+    row("log-format", "KM_LOG_FORMAT", Computed, Text, Agent),
+    row("state-dir", "KM_STATE_DIR", Value("/var/lib/kmagent"), Text, Files),
+    row("run-dir", "KM_RUN_DIR", Value("/run/kmagent"), Text, Files),
+    row("ca-file", "KM_CA_FILE", Absent("the built-in Mozilla roots"), Text, Server),
+    row("allow-http", "KM_ALLOW_HTTP", Value("false"), Switch, Server),
+    row("report-extended", "KM_REPORT_EXTENDED", Value("false"), Switch, Server),
+    row("on-change", "KM_ON_CHANGE", Absent("none"), Text, Agent),
+    row("restart-mode", "KM_RESTART_MODE", Value("auto"), Text, Collector),
+    row("stop-timeout", "KM_STOP_TIMEOUT", Value("30s"), Text, Collector),
+    row("min-uptime", "KM_MIN_UPTIME", Value("10s"), Text, Collector),
+    row("validate-timeout", "KM_VALIDATE_TIMEOUT", Value("30s"), Text, Collector),
+    row("poll-timeout", "KM_POLL_TIMEOUT", Value("10s"), Text, Server),
+    row("max-config-size", "KM_MAX_CONFIG_SIZE", Value("4MiB"), Text, Server),
+];
+
+const fn row(name: &'static str, env: &'static str, fallback: Fallback, kind: Kind, group: Group) -> Setting {
+    Setting { name, env, fallback, kind, group }
+}
+
+/// The setting of that name, if there is one.
+pub fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// Its place in the table, for sorting; an unknown name sorts last.
+pub fn position(name: &str) -> usize {
+    SETTINGS.iter().position(|setting| setting.name == name).unwrap_or(SETTINGS.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The variable follows from the name, but for the one whose name the 1.x agent fixed.
+    #[test]
+    fn variables_follow_from_names_and_both_are_unique() {
+        for (index, setting) in SETTINGS.iter().enumerate() {
+            let expected = match setting.name {
+                "config" => "KM_COLLECTOR_CONFIG".to_string(),
+                name => format!("KM_{}", name.to_uppercase().replace('-', "_")),
+            };
+            assert_eq!(setting.env, expected);
+            assert_eq!(position(setting.name), index, "{} stands twice", setting.name);
+        }
+        let mut variables: Vec<_> = SETTINGS.iter().map(|setting| setting.env).collect();
+        variables.sort_unstable();
+        variables.dedup();
+        assert_eq!(variables.len(), SETTINGS.len());
+    }
+}
