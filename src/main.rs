@@ -1,7 +1,9 @@
 //! kmagent: keeps an OpenTelemetry Collector alive and its configuration current.
+#![allow(dead_code)]
 
 mod error;
 mod exit;
 mod settings;
+mod value;
 
 fn main() {}
