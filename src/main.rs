@@ -5,5 +5,6 @@ mod error;
 mod exit;
 mod settings;
 mod value;
+mod yaml;
 
 fn main() {}
