@@ -6,6 +6,8 @@ mod core;
 mod error;
 mod exit;
 mod settings;
+mod value;
+mod yaml;
 
 use std::process::ExitCode;
 
