@@ -1,0 +1,192 @@
+//! The one call to the API: a POST, bounded in time and size, and what came of it.
+//!
+//! The connection is not kept between calls, nothing is retried, no redirect is followed and no thread is started. The key goes
+//! into one header and nowhere else: it is masked in every message here, since a server may well echo it.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use ureq::config::AutoHeaderValue;
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
+use ureq::http::{HeaderValue, Response, Uri};
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{Agent, Body};
+
+use super::explain::{exit_for, explain, retry_after};
+use super::parts::{authorities, authorization, connect_proxy, endpoint, shown};
+use super::transport::{CallingThreadResolver, connector};
+use super::{Answer, EXCERPT, Report, decode, encode, excerpt, proxy};
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::settings::Secret;
+
+/// For a report of at most 8 KiB and an answer of any length that is read piece by piece; ureq's default of 128 KiB each would be most
+/// of the agent's memory (design, section 11).
+const BUFFER: usize = 16 * 1024;
+
+/// The settings that a call depends on.
+pub struct Options<'a> {
+    pub endpoint: &'a str,
+    pub api_key: Option<&'a Secret>,
+    /// A PEM bundle that replaces Mozilla's roots. Read once, by `Client::new`.
+    pub ca_file: Option<&'a Path>,
+    /// For the whole call but the look-up of the name.
+    pub poll_timeout: Duration,
+    /// Longest answer that is accepted, in bytes.
+    pub max_answer: u64,
+}
+
+pub struct Client {
+    agent: Agent,
+    endpoint: Uri,
+    /// The endpoint without user, password and query, for messages.
+    shown: String,
+    authorization: Option<HeaderValue>,
+    /// Masked in messages.
+    api_key: Option<Secret>,
+    ca_file: Option<PathBuf>,
+    poll_timeout: Duration,
+    max_answer: u64,
+    /// Appended to the cause of a failed connection: ` (through the proxy …)`, or empty.
+    through: String,
+}
+
+/// Why a config check brought no answer.
+#[derive(Debug)]
+pub struct Failure {
+    pub error: Error,
+    /// How long the server asks to be left alone, an hour at most; `None` when it does not say.
+    pub retry_after: Option<Duration>,
+}
+
+impl Client {
+    /// Touches the network only when it checks. The proxy comes from the environment.
+    ///
+    /// # Errors
+    /// `Exit::Settings` for an endpoint, key, ca-file or proxy variable that cannot be used.
+    pub fn new(options: &Options) -> Result<Client> {
+        Client::with_environment(options, |name| std::env::var(name).ok())
+    }
+
+    fn with_environment(options: &Options, variable: impl Fn(&str) -> Option<String>) -> Result<Client> {
+        let endpoint = endpoint(options.endpoint)?;
+        let proxy = proxy::choose(&endpoint, variable).map(connect_proxy).transpose()?;
+        let through =
+            proxy.as_ref().map_or(String::new(), |proxy| format!(" (through the proxy {})", shown(proxy.uri())));
+        let roots = options.ca_file.map(authorities).transpose()?.unwrap_or(RootCerts::WebPki);
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(proxy)
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .timeout_global(Some(options.poll_timeout))
+            .user_agent(concat!("kmagent/", env!("CARGO_PKG_VERSION")))
+            .accept(AutoHeaderValue::None)
+            .accept_encoding(AutoHeaderValue::None)
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
+            .max_response_header_size(BUFFER)
+            .max_idle_connections(0)
+            .build();
+        Ok(Client {
+            agent: Agent::with_parts(config, connector(), CallingThreadResolver::default()),
+            shown: shown(&endpoint),
+            endpoint,
+            authorization: options.api_key.map(authorization).transpose()?,
+            api_key: options.api_key.cloned(),
+            ca_file: options.ca_file.map(Path::to_owned),
+            poll_timeout: options.poll_timeout,
+            max_answer: options.max_answer,
+            through,
+        })
+    }
+
+    /// One config check: the report goes out, the answer comes back.
+    ///
+    /// # Errors
+    /// `Denied` for a refused key, `TryAgain` for what may pass, `BadAnswer` for an answer that is not one of this API.
+    pub fn check(&self, report: &Report) -> std::result::Result<Answer, Failure> {
+        let mut request = self.agent.post(&self.endpoint).header(CONTENT_TYPE, "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let mut response = request.send(&encode(report)[..]).map_err(|error| self.broken(error))?;
+        if response.status() != 200 {
+            return Err(self.refused(&mut response));
+        }
+        let body = self.read(&mut response)?;
+        decode(&body).map_err(|cause| self.failure(Exit::BadAnswer, format!("the answer cannot be read: {cause}")))
+    }
+
+    /// The whole body; one byte more than allowed is the most that is ever held.
+    fn read(&self, response: &mut Response<Body>) -> std::result::Result<Vec<u8>, Failure> {
+        let too_long = || {
+            let limit = self.max_answer;
+            self.failure(Exit::BadAnswer, format!("the answer is longer than {limit} bytes; raise max-config-size"))
+        };
+        if response.body().content_length().is_some_and(|length| length > self.max_answer) {
+            return Err(too_long());
+        }
+        let mut body = Vec::new();
+        let mut reader = response.body_mut().as_reader().take(self.max_answer.saturating_add(1));
+        reader.read_to_end(&mut body).map_err(|error| self.broken(error.into()))?;
+        if body.len() as u64 > self.max_answer { Err(too_long()) } else { Ok(body) }
+    }
+
+    /// For an answer with any status but 200.
+    fn refused(&self, response: &mut Response<Body>) -> Failure {
+        let status = response.status();
+        let remedy = match status.as_u16() {
+            401 | 403 if self.api_key.is_none() => "; set api-key",
+            401 | 403 => "; check api-key",
+            404 | 405 => "; check update-endpoint",
+            _ => "",
+        };
+        let mut cause = format!("HTTP status {}", status.as_u16());
+        if let Some(location) = response.headers().get(LOCATION).filter(|_| status.is_redirection()) {
+            let location = match std::str::from_utf8(location.as_bytes()).ok().and_then(|text| text.parse().ok()) {
+                Some(uri) => shown(&uri),
+                None => excerpt(location.as_bytes(), EXCERPT),
+            };
+            cause += &format!(
+                ", a redirect to {location}, which is not followed; if it is right, set update-endpoint to it"
+            );
+        }
+        let retry_after = retry_after(response.headers(), SystemTime::now());
+        // Enough for a key that begins within what is shown: masked first, then cut.
+        let limit = EXCERPT + self.api_key.as_ref().map_or(0, |key| key.expose().len());
+        let mut body = Vec::new();
+        // A body that breaks off is shown as far as it came.
+        let _: io::Result<usize> = response.body_mut().as_reader().take(limit as u64).read_to_end(&mut body);
+        let body = excerpt(self.mask(&String::from_utf8_lossy(&body)).as_bytes(), EXCERPT);
+        cause += remedy;
+        if !body.is_empty() {
+            cause += ": ";
+            cause += &body;
+        }
+        Failure { retry_after, ..self.failure(exit_for(status.as_u16()), cause) }
+    }
+
+    /// For a call that ended without a whole answer.
+    fn broken(&self, error: ureq::Error) -> Failure {
+        let (exit, cause) = explain(error, self.poll_timeout, self.ca_file.as_deref(), SystemTime::now());
+        self.failure(exit, cause + &self.through)
+    }
+
+    fn failure(&self, exit: Exit, cause: String) -> Failure {
+        let error = Error::because(exit, format!("config check: {}", self.shown), self.mask(&cause));
+        Failure { error, retry_after: None }
+    }
+
+    fn mask(&self, text: &str) -> String {
+        match &self.api_key {
+            Some(key) if !key.expose().is_empty() => text.replace(key.expose(), "****"),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -1,0 +1,96 @@
+//! How a connection is made: ureq's own connectors, with name resolution on the calling thread and one deadline for all of it.
+//!
+//! ureq's default resolver starts a thread for each look-up that has a deadline. This one asks on the calling thread, so a look-up
+//! ends only when the system's resolver gives up (resolv.conf(5): `timeout`, `attempts`). ureq also grants a CONNECT proxy the whole
+//! timeout anew for each read, so that one which answers a byte at a time would never be given up; the deadline here ends that.
+
+use std::io;
+
+use ureq::Error;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::time::{Duration, Instant};
+use ureq::unversioned::transport::{
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
+};
+
+/// Straight or through a CONNECT proxy, in TLS where the scheme says so.
+pub fn connector() -> impl Connector {
+    ().chain(ConnectProxyConnector::default())
+        .chain(TcpConnector::default())
+        .chain(DeadlineConnector)
+        .chain(RustlsConnector::default())
+}
+
+#[derive(Debug, Default)]
+pub struct CallingThreadResolver(DefaultResolver);
+
+impl Resolver for CallingThreadResolver {
+    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        // Without a deadline the default resolver needs no thread.
+        let timeout = NextTimeout { after: Duration::NotHappening, ..timeout };
+        self.0.resolve(uri, config, timeout).map_err(|error| match error {
+            Error::Io(error) => {
+                let host = uri.host().unwrap_or_default();
+                Error::Io(io::Error::new(error.kind(), format!("cannot resolve {host}: {error}")))
+            }
+            other => other,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct DeadlineConnector;
+
+impl<In: Transport> Connector<In> for DeadlineConnector {
+    type Out = Deadline<In>;
+
+    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Deadline<In>>, Error> {
+        let until = match (details.now, details.timeout.after) {
+            (Instant::Exact(now), Duration::Exact(after)) => now.checked_add(after),
+            _ => None,
+        };
+        Ok(chained.map(|transport| Deadline { transport, until }))
+    }
+}
+
+/// A transport whose reads and writes end at `until`, whatever timeout each of them asks for.
+#[derive(Debug)]
+struct Deadline<T> {
+    transport: T,
+    /// `None`: no deadline.
+    until: Option<std::time::Instant>,
+}
+
+impl<T> Deadline<T> {
+    fn cap(&self, timeout: NextTimeout) -> NextTimeout {
+        let left = self.until.map(|until| until.saturating_duration_since(std::time::Instant::now()));
+        match left {
+            Some(left) if left < *timeout.after => NextTimeout { after: Duration::Exact(left), ..timeout },
+            _ => timeout,
+        }
+    }
+}
+
+impl<T: Transport> Transport for Deadline<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.transport.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.transport.transmit_output(amount, self.cap(timeout))
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        self.transport.await_input(self.cap(timeout))
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.transport.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.transport.is_tls()
+    }
+}

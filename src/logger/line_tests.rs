@@ -1,0 +1,111 @@
+//! Tables of records and collector lines, and the lines that they must give.
+
+use std::time::Duration;
+
+use log::kv::ToValue;
+
+use super::*;
+
+const TS: &str = "2026-11-22T14:04:37.123Z";
+
+fn style(format: LogFormat, secrets: &Secrets) -> Style<'_> {
+    Style { format, at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_356_277_123), secrets }
+}
+
+/// The line for a message of the supervisor with fields.
+fn line(format: LogFormat, message: &str, fields: &[(&str, kv::Value)]) -> String {
+    let secrets = Secrets::new(vec!["key".to_owned(), "key-long".to_owned(), String::new(), "4711".to_owned()]);
+    style(format, &secrets).record(
+        &Record::builder()
+            .level(Level::Info)
+            .target("kmagent::supervise")
+            .args(format_args!("{message}"))
+            .key_values(&fields)
+            .build(),
+    )
+}
+
+#[test]
+fn json_is_one_object_with_typed_fields() {
+    let path = std::path::Path::new("/a b");
+    let fields: &[(&str, kv::Value)] = &[
+        ("revision", "a1b2".into()),
+        ("attempt", 3.into()),
+        ("ratio", 0.5.into()),
+        ("nan", f64::NAN.into()),
+        ("is_new", true.into()),
+        ("none", None::<u64>.to_value()),
+        ("path", kv::Value::from_debug(&path)),
+    ];
+    let line = line(LogFormat::Json, "config installed", fields);
+    let expected = format!(
+        r#"{{"ts":"{TS}","level":"info","target":"supervise","msg":"config installed","revision":"a1b2","attempt":3,"ratio":0.5,"nan":"NaN","is_new":true,"none":null,"path":"\"/a b\""}}"#
+    );
+    assert_eq!(line, expected + "\n");
+    serde_json::from_str::<serde_json::Value>(&line).unwrap();
+}
+
+#[test]
+fn text_quotes_only_what_needs_it() {
+    let fields: &[(&str, kv::Value)] = &[
+        ("revision", "abc".into()),
+        ("path", "a b".into()),
+        ("empty", "".into()),
+        ("attempt", 3.into()),
+        ("odd", "x=\"\\".into()),
+    ];
+    assert_eq!(
+        line(LogFormat::Text, "config installed", fields),
+        format!(
+            "{TS} INFO  supervise: config installed revision=abc path=\"a b\" empty=\"\" attempt=3 odd=\"x=\\\"\\\\\"\n"
+        )
+    );
+}
+
+#[test]
+fn nobody_can_forge_a_line_or_a_terminal_escape() {
+    const ATTACK: &str = "a\nb\r\u{1b}[31m\u{9b}2J\0\u{7f}\u{2028}\u{202e}c";
+    for format in [LogFormat::Json, LogFormat::Text] {
+        for line in [line(format, ATTACK, &[("field", ATTACK.into())]), {
+            style(format, &Secrets::default()).collector(ATTACK.as_bytes())
+        }] {
+            let (last, others) = line.as_bytes().split_last().unwrap();
+            assert_eq!(*last, b'\n');
+            assert!(!std::str::from_utf8(others).unwrap().contains(is_invisible), "{line:?}");
+        }
+    }
+    let json: serde_json::Value = serde_json::from_str(&line(LogFormat::Json, ATTACK, &[])).unwrap();
+    assert_eq!(json["msg"], ATTACK);
+}
+
+#[test]
+fn secrets_are_masked_wherever_they_stand() {
+    for format in [LogFormat::Json, LogFormat::Text] {
+        let line = line(format, "the key-long and the key", &[("a", "xkeyx".into()), ("n", 14711.into())]);
+        assert!(line.contains("the **** and the ****") && line.contains("x****x"), "{line}");
+        assert!(!line.contains("4711") && !line.contains("key"), "{line}");
+    }
+    let quoted = Secrets::new(vec!["a\"b\\c".to_owned()]);
+    assert_eq!(style(LogFormat::Text, &quoted).collector(b"x a\"b\\c y"), "x **** y\n");
+    assert!(style(LogFormat::Json, &quoted).collector(b"x a\"b\\c y").contains("x **** y"));
+}
+
+#[test]
+fn collector_lines_are_passed_on() {
+    let none = Secrets::default();
+    let (json, text) = (style(LogFormat::Json, &none), style(LogFormat::Text, &none));
+    assert_eq!(text.collector(b"2026\tinfo\tready {\"a\":\"b\"}\r\n"), "2026\tinfo\tready {\"a\":\"b\"}\n");
+    assert_eq!(text.collector(b"bad \xff utf-8"), "bad \u{fffd} utf-8\n");
+    assert_eq!(
+        json.collector(b"2026\tinfo"),
+        format!("{{\"ts\":\"{TS}\",\"level\":\"info\",\"target\":\"collector\",\"msg\":\"2026\\tinfo\"}}\n")
+    );
+    assert_eq!(text.collector(&vec![b'x'; 70_000]).len(), LONGEST_COLLECTOR_LINE + 1);
+}
+
+#[test]
+fn dropped_lines_are_counted() {
+    let line = style(LogFormat::Json, &Secrets::default()).dropped(7);
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((json["level"].as_str(), json["count"].as_u64()), (Some("warn"), Some(7)));
+}
