@@ -1,0 +1,107 @@
+//! What a child prints: cut into lines, with the last of them kept for error messages.
+//!
+//! It owns no descriptor and writes nothing. A line is passed on whole up to `LINE_LIMIT` bytes; a longer one is cut there.
+
+/// Bytes of the longest line that is passed on whole.
+pub const LINE_LIMIT: usize = 64 * 1024;
+/// Bytes of last lines that are kept: a collector's fatal error and what led to it, well within the 4 KiB of a report.
+const TAIL_LIMIT: usize = 2 * 1024;
+
+#[derive(Debug, Default)]
+pub struct Output {
+    line: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl Output {
+    /// Takes what was read, gives each complete line (without its newline) to `emit`.
+    pub fn feed(&mut self, mut bytes: &[u8], emit: &mut dyn FnMut(&[u8])) {
+        while !bytes.is_empty() {
+            let room = LINE_LIMIT - self.line.len();
+            match bytes.iter().take(room + 1).position(|&byte| byte == b'\n') {
+                Some(end) => {
+                    self.line.extend_from_slice(&bytes[..end]);
+                    self.finish_line(emit);
+                    bytes = &bytes[end + 1..];
+                }
+                None => {
+                    let (now, later) = bytes.split_at(bytes.len().min(room));
+                    self.line.extend_from_slice(now);
+                    if self.line.len() == LINE_LIMIT {
+                        self.finish_line(emit);
+                    }
+                    bytes = later;
+                }
+            }
+        }
+    }
+
+    /// The stream has ended: what is left is a line too.
+    pub fn end(&mut self, emit: &mut dyn FnMut(&[u8])) {
+        if !self.line.is_empty() {
+            self.finish_line(emit);
+        }
+    }
+
+    /// The last lines, oldest first.
+    pub fn tail(&self) -> String {
+        String::from_utf8_lossy(&self.tail).trim().to_string()
+    }
+
+    fn finish_line(&mut self, emit: &mut dyn FnMut(&[u8])) {
+        let line = std::mem::take(&mut self.line);
+        let text = line.strip_suffix(b"\r").unwrap_or(&line);
+        emit(text);
+        self.tail.extend_from_slice(&text[text.len().saturating_sub(TAIL_LIMIT)..]);
+        self.tail.push(b'\n');
+        if self.tail.len() > TAIL_LIMIT {
+            let excess = self.tail.len() - TAIL_LIMIT;
+            // Whole lines, unless the last one alone is too long.
+            let cut = self.tail[excess..].iter().position(|&byte| byte == b'\n').map_or(excess, |end| excess + end + 1);
+            self.tail.drain(..if cut < self.tail.len() { cut } else { excess });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(chunks: &[&[u8]]) -> (Vec<Vec<u8>>, Output) {
+        let mut output = Output::default();
+        let mut lines = Vec::new();
+        for chunk in chunks {
+            output.feed(chunk, &mut |line| lines.push(line.to_vec()));
+        }
+        output.end(&mut |line| lines.push(line.to_vec()));
+        (lines, output)
+    }
+
+    #[test]
+    fn lines_are_whole_however_they_arrive() {
+        let expected: Vec<Vec<u8>> = [&b"one"[..], b"", b"two", b"last"].map(<[u8]>::to_vec).into();
+        assert_eq!(lines(&[b"one\n\ntwo\r\nlast"]).0, expected);
+        assert_eq!(lines(&[b"o", b"ne\n", b"\nt", b"wo\r", b"\nlast"]).0, expected);
+        assert!(lines(&[b""]).0.is_empty());
+    }
+
+    #[test]
+    fn a_line_at_the_limit_is_whole_and_a_longer_one_is_cut() {
+        let mut long = vec![b'x'; LINE_LIMIT - 1];
+        long.push(b'\n');
+        assert_eq!(lines(&[&long]).0.len(), 1);
+        let (cut, _) = lines(&[&vec![b'x'; 2 * LINE_LIMIT + 5]]);
+        assert_eq!(cut.iter().map(Vec::len).collect::<Vec<_>>(), [LINE_LIMIT, LINE_LIMIT, 5]);
+    }
+
+    #[test]
+    fn the_tail_holds_the_last_whole_lines() {
+        let many: Vec<u8> = (0..1000).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+        let tail = lines(&[&many]).1.tail();
+        assert!(tail.len() <= TAIL_LIMIT && tail.ends_with("line 998\nline 999"));
+        assert!(tail.lines().all(|line| line.starts_with("line ")));
+        let tail = lines(&[&vec![b'y'; LINE_LIMIT]]).1.tail();
+        assert!(tail.len() > TAIL_LIMIT / 2 && tail.len() <= TAIL_LIMIT);
+        assert_eq!(lines(&[b"\xff bad"]).1.tail(), "\u{fffd} bad");
+    }
+}
