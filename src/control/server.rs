@@ -1,0 +1,169 @@
+//! The running agent's side of the control socket: accepts, reads requests, keeps who waits, answers. It never blocks.
+//!
+//! The supervisor polls its descriptors and decides the answers. A client that is slow, silent or talkative loses its
+//! connection and nothing else.
+
+use std::fs::Permissions;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fs_err as fs;
+
+use super::{Reply, Request, socket_path};
+use crate::core::Uptime;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+
+/// More at once than any host has people and cron jobs; the next one waits in the backlog.
+const CLIENT_LIMIT: usize = 16;
+/// A request is one short line.
+const REQUEST_LIMIT: usize = 1024;
+/// A client has this long to send its request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+    clients: Vec<Client>,
+    next_id: u64,
+}
+
+/// Tells clients apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientId(u64);
+
+#[derive(Debug)]
+struct Client {
+    id: ClientId,
+    stream: UnixStream,
+    received: Vec<u8>,
+    /// `None` when its request is read and the answer is the supervisor's to give.
+    request_until: Option<Uptime>,
+}
+
+impl Server {
+    /// Binds the socket in place of one that a killed agent left: the caller holds the lock, so nobody else listens.
+    ///
+    /// # Errors
+    /// 73 when the socket cannot be made, 71 when it cannot be set up.
+    pub fn bind(run_dir: &Path) -> Result<Server> {
+        let path = socket_path(run_dir);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::because(Exit::CannotWrite, "cannot remove the former control socket", error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let what = format!("cannot make the control socket {}", path.display());
+        let listener = UnixListener::bind(&path).map_err(|error| Error::because(Exit::CannotWrite, &what, error))?;
+        let private = fs::set_permissions(&path, Permissions::from_mode(0o600));
+        private
+            .and_then(|()| listener.set_nonblocking(true))
+            .map_err(|error| Error::because(Exit::System, what, error))?;
+        Ok(Server { listener, path, clients: Vec::new(), next_id: 0 })
+    }
+
+    /// To be polled for reading: the listener unless there are too many clients, and each client.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let listener = (self.clients.len() < CLIENT_LIMIT).then(|| self.listener.as_fd());
+        listener.into_iter().chain(self.clients.iter().map(|client| client.stream.as_fd()))
+    }
+
+    /// When the next silent client is to be dropped.
+    pub fn deadline(&self) -> Option<Uptime> {
+        self.clients.iter().filter_map(|client| client.request_until).min()
+    }
+
+    /// Accepts and reads whatever there is, and gives the requests that are complete.
+    pub fn serve(&mut self, now: Uptime) -> Vec<(ClientId, Request)> {
+        while self.clients.len() < CLIENT_LIMIT {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.admit(stream, now),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        let mut requests = Vec::new();
+        self.clients.retain_mut(|client| match client.read(now) {
+            Progress::Waiting => true,
+            Progress::Asked(request) => {
+                requests.push((client.id, request));
+                true
+            }
+            Progress::Gone => false,
+            Progress::Confused(problem) => {
+                client.write(&Reply::Error(problem));
+                false
+            }
+        });
+        requests
+    }
+
+    /// Answers a client and closes its connection; one that has left is no failure.
+    pub fn reply(&mut self, id: ClientId, reply: &Reply) {
+        if let Some(index) = self.clients.iter().position(|client| client.id == id) {
+            self.clients.swap_remove(index).write(reply);
+        }
+    }
+
+    fn admit(&mut self, stream: UnixStream, now: Uptime) {
+        if stream.set_nonblocking(true).is_ok() {
+            let id = ClientId(self.next_id);
+            self.next_id += 1;
+            let request_until = Some(now + REQUEST_TIMEOUT);
+            self.clients.push(Client { id, stream, received: Vec::new(), request_until });
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+enum Progress {
+    Waiting,
+    Asked(Request),
+    Gone,
+    Confused(String),
+}
+
+impl Client {
+    fn read(&mut self, now: Uptime) -> Progress {
+        let mut buffer = [0u8; REQUEST_LIMIT];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => return Progress::Gone,
+            // Whatever follows a request is of no interest.
+            Ok(_) if self.request_until.is_none() => return Progress::Waiting,
+            Ok(count) => self.received.extend_from_slice(&buffer[..count]),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(_) => return Progress::Gone,
+        }
+        let Some(until) = self.request_until else { return Progress::Waiting };
+        match self.received.iter().position(|&byte| byte == b'\n') {
+            Some(end) => {
+                self.request_until = None;
+                match serde_json::from_slice(&self.received[..end]) {
+                    Ok(request) => Progress::Asked(request),
+                    Err(error) => Progress::Confused(format!("not a request: {error}")),
+                }
+            }
+            None if self.received.len() > REQUEST_LIMIT => Progress::Confused("the request is too long".into()),
+            None if now >= until => Progress::Gone,
+            None => Progress::Waiting,
+        }
+    }
+
+    /// A reply fits a socket buffer; a client that has filled it by not reading loses the reply.
+    fn write(&mut self, reply: &Reply) {
+        let mut line = serde_json::to_vec(reply).unwrap_or_default();
+        line.push(b'\n');
+        let _ = self.stream.write_all(&line);
+    }
+}

@@ -1,0 +1,68 @@
+//! One agent, or one `--check` that runs alone, per run directory: a flock(2), which the kernel drops with its holder.
+//!
+//! The file stays where it is; only the lock means something. Never a pid file.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
+
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+
+/// Held as long as this lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits until nobody holds the lock.
+    ///
+    /// # Errors
+    /// 73 when the run directory cannot be used.
+    pub fn wait(run_dir: &Path) -> Result<Exit> {
+        let path = run_dir.join("lock");
+        let free = fs::File::open(&path).and_then(|file| file.into_file().lock());
+        free.map(|()| Exit::Done).map_err(unusable)
+    }
+
+    /// # Errors
+    /// 73 when the run directory cannot be used, 75 when somebody else holds the lock.
+    pub fn take(run_dir: &Path) -> Result<Lock> {
+        let path = run_dir.join("lock");
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.map_err(unusable)?.into_file();
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(Error::new(
+                Exit::TryAgain,
+                format!("another agent holds {}: see `kmagent status`, or stop it with `kmagent stop`", path.display()),
+            )),
+            Err(TryLockError::Error(error)) => Err(unusable(error)),
+        }
+    }
+}
+
+fn unusable(error: std::io::Error) -> Error {
+    let what = "cannot use the run directory (run as root, or choose another with the setting `run-dir`)";
+    Error::because(Exit::CannotWrite, what, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let dir = std::env::temp_dir().join(format!("kmagent-lock-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let lock = Lock::take(&dir).unwrap();
+        assert_eq!(Lock::take(&dir).unwrap_err().exit(), Exit::TryAgain);
+        drop(lock);
+        drop(Lock::take(&dir).unwrap());
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(Lock::take(&dir).unwrap_err().exit(), Exit::CannotWrite);
+    }
+}

@@ -1,0 +1,87 @@
+//! Files that are whole or not there: written under another name, synced, then renamed.
+//!
+//! It knows nothing of configs. A file keeps the mode and owner of the one that it replaces; a new one is 0600.
+
+use std::ffi::OsString;
+use std::fs::{File, Metadata};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
+
+/// What a file of ours is created with: it may hold credentials.
+const PRIVATE: u32 = 0o600;
+/// Marks unfinished files of `write`.
+const WRITING_MARK: &str = ".candidate-";
+
+/// Writes `bytes` to a new file beside `target` and syncs it. Its name is `.<target><mark><pid>-<n>`, used by nobody else.
+pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let mut name = OsString::from(".");
+    name.push(target.file_name().ok_or(io::ErrorKind::InvalidFilename)?);
+    name.push(format!("{mark}{}-{number}", std::process::id()));
+    let path = target.with_file_name(name);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(&path)?;
+    let written = imitate(file.file(), fs::metadata(target).ok().as_ref())
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| file.sync_all());
+    written.inspect_err(|_| {
+        let _ = fs::remove_file(&path);
+    })?;
+    Ok(path)
+}
+
+/// Renames `source` over `target`, both in one directory, and syncs that.
+pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
+    fs::rename(source, target)?;
+    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(directory)?.sync_all()
+}
+
+/// Replaces the content of `target`, which need not exist.
+pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = write_new(target, WRITING_MARK, bytes)?;
+    replace(&path, target).inspect_err(|_| {
+        let _ = fs::remove_file(&path);
+    })
+}
+
+/// Removes what `write_new` left in `directory` under `mark` when its process was killed.
+pub fn sweep(directory: &Path, mark: &str) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.as_bytes();
+        if name.starts_with(b".") && name.windows(mark.len()).any(|part| part == mark.as_bytes()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// What a person can do about a file that cannot be written; empty when the error says it all.
+pub fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (free some space)",
+        io::ErrorKind::ReadOnlyFilesystem => " (remount the file system read-write, or move the file by its setting)",
+        io::ErrorKind::PermissionDenied => " (run the agent as the files' owner, or correct their permissions)",
+        io::ErrorKind::NotFound => " (create the directory)",
+        // EBUSY: a file that is itself a mount point.
+        io::ErrorKind::ResourceBusy => " (mount the directory instead of the single file)",
+        _ => "",
+    }
+}
+
+/// Gives a new file the owner and mode of the one that it will replace.
+fn imitate(file: &File, replaced: Option<&Metadata>) -> io::Result<()> {
+    let Some(replaced) = replaced else { return Ok(()) };
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (replaced.uid(), replaced.gid()) {
+        std::os::unix::fs::fchown(file, Some(replaced.uid()), Some(replaced.gid()))?;
+    }
+    // After the owner, since chown(2) clears the set-id bits, and a mode must not be granted to the wrong owner.
+    file.set_permissions(std::fs::Permissions::from_mode(replaced.mode() & 0o7777))
+}

@@ -1,0 +1,238 @@
+//! The files that decide what runs: the config in force, candidates beside it, the last known good, the rejected revision.
+//!
+//! Every change is a rename of a file that is whole and on disk, so a reader sees the old or the new one. What a roll back
+//! replaces is kept beside the config as `<config>.rejected`. Which change to make, and when, is decided elsewhere; `record`
+//! keeps the small JSON files of the state directory.
+
+pub mod atomic;
+pub mod record;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+
+use crate::core::event::Standing;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::value::{Revision, Value};
+use crate::yaml;
+
+/// What marks our own files beside the config, between a dot with its name and a number.
+const CANDIDATE_MARK: &str = ".candidate-";
+const LAST_KNOWN_GOOD: &str = "last-known-good.yaml";
+const PREVIOUS: &str = "previous.yaml";
+
+#[derive(Clone, Debug)]
+pub struct Store {
+    config: PathBuf,
+    state_dir: PathBuf,
+}
+
+/// A validated config in a file beside the config; the file is removed with it unless it was renamed away.
+#[derive(Debug)]
+pub struct Candidate {
+    path: PathBuf,
+    pub revision: Revision,
+}
+
+impl Candidate {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Tells whether a file is still the one that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    inode: u64,
+    size: u64,
+    /// Of the last change, in nanoseconds since 1970.
+    changed: i128,
+}
+
+impl Stamp {
+    /// `None` when there is no such file, or it cannot be looked at.
+    pub fn of(path: &Path) -> Option<Stamp> {
+        let meta = fs::metadata(path).ok()?;
+        let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
+        Some(Stamp { inode: meta.ino(), size: meta.size(), changed })
+    }
+}
+
+impl Store {
+    pub fn new(config: &Path, state_dir: &Path) -> Store {
+        Store { config: config.to_path_buf(), state_dir: state_dir.to_path_buf() }
+    }
+
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    /// The config file itself when the setting names a symbolic link: the target is replaced, the link stays.
+    fn target(&self) -> PathBuf {
+        fs::canonicalize(&self.config).unwrap_or_else(|_| self.config.clone())
+    }
+
+    fn last_known_good(&self) -> PathBuf {
+        self.state_dir.join(LAST_KNOWN_GOOD)
+    }
+
+    /// Whether there is a config file.
+    pub fn has_config(&self) -> bool {
+        fs::metadata(&self.config).is_ok()
+    }
+
+    /// Whether there is a last known good to go back to.
+    pub fn has_fallback(&self) -> bool {
+        fs::metadata(self.last_known_good()).is_ok()
+    }
+
+    /// The config in force, as a tree.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no YAML.
+    pub fn read_config(&self) -> Result<Value> {
+        let bytes = fs::read(&self.config).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
+        let what = || format!("cannot parse {}", self.config.display());
+        yaml::read(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
+    }
+
+    /// Writes a candidate beside the config, with the mode and owner of the config or 0600, and syncs it.
+    ///
+    /// # Errors
+    /// 73, naming the path and the remedy.
+    pub fn write_candidate(&self, text: &str, revision: Revision) -> Result<Candidate> {
+        let target = self.target();
+        let path = atomic::write_new(&target, CANDIDATE_MARK, text.as_bytes())
+            .map_err(|error| self.cannot_write("cannot write the new config", error))?;
+        Ok(Candidate { path, revision })
+    }
+
+    /// Puts a candidate into force.
+    ///
+    /// # Errors
+    /// 73, with the config as it was.
+    pub fn install(&self, candidate: &Candidate) -> Result<()> {
+        atomic::replace(&candidate.path, &self.target())
+            .map_err(|error| self.cannot_write("cannot put the new config in place", error))
+    }
+
+    /// Compares the config in force with the last known good, byte by byte.
+    pub fn standing(&self) -> Standing {
+        match (fs::read(&self.config), fs::read(self.last_known_good())) {
+            (Ok(config), Ok(good)) if config == good => Standing::Proved,
+            (_, Ok(_)) => Standing::OnTrial,
+            (_, Err(_)) => Standing::Alone,
+        }
+    }
+
+    /// Keeps the config in force as last known good, if it is still what `stamp` saw and not kept already. True if it was
+    /// written.
+    ///
+    /// # Errors
+    /// 73; the former last known good is whole.
+    pub fn promote(&self, stamp: Option<Stamp>) -> Result<bool> {
+        let bytes = fs::read(&self.config).map_err(|error| self.cannot_write("cannot read the config", error))?;
+        let good = self.last_known_good();
+        let same = fs::read(&good).is_ok_and(|kept| kept == bytes);
+        if same || stamp != Stamp::of(&self.config) {
+            return Ok(false);
+        }
+        atomic::write(&good, &bytes).map_err(|error| self.cannot_write("cannot keep the last known good", error))?;
+        Ok(true)
+    }
+
+    /// Puts the last known good over the config, and keeps what it replaces as `<config>.rejected`.
+    ///
+    /// # Errors
+    /// 73, with the config as it was.
+    pub fn roll_back(&self) -> Result<()> {
+        self.restore(&self.last_known_good())
+    }
+
+    fn restore(&self, source: &Path) -> Result<()> {
+        let failed = |error| self.cannot_write("cannot restore the former config", error);
+        let bytes = fs::read(source).map_err(failed)?;
+        let target = self.target();
+        let restored = atomic::write_new(&target, CANDIDATE_MARK, &bytes).map_err(failed)?;
+        if let Err(error) = keep_rejected(&target) {
+            log::warn!(error:% = error; "the rejected config could not be kept");
+        }
+        atomic::replace(&restored, &target).map_err(|error| {
+            let _ = fs::remove_file(&restored);
+            failed(error)
+        })
+    }
+
+    /// Keeps the config in force for `restore_previous`, whether or not it has proved itself.
+    ///
+    /// # Errors
+    /// 73.
+    pub fn keep_previous(&self) -> Result<()> {
+        let kept = fs::read(&self.config).and_then(|bytes| atomic::write(&self.state_dir.join(PREVIOUS), &bytes));
+        kept.map_err(|error| self.cannot_write("cannot keep the present config", error))
+    }
+
+    /// Puts what `keep_previous` kept over the config.
+    ///
+    /// # Errors
+    /// 73, with the config as it was.
+    pub fn restore_previous(&self) -> Result<()> {
+        self.restore(&self.state_dir.join(PREVIOUS))
+    }
+
+    /// # Errors
+    /// 73.
+    pub fn remove_config(&self) -> Result<()> {
+        fs::remove_file(&self.config).map_err(|error| self.cannot_write("cannot remove the config", error))
+    }
+
+    /// Where a roll back keeps what it replaced.
+    pub fn rejected_path(&self) -> PathBuf {
+        with_suffix(&self.target(), ".rejected")
+    }
+
+    /// Removes candidates that a killed agent left beside the config.
+    pub fn sweep(&self) {
+        for directory in [self.target().parent(), Some(self.state_dir.as_path())].into_iter().flatten() {
+            atomic::sweep(directory, CANDIDATE_MARK);
+        }
+    }
+
+    fn cannot_write(&self, what: &str, error: io::Error) -> Error {
+        Error::because(Exit::CannotWrite, format!("{what}{}", atomic::remedy(&error)), error)
+    }
+}
+
+fn keep_rejected(target: &Path) -> io::Result<()> {
+    let kept = with_suffix(target, ".rejected");
+    if !target.exists() {
+        return Ok(());
+    }
+    match fs::remove_file(&kept) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    // Some file systems (vfat) know no hard links.
+    fs::hard_link(target, &kept).or_else(|_| fs::rename(target, &kept))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.into();
+    name.push(suffix);
+    name.into()
+}

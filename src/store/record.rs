@@ -1,0 +1,113 @@
+//! Small JSON files in the state directory, each written only when it changes.
+//!
+//! One file, one owner: `Rejected` belongs to the supervisor (or the one-shot that runs alone), the others to whoever makes
+//! config checks. A file that cannot be read counts as absent: the worst that follows is one needless question or restart.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use fs_err as fs;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Stamp, atomic};
+use crate::core::status::Noted;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::value::Revision;
+
+pub const REJECTED: &str = "rejected.json";
+pub const COLLECTOR_VERSION: &str = "collector-version.json";
+pub const REQUESTS: &str = "restart-requests.json";
+pub const INSTANCE_ID: &str = "instance-id.json";
+pub const UNFINISHED: &str = "unfinished-install.json";
+
+/// A config that was refused or rolled back, and is not tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    pub revision: Revision,
+    pub problem: String,
+    /// Unix seconds.
+    pub at: u64,
+    /// Another config has been put into force since: it is no problem any more, though still not tried again.
+    #[serde(default)]
+    pub resolved: bool,
+}
+
+impl From<&Rejected> for Noted {
+    fn from(rejected: &Rejected) -> Noted {
+        let problem = format!("config {} is rejected: {}", rejected.revision.short(), rejected.problem);
+        Noted { problem, at: rejected.at }
+    }
+}
+
+/// What a collector program said its version is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    pub path: PathBuf,
+    pub stamp: Stamp,
+    pub version: String,
+}
+
+/// An install of `--check` whose `on-change` command has not succeeded yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfinished {
+    pub revision: Revision,
+    /// Whether a config was there before, kept for a roll back.
+    pub replaced: bool,
+}
+
+/// A file of the state directory that holds one `T` or nothing.
+#[derive(Clone, Debug)]
+pub struct Record<T> {
+    path: PathBuf,
+    kept: Option<T>,
+}
+
+impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
+    /// Reads what is there.
+    pub fn open(state_dir: &Path, name: &str) -> Record<T> {
+        let path = state_dir.join(name);
+        let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Record { path, kept }
+    }
+
+    pub fn get(&self) -> Option<&T> {
+        self.kept.as_ref()
+    }
+
+    /// Keeps `value`, in memory even when it cannot be written.
+    ///
+    /// # Errors
+    /// 73.
+    pub fn set(&mut self, value: Option<T>) -> Result<()> {
+        if self.kept == value {
+            return Ok(());
+        }
+        self.kept = value;
+        self.write().map_err(|error| {
+            let what = format!("cannot keep the agent's state{}", atomic::remedy(&error));
+            Error::because(Exit::CannotWrite, what, error)
+        })
+    }
+
+    fn write(&self) -> io::Result<()> {
+        match &self.kept {
+            Some(value) => {
+                let mut text = serde_json::to_vec(value)?;
+                text.push(b'\n');
+                atomic::write(&self.path, &text)
+            }
+            None => match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            },
+        }
+    }
+}
+
+/// Now, as the records count time: Unix seconds.
+pub fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
