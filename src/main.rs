@@ -1,42 +1,132 @@
 //! kmagent: keeps an OpenTelemetry Collector alive and its configuration current.
-#![allow(dead_code)]
+//!
+//! Parses, chooses the mode, and is the only place that prints a final error. What each mode does is in its own module.
 
+mod api;
+mod check;
 mod cli;
+mod collector;
+mod collector_config;
+mod config_check;
+mod control;
 mod core;
 mod error;
 mod exit;
+mod lock;
+mod logger;
+mod messages;
+mod notify;
+mod output;
+mod poller;
+mod probe;
+mod process;
+mod report;
 mod settings;
+mod start;
+mod status;
+mod stop;
+mod store;
+mod supervise;
+mod sys;
+mod utc;
 mod value;
+mod wake;
 mod yaml;
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
+use cli::{Cli, Mode};
+use error::{Error, Result};
+use exit::Exit;
+
 fn main() -> ExitCode {
-    match run() {
-        Ok(text) => {
-            print!("{text}");
-            exit::Exit::Done.into()
-        }
-        Err(error) => {
+    // A panic has printed itself by then; its own exit status, 101, says nothing to a script.
+    let outcome = std::panic::catch_unwind(|| cli::parse(std::env::args_os().skip(1)).and_then(run));
+    match outcome {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(error)) => {
             for line in error.to_string().lines() {
-                eprintln!("kmagent: {line}");
+                complain(line);
             }
             error.exit().into()
+        }
+        Err(_) => {
+            complain("this is a bug in kmagent: please report it with the lines above");
+            Exit::Bug.into()
         }
     }
 }
 
-fn run() -> error::Result<String> {
-    let cli = cli::parse(std::env::args_os().skip(1))?;
+fn run(cli: Cli) -> Result<Exit> {
     match cli.mode {
-        cli::Mode::Help => Ok(cli::help()),
-        cli::Mode::Version => Ok(cli::version()),
-        _ => {
-            let resolved = settings::resolve(&cli.flags, &|name| std::env::var_os(name))?;
-            for warning in &resolved.warnings {
-                eprintln!("kmagent: warning: {warning}");
-            }
-            Ok(settings::print::render(&resolved.rows))
+        Mode::Help => print(&cli::help()),
+        Mode::Version => print(&cli::version()),
+        Mode::PrintSettings => print_settings(&cli),
+        Mode::Start => start(&cli),
+        Mode::Stop => stop::run(&settings::run_dir(&cli.flags, &environment)),
+        Mode::Status { json } => print(&status::run(&settings::run_dir(&cli.flags, &environment), json)?),
+        Mode::Check { dry_run, json, splay } => {
+            let settings = settings::resolve(&cli.flags, &environment)?.settings;
+            let extent = if dry_run { check::Extent::DryRun } else { check::Extent::Install };
+            // Info is for the log of a resident agent; this one speaks when something is wrong, or when asked to.
+            let level =
+                if settings.log_level == log::LevelFilter::Info { log::LevelFilter::Warn } else { settings.log_level };
+            logger::init(level, settings.log_format);
+            check::wait(splay);
+            let outcome = check::run(&settings, extent)?;
+            tell(&outcome, json)
         }
     }
+}
+
+fn print_settings(cli: &Cli) -> Result<Exit> {
+    let resolved = settings::resolve(&cli.flags, &environment)?;
+    for warning in &resolved.warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    print(&settings::print::render(&resolved.rows))
+}
+
+fn start(cli: &Cli) -> Result<Exit> {
+    let resolved = settings::resolve(&cli.flags, &environment)?;
+    logger::init(resolved.settings.log_level, resolved.settings.log_format);
+    for warning in &resolved.warnings {
+        log::warn!("{warning}");
+    }
+    start::run(&resolved.settings)
+}
+
+/// Silent when nothing changed.
+fn tell(outcome: &control::Outcome, json: bool) -> Result<Exit> {
+    let exit = Exit::from_code(outcome.exit).unwrap_or(Exit::Bug);
+    if json {
+        print(&format!("{}\n", serde_json::to_string(outcome).unwrap_or_default()))?;
+        return Ok(exit);
+    }
+    match (exit, outcome.result) {
+        (Exit::Done, control::CheckResult::Unchanged) => Ok(exit),
+        (Exit::Done, _) => print(&format!("{}\n", outcome.message)),
+        (exit, _) => Err(Error::new(exit, outcome.message.clone())),
+    }
+}
+
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// To standard output; that nobody reads it to its end (`| head`) is no failure.
+fn print(text: &str) -> Result<Exit> {
+    match std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::because(Exit::CannotWrite, "cannot write to standard output", error))
+        }
+        Ok(()) | Err(_) => Ok(Exit::Done),
+    }
+}
+
+/// To standard error; when that is closed there is nobody left to tell.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "kmagent: {line}");
 }

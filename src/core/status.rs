@@ -30,11 +30,11 @@ impl Problems {
     }
 }
 
-/// The API knows two words for a collector; one that is starting or being replaced counts as running.
-pub fn reported(phrase: Phrase) -> &'static str {
+/// The API knows a collector as running or stopped; one that is starting or being replaced counts as running.
+pub fn counts_as_running(phrase: Phrase) -> bool {
     match phrase {
-        Phrase::Starting | Phrase::Running | Phrase::Stopping => "Running",
-        Phrase::Stopped | Phrase::Backoff => "Stopped",
+        Phrase::Starting | Phrase::Running | Phrase::Stopping => true,
+        Phrase::Stopped | Phrase::Backoff => false,
     }
 }
 

@@ -1,0 +1,214 @@
+//! One config check, step by step (design section 4): report, compare, render, write the candidate, validate.
+//!
+//! It ends before the install. The poller and the one-shot both run it; whoever does owns the records that it keeps.
+
+use std::time::{Duration, Instant};
+
+use crate::api::{Answer, Client, Extended, Failure, Options, Report};
+use crate::collector::{Collector, Validation};
+use crate::collector_config;
+use crate::core::answer::{Asked, Decision, Requests};
+use crate::error::Result;
+use crate::messages::{Finding, Snapshot};
+use crate::report;
+use crate::settings::Settings;
+use crate::store::record::{self, Record, Rejected, unix_now};
+use crate::store::{Stamp, Store};
+use crate::value::{Revision, Value};
+use crate::yaml;
+
+pub struct ConfigCheck {
+    client: Client,
+    collector: Collector,
+    store: Store,
+    version: Record<record::Version>,
+    requests: Record<Requests>,
+    /// The revision of the config file as it was last seen; `None` when it is not one that can be read.
+    in_force: Option<(Stamp, Option<Revision>)>,
+    host: report::Host,
+    /// `None` unless the extended report is asked for.
+    instance_id: Option<String>,
+    started_at: Instant,
+    key: Option<String>,
+    /// Whether restart requests are remembered.
+    keeps: bool,
+}
+
+impl ConfigCheck {
+    /// # Errors
+    /// 78 when the CA file cannot be used.
+    pub fn new(settings: &Settings, endpoint: &str, collector: &Collector, store: &Store) -> Result<ConfigCheck> {
+        let client = Client::new(&Options {
+            endpoint,
+            api_key: settings.api_key.as_ref(),
+            ca_file: settings.ca_file.as_deref(),
+            poll_timeout: settings.poll_timeout,
+            max_answer: settings.max_config_size,
+        })?;
+        Ok(ConfigCheck {
+            client,
+            collector: collector.clone(),
+            store: store.clone(),
+            version: Record::open(store.state_dir(), record::COLLECTOR_VERSION),
+            requests: Record::open(store.state_dir(), record::REQUESTS),
+            in_force: None,
+            host: report::Host::new(settings),
+            instance_id: settings.report_extended.then(|| instance_id(store)),
+            started_at: Instant::now(),
+            key: settings.api_key.as_ref().map(|key| key.expose().to_string()),
+            keeps: true,
+        })
+    }
+
+    /// For a dry run: what it finds must not change what the next check does.
+    pub fn keep_nothing(&mut self) {
+        self.keeps = false;
+    }
+
+    /// Reports, and leaves the answer for the next check.
+    ///
+    /// # Errors
+    /// The API cannot be asked.
+    pub fn tell(&mut self, known: &Snapshot) -> std::result::Result<(), Failure> {
+        let report = self.report(known);
+        self.client.check(&report).map(|_| ())
+    }
+
+    /// `pending` is the latest candidate that this check's caller has had no verdict on.
+    ///
+    /// # Errors
+    /// The API cannot be asked or its answer not read; nothing was changed.
+    pub fn run(&mut self, known: &Snapshot, pending: Option<&Revision>) -> std::result::Result<Finding, Failure> {
+        let report = self.report(known);
+        let answer = self.client.check(&report)?;
+        Ok(self.consider(answer, known, pending).unwrap_or_else(Finding::Postponed))
+    }
+
+    fn consider(&mut self, answer: Answer, known: &Snapshot, pending: Option<&Revision>) -> Result<Finding> {
+        let config = answer.config;
+        let revision = config.as_ref().map(Value::revision);
+        if config.as_ref().and_then(Value::as_object).is_some_and(<[_]>::is_empty) {
+            let problem = "the API sent an empty config, which no collector can run".to_string();
+            return Ok(refused(revision.unwrap_or_else(|| Value::Null.revision()), problem));
+        }
+        let in_force = self.in_force();
+        let rejected = known.rejected.as_ref();
+        let mut requests = self.requests.get().copied().unwrap_or_default();
+        let asked = Asked { restart_required: answer.restart_required, config: revision.as_ref() };
+        if pending.is_some() && pending == revision.as_ref() && in_force != revision {
+            return Ok(Finding::OnItsWay);
+        }
+        let decision = requests.decide(asked, in_force.as_ref(), rejected.map(|it| &it.revision), unix_now());
+        if self.keeps {
+            self.remember(requests);
+        }
+        match (decision, config, revision) {
+            (Decision::Install, Some(config), Some(revision)) => self.prepare(&config, revision),
+            (Decision::Restart, ..) => Ok(Finding::Restart),
+            (Decision::NotYet, ..) => Ok(Finding::NotYet),
+            (Decision::StillRejected, ..) if rejected.is_some() => {
+                Ok(rejected.map_or(Finding::NotYet, |rejected| Finding::StillRejected(rejected.clone())))
+            }
+            (Decision::Nothing | Decision::Install | Decision::StillRejected, config, _) => {
+                Ok(Finding::Unchanged { confirmed: config.is_some() })
+            }
+        }
+    }
+
+    fn remember(&mut self, requests: Requests) {
+        if let Err(error) = self.requests.set((requests != Requests::default()).then_some(requests)) {
+            log::warn!(error:% = error; "the restart request is not remembered past this run");
+        }
+    }
+
+    /// Renders, writes and validates the candidate.
+    fn prepare(&mut self, config: &Value, revision: Revision) -> Result<Finding> {
+        let text = match yaml::render_proven(config) {
+            Ok(text) => text,
+            Err(error) => return Ok(refused(revision, format!("the config cannot be written as YAML: {error}"))),
+        };
+        let candidate = self.store.write_candidate(&text, revision)?;
+        match self.collector.validate(candidate.path())? {
+            Validation::Good => Ok(Finding::Install(candidate)),
+            Validation::Unsupported => {
+                log::info!("this collector cannot validate a config, so it relies on its probation");
+                Ok(Finding::Install(candidate))
+            }
+            Validation::Bad(output) => {
+                let secrets: Vec<String> = self
+                    .key
+                    .iter()
+                    .cloned()
+                    .chain(collector_config::secrets(config, &|name| self.collector.env(name)))
+                    .collect();
+                let problem =
+                    format!("the collector refuses the config: {}", collector_config::mask(&output, &secrets));
+                Ok(refused(candidate.revision.clone(), problem))
+            }
+        }
+    }
+
+    /// The revision of the config in force; the file is read again only when it has changed.
+    fn in_force(&mut self) -> Option<Revision> {
+        let stamp = Stamp::of(self.store.config())?;
+        if let Some((seen, revision)) = &self.in_force
+            && *seen == stamp
+        {
+            return revision.clone();
+        }
+        let revision = self.store.read_config().ok().map(|config| config.revision());
+        self.in_force = Some((stamp, revision.clone()));
+        revision
+    }
+
+    fn report(&mut self, known: &Snapshot) -> Report {
+        let version = self.collector_version();
+        let extended = self.instance_id.clone().map(|instance_id| Extended {
+            instance_id,
+            config_revision: self.in_force().map(|revision| revision.to_string()),
+            rejected_revision: known.rejected.as_ref().map(|rejected| rejected.revision.to_string()),
+            collector_restarts: known.restarts,
+            uptime_seconds: self.started_at.elapsed().as_secs(),
+        });
+        report::build(&self.host, known, version, extended)
+    }
+
+    /// Asked of the program once, and again when the program has changed.
+    fn collector_version(&mut self) -> String {
+        let Ok(path) = self.collector.find() else { return String::new() };
+        let Some(stamp) = Stamp::of(&path) else { return String::new() };
+        if let Some(kept) = self.version.get().filter(|kept| kept.path == path && kept.stamp == stamp) {
+            return kept.version.clone();
+        }
+        let version = self.collector.version(&path).unwrap_or_else(|error| {
+            log::warn!(error:% = error; "the collector's version is not known");
+            String::new()
+        });
+        if let Err(error) = self.version.set(Some(record::Version { path, stamp, version: version.clone() })) {
+            log::debug!(error:% = error; "the collector's version is asked again next time");
+        }
+        version
+    }
+}
+
+/// How long a check may take at most, for whoever waits for one.
+pub fn longest(settings: &Settings) -> Duration {
+    settings.poll_timeout + settings.validate_timeout + crate::collector::VERSION_TIMEOUT
+}
+
+fn refused(revision: Revision, problem: String) -> Finding {
+    Finding::Refused(Rejected { revision, problem, at: unix_now(), resolved: false })
+}
+
+/// Made once and kept; a new one each time where nothing can be kept.
+fn instance_id(store: &Store) -> String {
+    let mut kept: Record<String> = Record::open(store.state_dir(), record::INSTANCE_ID);
+    if let Some(id) = kept.get() {
+        return id.clone();
+    }
+    let id = report::new_instance_id();
+    if let Err(error) = kept.set(Some(id.clone())) {
+        log::warn!(error:% = error; "the instance id changes with the next start");
+    }
+    id
+}

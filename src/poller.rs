@@ -1,0 +1,168 @@
+//! The poller thread: one config check after another, and all that may block for long.
+//!
+//! It sleeps on its mailbox until the next check is due or somebody asks for one. What a check finds goes to the supervisor;
+//! nothing is installed here.
+
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::config_check::ConfigCheck;
+use crate::core::cadence::Cadence;
+use crate::messages::{Checked, Finding, Mail, Notice, Snapshot};
+use crate::settings::{Polling, Settings};
+use crate::value::Revision;
+use crate::wake::Sender;
+
+pub struct Poller {
+    clock: Instant,
+    mailbox: Receiver<Mail>,
+    supervisor: Sender<Notice>,
+    asks: Asks,
+    cadence: Cadence,
+    /// `None` until the supervisor has told how the first start went.
+    known: Option<Snapshot>,
+    ticket: u64,
+    /// Handed over and without a verdict.
+    pending: Option<Revision>,
+    /// Why the latest check failed; a reason is logged once.
+    failing: Option<String>,
+}
+
+/// What a check asks.
+pub enum Asks {
+    Api(Box<ConfigCheck>),
+    Nobody { reason: String },
+}
+
+/// Tells the supervisor that the poller is gone, even when it panicked.
+struct Farewell(Sender<Notice>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.send(Notice::PollerEnded);
+    }
+}
+
+impl Poller {
+    pub fn new(
+        clock: Instant,
+        mailbox: Receiver<Mail>,
+        supervisor: Sender<Notice>,
+        asks: Asks,
+        settings: &Settings,
+        seed: u64,
+    ) -> Poller {
+        let interval = match &settings.polling {
+            Polling::Endpoint(_) => settings.config_check_interval,
+            Polling::Local { .. } => None,
+        };
+        let cadence = Cadence::new(interval, seed);
+        Poller { clock, mailbox, supervisor, asks, cadence, known: None, ticket: 0, pending: None, failing: None }
+    }
+
+    /// Ends when it is told to, or when the supervisor is gone.
+    pub fn run(mut self) {
+        let _farewell = Farewell(self.supervisor.clone());
+        let mut goes_on = true;
+        while goes_on {
+            goes_on = match self.wait() {
+                Some(mail) => self.take(mail),
+                None => self.check(),
+            };
+        }
+    }
+
+    /// The next mail, or `None` when a check is due. Mail goes first, so that a check reports the latest.
+    fn wait(&self) -> Option<Mail> {
+        let received = match self.cadence.next() {
+            // The first check reports the first start, so it waits for word of it.
+            Some(_) if self.known.is_none() => self.mailbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => self.mailbox.recv_deadline(self.clock + at),
+            None => self.mailbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match received {
+            Ok(mail) => Some(mail),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Mail::Stop),
+        }
+    }
+
+    /// False when it is time to end.
+    fn take(&mut self, mail: Mail) -> bool {
+        match mail {
+            Mail::Changed(snapshot) => self.known = Some(snapshot),
+            Mail::Concluded => {
+                self.pending = None;
+                // Without an interval the server is asked only when a person asks.
+                if self.cadence.next().is_some() {
+                    self.cadence.asked(self.clock.elapsed());
+                }
+            }
+            Mail::CheckNow { ticket } => {
+                self.ticket = ticket;
+                self.cadence.asked(self.clock.elapsed());
+            }
+            Mail::Stop => return false,
+        }
+        true
+    }
+
+    /// False when the supervisor is gone.
+    fn check(&mut self) -> bool {
+        let ticket = self.ticket;
+        let began_at = self.clock.elapsed();
+        let finding = match &mut self.asks {
+            Asks::Nobody { reason } => Ok(Finding::Local { reason: reason.clone() }),
+            Asks::Api(check) => match &self.known {
+                Some(known) => check.run(known, self.pending.as_ref()),
+                None => return true,
+            },
+        };
+        let finding = match finding {
+            Ok(finding) => {
+                self.cadence.succeeded(began_at);
+                if self.failing.take().is_some() {
+                    log::info!("the API answers again");
+                }
+                Ok(finding)
+            }
+            Err(failure) => {
+                self.cadence.failed(self.clock.elapsed(), failure.retry_after);
+                let reason = failure.error.to_string();
+                if self.failing.as_ref() != Some(&reason) {
+                    let next = self.cadence.next().map(|at| at.saturating_sub(self.clock.elapsed()).as_secs());
+                    log::warn!(error = reason.as_str(), next_check_seconds = next; "config check failed, the collector stays as it is");
+                    self.failing = Some(reason);
+                }
+                Err(failure.error)
+            }
+        };
+        note(&finding);
+        if let Ok(Finding::Install(candidate)) = &finding {
+            self.pending = Some(candidate.revision.clone());
+        }
+        self.supervisor.send(Notice::Checked(Checked { ticket, finding }))
+    }
+}
+
+fn note(finding: &Result<Finding, crate::error::Error>) {
+    let Ok(finding) = finding else { return };
+    match finding {
+        Finding::Unchanged { .. } => log::debug!("config is up to date"),
+        Finding::NotYet => log::debug!("the API has a new config and does not ask to use it yet"),
+        Finding::OnItsWay => log::debug!("the config awaits its verdict"),
+        Finding::Install(candidate) => log::info!(revision = candidate.revision.short(); "new config is valid"),
+        Finding::Restart => log::info!("the API asks for a restart of the collector"),
+        Finding::Refused(rejected) => {
+            log::error!(revision = rejected.revision.short(), problem = rejected.problem.as_str(); "new config refused, the one in force stays");
+        }
+        Finding::StillRejected(rejected) => {
+            log::debug!(revision = rejected.revision.short(); "the API still sends the rejected config");
+        }
+        Finding::Postponed(error) => {
+            log::error!(error:% = error; "new config could not be tried, the next check tries again")
+        }
+        Finding::Local { reason } => log::debug!(reason = reason.as_str(); "local mode"),
+    }
+}

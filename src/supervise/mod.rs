@@ -1,0 +1,337 @@
+//! The supervisor thread: poll(2) → events → core → actions. It owns the collector and nothing else does.
+//!
+//! ```text
+//!   mailbox ┐                      ┌ spawn, signal, reap     (process)
+//!   pidfd   ├─▶ event ─▶ core ─▶ action ┤ install, promote, roll back (store)
+//!   output  │                      ├ probe                  (probe)
+//!   control ┘                      └ conclude ─▶ poller, control clients
+//! ```
+//! It sleeps in one place, until a descriptor or the next deadline; each action's outcome is fed back before it sleeps again.
+//! It decides nothing: `core` does. It never does what may block for long: the poller does.
+
+mod ledger;
+mod perform;
+
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags};
+
+use crate::collector::Collector;
+use crate::control::server::{ClientId, Server};
+use crate::control::{Reply, Request};
+use crate::core::Uptime;
+use crate::core::event::{Child, Event};
+use crate::core::supervisor::{Limits, Phrase, Supervisor};
+use crate::exit::Exit;
+use crate::logger;
+use crate::messages::{Checked, Finding, Mail, Notice, Snapshot};
+use crate::notify::Notify;
+use crate::probe::Probe;
+use crate::process::{self, Process};
+use crate::settings::Settings;
+use crate::store::{Candidate, Stamp, Store};
+use crate::wake::Receiver;
+use ledger::Ledger;
+
+type Mailbox = crossbeam_channel::Sender<Mail>;
+
+/// A collector that lives.
+struct Living {
+    child: Child,
+    process: Process,
+    started_at: Uptime,
+    /// The config that it was started with.
+    config: Option<Stamp>,
+}
+
+pub struct Supervise {
+    core: Supervisor<Candidate>,
+    clock: Instant,
+    mail: Receiver<Notice>,
+    poller: Mailbox,
+    server: Server,
+    notify: Notify,
+    collector: Collector,
+    store: Store,
+    ledger: Ledger,
+    living: Option<Living>,
+    probe: Option<(Child, Probe)>,
+    starts: u64,
+    watchdog_at: Option<Uptime>,
+    stop_clients: Vec<ClientId>,
+    /// Clients of `--check` whose check has not ended.
+    check_clients: Vec<(ClientId, u64)>,
+    /// Clients of `--check` whose candidate has no verdict yet.
+    verdict_clients: Vec<ClientId>,
+    ticket: u64,
+    /// What the poller was told last.
+    told: Option<Snapshot>,
+    exit: Exit,
+    finished: bool,
+}
+
+/// What the supervisor is made of; all of it was set up before the first start, when failing is still allowed.
+pub struct Parts {
+    pub clock: Instant,
+    pub mail: Receiver<Notice>,
+    pub poller: Mailbox,
+    pub server: Server,
+    pub notify: Notify,
+    pub collector: Collector,
+    pub store: Store,
+}
+
+impl Supervise {
+    pub fn new(parts: Parts, settings: &Settings, seed: u64) -> Supervise {
+        let limits = Limits { min_uptime: settings.min_uptime, stop_timeout: settings.stop_timeout };
+        let watchdog_at = parts.notify.watchdog_interval();
+        Supervise {
+            core: Supervisor::new(limits, seed),
+            clock: parts.clock,
+            mail: parts.mail,
+            poller: parts.poller,
+            server: parts.server,
+            notify: parts.notify,
+            collector: parts.collector,
+            ledger: Ledger::new(&parts.store, settings),
+            store: parts.store,
+            living: None,
+            probe: None,
+            starts: 0,
+            watchdog_at,
+            stop_clients: Vec::new(),
+            check_clients: Vec::new(),
+            verdict_clients: Vec::new(),
+            ticket: 0,
+            told: None,
+            exit: Exit::Done,
+            finished: false,
+        }
+    }
+
+    /// Supervises until somebody asks for a stop. The status says why it ended.
+    pub fn run(mut self) -> Exit {
+        let mut ready = false;
+        while !self.finished {
+            let events = self.take_in();
+            self.handle(events);
+            self.tell_poller();
+            if !ready {
+                self.notify.ready();
+                ready = true;
+            }
+            if !self.finished && !self.sleep() {
+                self.exit = Exit::Bug;
+                self.handle(VecDeque::from([Event::StopRequested]));
+            }
+        }
+        let _ = self.poller.send(Mail::Stop);
+        for client in std::mem::take(&mut self.stop_clients) {
+            self.server.reply(client, &Reply::Stopped);
+        }
+        self.store.sweep();
+        self.exit
+    }
+
+    fn now(&self) -> Uptime {
+        self.clock.elapsed()
+    }
+
+    /// Sleeps until a descriptor is ready or a deadline has come; false if poll(2) itself fails.
+    fn sleep(&self) -> bool {
+        let living = self.living.as_ref().map(|living| &living.process);
+        let slow_check = living.filter(|process| process.exit_fd().is_none()).map(|_| self.now() + process::SLOW_CHECK);
+        let deadlines = [self.core.deadline(), self.server.deadline(), self.watchdog_at, slow_check];
+        let until = deadlines.into_iter().flatten().min();
+        let pause = until.map(|until| until.saturating_sub(self.now()));
+        let own: [Option<BorrowedFd<'_>>; 3] = [
+            living.and_then(Process::exit_fd),
+            living.and_then(Process::output_fd),
+            self.probe.as_ref().map(|(_, probe)| probe.fd()),
+        ];
+        let mut fds: Vec<PollFd<'_>> = own
+            .into_iter()
+            .flatten()
+            .chain(self.server.fds())
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .chain([PollFd::new(&self.mail, PollFlags::IN)])
+            .collect();
+        let pause = pause.and_then(|pause| pause.try_into().ok());
+        match rustix::event::poll(&mut fds, pause.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => true,
+            Err(error) => {
+                log::error!(error:% = error; "poll(2) failed, so the agent stops: please report this");
+                false
+            }
+        }
+    }
+
+    /// Everything that has happened meanwhile. All descriptors are non-blocking, so each is simply tried.
+    fn take_in(&mut self) -> VecDeque<Event<Candidate>> {
+        let mut events = VecDeque::new();
+        self.watch_collector(&mut events);
+        self.watch_probe(&mut events);
+        let (notices, closed) = self.mail.drain();
+        for notice in notices {
+            self.take_notice(notice, &mut events);
+        }
+        if closed {
+            events.push_back(Event::StopRequested);
+        }
+        for (client, request) in self.server.serve(self.now()) {
+            self.take_request(client, request, &mut events);
+        }
+        let now = self.now();
+        if self.watchdog_at.is_some_and(|at| now >= at) {
+            self.notify.watchdog();
+            self.watchdog_at = self.notify.watchdog_interval().map(|interval| now + interval);
+        }
+        if self.core.deadline().is_some_and(|deadline| now >= deadline) {
+            events.push_back(Event::DeadlinePassed);
+        }
+        events
+    }
+
+    fn watch_collector(&mut self, events: &mut VecDeque<Event<Candidate>>) {
+        let Some(living) = &mut self.living else { return };
+        let emit = &mut |line: &[u8]| logger::collector_line(line);
+        living.process.read_output(emit);
+        let status = match living.process.try_reap(emit) {
+            Ok(None) => return,
+            Ok(Some(status)) => process::describe(status),
+            Err(error) => format!("was lost: {error}"),
+        };
+        let uptime = self.clock.elapsed().saturating_sub(living.started_at);
+        let (child, pid, tail) = (living.child, living.process.id(), living.process.tail());
+        self.living = None;
+        self.probe = None;
+        if self.core.phrase() == Phrase::Stopping {
+            log::info!(pid = pid, status = status; "collector stopped");
+            events.push_back(Event::Exited { child, problem: String::new() });
+            return;
+        }
+        let problem = self.ledger.crashed(&status, uptime, &tail);
+        log::warn!(pid = pid, status = status, uptime_seconds = uptime.as_secs_f64(); "collector exited by itself");
+        events.push_back(Event::Exited { child, problem });
+    }
+
+    fn watch_probe(&mut self, events: &mut VecDeque<Event<Candidate>>) {
+        if let Some((child, probe)) = &mut self.probe
+            && let Some(health) = probe.advance()
+        {
+            events.push_back(Event::Probed { child: *child, health });
+            self.probe = None;
+        }
+    }
+
+    fn take_notice(&mut self, notice: Notice, events: &mut VecDeque<Event<Candidate>>) {
+        match notice {
+            Notice::Signalled => self.stop("signal", events),
+            Notice::Checked(checked) => self.take_check(checked, events),
+            Notice::PollerEnded => {
+                log::error!("the poller ended, which is a bug in kmagent, so the agent stops: please report this");
+                self.exit = Exit::Bug;
+                self.stop("bug", events);
+            }
+        }
+    }
+
+    fn take_request(&mut self, client: ClientId, request: Request, events: &mut VecDeque<Event<Candidate>>) {
+        match request {
+            Request::Status => {
+                let living = self.living.as_ref();
+                let process = living.map(|living| (living.process.id(), self.now().saturating_sub(living.started_at)));
+                let status = self.ledger.status(self.core.phrase(), self.now(), process, self.starts);
+                self.server.reply(client, &Reply::Status(Box::new(status)));
+            }
+            Request::Stop => {
+                self.stop_clients.push(client);
+                self.stop("kmagent stop", events);
+            }
+            Request::Check => {
+                self.ticket += 1;
+                self.check_clients.push((client, self.ticket));
+                let _ = self.poller.send(Mail::CheckNow { ticket: self.ticket });
+            }
+        }
+    }
+
+    fn stop(&mut self, asked_by: &str, events: &mut VecDeque<Event<Candidate>>) {
+        log::info!(asked_by = asked_by; "stopping");
+        self.notify.stopping();
+        events.push_back(Event::StopRequested);
+    }
+
+    fn take_check(&mut self, checked: Checked, events: &mut VecDeque<Event<Candidate>>) {
+        let (asked, others) = self.check_clients.drain(..).partition(|(_, ticket)| *ticket <= checked.ticket);
+        self.check_clients = others;
+        let asked: Vec<(ClientId, u64)> = asked;
+        let clients = asked.into_iter().map(|(client, _)| client);
+        let outcome = self.ledger.checked(&checked.finding);
+        match checked.finding {
+            Ok(Finding::Install(candidate)) => {
+                self.verdict_clients.extend(clients);
+                self.ledger.arrived();
+                events.push_back(Event::CandidateArrived(candidate));
+                return;
+            }
+            Ok(Finding::OnItsWay) if self.ledger.awaits_verdict() => {
+                self.verdict_clients.extend(clients);
+                return;
+            }
+            Ok(Finding::Restart) => events.push_back(Event::RestartRequested),
+            // A person may have put a config in place.
+            Ok(Finding::Local { .. }) if self.core.phrase() == Phrase::Stopped => {
+                events.push_back(Event::RestartRequested);
+            }
+            Ok(
+                Finding::OnItsWay
+                | Finding::Refused(_)
+                | Finding::Unchanged { .. }
+                | Finding::NotYet
+                | Finding::StillRejected(_)
+                | Finding::Postponed(_)
+                | Finding::Local { .. },
+            )
+            | Err(_) => {}
+        }
+        for client in clients {
+            self.server.reply(client, &Reply::Checked(outcome.clone()));
+        }
+    }
+
+    /// Tells the core each event and does what it orders; an outcome goes first, before anything else that happened.
+    fn handle(&mut self, mut events: VecDeque<Event<Candidate>>) {
+        while let Some(event) = events.pop_front() {
+            let before = self.core.phrase();
+            let actions = self.core.handle(self.now(), event);
+            let outcomes: Vec<Event<Candidate>> =
+                actions.into_iter().filter_map(|action| self.perform(action)).collect();
+            for outcome in outcomes.into_iter().rev() {
+                events.push_front(outcome);
+            }
+            let after = self.core.phrase();
+            if before != after {
+                log::info!(from = before.as_str(), to = after.as_str(); "collector state");
+                self.notify.status(&format!("collector {}", after.as_str()));
+            }
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.ledger.snapshot(self.core.phrase(), self.starts.saturating_sub(1))
+    }
+
+    fn tell_poller(&mut self) {
+        let snapshot = self.snapshot();
+        if self.told.as_ref() != Some(&snapshot) {
+            self.told = Some(snapshot.clone());
+            let _ = self.poller.send(Mail::Changed(snapshot));
+        }
+        if self.ledger.take_concluded() {
+            let _ = self.poller.send(Mail::Concluded);
+        }
+    }
+}
