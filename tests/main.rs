@@ -1,0 +1,4 @@
+//! The integration tests, one crate: a module per section of the man page, on top of `support`.
+
+mod support;
+mod support_test;
