@@ -348,7 +348,9 @@ impl Agent {
         found.retain(|&pid| {
             let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
             let args = process::command_line(pid);
-            program != agent && args.iter().any(|arg| arg.starts_with("--config")) && !args.iter().any(command)
+            program != agent
+                && args.iter().any(|arg| arg == "--config" || arg.starts_with("--config="))
+                && !args.iter().any(command)
         });
         found
     }

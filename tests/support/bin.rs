@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
+use std::time::Duration;
 
 use super::wait::{DEADLINE, poll_for};
 
@@ -60,13 +61,19 @@ pub struct Output {
     pub stderr: String,
 }
 
-/// Runs a command to its end, which must come within the usual deadline.
+/// Runs a command to its end, which must come within twice the usual deadline: commands have deadlines of their own.
 #[track_caller]
-pub fn output(mut command: Command) -> Output {
+pub fn output(command: Command) -> Output {
+    output_within(DEADLINE * 2, command)
+}
+
+/// Runs a command to its end; kills it and panics once `timeout` has passed.
+#[track_caller]
+pub fn output_within(timeout: Duration, mut command: Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("cannot start the command");
     let stdout = read_all(child.stdout.take().unwrap());
     let stderr = read_all(child.stderr.take().unwrap());
-    let Some(status) = poll_for(DEADLINE * 2, || child.try_wait().unwrap()) else {
+    let Some(status) = poll_for(timeout, || child.try_wait().unwrap()) else {
         let _ = child.kill();
         let _ = child.wait();
         panic!("did not end in time: {command:?}\n{}", stderr.join().unwrap());
