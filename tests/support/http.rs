@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -72,12 +71,12 @@ type Handler = dyn Fn(Request) -> Reply + Send + Sync;
 /// A listening server. Dropping it closes the port and every connection.
 pub struct Server {
     pub addr: SocketAddr,
+    listener: Arc<TcpListener>,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
 
 struct Shared {
-    stopping: AtomicBool,
     /// Open connections by number, to shut them down on stop.
     connections: Mutex<HashMap<u64, TcpStream>>,
     tls: Option<Arc<ServerConfig>>,
@@ -91,17 +90,12 @@ impl Server {
         tls: Option<Arc<ServerConfig>>,
         handler: impl Fn(Request) -> Reply + Send + Sync + 'static,
     ) -> io::Result<Server> {
-        let listener = TcpListener::bind(("127.0.0.1", port))?;
+        let listener = Arc::new(TcpListener::bind(("127.0.0.1", port))?);
         let addr = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            stopping: AtomicBool::new(false),
-            connections: Mutex::default(),
-            tls,
-            handler: Box::new(handler),
-        });
-        let accepting = Arc::clone(&shared);
-        let acceptor = thread::spawn(move || accept(&listener, &accepting));
-        Ok(Server { addr, shared, acceptor: Some(acceptor) })
+        let shared = Arc::new(Shared { connections: Mutex::default(), tls, handler: Box::new(handler) });
+        let accepting = (Arc::clone(&listener), Arc::clone(&shared));
+        let acceptor = thread::spawn(move || accept(&accepting.0, &accepting.1));
+        Ok(Server { addr, listener, shared, acceptor: Some(acceptor) })
     }
 
     /// Waits for ever: for a program that is nothing but this server.
@@ -116,9 +110,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let Some(acceptor) = self.acceptor.take() else { return };
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        // accept(2) has no other way to be woken without unsafe code. Once the acceptor is gone the port refuses.
-        let _ = TcpStream::connect(self.addr);
+        // On Linux this wakes accept(2), and the port refuses from here on: closing it would not do while a process that
+        // another test forks, and that has not yet called exec, holds a copy.
+        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
         let _ = acceptor.join();
         for connection in self.shared.connections.lock().unwrap().values() {
             let _ = connection.shutdown(Shutdown::Both);
@@ -129,9 +123,6 @@ impl Drop for Server {
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for number in 0.. {
         let Ok((stream, _)) = listener.accept() else { return };
-        if shared.stopping.load(Ordering::SeqCst) {
-            return;
-        }
         let Ok(clone) = stream.try_clone() else { return };
         shared.connections.lock().unwrap().insert(number, clone);
         let shared = Arc::clone(shared);
