@@ -1,0 +1,37 @@
+//! `make demo` does what it shows, and says so when it does not.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::bin::{self, Output};
+use crate::support::process;
+use crate::support::temp_dir::TempDir;
+
+/// Runs the demo with the stand-in collector; whatever it does, nothing of it may be left.
+fn demo(agent: &Path) -> Output {
+    let dir = TempDir::new();
+    let mark = format!("TMPDIR={}", dir.path().display());
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/demo/run"));
+    command.arg(agent).arg(bin::demo_api()).arg(bin::fake());
+    command.env("TMPDIR", dir.path()).env("KM_UPDATE_ENDPOINT", "http://127.0.0.1:9/not-this-one");
+    let output = bin::output_within(Duration::from_secs(90), command);
+    assert_eq!(process::marked(&mark), [0; 0], "processes are left");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "files are left");
+    output
+}
+
+#[test]
+#[ignore = "until start, stop and status are there"]
+fn demo_goes_as_it_should() {
+    let output = demo(&bin::kmagent());
+    assert_eq!(output.code, Some(0), "{}\n{}", output.stdout, output.stderr);
+    assert!(output.stdout.ends_with("demo: all seven steps went as they should\n"), "{}", output.stdout);
+}
+
+#[test]
+fn demo_fails_with_an_agent_that_ends() {
+    let output = demo(Path::new("/bin/true"));
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("demo: FAILED: the agent has ended"), "{}", output.stderr);
+}

@@ -1,0 +1,90 @@
+//! The programs under test and beside it, and how to run one to its end.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use super::wait::{DEADLINE, poll_for};
+
+/// The agent under test: `KMAGENT_BIN`, else the one that cargo has just built.
+pub fn kmagent() -> PathBuf {
+    std::env::var_os("KMAGENT_BIN").map_or_else(|| env!("CARGO_BIN_EXE_kmagent").into(), PathBuf::from)
+}
+
+/// The stand-in collector (fake_collector.rs).
+pub fn fake() -> PathBuf {
+    example("fake-collector")
+}
+
+/// The demo's config API (tests/demo/api.rs).
+pub fn demo_api() -> PathBuf {
+    example("demo-api")
+}
+
+/// Cargo puts examples beside `deps`, where this test binary is, whatever the target.
+fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: `cargo test --test main` does not build it, `cargo test` does",
+        path.display()
+    );
+    path
+}
+
+/// A real collector: `KM_TEST_COLLECTOR`, else what `dist/collector/build` has built or built before.
+pub fn collector() -> PathBuf {
+    static COLLECTOR: OnceLock<PathBuf> = OnceLock::new();
+    let find = || {
+        if let Some(path) = std::env::var_os("KM_TEST_COLLECTOR") {
+            return path.into();
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/collector/build");
+        let built = Command::new(&script).stderr(Stdio::inherit()).output();
+        let built = built.unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));
+        let path = PathBuf::from(String::from_utf8_lossy(&built.stdout).trim());
+        assert!(built.status.success() && path.is_file(), "{} gave no collector: {built:?}", script.display());
+        path
+    };
+    COLLECTOR.get_or_init(find).clone()
+}
+
+/// A command that has ended. `code` is `None` when a signal ended it.
+#[derive(Clone, Debug)]
+pub struct Output {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command to its end, which must come within twice the usual deadline: commands have deadlines of their own.
+#[track_caller]
+pub fn output(command: Command) -> Output {
+    output_within(DEADLINE * 2, command)
+}
+
+/// Runs a command to its end; kills it and panics once `timeout` has passed.
+#[track_caller]
+pub fn output_within(timeout: Duration, mut command: Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("cannot start the command");
+    let stdout = read_all(child.stdout.take().unwrap());
+    let stderr = read_all(child.stderr.take().unwrap());
+    let Some(status) = poll_for(timeout, || child.try_wait().unwrap()) else {
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("did not end in time: {command:?}\n{}", stderr.join().unwrap());
+    };
+    Output { code: status.code(), stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+}
+
+fn read_all(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}

@@ -1,0 +1,392 @@
+//! A stand-in for the OpenTelemetry Collector that does what a real one will not do on request.
+//!
+//! It speaks the part of the collector's command line that the agent uses. How it behaves is written in the config that it
+//! is given, under the top-level key `fake`, so that the config which a test pushes decides (see `Script`). Each start
+//! appends a line of JSON to the file named by `FAKE_LOG` (see `record`).
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{Command, exit};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Signal, getpgrp, getpid, getppid, kill_process, setsid};
+use serde::Deserialize;
+use serde_json::json;
+use serde_yaml::Value;
+
+#[allow(dead_code)]
+#[path = "http.rs"]
+mod http;
+
+/// The config's `fake` map. Without any of it: valid, ready at once, ends with 0 on SIGTERM.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Script {
+    validate: Validate,
+    /// Printed on stderr first of all.
+    stderr: String,
+    /// Time from the start to "Everything is ready".
+    ready_after_ms: u64,
+    start: Death,
+    /// Short for `start: {signal: …}`.
+    signal: Option<String>,
+    ignore_sigterm: bool,
+    /// Time from SIGTERM to the end.
+    drain_ms: u64,
+    /// A grandchild that keeps the output pipes open and outlives SIGTERM.
+    fork: Fork,
+    /// Bytes of short lines on stderr once ready; `fake: flood done` follows.
+    flood_bytes: usize,
+    /// One line of this many bytes on stderr once ready.
+    long_line_bytes: usize,
+    health: Option<Health>,
+    /// Lets go of stdout and stderr once ready.
+    close_outputs: bool,
+    /// SIGSTOPs itself once ready.
+    stop_self: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Validate {
+    #[default]
+    Ok,
+    Fail,
+    Hang,
+    /// There is no such command, as in old collectors.
+    Missing,
+}
+
+/// An end of its own accord, by exit status or by signal (`KILL`, `SEGV` …).
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Death {
+    exit: Option<i32>,
+    signal: Option<String>,
+    /// Since "Everything is ready"; without it, or with 0, the end comes instead of getting ready.
+    after_ms: u64,
+    /// How many starts end this way, as `FAKE_LOG` counts them; later ones live.
+    times: Option<usize>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(from = "Value")]
+enum Fork {
+    #[default]
+    No,
+    /// In the collector's process group.
+    Group,
+    /// In a session of its own: a signal to the group does not reach it.
+    Session,
+}
+
+impl From<Value> for Fork {
+    fn from(value: Value) -> Fork {
+        match value {
+            Value::Bool(true) => Fork::Group,
+            Value::String(word) if word == "session" => Fork::Session,
+            _ => Fork::No,
+        }
+    }
+}
+
+/// The health check endpoint. Unless it is given here, one that the config's `health_check` extension declares is served.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Health {
+    port: u16,
+    #[serde(default = "ok_status")]
+    status: u16,
+    /// 503 until then, counted from ready.
+    #[serde(default)]
+    after_ms: u64,
+}
+
+fn ok_status() -> u16 {
+    200
+}
+
+static FDS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
+
+fn main() {
+    FDS.get_or_init(descriptors);
+    let mut args = std::env::args().skip(1).peekable();
+    let role = args.next_if(|arg| !arg.starts_with("--")).unwrap_or_else(|| "run".into());
+    let mut configs = Vec::new();
+    while let Some(arg) = args.next() {
+        match arg.split_once('=') {
+            _ if arg == "--version" => return version(),
+            Some(("--config", file)) => configs.push(file.to_string()),
+            None if arg == "--config" => configs.extend(args.next()),
+            _ => refuse(&format!("unknown flag: {arg}")),
+        }
+    }
+    match role.as_str() {
+        "run" => run(&configs),
+        "validate" => validate(&configs),
+        "hold" => hold(&configs),
+        _ => unknown_command(&role),
+    }
+}
+
+fn version() {
+    record("version", &[]);
+    match std::env::var("FAKE_VERSION").as_deref() {
+        Ok("hang") => sleep_for_ever(),
+        Ok(text) => println!("{text}"),
+        Err(_) => println!("otelcol-fake version 0.165.0"),
+    }
+}
+
+fn validate(configs: &[String]) {
+    record("validate", configs);
+    let script = match load(configs) {
+        Ok((script, _)) => script,
+        Err(problem) => refuse(&problem),
+    };
+    match script.validate {
+        Validate::Ok => {}
+        Validate::Fail => refuse("fake: told to refuse this config"),
+        Validate::Hang => sleep_for_ever(),
+        Validate::Missing => unknown_command("validate"),
+    }
+}
+
+fn run(configs: &[String]) {
+    let loaded = load(configs);
+    let (script, health_port) = match loaded {
+        Ok(loaded) => loaded,
+        Err(problem) => {
+            record("run", configs);
+            refuse(&problem)
+        }
+    };
+    let death = match script.signal {
+        Some(_) => Death { signal: script.signal, ..Death::default() },
+        None => script.start,
+    };
+    // A handler for the signal that it is to die by would spare its life.
+    if !matches!(death.signal.as_deref(), Some("TERM" | "INT" | "HUP")) {
+        on_sigterm(script.ignore_sigterm, script.drain_ms);
+    }
+    // From here on a test may send signals: the handler is there.
+    let starts = record("run", configs);
+    if !script.stderr.is_empty() {
+        say(&format!("{}\n", script.stderr.trim_end()));
+    }
+    let holder = match script.fork {
+        Fork::No => None,
+        Fork::Group => Some("--config=group"),
+        Fork::Session => Some("--config=session"),
+    };
+    let _outlives_us = holder.map(|kind| {
+        let program = std::env::current_exe().expect("own path");
+        Command::new(program).args(["hold", kind]).spawn().expect("cannot start the grandchild")
+    });
+    let dies = (death.exit.is_some() || death.signal.is_some()) && death.times.is_none_or(|times| starts <= times);
+    if dies && death.after_ms == 0 {
+        die(&death);
+    }
+    sleep(script.ready_after_ms);
+    let health = script.health.or(health_port.map(|port| Health { port, status: 200, after_ms: 0 }));
+    let _server = health.map(serve_health);
+    say("info\tservice/service.go\tEverything is ready. Begin running and processing data.\n");
+
+    let line = format!("{}\n", "flood ".repeat(16));
+    for _ in 0..script.flood_bytes.div_ceil(line.len()) {
+        say(&line);
+    }
+    if script.flood_bytes > 0 {
+        say("fake: flood done\n");
+    }
+    if script.long_line_bytes > 0 {
+        say(&format!("{}\n", "x".repeat(script.long_line_bytes)));
+    }
+    if script.close_outputs {
+        let null = OpenOptions::new().write(true).open("/dev/null").expect("/dev/null");
+        rustix::stdio::dup2_stdout(&null).expect("dup2");
+        rustix::stdio::dup2_stderr(&null).expect("dup2");
+    }
+    if script.stop_self {
+        let _ = kill_process(getpid(), Signal::STOP);
+    }
+    if dies {
+        sleep(death.after_ms);
+        die(&death);
+    }
+    sleep_for_ever();
+}
+
+/// The grandchild of `fork`: it does nothing but hold the descriptors that it inherited.
+fn hold(kind: &[String]) {
+    if kind == ["session"] {
+        setsid().expect("setsid");
+    }
+    on_sigterm(true, 0);
+    record("grandchild", &[]);
+    // Long enough for any test; an end, in case nobody kills it.
+    sleep(120_000);
+}
+
+/// Reads the configs as the collector does: a later one wins, map by map. Also the port of a declared health check.
+fn load(configs: &[String]) -> Result<(Script, Option<u16>), String> {
+    if configs.is_empty() {
+        return Err("at least one config flag must be provided".into());
+    }
+    let mut merged = Value::Mapping(Default::default());
+    for path in configs {
+        let path = path.strip_prefix("file:").unwrap_or(path);
+        let text = fs::read_to_string(path).map_err(|error| format!("unable to read the file {path}: {error}"))?;
+        merge(&mut merged, serde_yaml::from_str(&text).map_err(|error| format!("cannot decode {path}: {error}"))?);
+    }
+    if merged.as_mapping().is_none_or(|map| map.is_empty()) {
+        return Err("invalid configuration: empty configuration".into());
+    }
+    check_references(&merged)?;
+    let declared = merged["service"]["extensions"].as_sequence();
+    let declared =
+        declared.into_iter().flatten().filter_map(Value::as_str).find(|name| name.starts_with("health_check"));
+    let endpoint = declared.and_then(|name| merged["extensions"][name]["endpoint"].as_str());
+    let port = endpoint.and_then(|endpoint| endpoint.rsplit(':').next()?.parse().ok());
+    let script = merged.get("fake").cloned().map_or(Ok(Script::default()), serde_yaml::from_value);
+    Ok((script.map_err(|error| format!("invalid configuration: fake: {error}"))?, port))
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Mapping(into), Value::Mapping(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+/// The mistake that the collector's own `validate` sees most often.
+fn check_references(config: &Value) -> Result<(), String> {
+    for (pipeline, parts) in config["service"]["pipelines"].as_mapping().into_iter().flatten() {
+        for kind in ["receivers", "processors", "exporters"] {
+            for name in parts[kind].as_sequence().into_iter().flatten().filter_map(Value::as_str) {
+                if config[kind].get(name).is_none() {
+                    let (pipeline, kind) = (pipeline.as_str().unwrap_or_default(), kind.trim_end_matches('s'));
+                    return Err(format!(
+                        "invalid configuration: service::pipelines::{pipeline}: references {kind} {name:?} which is not configured"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tells the tests about this start, on one line: `role` (`run`, `validate`, `version`, `grandchild`), process ids, configs
+/// with their text, arguments, directory, environment, open descriptors. Returns how many `run` lines there are.
+fn record(role: &str, configs: &[String]) -> usize {
+    let Ok(path) = std::env::var("FAKE_LOG") else { return 0 };
+    let pid = |pid: rustix::process::Pid| pid.as_raw_nonzero().get();
+    let texts: Vec<String> = configs.iter().map(|path| fs::read_to_string(path).unwrap_or_default()).collect();
+    let line = json!({
+        "role": role,
+        "pid": pid(getpid()),
+        "ppid": getppid().map_or(0, pid),
+        "pgid": pid(getpgrp()),
+        "configs": configs,
+        "texts": texts,
+        "argv": std::env::args().collect::<Vec<_>>(),
+        "cwd": std::env::current_dir().unwrap_or_default(),
+        "env": std::env::vars().collect::<BTreeMap<_, _>>(),
+        "fds": FDS.get(),
+    });
+    // One write with O_APPEND: lines of several processes do not mix.
+    let mut log = OpenOptions::new().append(true).create(true).open(&path).expect("FAKE_LOG");
+    log.write_all(format!("{line}\n").as_bytes()).expect("FAKE_LOG");
+    let starts = fs::read_to_string(&path).unwrap_or_default();
+    starts.lines().filter(|line| line.contains(r#""role":"run""#)).count()
+}
+
+/// What each open descriptor refers to, by its number; called before this program has opened any.
+fn descriptors() -> BTreeMap<String, PathBuf> {
+    let entries = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let named =
+        entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, fs::read_link(entry.path()).ok()?)));
+    // The one that reads the list is no part of it.
+    named.filter(|(_, target)| !target.ends_with("fd")).collect()
+}
+
+fn serve_health(health: Health) -> http::Server {
+    let ready_at = std::time::Instant::now() + Duration::from_millis(health.after_ms);
+    let server = http::Server::start(health.port, None, move |_| {
+        let status = if std::time::Instant::now() < ready_at { 503 } else { health.status };
+        http::Reply::status(status, &[], format!("status {status}"))
+    });
+    match server {
+        Ok(server) => server,
+        Err(error) => refuse(&format!("cannot start extension health_check: listen tcp: {error}")),
+    }
+}
+
+fn on_sigterm(ignore: bool, drain_ms: u64) {
+    let handler = move || {
+        if !ignore {
+            sleep(drain_ms);
+            // Needs the output, as the real one does: it hangs while nobody reads a full pipe.
+            say("info\tservice/service.go\tShutdown complete.\n");
+            exit(0);
+        }
+    };
+    ctrlc::set_handler(handler).expect("signal handler");
+}
+
+fn die(death: &Death) -> ! {
+    if let Some(name) = &death.signal {
+        let signal = match name.as_str() {
+            "KILL" => Signal::KILL,
+            "TERM" => Signal::TERM,
+            "INT" => Signal::INT,
+            "HUP" => Signal::HUP,
+            "SEGV" => Signal::SEGV,
+            "ABRT" => Signal::ABORT,
+            "BUS" => Signal::BUS,
+            _ => refuse(&format!("fake: unknown signal {name}")),
+        };
+        // Rust's own handler for SIGSEGV and SIGBUS survives the first one, and takes itself away.
+        loop {
+            let _ = kill_process(getpid(), signal);
+            sleep(1);
+        }
+    }
+    exit(death.exit.unwrap_or(1))
+}
+
+/// The collector prints an error twice: once by its logger or cobra, once by its main.
+fn refuse(problem: &str) -> ! {
+    say(&format!("Error: {problem}\n2026/01/01 00:00:00 collector server run finished with error: {problem}\n"));
+    exit(1)
+}
+
+fn unknown_command(name: &str) -> ! {
+    say(&format!("Error: unknown command {name:?} for \"otelcol-fake\"\nRun 'otelcol-fake --help' for usage.\n"));
+    exit(1)
+}
+
+/// Writes to stderr; without a reader it ends, where the real one dies of SIGPIPE.
+fn say(text: &str) {
+    if io::stderr().write_all(text.as_bytes()).is_err() {
+        exit(141);
+    }
+}
+
+fn sleep(ms: u64) {
+    thread::sleep(Duration::from_millis(ms));
+}
+
+fn sleep_for_ever() -> ! {
+    loop {
+        thread::park();
+    }
+}

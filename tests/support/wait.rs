@@ -1,0 +1,44 @@
+//! The one place in the suite that sleeps: everything that a test waits for is a condition with a deadline.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a condition may take unless the caller knows better: well past anything that a loaded two-core host needs.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until `probe` returns something; panics with `what` once `timeout` has passed.
+#[track_caller]
+pub fn wait_for<T>(what: &str, timeout: Duration, probe: impl FnMut() -> Option<T>) -> T {
+    match poll_for(timeout, probe) {
+        Some(found) => found,
+        None => panic!("waited {timeout:?} in vain: {what}"),
+    }
+}
+
+/// `wait_for` with the usual deadline and a plain condition.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(what, DEADLINE, || condition().then_some(()));
+}
+
+/// `None` when `timeout` passed without `probe` returning something.
+pub fn poll_for<T>(timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+    let give_up_at = Instant::now() + timeout;
+    loop {
+        if let Some(found) = probe() {
+            return Some(found);
+        }
+        if Instant::now() >= give_up_at {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Asserts that `condition` holds all through `span`: for what must *not* happen.
+#[track_caller]
+pub fn holds_for(what: &str, span: Duration, mut condition: impl FnMut() -> bool) {
+    if poll_for(span, || (!condition()).then_some(())).is_some() {
+        panic!("should have held for {span:?}: {what}");
+    }
+}
