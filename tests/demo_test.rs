@@ -22,7 +22,6 @@ fn demo(agent: &Path) -> Output {
 }
 
 #[test]
-#[ignore = "until start, stop and status are there"]
 fn demo_goes_as_it_should() {
     let output = demo(&bin::kmagent());
     assert_eq!(output.code, Some(0), "{}\n{}", output.stdout, output.stderr);

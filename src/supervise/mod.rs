@@ -66,6 +66,8 @@ pub struct Supervise {
     /// Clients of `--check` whose candidate has no verdict yet.
     verdict_clients: Vec<ClientId>,
     ticket: u64,
+    /// The state that was logged last.
+    shown: Phrase,
     /// What the poller was told last.
     told: Option<Snapshot>,
     exit: Exit,
@@ -105,6 +107,7 @@ impl Supervise {
             check_clients: Vec::new(),
             verdict_clients: Vec::new(),
             ticket: 0,
+            shown: Phrase::Stopped,
             told: None,
             exit: Exit::Done,
             finished: false,
@@ -305,18 +308,26 @@ impl Supervise {
     /// Tells the core each event and does what it orders; an outcome goes first, before anything else that happened.
     fn handle(&mut self, mut events: VecDeque<Event<Candidate>>) {
         while let Some(event) = events.pop_front() {
-            let before = self.core.phrase();
             let actions = self.core.handle(self.now(), event);
             let outcomes: Vec<Event<Candidate>> =
                 actions.into_iter().filter_map(|action| self.perform(action)).collect();
+            let settled = outcomes.is_empty();
             for outcome in outcomes.into_iter().rev() {
                 events.push_front(outcome);
             }
-            let after = self.core.phrase();
-            if before != after {
-                log::info!(from = before.as_str(), to = after.as_str(); "collector state");
-                self.notify.status(&format!("collector {}", after.as_str()));
+            if settled {
+                self.show_state();
             }
+        }
+    }
+
+    /// The one place that logs a change of state.
+    fn show_state(&mut self) {
+        let (from, to) = (self.shown, self.core.phrase());
+        if from != to {
+            log::info!(from = from.as_str(), to = to.as_str(); "collector state");
+            self.notify.status(&format!("collector {}", to.as_str()));
+            self.shown = to;
         }
     }
 
