@@ -80,7 +80,7 @@ enum State<C> {
         phase: Phase,
         next: Next,
     },
-    /// A roll back is ordered and not answered yet, or the install after it; no collector lives.
+    /// A roll back is ordered and not answered yet; no collector lives.
     RollingBack {
         problem: Problem,
         held: Option<C>,
