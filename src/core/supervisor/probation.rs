@@ -83,8 +83,12 @@ fn probed<C>(mut start: Start<C>, proof: Proof, health: Result<(), Problem>, tur
     let held = start.held.take();
     match health {
         Ok(()) => {
-            turn.order(Action::Promote);
-            turn.order(Action::Conclude(Verdict::Promoted));
+            if start.standing == Standing::Proved {
+                turn.order(Action::Conclude(Verdict::Proved));
+            } else {
+                turn.order(Action::Promote);
+                turn.order(Action::Conclude(Verdict::Promoted));
+            }
             turn.install(held);
             State::Running { child: start.child, since: start.since }
         }
