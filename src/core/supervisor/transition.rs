@@ -129,8 +129,7 @@ fn launching<C>(event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
             return State::Stopped { look_at: turn.now + LOOK_INTERVAL };
         }
         Event::Launched(Launch::NoConfig { fallback: true }) => {
-            let problem = "the config file is missing; the last known good was put in its place".to_string();
-            return probation::roll_back(problem, None, turn);
+            return probation::roll_back("the config file is missing".to_string(), None, turn);
         }
         Event::StopRequested => return turn.finish(),
         // Not while the spawn is unanswered; the API sends it again.
