@@ -19,18 +19,19 @@ pub(super) fn starting<C>(mut start: Start<C>, proof: Proof, event: Event<C>, tu
                 Proof::Failed { .. } => turn.order(Action::Install(candidate)),
             }
         }
-        Event::Installed(Ok(())) => return turn.stop(start.child, start.since, Next::Start),
         Event::Installed(Err(problem)) => turn.not_installed(problem),
         Event::RolledBack(outcome) => return rolled_back_alive(start, proof, outcome, turn),
         Event::StopRequested => {
             turn.discard(start.held);
             return turn.stop(start.child, start.since, Next::Finish);
         }
-        Event::RestartRequested if matches!(proof, Proof::Failed { .. }) => {
+        // A restart is what it has just had.
+        Event::RestartRequested if !matches!(proof, Proof::Failed { .. }) => {}
+        Event::Installed(Ok(())) | Event::RestartRequested => {
+            turn.discard(start.held);
             return turn.stop(start.child, start.since, Next::Start);
         }
-        // A restart is what it has just had.
-        Event::RestartRequested | Event::Launched(_) | Event::Exited { .. } | Event::Probed { .. } => {}
+        Event::Launched(_) | Event::Exited { .. } | Event::Probed { .. } => {}
     }
     State::Starting { start, proof }
 }
