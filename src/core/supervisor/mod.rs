@@ -16,6 +16,8 @@ mod probation;
 mod transition;
 
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod walk;
