@@ -40,18 +40,19 @@ pub enum Extent {
 /// # Errors
 /// Whatever kept the check from being made; how it came out is in the outcome.
 pub fn run(settings: &Settings, extent: Extent) -> Result<Outcome> {
-    let endpoint = match &settings.polling {
-        Polling::Endpoint(url) => url,
-        Polling::Local { reason } => {
-            return Err(Error::new(Exit::Settings, format!("there is no API to ask: {reason}")));
-        }
-    };
+    // Also when there is no API: the agent looks whether a person has put a config in place.
     let agent = match extent {
         Extent::Install => ask_agent(settings, Request::Check)?,
         Extent::DryRun => ask_agent(settings, Request::Status)?,
     };
+    let endpoint = match (&agent, &settings.polling) {
+        (Some(Reply::Checked(outcome)), _) => return Ok(outcome.clone()),
+        (_, Polling::Endpoint(url)) => url,
+        (_, Polling::Local { reason }) => {
+            return Err(Error::new(Exit::Settings, format!("there is no API to ask: {reason}")));
+        }
+    };
     match (agent, extent) {
-        (Some(Reply::Checked(outcome)), Extent::Install) => Ok(outcome),
         (Some(Reply::Status(status)), Extent::DryRun) => {
             let collector = running(status.collector.pid.is_some());
             Alone::new(settings, endpoint, Some(collector), extent)?.check()
