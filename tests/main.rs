@@ -1,6 +1,10 @@
 //! The integration tests, one crate: a module per section of the man page, on top of `support`.
 
+mod check;
+mod commands;
 mod demo_test;
+mod exit_status;
 mod operation;
+mod settings;
 mod support;
 mod support_test;

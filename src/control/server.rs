@@ -18,8 +18,8 @@ use crate::core::Uptime;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 
-/// More at once than any host has people and cron jobs; the next one waits in the backlog.
-const CLIENT_LIMIT: usize = 16;
+/// More at once than any host has people and cron jobs. When there are as many, the one that has been silent for longest has to go.
+const CLIENT_LIMIT: usize = 32;
 /// A request is one short line.
 const REQUEST_LIMIT: usize = 1024;
 /// A client has this long to send its request.
@@ -68,9 +68,9 @@ impl Server {
         Ok(Server { listener, path, clients: Vec::new(), next_id: 0 })
     }
 
-    /// To be polled for reading: the listener unless there are too many clients, and each client.
+    /// To be polled for reading: the listener unless too many clients wait for an answer, and each client.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let listener = (self.clients.len() < CLIENT_LIMIT).then(|| self.listener.as_fd());
+        let listener = self.has_room().then(|| self.listener.as_fd());
         listener.into_iter().chain(self.clients.iter().map(|client| client.stream.as_fd()))
     }
 
@@ -81,14 +81,22 @@ impl Server {
 
     /// Accepts and reads whatever there is, and gives the requests that are complete.
     pub fn serve(&mut self, now: Uptime) -> Vec<(ClientId, Request)> {
-        while self.clients.len() < CLIENT_LIMIT {
+        let mut requests = Vec::new();
+        loop {
+            // First, so that nobody who has asked counts as silent.
+            self.read(now, &mut requests);
+            if !self.has_room() {
+                return requests;
+            }
             match self.listener.accept() {
                 Ok((stream, _)) => self.admit(stream, now),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
+                Err(_) => return requests,
             }
         }
-        let mut requests = Vec::new();
+    }
+
+    fn read(&mut self, now: Uptime, requests: &mut Vec<(ClientId, Request)>) {
         self.clients.retain_mut(|client| match client.read(now) {
             Progress::Waiting => true,
             Progress::Asked(request) => {
@@ -101,17 +109,30 @@ impl Server {
                 false
             }
         });
-        requests
+    }
+
+    fn has_room(&self) -> bool {
+        self.clients.len() < CLIENT_LIMIT || self.silent().is_some()
+    }
+
+    /// The one that was admitted first of those that have not said what they want.
+    fn silent(&self) -> Option<usize> {
+        self.clients.iter().position(|client| client.request_until.is_some())
     }
 
     /// Answers a client and closes its connection; one that has left is no failure.
     pub fn reply(&mut self, id: ClientId, reply: &Reply) {
         if let Some(index) = self.clients.iter().position(|client| client.id == id) {
-            self.clients.swap_remove(index).write(reply);
+            self.clients.remove(index).write(reply);
         }
     }
 
     fn admit(&mut self, stream: UnixStream, now: Uptime) {
+        if self.clients.len() >= CLIENT_LIMIT
+            && let Some(index) = self.silent()
+        {
+            self.clients.remove(index);
+        }
         if stream.set_nonblocking(true).is_ok() {
             let id = ClientId(self.next_id);
             self.next_id += 1;
