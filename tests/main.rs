@@ -1,5 +1,6 @@
 //! The integration tests, one crate: a module per section of the man page, on top of `support`.
 
+mod budgets;
 mod demo_test;
 mod support;
 mod support_test;
