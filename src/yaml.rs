@@ -1,8 +1,9 @@
 //! YAML in and out: reads a config file, and renders a config as YAML that people can read.
 //!
-//! What is rendered reads back as the same value in every YAML 1.1 and 1.2 parser: a string is left bare only when no parser could
-//! take it for anything else, and is quoted otherwise; nothing is ever folded. `render_proven` shows it for each config before use.
-//! Block style, two spaces a level, keys in the order given. No anchors, tags, comments or directives, and no file is touched here.
+//! What is rendered reads back as the same value in every YAML 1.1 and 1.2 parser: a string is left bare only when no
+//! parser could take it for anything else, and is quoted otherwise; nothing is ever folded. `render_proven` shows it
+//! for each config before use. Block style, two spaces a level, keys in the order given. No anchors, tags, comments
+//! or directives, and no file is touched here.
 
 use std::fmt;
 
@@ -11,15 +12,16 @@ use crate::value::Value;
 /// Spaces a level, and so also what an indentation indicator says.
 const STEP: usize = 2;
 
-/// The longest key, in bytes as rendered, that is written as `key:`. YAML 1.2.2 section 7.4.2 allows 1024 characters; libyaml and its
-/// ports count from the key's start to the colon.
+/// The longest key, in bytes as rendered, that is written as `key:`. YAML 1.2.2 section 7.4.2 allows 1024 characters;
+/// libyaml and its ports count from the key's start to the colon.
 const LONGEST_IMPLICIT_KEY: usize = 1000;
 
 /// YAML 1.1's booleans and null (yaml.org/type), of which YAML 1.2 kept some; readers differ about case.
 const RESERVED: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
 
-/// Letters that occur in no YAML number or timestamp: not in hexadecimal digits, `0x`, `0o`, `0b`, an exponent, `inf`, `nan`, `T`, `Z`,
-/// nor in `p`, which Go's and C's hexadecimal floats have. With one of them, `30s` or `512MiB` is text to every parser.
+/// Letters that occur in no YAML number or timestamp: not in hexadecimal digits, `0x`, `0o`, `0b`, an exponent,
+/// `inf`, `nan`, `T`, `Z`, nor in `p`, which Go's and C's hexadecimal floats have. With one of them, `30s` or
+/// `512MiB` is text to every parser.
 const NEVER_IN_A_NUMBER: [char; 26] = [
     'g', 'h', 'j', 'k', 'l', 'm', 'q', 'r', 's', 'u', 'v', 'w', 'y', 'G', 'H', 'J', 'K', 'L', 'M', 'Q', 'R', 'S', 'U',
     'V', 'W', 'Y',
@@ -28,7 +30,8 @@ const NEVER_IN_A_NUMBER: [char; 26] = [
 /// Reads one document; an empty one is null. `<<` is a key like any other.
 ///
 /// # Errors
-/// What is not YAML, more than one document, local tags, duplicate keys, keys that are not text, and more than 128 levels.
+/// What is not YAML, more than one document, local tags, duplicate keys, keys that are not text, and more than 128
+/// levels.
 pub fn read(text: &[u8]) -> Result<Value, serde_yaml::Error> {
     serde_yaml::from_slice(text)
 }
@@ -202,8 +205,8 @@ fn is_plain(text: &str) -> bool {
         && !RESERVED.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// Controls, line breaks of any kind, the byte order mark and noncharacters: no YAML stream may hold some of these, and editors and
-/// terminals do what they like with the others.
+/// Controls, line breaks of any kind, the byte order mark and noncharacters: no YAML stream may hold some of these,
+/// and editors and terminals do what they like with the others.
 fn must_be_escaped(c: char) -> bool {
     let code = u32::from(c);
     c.is_control()
@@ -233,7 +236,8 @@ fn double_quoted(text: &str) -> String {
     out
 }
 
-/// The header of the literal block that holds `text` faithfully, or `None` when there is none or quotes serve people better.
+/// The header of the literal block that holds `text` faithfully, or `None` when there is none or quotes serve people
+/// better.
 ///
 /// A line of nothing but blanks is where parsers disagree, about indentation, and where editors strip.
 fn literal_header(text: &str) -> Option<String> {

@@ -74,7 +74,7 @@ pub enum Action<C> {
     Probe(Child),
     /// The config in force has proved itself: keep it as last known good.
     Promote,
-    /// How the latest install, or the start of a config that had not proved itself, ended.
+    /// How the latest install or start ended.
     Conclude(Verdict),
     /// No child lives and none will follow.
     Finish,
@@ -82,7 +82,10 @@ pub enum Action<C> {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// A new last known good.
     Promoted,
+    /// The last known good, started again, proved itself again: no news of any install.
+    Proved,
     RolledBack(Problem),
     /// It failed its probation and there is nothing better to go back to: it is tried again.
     Failing(Problem),

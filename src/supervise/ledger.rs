@@ -30,6 +30,8 @@ pub(super) struct Ledger {
     rejected: Record<Rejected>,
     /// Put into force and without a verdict.
     installing: Option<Revision>,
+    /// Why the last known good could not be kept.
+    unkept: Option<String>,
     /// Candidates that the core holds.
     held: u32,
     /// There is an outcome that the server has not been told.
@@ -54,6 +56,7 @@ impl Ledger {
             problems: Problems { config: unresolved, ..Problems::default() },
             rejected,
             installing: None,
+            unkept: None,
             held: 0,
             concluded: false,
             polling: PollingStatus { endpoint, local_because, succeeded_at: None, error: None },
@@ -103,13 +106,28 @@ impl Ledger {
         self.held += 1;
     }
 
-    /// A candidate left the core's hands, installed or not.
+    /// The core lets go of a candidate that it held.
     pub(super) fn settled(&mut self) {
         self.held = self.held.saturating_sub(1);
     }
 
-    pub(super) fn installed(&mut self, revision: &Revision) {
+    /// A candidate is being installed: the next verdict is about it.
+    pub(super) fn takes_up(&mut self, revision: &Revision) {
+        self.settled();
         self.installing = Some(revision.clone());
+    }
+
+    pub(super) fn is_rejected(&self, revision: &Revision) -> bool {
+        self.rejected.get().is_some_and(|rejected| rejected.revision == *revision)
+    }
+
+    /// Whether the last known good could not be kept.
+    pub(super) fn is_unkept(&self) -> bool {
+        self.unkept.is_some()
+    }
+
+    pub(super) fn unkept_problem(&self) -> String {
+        self.unkept.clone().unwrap_or_default()
     }
 
     pub(super) fn rolled_back(&mut self, revision: Option<Revision>, problem: &str) {
@@ -121,12 +139,13 @@ impl Ledger {
     }
 
     pub(super) fn state_kept(&mut self, outcome: Result<()>) {
-        self.problems.state = outcome.err().and_then(|error| noted(&error.to_string()));
+        self.unkept = outcome.err().map(|error| error.to_string());
+        self.problems.state = self.unkept.as_deref().and_then(noted);
     }
 
     /// The outcome for those who wait for it, if this is about an install.
     pub(super) fn concluded(&mut self, verdict: &Verdict) -> Option<Outcome> {
-        if *verdict == Verdict::Promoted {
+        if matches!(verdict, Verdict::Promoted | Verdict::Proved) {
             self.problems.collector = None;
         }
         if let Verdict::Failing(problem) = verdict {
@@ -136,7 +155,7 @@ impl Ledger {
         self.concluded = true;
         let name = revision.short();
         let (exit, result, message) = match verdict {
-            Verdict::Promoted => {
+            Verdict::Promoted | Verdict::Proved => {
                 self.resolve();
                 (Exit::Done, CheckResult::Installed, format!("installed config {name}"))
             }

@@ -264,7 +264,8 @@ impl Supervise {
     fn stop(&mut self, asked_by: &str, events: &mut VecDeque<Event<Candidate>>) {
         log::info!(asked_by = asked_by; "stopping");
         self.notify.stopping();
-        events.push_back(Event::StopRequested);
+        // Before an exit that came with it: a host that shuts down ends both, and that is no crash.
+        events.push_front(Event::StopRequested);
     }
 
     fn take_check(&mut self, checked: Checked, events: &mut VecDeque<Event<Candidate>>) {

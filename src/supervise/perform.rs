@@ -67,30 +67,39 @@ impl Supervise {
     }
 
     fn install(&mut self, candidate: Candidate) -> Result<(), Problem> {
-        self.ledger.settled();
-        match self.store.install(&candidate) {
-            Ok(()) => {
-                log::info!(revision = candidate.revision.short(); "config installed");
-                self.ledger.installed(&candidate.revision);
-                Ok(())
-            }
-            Err(error) => {
-                log::error!(error:% = error; "config not installed, the one in force stays");
-                self.ledger.installed(&candidate.revision);
-                Err(error.to_string())
-            }
+        self.ledger.takes_up(&candidate.revision);
+        if self.ledger.is_rejected(&candidate.revision) {
+            return Err(format!("config {} was rejected meanwhile", candidate.revision.short()));
         }
+        if self.ledger.is_unkept() {
+            // The config in force is the only one that has proved itself, and this would overwrite it.
+            self.promote();
+        }
+        let installed = match self.ledger.is_unkept() {
+            true => Err(self.ledger.unkept_problem()),
+            false => self.store.install(&candidate).map_err(|error| error.to_string()),
+        };
+        match &installed {
+            Ok(()) => log::info!(revision = candidate.revision.short(); "config installed"),
+            Err(problem) => log::error!(problem = problem.as_str(); "config not installed, the one in force stays"),
+        }
+        installed
     }
 
     fn roll_back(&mut self, problem: &str) -> Result<(), Problem> {
+        let had_config = self.store.has_config();
         let replaced = self.store.read_config().ok().map(|config| config.revision());
         self.store.roll_back().map_err(|error| {
             log::error!(error:% = error; "cannot roll back");
             error.to_string()
         })?;
-        let kept = self.store.rejected_path();
-        log::warn!(problem = problem, kept:% = kept.display(); "config rolled back to the last known good");
-        self.ledger.rolled_back(replaced, problem);
+        if had_config {
+            let kept = self.store.rejected_path();
+            log::warn!(problem = problem, kept:% = kept.display(); "config rolled back to the last known good");
+            self.ledger.rolled_back(replaced, problem);
+        } else {
+            log::warn!(problem = problem; "last known good put in place of the config");
+        }
         Ok(())
     }
 

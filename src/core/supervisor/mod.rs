@@ -16,6 +16,8 @@ mod probation;
 mod transition;
 
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod walk;
@@ -80,7 +82,7 @@ enum State<C> {
         phase: Phase,
         next: Next,
     },
-    /// A roll back is ordered and not answered yet, or the install after it; no collector lives.
+    /// A roll back is ordered and not answered yet; no collector lives.
     RollingBack {
         problem: Problem,
         held: Option<C>,

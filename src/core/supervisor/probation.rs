@@ -2,7 +2,7 @@
 //!
 //! The same rules as in `transition`, whose `Turn` it uses; it owns the states Starting and RollingBack.
 
-use super::transition::Turn;
+use super::transition::{Pace, Turn};
 use super::{Next, PROBE_TIMEOUT, Proof, Start, State};
 use crate::core::backoff;
 use crate::core::event::{Action, Event, Problem, Standing, Verdict};
@@ -19,38 +19,35 @@ pub(super) fn starting<C>(mut start: Start<C>, proof: Proof, event: Event<C>, tu
                 Proof::Failed { .. } => turn.order(Action::Install(candidate)),
             }
         }
-        Event::Installed(Ok(())) => return turn.stop(start.child, start.since, Next::Start),
         Event::Installed(Err(problem)) => turn.not_installed(problem),
         Event::RolledBack(outcome) => return rolled_back_alive(start, proof, outcome, turn),
         Event::StopRequested => {
             turn.discard(start.held);
             return turn.stop(start.child, start.since, Next::Finish);
         }
-        Event::RestartRequested if matches!(proof, Proof::Failed { .. }) => {
+        // A restart is what it has just had.
+        Event::RestartRequested if !matches!(proof, Proof::Failed { .. }) => {}
+        Event::Installed(Ok(())) | Event::RestartRequested => {
+            turn.discard(start.held);
             return turn.stop(start.child, start.since, Next::Start);
         }
-        // A restart is what it has just had.
-        Event::RestartRequested | Event::Launched(_) | Event::Exited { .. } | Event::Probed { .. } => {}
+        Event::Launched(_) | Event::Exited { .. } | Event::Probed { .. } => {}
     }
     State::Starting { start, proof }
 }
 
 /// An exit that nobody asked for, before the collector had proved itself.
 fn crashed<C>(start: Start<C>, problem: Problem, turn: &mut Turn<'_, C>) -> State<C> {
+    let mut pace = Pace::Delayed;
+    if turn.now >= start.since + turn.limits.min_uptime {
+        turn.backoff.reset();
+        pace = Pace::AtOnce;
+    }
     if start.standing == Standing::OnTrial {
         return roll_back(problem, start.held, turn);
     }
     turn.order(Action::Conclude(Verdict::Failing(problem)));
-    if let Some(candidate) = start.held {
-        // Answered in Backoff: the new config starts at once, or the old one after the delay.
-        turn.order(Action::Install(candidate));
-        return turn.back_off();
-    }
-    if turn.now >= start.since + turn.limits.min_uptime {
-        turn.backoff.reset();
-        return turn.launch();
-    }
-    turn.back_off()
+    turn.start_again(pace, start.held)
 }
 
 pub(super) fn roll_back<C>(problem: Problem, held: Option<C>, turn: &mut Turn<'_, C>) -> State<C> {
@@ -61,7 +58,10 @@ pub(super) fn roll_back<C>(problem: Problem, held: Option<C>, turn: &mut Turn<'_
 /// The deadline of a probation may have passed: each step has its own.
 fn proof_due<C>(start: Start<C>, proof: Proof, turn: &mut Turn<'_, C>) -> State<C> {
     let retry_delay = match proof {
-        Proof::Waiting { until } if turn.now >= until => turn.limits.min_uptime.max(PROBE_TIMEOUT),
+        Proof::Waiting { until } if turn.now >= until => {
+            turn.backoff.reset();
+            turn.limits.min_uptime.clamp(PROBE_TIMEOUT, backoff::CAP)
+        }
         Proof::Failed { probe_at, retry_delay, .. } if turn.now >= probe_at => (retry_delay * 2).min(backoff::CAP),
         Proof::Probing { until, .. } if turn.now >= until => {
             let problem = format!("the health check did not answer within {} s", PROBE_TIMEOUT.as_secs());
@@ -84,9 +84,12 @@ fn probed<C>(mut start: Start<C>, proof: Proof, health: Result<(), Problem>, tur
     let held = start.held.take();
     match health {
         Ok(()) => {
-            turn.backoff.reset();
-            turn.order(Action::Promote);
-            turn.order(Action::Conclude(Verdict::Promoted));
+            if start.standing == Standing::Proved {
+                turn.order(Action::Conclude(Verdict::Proved));
+            } else {
+                turn.order(Action::Promote);
+                turn.order(Action::Conclude(Verdict::Promoted));
+            }
             turn.install(held);
             State::Running { child: start.child, since: start.since }
         }
@@ -141,20 +144,12 @@ pub(super) fn rolling_back<C>(
 ) -> State<C> {
     match event {
         Event::RolledBack(outcome) => {
-            let rolled_back = outcome.is_ok();
-            turn.order(Action::Conclude(match outcome {
-                Ok(()) => Verdict::RolledBack(problem),
-                Err(obstacle) => Verdict::Failing(format!("{problem}; {obstacle}")),
-            }));
-            // A held candidate is answered in Backoff, which then starts it at once.
-            return match held {
-                Some(candidate) => {
-                    turn.order(Action::Install(candidate));
-                    State::Backoff { until: turn.now }
-                }
-                None if rolled_back => turn.launch(),
-                None => turn.back_off(),
+            let (pace, verdict) = match outcome {
+                Ok(()) => (Pace::AtOnce, Verdict::RolledBack(problem)),
+                Err(obstacle) => (Pace::Delayed, Verdict::Failing(format!("{problem}; {obstacle}"))),
             };
+            turn.order(Action::Conclude(verdict));
+            return turn.start_again(pace, held);
         }
         Event::StopRequested => {
             turn.discard(held);

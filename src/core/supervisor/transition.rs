@@ -8,6 +8,14 @@ use crate::core::Uptime;
 use crate::core::backoff::Backoff;
 use crate::core::event::{Action, Child, Event, Launch, Problem, Verdict};
 
+/// How soon the next start follows a collector's end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pace {
+    AtOnce,
+    /// After the backoff's delay.
+    Delayed,
+}
+
 /// What one event is handled with: the time, the limits, and the orders given so far.
 pub(super) struct Turn<'a, C> {
     pub(super) now: Uptime,
@@ -39,8 +47,16 @@ impl<'a, C> Turn<'a, C> {
         State::Finished
     }
 
-    pub(super) fn back_off(&mut self) -> State<C> {
-        State::Backoff { until: self.now + self.backoff.fail() }
+    /// A collector ended, and it or its like follows. A held candidate comes first: it is answered in Backoff, which starts
+    /// it at once; if it cannot be installed, what was in force starts when it would have without the candidate.
+    pub(super) fn start_again(&mut self, pace: Pace, held: Option<C>) -> State<C> {
+        let until = match (pace, &held) {
+            (Pace::AtOnce, None) => return self.launch(),
+            (Pace::AtOnce, Some(_)) => self.now,
+            (Pace::Delayed, _) => self.now + self.backoff.fail(),
+        };
+        self.install(held);
+        State::Backoff { until }
     }
 
     /// A held candidate's turn has come.
@@ -107,14 +123,13 @@ fn launching<C>(event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
         }
         Event::Launched(Launch::Failed(problem)) => {
             turn.order(Action::Conclude(Verdict::Failing(problem)));
-            return turn.back_off();
+            return turn.start_again(Pace::Delayed, None);
         }
         Event::Launched(Launch::NoConfig { fallback: false }) => {
             return State::Stopped { look_at: turn.now + LOOK_INTERVAL };
         }
         Event::Launched(Launch::NoConfig { fallback: true }) => {
-            let problem = "the config file is missing; the last known good was put in its place".to_string();
-            return probation::roll_back(problem, None, turn);
+            return probation::roll_back("the config file is missing".to_string(), None, turn);
         }
         Event::StopRequested => return turn.finish(),
         // Not while the spawn is unanswered; the API sends it again.
@@ -132,10 +147,7 @@ fn launching<C>(event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
 fn running<C>(own: Child, since: Uptime, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
     match event {
         // It had been up for min_uptime, or it would not be Running.
-        Event::Exited { child, .. } if child == own => {
-            turn.backoff.reset();
-            return turn.launch();
-        }
+        Event::Exited { child, .. } if child == own => return turn.start_again(Pace::AtOnce, None),
         Event::CandidateArrived(candidate) => turn.order(Action::Install(candidate)),
         Event::Installed(Ok(())) | Event::RestartRequested => return turn.stop(own, since, Next::Start),
         Event::Installed(Err(problem)) => turn.not_installed(problem),
