@@ -3,6 +3,7 @@
 //! Parses, chooses the mode, and is the only place that prints a final error. What each mode does is in its own module.
 
 mod api;
+mod bug;
 mod check;
 mod cli;
 mod collector;
@@ -42,19 +43,14 @@ use error::{Error, Result};
 use exit::Exit;
 
 fn main() -> ExitCode {
-    // A panic has printed itself by then; its own exit status, 101, says nothing to a script.
-    let outcome = std::panic::catch_unwind(|| cli::parse(std::env::args_os().skip(1)).and_then(run));
-    match outcome {
-        Ok(Ok(exit)) => exit.into(),
-        Ok(Err(error)) => {
+    bug::exit_on_panic();
+    match cli::parse(std::env::args_os().skip(1)).and_then(run) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
             for line in error.to_string().lines() {
                 complain(line);
             }
             error.exit().into()
-        }
-        Err(_) => {
-            complain("this is a bug in kmagent: please report it with the lines above");
-            Exit::Bug.into()
         }
     }
 }

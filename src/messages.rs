@@ -12,7 +12,7 @@ pub enum Notice {
     /// SIGTERM, SIGINT or SIGHUP.
     Signalled,
     Checked(Checked),
-    /// The poller is gone: our own bug.
+    /// The poller panicked, which is our own bug.
     PollerEnded,
 }
 

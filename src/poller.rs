@@ -35,15 +35,6 @@ pub enum Asks {
     Nobody { reason: String },
 }
 
-/// Tells the supervisor that the poller is gone, even when it panicked.
-struct Farewell(Sender<Notice>);
-
-impl Drop for Farewell {
-    fn drop(&mut self) {
-        self.0.send(Notice::PollerEnded);
-    }
-}
-
 impl Poller {
     pub fn new(
         clock: Instant,
@@ -63,7 +54,6 @@ impl Poller {
 
     /// Ends when it is told to, or when the supervisor is gone.
     pub fn run(mut self) {
-        let _farewell = Farewell(self.supervisor.clone());
         let mut goes_on = true;
         while goes_on {
             goes_on = match self.wait() {

@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
+use crate::bug;
 use crate::collector::Collector;
 use crate::config_check::ConfigCheck;
 use crate::control::server::Server;
@@ -50,6 +51,8 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     })
     .map_err(|error| Error::because(Exit::System, "the system refused a signal handler", error))?;
     let (mailbox, poller_mail) = crossbeam_channel::unbounded();
+    let bugs = notices.clone();
+    bug::report_worker_panic(move || bugs.send(Notice::PollerEnded));
     let poller = Poller::new(clock, poller_mail, notices, asks, settings, seed());
     let spawned = std::thread::Builder::new().name("poller".to_string()).spawn(move || poller.run());
     spawned.map_err(|error| refused("a thread", error))?;
