@@ -52,7 +52,8 @@ impl Table {
             (false, false) if rule == Rule::Shipped => "NOT ASSERTED: this is not the binary that ships",
             (false, false) => "over (not asserted)",
         };
-        let line = format!("  {what:<58} {measured:>9.1} {unit:<4} limit {limit:>7.1}  {verdict}\n");
+        let limit = if limit.is_finite() { format!("limit {limit:>7.1}  {verdict}") } else { String::new() };
+        let line = format!("  {what:<58} {measured:>9.1} {unit:<4} {limit}\n");
         self.text.push_str(&line);
         if verdict == "BROKEN" {
             self.broken.push(line);
@@ -221,7 +222,7 @@ fn restart(agent: &Agent) -> f64 {
     let children = format!("/proc/{0}/task/{0}/children", agent.pid());
     let killed_at = Instant::now();
     process::signal(old, rustix::process::Signal::KILL);
-    // As fast as it goes: the pause of the usual waiting is as long as what is measured.
+    // Without a pause: that of the usual waiting is as long as what is measured.
     while killed_at.elapsed() < wait::DEADLINE {
         let text = fs::read_to_string(&children).unwrap_or_default();
         let mut pids = text.split_whitespace().filter_map(|word| word.parse::<u32>().ok()).filter(|&pid| pid != old);

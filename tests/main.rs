@@ -2,5 +2,6 @@
 
 mod budgets;
 mod demo_test;
+mod docs;
 mod support;
 mod support_test;
