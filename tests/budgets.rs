@@ -53,7 +53,7 @@ impl Table {
             (false, false) => "over (not asserted)",
         };
         let limit = if limit.is_finite() { format!("limit {limit:>7.1}  {verdict}") } else { String::new() };
-        let line = format!("  {what:<58} {measured:>9.1} {unit:<4} {limit}\n");
+        let line = format!("  {what:<58} {measured:>9.1} {unit:<4} {limit}").trim_end().to_string() + "\n";
         self.text.push_str(&line);
         if verdict == "BROKEN" {
             self.broken.push(line);
