@@ -47,24 +47,16 @@ struct Client {
 }
 
 impl Server {
-    /// Binds the socket in place of one that a killed agent left: the caller holds the lock, so nobody else listens.
+    /// Takes the place of a socket that a killed agent left: the caller holds the lock, so nobody else listens. It appears under
+    /// its name when it listens already, so that whoever sees it is answered.
     ///
     /// # Errors
-    /// 73 when the socket cannot be made, 71 when it cannot be set up.
+    /// 73 when the socket cannot be made.
     pub fn bind(run_dir: &Path) -> Result<Server> {
         let path = socket_path(run_dir);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::because(Exit::CannotWrite, "cannot remove the former control socket", error));
-            }
-            Ok(()) | Err(_) => {}
-        }
-        let what = format!("cannot make the control socket {}", path.display());
-        let listener = UnixListener::bind(&path).map_err(|error| Error::because(Exit::CannotWrite, &what, error))?;
-        let private = fs::set_permissions(&path, Permissions::from_mode(0o600));
-        private
-            .and_then(|()| listener.set_nonblocking(true))
-            .map_err(|error| Error::because(Exit::System, what, error))?;
+        let listener = listen(&path).map_err(|error| {
+            Error::because(Exit::CannotWrite, format!("cannot make the control socket {}", path.display()), error)
+        })?;
         Ok(Server { listener, path, clients: Vec::new(), next_id: 0 })
     }
 
@@ -146,6 +138,19 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let unnamed = path.with_extension("new");
+    match fs::remove_file(&unnamed) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(&unnamed)?;
+    fs::set_permissions(&unnamed, Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    fs::rename(&unnamed, path)?;
+    Ok(listener)
 }
 
 enum Progress {
