@@ -35,6 +35,15 @@ pub enum Launch {
     },
 }
 
+/// How an installed config can be put into effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// The old collector ends, then the new one starts.
+    Restart,
+    /// The new one starts beside the old one and takes over from it.
+    HandOver,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<C> {
     Launched(Launch),
@@ -43,23 +52,34 @@ pub enum Event<C> {
         problem: Problem,
     },
     CandidateArrived(C),
-    Installed(Result<(), Problem>),
+    Installed(Result<Manner, Problem>),
     RolledBack(Result<(), Problem>),
     /// `Ok` means that the health check answered 200, or that none is declared.
     Probed {
         child: Child,
         health: Result<(), Problem>,
     },
+    /// Whether new connections go to the new collector, and it listens on all that is expected of it.
+    TookOver {
+        child: Child,
+        outcome: Result<(), Problem>,
+    },
     RestartRequested,
     StopRequested,
     DeadlinePassed,
 }
 
-/// `Spawn`, `Install` and `RollBack` are answered by an event before the core is told anything else.
+/// `Spawn`, `SpawnBeside`, `Install`, `RollBack` and `TakeOver` are answered by an event before the core is told anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action<C> {
     /// Start a collector on the config file.
     Spawn,
+    /// Start one beside the collector that runs, which keeps all new connections.
+    SpawnBeside,
+    /// Have new connections go to this one, where it listens.
+    TakeOver(Child),
+    /// Have them go to the other one again.
+    GiveBack(Child),
     /// SIGTERM to its process group.
     Terminate(Child),
     /// SIGKILL to its process group.

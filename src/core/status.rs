@@ -33,7 +33,7 @@ impl Problems {
 /// The API knows a collector as running or stopped; one that is starting or being replaced counts as running.
 pub fn counts_as_running(phrase: Phrase) -> bool {
     match phrase {
-        Phrase::Starting | Phrase::Running | Phrase::Stopping => true,
+        Phrase::Starting | Phrase::Running | Phrase::HandingOver | Phrase::Stopping => true,
         Phrase::Stopped | Phrase::Backoff => false,
     }
 }

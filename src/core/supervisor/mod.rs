@@ -10,8 +10,10 @@
 //! ```
 //! An install is a rename, so it is ordered in whatever state its candidate finds, and the collector is stopped after it.
 //! A roll back is a rename too. A candidate that arrives while another config is on trial is held until the verdict, since
-//! only then is it known what to go back to. The transitions are in `transition` and `probation`.
+//! only then is it known what to go back to. The transitions are in `transition` and
+//! `probation`, those with two collectors in `handover`.
 
+mod handover;
 mod probation;
 mod transition;
 
@@ -33,6 +35,8 @@ use super::event::{Action, Child, Event, Problem, Standing};
 pub const SETTLE_DELAY: Duration = Duration::from_millis(400);
 /// A health check is one small request on this host; collectors that swap take seconds for it.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A new collector listens on all that it should within this time, or some of it was not to be expected.
+pub const GATHER_TIMEOUT: Duration = Duration::from_secs(30);
 /// While there is no config, a file that a person puts there is noticed this soon.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -50,6 +54,7 @@ pub enum Phrase {
     Stopped,
     Starting,
     Running,
+    HandingOver,
     Stopping,
     Backoff,
 }
@@ -78,8 +83,7 @@ enum State<C> {
         since: Uptime,
     },
     Stopping {
-        child: Child,
-        phase: Phase,
+        leaving: Leaving,
         next: Next,
     },
     /// A roll back is ordered and not answered yet; no collector lives.
@@ -90,7 +94,66 @@ enum State<C> {
     Backoff {
         until: Uptime,
     },
+    /// The start of a second one is ordered and not answered yet.
+    Joining {
+        old: Serving,
+    },
+    /// The new one is to prove itself beside the old one.
+    Beside {
+        old: Serving,
+        start: Start<C>,
+        trial: Trial,
+    },
+    /// A roll back is ordered and not answered yet; the old one serves, and the new one may have ended.
+    Retreating {
+        old: Serving,
+        new: Option<Serving>,
+        problem: Problem,
+        held: Option<C>,
+    },
+    /// One serves, the other is ending.
+    Parting {
+        serving: Serving,
+        leaving: Leaving,
+        held: Option<C>,
+    },
+    /// Two are ending, and none will follow.
+    StoppingBoth {
+        first: Leaving,
+        second: Leaving,
+    },
     Finished,
+}
+
+/// A collector that has proved itself and runs.
+#[derive(Debug)]
+struct Serving {
+    child: Child,
+    since: Uptime,
+}
+
+/// A collector that is to end.
+#[derive(Debug)]
+struct Leaving {
+    child: Child,
+    phase: Phase,
+}
+
+/// Where a new collector stands that is to take over from an old one.
+#[derive(Clone, Copy, Debug)]
+enum Trial {
+    /// Not all that it is to listen on is there; the old one serves.
+    Gathering {
+        look_at: Uptime,
+        until: Uptime,
+    },
+    /// It serves.
+    Waiting {
+        until: Uptime,
+    },
+    Probing {
+        until: Uptime,
+    },
 }
 
 /// A collector that is alive and has not proved itself.
@@ -162,11 +225,17 @@ impl<C> Supervisor<C> {
             State::Starting { proof: Proof::Waiting { until }, .. } => Some(*until),
             State::Starting { proof: Proof::Probing { until, .. }, .. } => Some(*until),
             State::Starting { proof: Proof::Failed { probe_at, .. }, .. } => Some(*probe_at),
-            State::Stopping { phase: Phase::Settling { until }, .. } => Some(*until),
-            State::Stopping { phase: Phase::Draining { kill_at }, .. } => Some(*kill_at),
-            State::Stopping { phase: Phase::Killed, .. } => None,
+            State::Stopping { leaving, .. } | State::Parting { leaving, .. } => leaving.deadline(),
+            State::StoppingBoth { first, second } => first.deadline().into_iter().chain(second.deadline()).min(),
             State::Backoff { until } => Some(*until),
-            State::Launching | State::Running { .. } | State::RollingBack { .. } | State::Finished => None,
+            State::Beside { trial: Trial::Gathering { look_at, .. }, .. } => Some(*look_at),
+            State::Beside { trial: Trial::Waiting { until } | Trial::Probing { until }, .. } => Some(*until),
+            State::Launching
+            | State::Running { .. }
+            | State::RollingBack { .. }
+            | State::Joining { .. }
+            | State::Retreating { .. }
+            | State::Finished => None,
         }
     }
 
@@ -175,8 +244,20 @@ impl<C> Supervisor<C> {
             State::Stopped { .. } | State::Finished => Phrase::Stopped,
             State::Launching | State::Starting { .. } => Phrase::Starting,
             State::Running { .. } => Phrase::Running,
-            State::Stopping { .. } => Phrase::Stopping,
+            State::Joining { .. } | State::Beside { .. } | State::Retreating { .. } => Phrase::HandingOver,
+            State::Parting { .. } => Phrase::Running,
+            State::Stopping { .. } | State::StoppingBoth { .. } => Phrase::Stopping,
             State::RollingBack { .. } | State::Backoff { .. } => Phrase::Backoff,
+        }
+    }
+}
+
+impl Leaving {
+    fn deadline(&self) -> Option<Uptime> {
+        match self.phase {
+            Phase::Settling { until } => Some(until),
+            Phase::Draining { kill_at } => Some(kill_at),
+            Phase::Killed => None,
         }
     }
 }
@@ -187,6 +268,7 @@ impl Phrase {
             Phrase::Stopped => "stopped",
             Phrase::Starting => "starting",
             Phrase::Running => "running",
+            Phrase::HandingOver => "handing-over",
             Phrase::Stopping => "stopping",
             Phrase::Backoff => "backoff",
         }

@@ -27,11 +27,11 @@ pub(super) fn starting<C>(mut start: Start<C>, proof: Proof, event: Event<C>, tu
         }
         // A restart is what it has just had.
         Event::RestartRequested if !matches!(proof, Proof::Failed { .. }) => {}
-        Event::Installed(Ok(())) | Event::RestartRequested => {
+        Event::Installed(Ok(_)) | Event::RestartRequested => {
             turn.discard(start.held);
             return turn.stop(start.child, start.since, Next::Start);
         }
-        Event::Launched(_) | Event::Exited { .. } | Event::Probed { .. } => {}
+        Event::Launched(_) | Event::Exited { .. } | Event::TookOver { .. } | Event::Probed { .. } => {}
     }
     State::Starting { start, proof }
 }
@@ -84,12 +84,7 @@ fn probed<C>(mut start: Start<C>, proof: Proof, health: Result<(), Problem>, tur
     let held = start.held.take();
     match health {
         Ok(()) => {
-            if start.standing == Standing::Proved {
-                turn.order(Action::Conclude(Verdict::Proved));
-            } else {
-                turn.order(Action::Promote);
-                turn.order(Action::Conclude(Verdict::Promoted));
-            }
+            turn.proved(start.standing);
             turn.install(held);
             State::Running { child: start.child, since: start.since }
         }
@@ -162,6 +157,7 @@ pub(super) fn rolling_back<C>(
         Event::Installed(_)
         | Event::Launched(_)
         | Event::Exited { .. }
+        | Event::TookOver { .. }
         | Event::Probed { .. }
         | Event::RestartRequested
         | Event::DeadlinePassed => {}

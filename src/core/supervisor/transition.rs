@@ -3,10 +3,12 @@
 //! Every state names every event; those that change nothing stand together at its end. Events that tell of another child than
 //! the state's own are such.
 
-use super::{LOOK_INTERVAL, Limits, Next, Phase, Proof, SETTLE_DELAY, Start, State, probation};
+use super::{
+    LOOK_INTERVAL, Leaving, Limits, Next, Phase, Proof, SETTLE_DELAY, Serving, Start, State, handover, probation,
+};
 use crate::core::Uptime;
 use crate::core::backoff::Backoff;
-use crate::core::event::{Action, Child, Event, Launch, Problem, Verdict};
+use crate::core::event::{Action, Child, Event, Launch, Manner, Problem, Standing, Verdict};
 
 /// How soon the next start follows a collector's end.
 #[derive(Clone, Copy, Debug)]
@@ -73,9 +75,38 @@ impl<'a, C> Turn<'a, C> {
     }
 
     pub(super) fn stop(&mut self, child: Child, since: Uptime, next: Next) -> State<C> {
+        State::Stopping { leaving: self.leave(child, since), next }
+    }
+
+    /// A collector is to end: it gets its SIGTERM, now or when it is old enough for one.
+    pub(super) fn leave(&mut self, child: Child, since: Uptime) -> Leaving {
         let settled_at = since + SETTLE_DELAY;
         let phase = if self.now < settled_at { Phase::Settling { until: settled_at } } else { self.terminate(child) };
-        State::Stopping { child, phase, next }
+        Leaving { child, phase }
+    }
+
+    /// The next step of its end, if that is due.
+    pub(super) fn press(&mut self, leaving: Leaving) -> Leaving {
+        let Leaving { child, phase } = leaving;
+        let phase = match phase {
+            Phase::Settling { until } if self.now >= until => self.terminate(child),
+            Phase::Draining { kill_at } if self.now >= kill_at => {
+                self.order(Action::Kill(child));
+                Phase::Killed
+            }
+            Phase::Settling { .. } | Phase::Draining { .. } | Phase::Killed => phase,
+        };
+        Leaving { child, phase }
+    }
+
+    /// The verdict on a healthy collector; what is the last known good already is not kept again.
+    pub(super) fn proved(&mut self, standing: Standing) {
+        if standing == Standing::Proved {
+            self.order(Action::Conclude(Verdict::Proved));
+        } else {
+            self.order(Action::Promote);
+            self.order(Action::Conclude(Verdict::Promoted));
+        }
     }
 
     fn terminate(&mut self, child: Child) -> Phase {
@@ -91,7 +122,12 @@ impl<C> State<C> {
             State::Launching => launching(event, turn),
             State::Starting { start, proof } => probation::starting(start, proof, event, turn),
             State::Running { child, since } => running(child, since, event, turn),
-            State::Stopping { child, phase, next } => stopping(child, phase, next, event, turn),
+            State::Stopping { leaving, next } => stopping(leaving, next, event, turn),
+            State::Joining { old } => handover::joining(old, event, turn),
+            State::Beside { old, start, trial } => handover::beside(old, start, trial, event, turn),
+            State::Retreating { old, new, problem, held } => handover::retreating(old, new, problem, held, event, turn),
+            State::Parting { serving, leaving, held } => handover::parting(serving, leaving, held, event, turn),
+            State::StoppingBoth { first, second } => handover::stopping_both(first, second, event, turn),
             State::RollingBack { problem, held } => probation::rolling_back(problem, held, event, turn),
             State::Backoff { until } => backing_off(until, event, turn),
             State::Finished => finished(event, turn),
@@ -102,7 +138,7 @@ impl<C> State<C> {
 fn stopped<C>(look_at: Uptime, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
     match event {
         Event::CandidateArrived(candidate) => turn.order(Action::Install(candidate)),
-        Event::Installed(Ok(())) | Event::RestartRequested => return turn.launch(),
+        Event::Installed(Ok(_)) | Event::RestartRequested => return turn.launch(),
         Event::Installed(Err(problem)) => turn.not_installed(problem),
         Event::DeadlinePassed if turn.now >= look_at => return turn.launch(),
         Event::StopRequested => return turn.finish(),
@@ -110,6 +146,7 @@ fn stopped<C>(look_at: Uptime, event: Event<C>, turn: &mut Turn<'_, C>) -> State
         | Event::Launched(_)
         | Event::Exited { .. }
         | Event::RolledBack(_)
+        | Event::TookOver { .. }
         | Event::Probed { .. } => {}
     }
     State::Stopped { look_at }
@@ -137,6 +174,7 @@ fn launching<C>(event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
         Event::Installed(_)
         | Event::Exited { .. }
         | Event::RolledBack(_)
+        | Event::TookOver { .. }
         | Event::Probed { .. }
         | Event::RestartRequested
         | Event::DeadlinePassed => {}
@@ -149,34 +187,34 @@ fn running<C>(own: Child, since: Uptime, event: Event<C>, turn: &mut Turn<'_, C>
         // It had been up for min_uptime, or it would not be Running.
         Event::Exited { child, .. } if child == own => return turn.start_again(Pace::AtOnce, None),
         Event::CandidateArrived(candidate) => turn.order(Action::Install(candidate)),
-        Event::Installed(Ok(())) | Event::RestartRequested => return turn.stop(own, since, Next::Start),
+        Event::Installed(Ok(Manner::HandOver)) => {
+            turn.order(Action::SpawnBeside);
+            return State::Joining { old: Serving { child: own, since } };
+        }
+        Event::Installed(Ok(Manner::Restart)) | Event::RestartRequested => {
+            return turn.stop(own, since, Next::Start);
+        }
         Event::Installed(Err(problem)) => turn.not_installed(problem),
         Event::StopRequested => return turn.stop(own, since, Next::Finish),
         Event::Exited { .. }
         | Event::Launched(_)
         | Event::RolledBack(_)
+        | Event::TookOver { .. }
         | Event::Probed { .. }
         | Event::DeadlinePassed => {}
     }
     State::Running { child: own, since }
 }
 
-fn stopping<C>(own: Child, mut phase: Phase, mut next: Next, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+fn stopping<C>(mut leaving: Leaving, mut next: Next, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
     match event {
-        Event::Exited { child, .. } if child == own => {
+        Event::Exited { child, .. } if child == leaving.child => {
             return match next {
                 Next::Start => turn.launch(),
                 Next::Finish => turn.finish(),
             };
         }
-        Event::DeadlinePassed => match phase {
-            Phase::Settling { until } if turn.now >= until => phase = turn.terminate(own),
-            Phase::Draining { kill_at } if turn.now >= kill_at => {
-                turn.order(Action::Kill(own));
-                phase = Phase::Killed;
-            }
-            Phase::Settling { .. } | Phase::Draining { .. } | Phase::Killed => {}
-        },
+        Event::DeadlinePassed => leaving = turn.press(leaving),
         Event::StopRequested => next = Next::Finish,
         Event::CandidateArrived(candidate) => turn.order(match next {
             Next::Start => Action::Install(candidate),
@@ -184,21 +222,22 @@ fn stopping<C>(own: Child, mut phase: Phase, mut next: Next, event: Event<C>, tu
         }),
         Event::Installed(Err(problem)) => turn.not_installed(problem),
         // The start that follows uses whatever is in force by then.
-        Event::Installed(Ok(()))
+        Event::Installed(Ok(_))
         | Event::Exited { .. }
         | Event::Launched(_)
         | Event::RolledBack(_)
+        | Event::TookOver { .. }
         | Event::Probed { .. }
         | Event::RestartRequested => {}
     }
-    State::Stopping { child: own, phase, next }
+    State::Stopping { leaving, next }
 }
 
 fn backing_off<C>(until: Uptime, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
     match event {
         Event::DeadlinePassed if turn.now >= until => return turn.launch(),
         Event::CandidateArrived(candidate) => turn.order(Action::Install(candidate)),
-        Event::Installed(Ok(())) => {
+        Event::Installed(Ok(_)) => {
             turn.backoff.reset();
             return turn.launch();
         }
@@ -209,6 +248,7 @@ fn backing_off<C>(until: Uptime, event: Event<C>, turn: &mut Turn<'_, C>) -> Sta
         | Event::Launched(_)
         | Event::Exited { .. }
         | Event::RolledBack(_)
+        | Event::TookOver { .. }
         | Event::Probed { .. } => {}
     }
     State::Backoff { until }
@@ -221,6 +261,7 @@ fn finished<C>(event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
         | Event::Launched(_)
         | Event::Exited { .. }
         | Event::RolledBack(_)
+        | Event::TookOver { .. }
         | Event::Probed { .. }
         | Event::RestartRequested
         | Event::StopRequested

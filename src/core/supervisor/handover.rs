@@ -1,0 +1,294 @@
+//! Two collectors: the old one serves until the new one beside it has proved itself.
+//!
+//! ```text
+//!            spawned          took over and proved                the old one ended
+//!  Joining ──────────▶ Beside ────────────────────▶ Parting ──────────────────────▶ Running (new)
+//!     │                  │ failed                    ▲  │
+//!     │ failed           ▼                           │  └──────────────────────────▶ Running (old)
+//!     └────────────▶ Retreating ─────────────────────┘        the new one ended
+//! ```
+//! The same rules as in `transition`, whose `Turn` it uses. A plain restart is the case without overlap; this file owns the
+//! states with it. If the old one dies meanwhile, the new one is an ordinary start on probation.
+
+use super::transition::Turn;
+use super::{GATHER_TIMEOUT, Leaving, Next, PROBE_TIMEOUT, Proof, SETTLE_DELAY, Serving, Start, State, Trial};
+use crate::core::backoff;
+use crate::core::event::{Action, Child, Event, Launch, Problem, Standing, Verdict};
+
+/// Between two looks at whether the new collector listens already.
+const GATHER_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
+
+pub(super) fn joining<C>(old: Serving, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+    match event {
+        Event::Launched(Launch::Spawned { child, standing }) => {
+            let start = Start { child, since: turn.now, standing, held: None };
+            let trial = Trial::Gathering { look_at: turn.now + SETTLE_DELAY, until: turn.now + GATHER_TIMEOUT };
+            return State::Beside { old, start, trial };
+        }
+        Event::Launched(Launch::Failed(problem)) => return retreat(old, None, Standing::OnTrial, problem, None, turn),
+        Event::Launched(Launch::NoConfig { .. }) => {
+            let problem = "the config file is missing".to_string();
+            return retreat(old, None, Standing::OnTrial, problem, None, turn);
+        }
+        // The spawn's answer comes first; then it is an ordinary one.
+        Event::Exited { child, .. } if child == old.child => return State::Launching,
+        Event::StopRequested => return turn.stop(old.child, old.since, Next::Finish),
+        Event::CandidateArrived(candidate) => turn.order(Action::Discard(candidate)),
+        Event::Installed(_)
+        | Event::Exited { .. }
+        | Event::RolledBack(_)
+        | Event::TookOver { .. }
+        | Event::Probed { .. }
+        | Event::RestartRequested
+        | Event::DeadlinePassed => {}
+    }
+    State::Joining { old }
+}
+
+pub(super) fn beside<C>(
+    old: Serving,
+    mut start: Start<C>,
+    mut trial: Trial,
+    event: Event<C>,
+    turn: &mut Turn<'_, C>,
+) -> State<C> {
+    match event {
+        Event::Exited { child, problem } if child == start.child => {
+            return retreat(old, None, start.standing, problem, start.held, turn);
+        }
+        Event::Exited { child, .. } if child == old.child => return alone(start, trial, turn),
+        Event::TookOver { child, outcome } if child == start.child => match trial {
+            // What is missing at the end of the time the new config may not want: the probation decides.
+            Trial::Gathering { until, .. } if outcome.is_ok() || turn.now >= until => {
+                trial = Trial::Waiting { until: turn.now + turn.limits.min_uptime };
+            }
+            Trial::Gathering { .. } | Trial::Waiting { .. } | Trial::Probing { .. } => {}
+        },
+        Event::Probed { child, health } if child == start.child => {
+            if matches!(trial, Trial::Probing { .. }) {
+                return probed(old, start, health, turn);
+            }
+        }
+        Event::DeadlinePassed => match trial {
+            Trial::Gathering { look_at, until } if turn.now >= look_at => {
+                turn.order(Action::TakeOver(start.child));
+                trial = Trial::Gathering { look_at: turn.now + GATHER_INTERVAL, until };
+            }
+            Trial::Waiting { until } if turn.now >= until => {
+                turn.backoff.reset();
+                turn.order(Action::Probe(start.child));
+                trial = Trial::Probing { until: turn.now + PROBE_TIMEOUT };
+            }
+            Trial::Probing { until } if turn.now >= until => {
+                let problem = format!("the health check did not answer within {} s", PROBE_TIMEOUT.as_secs());
+                return probed(old, start, Err(problem), turn);
+            }
+            Trial::Gathering { .. } | Trial::Waiting { .. } | Trial::Probing { .. } => {}
+        },
+        Event::CandidateArrived(candidate) => {
+            let older = start.held.replace(candidate);
+            turn.discard(older);
+        }
+        Event::StopRequested => {
+            turn.discard(start.held);
+            let (first, second) = (turn.leave(old.child, old.since), turn.leave(start.child, start.since));
+            return State::StoppingBoth { first, second };
+        }
+        Event::Installed(Err(problem)) => turn.not_installed(problem),
+        // A restart is what it is having.
+        Event::RestartRequested
+        | Event::Installed(Ok(_))
+        | Event::Launched(_)
+        | Event::RolledBack(_)
+        | Event::Exited { .. }
+        | Event::TookOver { .. }
+        | Event::Probed { .. } => {}
+    }
+    State::Beside { old, start, trial }
+}
+
+/// The old one died while the new one was on trial: there is only the new one now.
+fn alone<C>(start: Start<C>, trial: Trial, turn: &mut Turn<'_, C>) -> State<C> {
+    let proof = match trial {
+        Trial::Gathering { .. } => Proof::Waiting { until: turn.now + turn.limits.min_uptime },
+        Trial::Waiting { until } => Proof::Waiting { until },
+        Trial::Probing { until } => {
+            Proof::Probing { until, retry_delay: turn.limits.min_uptime.clamp(PROBE_TIMEOUT, backoff::CAP) }
+        }
+    };
+    State::Starting { start, proof }
+}
+
+/// The verdict on the new one.
+fn probed<C>(old: Serving, start: Start<C>, health: Result<(), Problem>, turn: &mut Turn<'_, C>) -> State<C> {
+    let Start { child, since, standing, held } = start;
+    if let Err(problem) = health {
+        return retreat(old, Some(Serving { child, since }), standing, problem, held, turn);
+    }
+    turn.proved(standing);
+    let leaving = turn.leave(old.child, old.since);
+    State::Parting { serving: Serving { child, since }, leaving, held }
+}
+
+/// The new one failed, or never came to be: the old one serves as before, and nobody noticed.
+fn retreat<C>(
+    old: Serving,
+    new: Option<Serving>,
+    standing: Standing,
+    problem: Problem,
+    held: Option<C>,
+    turn: &mut Turn<'_, C>,
+) -> State<C> {
+    if let Some(new) = &new {
+        turn.order(Action::GiveBack(new.child));
+    }
+    match standing {
+        Standing::OnTrial => {
+            turn.order(Action::RollBack(problem.clone()));
+            State::Retreating { old, new, problem, held }
+        }
+        // The file is the last known good, or there is none.
+        Standing::Proved | Standing::Alone => {
+            turn.order(Action::Conclude(Verdict::Failing(problem)));
+            withdraw(old, new, held, turn)
+        }
+    }
+}
+
+/// The failed new one ends.
+fn withdraw<C>(old: Serving, new: Option<Serving>, held: Option<C>, turn: &mut Turn<'_, C>) -> State<C> {
+    match new {
+        Some(new) => {
+            let leaving = turn.leave(new.child, new.since);
+            State::Parting { serving: old, leaving, held }
+        }
+        None => {
+            turn.install(held);
+            State::Running { child: old.child, since: old.since }
+        }
+    }
+}
+
+pub(super) fn retreating<C>(
+    old: Serving,
+    new: Option<Serving>,
+    problem: Problem,
+    mut held: Option<C>,
+    event: Event<C>,
+    turn: &mut Turn<'_, C>,
+) -> State<C> {
+    match event {
+        Event::RolledBack(outcome) => {
+            turn.order(Action::Conclude(match outcome {
+                Ok(()) => Verdict::RolledBack(problem),
+                Err(obstacle) => Verdict::Failing(format!("{problem}; {obstacle}")),
+            }));
+            return withdraw(old, new, held, turn);
+        }
+        Event::CandidateArrived(candidate) => {
+            let older = held.replace(candidate);
+            turn.discard(older);
+        }
+        Event::StopRequested => {
+            turn.discard(held);
+            return match new {
+                Some(new) => {
+                    let (first, second) = (turn.leave(old.child, old.since), turn.leave(new.child, new.since));
+                    State::StoppingBoth { first, second }
+                }
+                None => turn.stop(old.child, old.since, Next::Finish),
+            };
+        }
+        Event::Exited { child, .. } if child == old.child => {
+            return match new {
+                Some(new) => {
+                    turn.discard(held);
+                    turn.stop(new.child, new.since, Next::Start)
+                }
+                None => State::RollingBack { problem, held },
+            };
+        }
+        Event::Exited { child, .. } if new.as_ref().is_some_and(|new| new.child == child) => {
+            return State::Retreating { old, new: None, problem, held };
+        }
+        Event::Installed(_)
+        | Event::Launched(_)
+        | Event::Exited { .. }
+        | Event::TookOver { .. }
+        | Event::Probed { .. }
+        | Event::RestartRequested
+        | Event::DeadlinePassed => {}
+    }
+    State::Retreating { old, new, problem, held }
+}
+
+pub(super) fn parting<C>(
+    serving: Serving,
+    mut leaving: Leaving,
+    mut held: Option<C>,
+    event: Event<C>,
+    turn: &mut Turn<'_, C>,
+) -> State<C> {
+    match event {
+        Event::Exited { child, .. } if child == leaving.child => {
+            turn.install(held);
+            return State::Running { child: serving.child, since: serving.since };
+        }
+        Event::Exited { child, .. } if child == serving.child => {
+            // The other one is past recall; the next starts when it has ended.
+            turn.install(held);
+            return State::Stopping { leaving, next: Next::Start };
+        }
+        Event::DeadlinePassed => leaving = turn.press(leaving),
+        Event::CandidateArrived(candidate) => {
+            let older = held.replace(candidate);
+            turn.discard(older);
+        }
+        Event::StopRequested => {
+            turn.discard(held);
+            let first = turn.leave(serving.child, serving.since);
+            return State::StoppingBoth { first, second: leaving };
+        }
+        Event::Installed(Err(problem)) => turn.not_installed(problem),
+        // It has only just been started, or was given a chance to.
+        Event::RestartRequested
+        | Event::Installed(Ok(_))
+        | Event::Launched(_)
+        | Event::Exited { .. }
+        | Event::RolledBack(_)
+        | Event::TookOver { .. }
+        | Event::Probed { .. } => {}
+    }
+    State::Parting { serving, leaving, held }
+}
+
+pub(super) fn stopping_both<C>(
+    mut first: Leaving,
+    mut second: Leaving,
+    event: Event<C>,
+    turn: &mut Turn<'_, C>,
+) -> State<C> {
+    let ended = |child: Child, leaving: &Leaving| child == leaving.child;
+    match event {
+        Event::Exited { child, .. } if ended(child, &first) => {
+            return State::Stopping { leaving: second, next: Next::Finish };
+        }
+        Event::Exited { child, .. } if ended(child, &second) => {
+            return State::Stopping { leaving: first, next: Next::Finish };
+        }
+        Event::DeadlinePassed => {
+            first = turn.press(first);
+            second = turn.press(second);
+        }
+        Event::CandidateArrived(candidate) => turn.order(Action::Discard(candidate)),
+        Event::Installed(_)
+        | Event::Launched(_)
+        | Event::Exited { .. }
+        | Event::RolledBack(_)
+        | Event::TookOver { .. }
+        | Event::Probed { .. }
+        | Event::RestartRequested
+        | Event::StopRequested => {}
+    }
+    State::StoppingBoth { first, second }
+}
