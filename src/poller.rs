@@ -84,10 +84,7 @@ impl Poller {
             Mail::Changed(snapshot) => self.known = Some(snapshot),
             Mail::Concluded => {
                 self.pending = None;
-                // Without an interval the server is asked only when a person asks.
-                if self.cadence.next().is_some() {
-                    self.cadence.asked(self.clock.elapsed());
-                }
+                self.cadence.concluded(self.clock.elapsed());
             }
             Mail::CheckNow { ticket } => {
                 self.ticket = ticket;
@@ -102,6 +99,7 @@ impl Poller {
     fn check(&mut self) -> bool {
         let ticket = self.ticket;
         let began_at = self.clock.elapsed();
+        self.cadence.began();
         let finding = match &mut self.asks {
             Asks::Nobody { reason } => Ok(Finding::Local { reason: reason.clone() }),
             Asks::Api(check) => match &self.known {
@@ -129,6 +127,9 @@ impl Poller {
             }
         };
         note(&finding);
+        if let Ok(Finding::Install(_) | Finding::Refused(_)) = &finding {
+            self.cadence.brought_config();
+        }
         if let Ok(Finding::Install(candidate)) = &finding {
             self.pending = Some(candidate.revision.clone());
         }
