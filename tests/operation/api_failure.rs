@@ -96,7 +96,7 @@ fn failures_back_off_log_once_and_one_answer_ends_them() {
     let agent = settled(quick().api(&api), &named("a"));
     wait_asked(&agent, &api, 4);
     for (gap, base) in gaps(&api, 0).into_iter().zip([1.0, 2.0, 4.0]) {
-        assert!((base * 0.9..base * 1.1 + 0.5).contains(&gap), "{gap} s for {base}");
+        assert!((base * 0.8..base * 1.1 + 0.7).contains(&gap), "{gap} s for {base}");
     }
     let lines = failures(&agent);
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -107,7 +107,7 @@ fn failures_back_off_log_once_and_one_answer_ends_them() {
     assert_eq!(agent.run(["--check"]).code, Some(0));
     wait_polls(&agent, &api, 2);
     let after = gaps(&api, asked);
-    assert!(after.iter().all(|gap| (0.9..1.6).contains(gap)), "{after:?}");
+    assert!(after.iter().all(|gap| (0.8..1.8).contains(gap)), "{after:?}");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn retry_after_is_kept_to() {
     let agent = settled(quick().api(&api), &named("a"));
     wait_asked(&agent, &api, 3);
     let gaps = gaps(&api, 0);
-    assert!((3.0..4.0).contains(&gaps[0]) && gaps[1] < 1.6, "{gaps:?}");
+    assert!((2.9..4.5).contains(&gaps[0]) && gaps[1] < 1.8, "{gaps:?}");
 }
 
 #[test]

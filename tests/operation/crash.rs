@@ -65,7 +65,8 @@ fn a_proved_collector_is_restarted_at_once_whatever_ended_it() {
 #[test]
 fn early_crashes_wait_longer_each_time_until_a_run_of_min_uptime() {
     let config = scripted("a", json!({"start": {"exit": 9, "times": 3}, "stderr": "panic: early"}));
-    let agent = quick().config(yaml(&config)).spawn();
+    // Long enough for the test to kill one early, however loaded the host is.
+    let agent = quick().setting("min-uptime", "2s").config(yaml(&config)).spawn();
     wait_running(&agent, 0);
     for (index, base) in [1.0, 2.0, 4.0].into_iter().enumerate() {
         assert_delay(&agent, index, base);
