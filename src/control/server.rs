@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fs_err as fs;
+use rustix::io::Errno;
 
 use super::{Reply, Request, socket_path};
 use crate::core::Uptime;
@@ -55,12 +56,16 @@ impl Server {
         let path = socket_path(run_dir);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::because(Exit::CannotWrite, "cannot remove the former control socket", error));
+                return Err(Error::because(
+                    Exit::CannotWrite,
+                    "cannot replace the former control socket (remove it by hand)",
+                    error,
+                ));
             }
             Ok(()) | Err(_) => {}
         }
         let what = format!("cannot make the control socket {}", path.display());
-        let listener = UnixListener::bind(&path).map_err(|error| Error::because(Exit::CannotWrite, &what, error))?;
+        let listener = UnixListener::bind(&path).map_err(|error| refused(&what, error))?;
         let private = fs::set_permissions(&path, Permissions::from_mode(0o600));
         private
             .and_then(|()| listener.set_nonblocking(true))
@@ -145,6 +150,17 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn refused(what: &str, error: io::Error) -> Error {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+            Error::because(Exit::System, format!("{what} (raise the limit on open files)"), error)
+        }
+        // The name is longer than unix(7) lets it be, which std finds out by itself.
+        None => Error::because(Exit::CannotWrite, format!("{what} (choose a shorter `run-dir`)"), error),
+        Some(_) => Error::because(Exit::CannotWrite, format!("{what} (choose another `run-dir`)"), error),
     }
 }
 
