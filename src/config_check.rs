@@ -88,12 +88,17 @@ impl ConfigCheck {
     fn consider(&mut self, answer: Answer, known: &Snapshot, pending: Option<&Revision>) -> Result<Finding> {
         let config = answer.config;
         let revision = config.as_ref().map(Value::revision);
+        let rejected = known.rejected.as_ref();
         if config.as_ref().and_then(Value::as_object).is_some_and(<[_]>::is_empty) {
+            let revision = revision.unwrap_or_else(|| Value::Null.revision());
             let problem = "the API sent an empty config, which no collector can run".to_string();
-            return Ok(refused(revision.unwrap_or_else(|| Value::Null.revision()), problem));
+            // Refused anew each time it would be a new outcome each time, and each outcome is followed by a poll at once.
+            return Ok(match rejected.filter(|rejected| rejected.revision == revision) {
+                Some(rejected) => Finding::StillRejected(rejected.clone()),
+                None => refused(revision, problem),
+            });
         }
         let in_force = self.in_force();
-        let rejected = known.rejected.as_ref();
         let mut requests = self.requests.get().copied().unwrap_or_default();
         let asked = Asked { restart_required: answer.restart_required, config: revision.as_ref() };
         if pending.is_some() && pending == revision.as_ref() && in_force != revision {

@@ -287,7 +287,9 @@ impl Supervise {
             }
             Ok(Finding::Restart) => events.push_back(Event::RestartRequested),
             // A person may have put a config in place.
-            Ok(Finding::Local { .. }) if self.core.phrase() == Phrase::Stopped => {
+            Ok(Finding::Local { .. } | Finding::Unchanged { .. })
+                if self.core.phrase() == Phrase::Stopped && self.store.has_config() =>
+            {
                 events.push_back(Event::RestartRequested);
                 if self.store.has_config() {
                     let message = "there is no API to ask; the collector is started with the config that is in place";

@@ -1,0 +1,56 @@
+# kmagent: `make demo` shows it at work, `make test` runs everything that CI runs. See README.md.
+
+prefix = /usr/local
+sysconfdir = /etc
+DESTDIR =
+
+bindir = $(prefix)/bin
+libdir = $(prefix)/lib/kmagent
+confdir = $(sysconfdir)/kmagent
+
+CARGO = cargo
+INSTALL = install
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+target := $(shell uname -m)-unknown-linux-musl
+agent = $(CARGO_TARGET_DIR)/$(target)/release/kmagent
+# The collector to install, when there is one: yours, or the newest that `make collector` has built.
+collector = $(or $(KM_COLLECTOR),$(shell ls -t .cache/collector/*/kmagent-collector 2>/dev/null | head -n 1))
+
+# The agent that ships: one static binary.
+build:
+	tests/prepare build
+	$(CARGO) build --locked --release --target $(target) --bin kmagent
+
+# The collector that goes with it; it takes Go and, the first time, minutes.
+collector:
+	dist/collector/build
+
+# The debug build will do, since it is there sooner.
+demo:
+	tests/prepare demo
+	$(CARGO) build --locked --bin kmagent --example demo-api
+	collector=$$(dist/collector/build) && \
+	    tests/demo/run $(CARGO_TARGET_DIR)/debug/kmagent $(CARGO_TARGET_DIR)/debug/examples/demo-api "$$collector"
+
+test:
+	tests/prepare test
+	tests/run all
+
+# The part of it that takes seconds.
+check:
+	tests/prepare check
+	tests/run quick
+
+# Needs no Rust, so that it can run as root where Rust is not root's.
+install:
+	@test -x $(agent) || { echo "nothing to install yet: run make first" >&2; exit 69; }
+	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) $(DESTDIR)$(confdir)
+	$(INSTALL) -m 755 $(agent) $(DESTDIR)$(bindir)/kmagent
+	$(if $(collector),$(INSTALL) -m 755 $(collector) $(DESTDIR)$(libdir)/kmagent-collector)
+	test -e $(DESTDIR)$(confdir)/config.yaml || $(INSTALL) -m 600 dist/config.yaml $(DESTDIR)$(confdir)/config.yaml
+
+clean:
+	$(CARGO) clean
+	rm -rf .cache
+
+.PHONY: build collector demo test check install clean

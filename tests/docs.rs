@@ -1,0 +1,133 @@
+//! What the README says against what the program is: settings, exit statuses, messages, commands.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::agent::Agent;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The cells of each row of the table below that heading of the README, without the table's own heading.
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let readme = read("README.md");
+    let section = readme.split("\n## ").find(|section| section.starts_with(&format!("{heading}\n")));
+    let section = section.unwrap_or_else(|| panic!("no section {heading}"));
+    let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let cells = |line: &str| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_string()).collect();
+    rows.take_while(|line| line.starts_with('|')).map(cells).collect()
+}
+
+fn bare(cell: &str) -> String {
+    cell.replace('`', "")
+}
+
+/// Name, variable and default of each row of the one table in the source; an empty default is one that is worked out.
+fn settings() -> Vec<[String; 3]> {
+    let source = read("src/settings/table.rs");
+    let default_file = source.split("DEFAULT_FILE: &str = \"").nth(1).unwrap().split('"').next().unwrap();
+    let rows = source.lines().filter(|line| line.starts_with("    row(\""));
+    rows.map(|row| {
+        let texts: Vec<&str> = row.split('"').skip(1).step_by(2).collect();
+        let default = if row.contains("DEFAULT_FILE") { default_file } else { texts.get(2).unwrap_or(&"") };
+        [texts[0].to_string(), texts[1].to_string(), default.to_string()]
+    })
+    .collect()
+}
+
+#[test]
+fn readme_lists_every_setting() {
+    let settings = settings();
+    let rows = table("Settings");
+    assert!(settings.len() > 20, "the table in the source is written differently: {settings:?}");
+    let names: Vec<_> = settings.iter().map(|[name, ..]| format!("`{name}`")).collect();
+    assert_eq!(rows.iter().map(|row| row[0].clone()).collect::<Vec<_>>(), names);
+    for ([name, variable, default], row) in settings.iter().zip(&rows) {
+        assert_eq!(row[1], format!("`{variable}`"), "{name}");
+        assert!(default.is_empty() || bare(&row[2]) == *default, "{name}: {} is not {default}", row[2]);
+        assert_eq!(row.len(), 4, "{row:?}");
+    }
+}
+
+/// The same defaults, as the program shows them.
+#[test]
+fn print_settings_shows_the_defaults_of_the_readme() {
+    let agent = Agent::builder().build();
+    fs::write(agent.settings_file(), "").unwrap();
+    let output = agent.run(["--print-settings"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    for row in table("Settings") {
+        let name = bare(&row[0]);
+        let line = output.stdout.lines().find(|line| line.split(" = ").next().unwrap().trim() == name);
+        let line = line.unwrap_or_else(|| panic!("{name}: not in {}", output.stdout));
+        let (value, source) = line.split_once(" = ").unwrap().1.rsplit_once("   (").unwrap();
+        let value = value.trim().trim_matches(['(', ')']);
+        match name.as_str() {
+            "agent-config" => assert_eq!(source, "flag --agent-config)"),
+            "update-endpoint" => assert!(source.starts_with("local mode"), "{line}"),
+            // It depends on the host.
+            "host-name" => assert!(!value.is_empty()),
+            "log-format" => assert!(bare(&row[2]).starts_with(value), "{line}"),
+            _ => assert_eq!((value, source), (bare(&row[2]).as_str(), "default)"), "{name}"),
+        }
+    }
+}
+
+#[test]
+fn readme_lists_every_exit_status() {
+    let source = read("src/exit.rs");
+    let body = source.split("pub enum Exit {").nth(1).unwrap().split("\n}").next().unwrap();
+    let numbers: Vec<_> = body.lines().filter_map(|line| line.strip_suffix(',')?.rsplit_once(" = ")).collect();
+    assert!(numbers.len() > 8, "the table in the source is written differently: {body}");
+    let numbers: Vec<_> = numbers.into_iter().map(|(_, number)| number.to_string()).collect();
+    assert_eq!(table("Exit status").into_iter().map(|row| row[0].clone()).collect::<Vec<_>>(), numbers);
+}
+
+/// A message that is quoted, up to a `…`, stands in the source; so does each option and command.
+#[test]
+fn readme_quotes_the_program() {
+    let mut files = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut source = String::new();
+    while let Some(path) = files.pop() {
+        match path.is_dir() {
+            true => files.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path())),
+            false => source += &fs::read_to_string(path).unwrap(),
+        }
+    }
+    // Text that is broken over lines in the source, and what is put in at run time.
+    let source = source.replace("\\\n", "").split_whitespace().collect::<Vec<_>>().join(" ");
+    let rows = table("When something is wrong");
+    assert!(rows.len() > 5);
+    for row in rows {
+        for part in bare(&row[0]).split(['…', ';']) {
+            let part = part.trim().replace("HTTP status 401", "HTTP status {}");
+            assert!(source.contains(&part), "no such message in the source: {part}");
+        }
+    }
+    let help = Agent::builder().build().run(["--help"]).stdout;
+    for row in table("Use") {
+        for word in row.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).flat_map(str::split_whitespace) {
+            let known = word == "kmagent" || help.split([' ', '\n']).any(|other| other == word);
+            assert!(known, "--help does not know {word}");
+        }
+    }
+}
+
+#[test]
+fn readme_names_targets_and_files_that_exist() {
+    let readme = read("README.md");
+    let makefile = read("Makefile");
+    let mut targets = readme.split("make ").skip(1).filter_map(|rest| rest.split([' ', '`', '\n']).next());
+    assert!(targets.clone().count() > 4);
+    let missing = targets.find(|word| !word.is_empty() && !makefile.contains(&format!("\n{word}:")));
+    assert_eq!(missing, None, "no such target in the Makefile");
+
+    let source =
+        read("src/store/mod.rs") + &read("src/control/mod.rs") + &read("src/lock.rs") + &read("src/settings/table.rs");
+    for row in table("Files") {
+        let path = PathBuf::from(bare(&row[0]));
+        let name = path.file_name().unwrap().to_str().unwrap().replace("config.yaml.rejected", ".rejected");
+        assert!(name.starts_with('*') || source.contains(&name), "nothing in the source is called {name}");
+    }
+}
