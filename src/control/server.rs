@@ -48,28 +48,14 @@ struct Client {
 }
 
 impl Server {
-    /// Binds the socket in place of one that a killed agent left: the caller holds the lock, so nobody else listens.
+    /// Takes the place of a socket that a killed agent left: the caller holds the lock, so nobody else listens. It appears under
+    /// its name when it listens already, so that whoever sees it is answered.
     ///
     /// # Errors
-    /// 73 when the socket cannot be made, 71 when it cannot be set up.
+    /// 73 when the socket cannot be made, 71 when the system has none left.
     pub fn bind(run_dir: &Path) -> Result<Server> {
         let path = socket_path(run_dir);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::because(
-                    Exit::CannotWrite,
-                    "cannot replace the former control socket (remove it by hand)",
-                    error,
-                ));
-            }
-            Ok(()) | Err(_) => {}
-        }
-        let what = format!("cannot make the control socket {}", path.display());
-        let listener = UnixListener::bind(&path).map_err(|error| refused(&what, error))?;
-        let private = fs::set_permissions(&path, Permissions::from_mode(0o600));
-        private
-            .and_then(|()| listener.set_nonblocking(true))
-            .map_err(|error| Error::because(Exit::System, what, error))?;
+        let listener = listen(&path).map_err(|error| refused(&path, error))?;
         Ok(Server { listener, path, clients: Vec::new(), next_id: 0 })
     }
 
@@ -153,15 +139,29 @@ impl Drop for Server {
     }
 }
 
-fn refused(what: &str, error: io::Error) -> Error {
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
+fn refused(path: &Path, error: io::Error) -> Error {
+    let (exit, remedy) = match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-            Error::because(Exit::System, format!("{what} (raise the limit on open files)"), error)
+            (Exit::System, "raise the limit on open files")
         }
-        // The name is longer than unix(7) lets it be, which std finds out by itself.
-        None => Error::because(Exit::CannotWrite, format!("{what} (choose a shorter `run-dir`)"), error),
-        Some(_) => Error::because(Exit::CannotWrite, format!("{what} (choose another `run-dir`)"), error),
+        // A name that is longer than unix(7) lets it be.
+        _ if error.kind() == io::ErrorKind::InvalidInput => (Exit::CannotWrite, "choose a shorter `run-dir`"),
+        _ => (Exit::CannotWrite, "remove what is there, or choose another `run-dir`"),
+    };
+    Error::because(exit, format!("cannot make the control socket {} ({remedy})", path.display()), error)
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let unnamed = path.with_extension("new");
+    match fs::remove_file(&unnamed) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
     }
+    let listener = UnixListener::bind(&unnamed)?;
+    fs::set_permissions(&unnamed, Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    fs::rename(&unnamed, path)?;
+    Ok(listener)
 }
 
 enum Progress {
