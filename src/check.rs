@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::api::Status;
 use crate::collector::Collector;
+use crate::collector_config;
 use crate::config_check::{self, ConfigCheck};
 use crate::control::{CheckResult, Outcome, Reply, Request, client};
 use crate::core::Jitter;
@@ -40,12 +41,7 @@ pub enum Extent {
 /// # Errors
 /// Whatever kept the check from being made; how it came out is in the outcome.
 pub fn run(settings: &Settings, extent: Extent) -> Result<Outcome> {
-    let endpoint = match &settings.polling {
-        Polling::Endpoint(url) => url,
-        Polling::Local { reason } => {
-            return Err(Error::new(Exit::Settings, format!("there is no API to ask: {reason}")));
-        }
-    };
+    // Also when there is no API: the agent looks whether a person has put a config in place.
     let agent = match extent {
         Extent::Install => ask_agent(settings, Request::Check)?,
         Extent::DryRun => ask_agent(settings, Request::Status)?,
@@ -54,15 +50,23 @@ pub fn run(settings: &Settings, extent: Extent) -> Result<Outcome> {
         (Some(Reply::Checked(outcome)), Extent::Install) => Ok(outcome),
         (Some(Reply::Status(status)), Extent::DryRun) => {
             let collector = running(status.collector.pid.is_some());
-            Alone::new(settings, endpoint, Some(collector), extent)?.check()
+            Alone::new(settings, endpoint(settings)?, Some(collector), extent)?.check()
         }
-        (None, Extent::DryRun) => Alone::new(settings, endpoint, None, extent)?.check(),
+        (None, Extent::DryRun) => Alone::new(settings, endpoint(settings)?, None, extent)?.check(),
         (None, Extent::Install) => {
+            let endpoint = endpoint(settings)?;
             crate::start::make_directories(settings)?;
             let _lock = Lock::take(&settings.run_dir)?;
             Alone::new(settings, endpoint, None, extent)?.check()
         }
         (Some(reply), _) => Err(Error::new(Exit::Bug, format!("the agent gave an unexpected reply: {reply:?}"))),
+    }
+}
+
+fn endpoint(settings: &Settings) -> Result<&str> {
+    match &settings.polling {
+        Polling::Endpoint(url) => Ok(url),
+        Polling::Local { reason } => Err(Error::new(Exit::Settings, format!("there is no API to ask: {reason}"))),
     }
 }
 
@@ -91,6 +95,7 @@ fn running(is: bool) -> Status {
 struct Alone<'a> {
     settings: &'a Settings,
     store: Store,
+    program: Collector,
     check: ConfigCheck,
     known: Snapshot,
     rejected: Record<Rejected>,
@@ -117,20 +122,20 @@ impl<'a> Alone<'a> {
             rejected: rejected.get().cloned(),
             restarts: 0,
         };
-        Ok(Alone { settings, store, check, known, rejected, unfinished, extent })
+        Ok(Alone { settings, store, program, check, known, rejected, unfinished, extent })
     }
 
     fn check(mut self) -> Result<Outcome> {
         if self.extent == Extent::Install {
             self.store.sweep();
-            if let Some(unfinished) = self.unfinished.get().cloned() {
-                // Killed between an install and its on-change: the config is new and nothing uses it yet.
-                return self.put_into_effect(&unfinished.revision, unfinished.replaced);
+            if let Some(unfinished) = self.unfinished.get().cloned()
+                && let Some(outcome) = self.finish(&unfinished)?
+            {
+                return Ok(outcome);
             }
         }
         let finding = self.check.run(&self.known, None).map_err(|failure| failure.error)?;
-        let done =
-            |result, message: &str| Ok(Outcome { exit: Exit::Done.code(), result, message: message.to_string() });
+        let done = |result, message: &str| Ok(Outcome::done(result, message));
         match (finding, self.extent) {
             (Finding::Install(candidate), Extent::Install) => self.install(candidate),
             (Finding::Install(candidate), Extent::DryRun) => {
@@ -140,7 +145,7 @@ impl<'a> Alone<'a> {
             (Finding::Restart, Extent::DryRun) => done(CheckResult::WouldRestart, "would restart the collector"),
             (Finding::Refused(rejected), extent) => {
                 if extent == Extent::Install {
-                    self.rejected.set(Some(rejected.clone()))?;
+                    self.reject(rejected.clone());
                     self.tell_server();
                 }
                 Ok(refused(&rejected))
@@ -149,6 +154,12 @@ impl<'a> Alone<'a> {
             (Finding::Postponed(error), _) => Err(error),
             (Finding::NotYet | Finding::OnItsWay, _) => {
                 done(CheckResult::Unchanged, "the API has a new config and does not ask to use it yet")
+            }
+            (Finding::Unchanged { confirmed: true }, Extent::Install) if self.known.problem.is_some() => {
+                // The server has gone back to the config in force.
+                self.resolve();
+                self.tell_server();
+                done(CheckResult::Unchanged, "the config is up to date")
             }
             (Finding::Unchanged { .. } | Finding::Local { .. }, _) => {
                 done(CheckResult::Unchanged, "the config is up to date")
@@ -169,15 +180,28 @@ impl<'a> Alone<'a> {
         self.put_into_effect(&revision, replaced)
     }
 
+    /// Finishes what a check that was killed has begun; `None` when that had not changed the config.
+    fn finish(&mut self, unfinished: &Unfinished) -> Result<Option<Outcome>> {
+        let Unfinished { revision, replaced } = unfinished;
+        if self.store.read_config().is_ok_and(|config| config.revision() == *revision) {
+            return self.put_into_effect(revision, *replaced).map(Some);
+        }
+        let rejected = self.rejected.get().filter(|rejected| rejected.revision == *revision).cloned();
+        let outcome = rejected.map(|rejected| {
+            // It was rolled back; whether anything uses the former config again is not known.
+            let again = if *replaced { self.on_change().err() } else { None };
+            rolled_back(&rejected, again)
+        });
+        self.unfinished.set(None)?;
+        Ok(outcome)
+    }
+
     /// Runs `on-change` for a config that was installed; its failure rolls back.
     fn put_into_effect(&mut self, revision: &Revision, replaced: bool) -> Result<Outcome> {
         let outcome = match self.on_change() {
             Ok(()) => {
-                if let Some(former) = self.rejected.get().cloned() {
-                    self.rejected.set(Some(Rejected { resolved: true, ..former }))?;
-                }
-                let message = format!("installed config {}", revision.short());
-                Outcome { exit: Exit::Done.code(), result: CheckResult::Installed, message }
+                self.resolve();
+                Outcome::done(CheckResult::Installed, format!("installed config {}", revision.short()))
             }
             Err(problem) => self.undo(revision, replaced, problem)?,
         };
@@ -188,29 +212,41 @@ impl<'a> Alone<'a> {
 
     fn undo(&mut self, revision: &Revision, replaced: bool, problem: String) -> Result<Outcome> {
         // First, so that the config is not installed again if this is cut short.
-        let rejected =
-            Rejected { revision: revision.clone(), problem: problem.clone(), at: unix_now(), resolved: false };
-        self.rejected.set(Some(rejected))?;
-        let mut message = format!("config {} was rolled back: {problem}", revision.short());
-        if replaced {
+        let rejected = Rejected { revision: revision.clone(), problem, at: unix_now(), resolved: false };
+        self.reject(rejected.clone());
+        let again = if replaced {
             self.store.restore_previous()?;
-            if let Err(again) = self.on_change() {
-                message.push_str(&format!("; with the former config too, {again}"));
-            }
+            self.on_change().err()
         } else {
             self.store.remove_config()?;
+            None
+        };
+        Ok(rolled_back(&rejected, again))
+    }
+
+    /// That it cannot be kept only makes the next check refuse it anew.
+    fn reject(&mut self, rejected: Rejected) {
+        if let Err(error) = self.rejected.set(Some(rejected)) {
+            log::warn!(error:% = error; "the rejected revision is not remembered past this run");
         }
-        Ok(Outcome { exit: Exit::ConfigRefused.code(), result: CheckResult::RolledBack, message })
+    }
+
+    /// Another config than the rejected one is in force, as the server wants it.
+    fn resolve(&mut self) {
+        if let Some(former) = self.rejected.get().filter(|it| !it.resolved).cloned() {
+            self.reject(Rejected { resolved: true, ..former });
+        }
     }
 
     fn restart(&mut self) -> Result<Outcome> {
         if self.settings.on_change.is_none() {
-            let message = "the API asks for a restart of the collector, and no on-change says how: set it".to_string();
-            return Ok(Outcome { exit: Exit::Done.code(), result: CheckResult::Unchanged, message });
+            let message = "the API asks for a restart of the collector, and no on-change says how: set it";
+            log::warn!("{message}");
+            return Ok(Outcome::done(CheckResult::Unchanged, message));
         }
-        self.on_change().map_err(|problem| Error::new(Exit::ConfigRefused, problem))?;
-        let message = "restarted the collector, as the API asks".to_string();
-        Ok(Outcome { exit: Exit::Done.code(), result: CheckResult::Restarted, message })
+        let failed = |problem| format!("the collector was not restarted, as the API asks: {problem}");
+        self.on_change().map_err(|problem| Error::new(Exit::Unavailable, failed(problem)))?;
+        Ok(Outcome::done(CheckResult::Restarted, "restarted the collector, as the API asks"))
     }
 
     /// The command that makes init's collector use the config; `Err` is its problem.
@@ -218,16 +254,27 @@ impl<'a> Alone<'a> {
         let Some(script) = &self.settings.on_change else { return Ok(()) };
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        match process::run(command, ON_CHANGE_TIMEOUT) {
-            Ok(Ended::Exited { status, .. }) if status.success() => Ok(()),
-            Ok(Ended::Exited { status, output }) => {
-                Err(format!("on-change `{script}` {}: {output}", process::describe(status)))
-            }
-            Ok(Ended::TimedOut { output }) => {
-                Err(format!("on-change `{script}` did not end within {ON_CHANGE_TIMEOUT:?}: {output}"))
-            }
-            Err(error) => Err(format!("on-change `{script}` cannot be run: {error}")),
-        }
+        // Without the command itself, which may hold credentials: the server is told of it.
+        let (what, output) = match process::run(command, ON_CHANGE_TIMEOUT) {
+            Ok(Ended::Exited { status, .. }) if status.success() => return Ok(()),
+            Ok(Ended::Exited { status, output }) => (process::describe(status), output),
+            Ok(Ended::TimedOut { output }) => (format!("did not end within {ON_CHANGE_TIMEOUT:?}"), output),
+            Err(error) => (format!("cannot be run: {error}"), String::new()),
+        };
+        Err(if output.is_empty() {
+            format!("on-change {what}")
+        } else {
+            format!("on-change {what}: {}", self.mask(&output))
+        })
+    }
+
+    /// Without the key, and without what looks like a secret in the config in force.
+    fn mask(&self, text: &str) -> String {
+        let env = |name: &str| self.program.env(name);
+        let config = self.store.read_config().map(|config| collector_config::secrets(&config, &env));
+        let key = self.settings.api_key.iter().map(|key| key.expose().to_string());
+        let secrets: Vec<String> = key.chain(config.unwrap_or_default()).collect();
+        collector_config::mask(text, &secrets).into_owned()
     }
 
     /// The server should learn how it came out; the check itself is done, so that this fails changes nothing.
@@ -239,6 +286,14 @@ impl<'a> Alone<'a> {
             log::warn!(error:% = failure.error; "the API was not told the outcome, the next check tells it");
         }
     }
+}
+
+fn rolled_back(rejected: &Rejected, again: Option<String>) -> Outcome {
+    let mut message = format!("config {} was rolled back: {}", rejected.revision.short(), rejected.problem);
+    if let Some(again) = again {
+        message.push_str(&format!("; with the former config too, {again}"));
+    }
+    Outcome { exit: Exit::ConfigRefused.code(), result: CheckResult::RolledBack, message }
 }
 
 fn refused(rejected: &Rejected) -> Outcome {

@@ -27,11 +27,9 @@ pub struct ConfigCheck {
     in_force: Option<(Stamp, Option<Revision>)>,
     host: report::Host,
     /// `None` unless the extended report is asked for.
-    instance_id: Option<String>,
+    instance_id: Option<Record<String>>,
     started_at: Instant,
     key: Option<String>,
-    /// Whether restart requests are remembered.
-    keeps: bool,
 }
 
 impl ConfigCheck {
@@ -53,16 +51,19 @@ impl ConfigCheck {
             requests: Record::open(store.state_dir(), record::REQUESTS),
             in_force: None,
             host: report::Host::new(settings),
-            instance_id: settings.report_extended.then(|| instance_id(store)),
+            instance_id: settings.report_extended.then(|| Record::open(store.state_dir(), record::INSTANCE_ID)),
             started_at: Instant::now(),
             key: settings.api_key.as_ref().map(|key| key.expose().to_string()),
-            keeps: true,
         })
     }
 
     /// For a dry run: what it finds must not change what the next check does.
     pub fn keep_nothing(&mut self) {
-        self.keeps = false;
+        self.version.freeze();
+        self.requests.freeze();
+        if let Some(instance_id) = &mut self.instance_id {
+            instance_id.freeze();
+        }
     }
 
     /// Reports, and leaves the answer for the next check.
@@ -87,21 +88,24 @@ impl ConfigCheck {
     fn consider(&mut self, answer: Answer, known: &Snapshot, pending: Option<&Revision>) -> Result<Finding> {
         let config = answer.config;
         let revision = config.as_ref().map(Value::revision);
+        let rejected = known.rejected.as_ref();
         if config.as_ref().and_then(Value::as_object).is_some_and(<[_]>::is_empty) {
+            let revision = revision.unwrap_or_else(|| Value::Null.revision());
             let problem = "the API sent an empty config, which no collector can run".to_string();
-            return Ok(refused(revision.unwrap_or_else(|| Value::Null.revision()), problem));
+            // Refused anew each time it would be a new outcome each time, and each outcome is followed by a poll at once.
+            return Ok(match rejected.filter(|rejected| rejected.revision == revision) {
+                Some(rejected) => Finding::StillRejected(rejected.clone()),
+                None => refused(revision, problem),
+            });
         }
         let in_force = self.in_force();
-        let rejected = known.rejected.as_ref();
         let mut requests = self.requests.get().copied().unwrap_or_default();
         let asked = Asked { restart_required: answer.restart_required, config: revision.as_ref() };
         if pending.is_some() && pending == revision.as_ref() && in_force != revision {
             return Ok(Finding::OnItsWay);
         }
         let decision = requests.decide(asked, in_force.as_ref(), rejected.map(|it| &it.revision), unix_now());
-        if self.keeps {
-            self.remember(requests);
-        }
+        self.remember(requests);
         match (decision, config, revision) {
             (Decision::Install, Some(config), Some(revision)) => self.prepare(&config, revision),
             (Decision::Restart, ..) => Ok(Finding::Restart),
@@ -163,7 +167,7 @@ impl ConfigCheck {
 
     fn report(&mut self, known: &Snapshot) -> Report {
         let version = self.collector_version();
-        let extended = self.instance_id.clone().map(|instance_id| Extended {
+        let extended = self.instance_id().map(|instance_id| Extended {
             instance_id,
             config_revision: self.in_force().map(|revision| revision.to_string()),
             rejected_revision: known.rejected.as_ref().map(|rejected| rejected.revision.to_string()),
@@ -171,6 +175,17 @@ impl ConfigCheck {
             uptime_seconds: self.started_at.elapsed().as_secs(),
         });
         report::build(&self.host, known, version, extended)
+    }
+
+    /// Made once and kept; a new one for each run where nothing can be kept.
+    fn instance_id(&mut self) -> Option<String> {
+        let kept = self.instance_id.as_mut()?;
+        if kept.get().is_none()
+            && let Err(error) = kept.set(Some(report::new_instance_id()))
+        {
+            log::warn!(error:% = error; "the instance id changes with the next start");
+        }
+        kept.get().cloned()
     }
 
     /// Asked of the program once, and again when the program has changed.
@@ -198,17 +213,4 @@ pub fn longest(settings: &Settings) -> Duration {
 
 fn refused(revision: Revision, problem: String) -> Finding {
     Finding::Refused(Rejected { revision, problem, at: unix_now(), resolved: false })
-}
-
-/// Made once and kept; a new one each time where nothing can be kept.
-fn instance_id(store: &Store) -> String {
-    let mut kept: Record<String> = Record::open(store.state_dir(), record::INSTANCE_ID);
-    if let Some(id) = kept.get() {
-        return id.clone();
-    }
-    let id = report::new_instance_id();
-    if let Err(error) = kept.set(Some(id.clone())) {
-        log::warn!(error:% = error; "the instance id changes with the next start");
-    }
-    id
 }

@@ -3,6 +3,7 @@
 //! The file stays where it is; only the lock means something. Never a pid file.
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use fs_err as fs;
@@ -18,14 +19,16 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Waits until nobody holds the lock.
+    /// Waits until nobody holds the lock. A shared lock, which `take` tells from a holder's.
     ///
     /// # Errors
     /// 73 when the run directory cannot be used.
-    pub fn wait(run_dir: &Path) -> Result<Exit> {
-        let path = run_dir.join("lock");
-        let free = fs::File::open(&path).and_then(|file| file.into_file().lock());
-        free.map(|()| Exit::Done).map_err(unusable)
+    pub fn wait(run_dir: &Path) -> Result<()> {
+        match fs::File::open(run_dir.join("lock")).and_then(|file| file.into_file().lock_shared()) {
+            // The directory went with the agent, as systemd's RuntimeDirectory= does.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            free => free.map_err(unusable),
+        }
     }
 
     /// # Errors
@@ -34,13 +37,21 @@ impl Lock {
         let path = run_dir.join("lock");
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(unusable)?.into_file();
-        match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(Error::new(
-                Exit::TryAgain,
-                format!("another agent holds {}: see `kmagent status`, or stop it with `kmagent stop`", path.display()),
-            )),
-            Err(TryLockError::Error(error)) => Err(unusable(error)),
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Lock { _file: file }),
+                // Whoever lets us share it is one that waits, and lets go at once.
+                Err(TryLockError::WouldBlock) if file.try_lock_shared().is_ok() => {
+                    file.unlock().map_err(unusable)?;
+                    std::thread::yield_now();
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let what = format!("another agent, or a --check, holds {}", path.display());
+                    let remedy = "end the agent with `kmagent stop`, or try again later";
+                    return Err(Error::new(Exit::TryAgain, format!("{what}: {remedy}")));
+                }
+                Err(TryLockError::Error(error)) => return Err(unusable(error)),
+            }
         }
     }
 }
@@ -55,14 +66,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_that_waits_is_no_holder() {
+        let dir = std::env::temp_dir().join(format!("kmagent-lock-wait-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        drop(Lock::take(&dir).unwrap());
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..1000).for_each(|_| Lock::wait(&dir).unwrap()));
+            }
+            for _ in 0..1000 {
+                drop(Lock::take(&dir).unwrap());
+            }
+        });
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
     fn one_holder_at_a_time() {
         let dir = std::env::temp_dir().join(format!("kmagent-lock-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let lock = Lock::take(&dir).unwrap();
         assert_eq!(Lock::take(&dir).unwrap_err().exit(), Exit::TryAgain);
         drop(lock);
+        Lock::wait(&dir).unwrap();
         drop(Lock::take(&dir).unwrap());
         fs::remove_dir_all(&dir).unwrap();
+        Lock::wait(&dir).unwrap();
         assert_eq!(Lock::take(&dir).unwrap_err().exit(), Exit::CannotWrite);
     }
 }

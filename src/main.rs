@@ -39,6 +39,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use cli::{Cli, Mode};
+use control::{CheckResult, Outcome};
 use error::{Error, Result};
 use exit::Exit;
 
@@ -61,17 +62,17 @@ fn run(cli: Cli) -> Result<Exit> {
         Mode::Version => print(&cli::version()),
         Mode::PrintSettings => print_settings(&cli),
         Mode::Start => start(&cli),
-        Mode::Stop => stop::run(&settings::run_dir(&cli.flags, &environment)),
-        Mode::Status { json } => print(&status::run(&settings::run_dir(&cli.flags, &environment), json)?),
+        Mode::Stop => stop::run(&settings::run_dir(&cli.flags, &environment)?),
+        Mode::Status { json } => print(&status::run(&settings::run_dir(&cli.flags, &environment)?, json)?),
         Mode::Check { dry_run, json, splay } => {
             let settings = settings::resolve(&cli.flags, &environment)?.settings;
             let extent = if dry_run { check::Extent::DryRun } else { check::Extent::Install };
             // Info is for the log of a resident agent; this one speaks when something is wrong, or when asked to.
             let level =
                 if settings.log_level == log::LevelFilter::Info { log::LevelFilter::Warn } else { settings.log_level };
-            logger::init(level, settings.log_format);
+            log_to_stderr(level, &settings);
             check::wait(splay);
-            let outcome = check::run(&settings, extent)?;
+            let outcome = check::run(&settings, extent).unwrap_or_else(|error| Outcome::failed(&error));
             tell(&outcome, json)
         }
     }
@@ -87,25 +88,27 @@ fn print_settings(cli: &Cli) -> Result<Exit> {
 
 fn start(cli: &Cli) -> Result<Exit> {
     let resolved = settings::resolve(&cli.flags, &environment)?;
-    logger::init(resolved.settings.log_level, resolved.settings.log_format);
+    log_to_stderr(resolved.settings.log_level, &resolved.settings);
     for warning in &resolved.warnings {
         log::warn!("{warning}");
     }
     start::run(&resolved.settings)
 }
 
-/// Silent when nothing changed.
-fn tell(outcome: &control::Outcome, json: bool) -> Result<Exit> {
+fn log_to_stderr(level: log::LevelFilter, settings: &settings::Settings) {
+    logger::init(level, settings.log_format);
+    logger::set_secrets(settings.api_key.iter().map(|key| key.expose().to_string()).collect());
+}
+
+/// Silent when nothing changed; an error goes to standard error, for scripts too.
+fn tell(outcome: &Outcome, json: bool) -> Result<Exit> {
     let exit = Exit::from_code(outcome.exit).unwrap_or(Exit::Bug);
     if json {
         print(&format!("{}\n", serde_json::to_string(outcome).unwrap_or_default()))?;
-        return Ok(exit);
+    } else if exit == Exit::Done && outcome.result != CheckResult::Unchanged {
+        print(&format!("{}\n", outcome.message))?;
     }
-    match (exit, outcome.result) {
-        (Exit::Done, control::CheckResult::Unchanged) => Ok(exit),
-        (Exit::Done, _) => print(&format!("{}\n", outcome.message)),
-        (exit, _) => Err(Error::new(exit, outcome.message.clone())),
-    }
+    if exit == Exit::Done { Ok(exit) } else { Err(Error::new(exit, outcome.message.clone())) }
 }
 
 fn environment(name: &str) -> Option<OsString> {
@@ -122,7 +125,9 @@ fn print(text: &str) -> Result<Exit> {
     }
 }
 
-/// To standard error; when that is closed there is nobody left to tell.
+/// To standard error; when that is closed there is nobody left to tell. What a collector printed may be part of it, so nothing in
+/// it is to move a terminal's cursor.
 fn complain(line: &str) {
+    let line = line.replace(char::is_control, " ");
     let _ = writeln!(std::io::stderr(), "kmagent: {line}");
 }

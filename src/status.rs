@@ -38,7 +38,8 @@ fn render(status: &Status) -> String {
         (Some(pid), Some(uptime)) => format!(", pid {pid}, up {}", span(uptime)),
         _ => String::new(),
     };
-    line("collector", format!("{}{process}, {} restarts", collector.state, collector.restarts));
+    let restarts = if collector.restarts == 1 { "restart" } else { "restarts" };
+    line("collector", format!("{}{process}, {} {restarts}", collector.state, collector.restarts));
     let revision = status.config.revision.as_deref().map_or("none", |revision| short(revision));
     line("config", format!("{}, revision {revision}", status.config.path.display()));
     if let Some(rejected) = &status.config.rejected_revision {

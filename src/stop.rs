@@ -19,5 +19,6 @@ pub fn run(run_dir: &Path) -> Result<Exit> {
         Some(reply) => return Err(Error::new(Exit::Bug, format!("the agent gave an unexpected reply: {reply:?}"))),
     }
     // The reply is the agent's last act, and the lock goes with its process: only then may the next one start.
-    Lock::wait(run_dir)
+    Lock::wait(run_dir)?;
+    Ok(Exit::Done)
 }

@@ -1,7 +1,12 @@
 //! The integration tests, one crate: a module per section of the man page, on top of `support`.
 
 mod budgets;
+mod check;
+mod commands;
 mod demo_test;
 mod docs;
+mod exit_status;
+mod operation;
+mod settings;
 mod support;
 mod support_test;

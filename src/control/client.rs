@@ -19,12 +19,10 @@ pub fn ask(run_dir: &Path, request: Request, timeout: Duration) -> Result<Option
     let path = socket_path(run_dir);
     let stream = UnixStream::connect(&path).map_err(|error| refused(&path, error))?;
     exchange(stream, request, timeout).map_err(|error| {
-        let late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
-        let what = match late {
-            true => format!("the agent did not answer within {timeout:?}: see its log"),
-            false => format!("cannot talk to the agent at {}", path.display()),
-        };
-        Error::because(Exit::TryAgain, what, error)
+        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+            return Error::new(Exit::TryAgain, format!("the agent did not answer within {timeout:?}: see its log"));
+        }
+        Error::because(Exit::TryAgain, format!("cannot talk to the agent at {}", path.display()), error)
     })
 }
 

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
+use crate::exit::Exit;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
@@ -38,6 +41,17 @@ pub struct Outcome {
     pub result: CheckResult,
     /// What happened, in a sentence; the error when there is one.
     pub message: String,
+}
+
+impl Outcome {
+    pub fn done(result: CheckResult, message: impl Into<String>) -> Outcome {
+        Outcome { exit: Exit::Done.code(), result, message: message.into() }
+    }
+
+    /// Of a check that could not be made or finished.
+    pub fn failed(error: &Error) -> Outcome {
+        Outcome { exit: error.exit().code(), result: CheckResult::Failed, message: error.to_string() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,8 +18,8 @@ use crate::core::Uptime;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 
-/// More at once than any host has people and cron jobs; the next one waits in the backlog.
-const CLIENT_LIMIT: usize = 16;
+/// More at once than any host has people and cron jobs. When there are as many, the one that has been silent for longest has to go.
+const CLIENT_LIMIT: usize = 32;
 /// A request is one short line.
 const REQUEST_LIMIT: usize = 1024;
 /// A client has this long to send its request.
@@ -47,30 +47,22 @@ struct Client {
 }
 
 impl Server {
-    /// Binds the socket in place of one that a killed agent left: the caller holds the lock, so nobody else listens.
+    /// Takes the place of a socket that a killed agent left: the caller holds the lock, so nobody else listens. It appears under
+    /// its name when it listens already, so that whoever sees it is answered.
     ///
     /// # Errors
-    /// 73 when the socket cannot be made, 71 when it cannot be set up.
+    /// 73 when the socket cannot be made.
     pub fn bind(run_dir: &Path) -> Result<Server> {
         let path = socket_path(run_dir);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::because(Exit::CannotWrite, "cannot remove the former control socket", error));
-            }
-            Ok(()) | Err(_) => {}
-        }
-        let what = format!("cannot make the control socket {}", path.display());
-        let listener = UnixListener::bind(&path).map_err(|error| Error::because(Exit::CannotWrite, &what, error))?;
-        let private = fs::set_permissions(&path, Permissions::from_mode(0o600));
-        private
-            .and_then(|()| listener.set_nonblocking(true))
-            .map_err(|error| Error::because(Exit::System, what, error))?;
+        let listener = listen(&path).map_err(|error| {
+            Error::because(Exit::CannotWrite, format!("cannot make the control socket {}", path.display()), error)
+        })?;
         Ok(Server { listener, path, clients: Vec::new(), next_id: 0 })
     }
 
-    /// To be polled for reading: the listener unless there are too many clients, and each client.
+    /// To be polled for reading: the listener unless too many clients wait for an answer, and each client.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let listener = (self.clients.len() < CLIENT_LIMIT).then(|| self.listener.as_fd());
+        let listener = self.has_room().then(|| self.listener.as_fd());
         listener.into_iter().chain(self.clients.iter().map(|client| client.stream.as_fd()))
     }
 
@@ -81,14 +73,22 @@ impl Server {
 
     /// Accepts and reads whatever there is, and gives the requests that are complete.
     pub fn serve(&mut self, now: Uptime) -> Vec<(ClientId, Request)> {
-        while self.clients.len() < CLIENT_LIMIT {
+        let mut requests = Vec::new();
+        loop {
+            // First, so that nobody who has asked counts as silent.
+            self.read(now, &mut requests);
+            if !self.has_room() {
+                return requests;
+            }
             match self.listener.accept() {
                 Ok((stream, _)) => self.admit(stream, now),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
+                Err(_) => return requests,
             }
         }
-        let mut requests = Vec::new();
+    }
+
+    fn read(&mut self, now: Uptime, requests: &mut Vec<(ClientId, Request)>) {
         self.clients.retain_mut(|client| match client.read(now) {
             Progress::Waiting => true,
             Progress::Asked(request) => {
@@ -101,17 +101,30 @@ impl Server {
                 false
             }
         });
-        requests
+    }
+
+    fn has_room(&self) -> bool {
+        self.clients.len() < CLIENT_LIMIT || self.silent().is_some()
+    }
+
+    /// The one that was admitted first of those that have not said what they want.
+    fn silent(&self) -> Option<usize> {
+        self.clients.iter().position(|client| client.request_until.is_some())
     }
 
     /// Answers a client and closes its connection; one that has left is no failure.
     pub fn reply(&mut self, id: ClientId, reply: &Reply) {
         if let Some(index) = self.clients.iter().position(|client| client.id == id) {
-            self.clients.swap_remove(index).write(reply);
+            self.clients.remove(index).write(reply);
         }
     }
 
     fn admit(&mut self, stream: UnixStream, now: Uptime) {
+        if self.clients.len() >= CLIENT_LIMIT
+            && let Some(index) = self.silent()
+        {
+            self.clients.remove(index);
+        }
         if stream.set_nonblocking(true).is_ok() {
             let id = ClientId(self.next_id);
             self.next_id += 1;
@@ -125,6 +138,19 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let unnamed = path.with_extension("new");
+    match fs::remove_file(&unnamed) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(&unnamed)?;
+    fs::set_permissions(&unnamed, Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    fs::rename(&unnamed, path)?;
+    Ok(listener)
 }
 
 enum Progress {

@@ -39,6 +39,8 @@ pub struct Problem {
 pub struct SettingsFile {
     /// Whether there is a file at all.
     pub found: bool,
+    /// It could not be read as a mapping, so what it says is not known.
+    pub unknown: bool,
     pub entries: Vec<Entry>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
@@ -62,7 +64,7 @@ pub fn load(path: &Path, must_exist: bool) -> SettingsFile {
 }
 
 fn failed(text: String) -> SettingsFile {
-    SettingsFile { found: true, problems: vec![Problem { line: 0, text }], ..SettingsFile::default() }
+    SettingsFile { found: true, unknown: true, problems: vec![Problem { line: 0, text }], ..SettingsFile::default() }
 }
 
 /// The text of a small file, and whether every user can read it; `None` if it does not exist. Fails with the cause.
@@ -92,6 +94,7 @@ fn parse(name: &str, text: &str) -> SettingsFile {
         Ok(pairs) => pairs,
         Err((line, cause)) => {
             file.problems.push(Problem { line, text: format!("{name}:{line}: {cause}") });
+            file.unknown = true;
             return file;
         }
     };

@@ -17,6 +17,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use file::Problem;
 use print::Row;
 
 use crate::error::{Error, Result};
@@ -117,8 +118,19 @@ pub fn resolve(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<Os
 }
 
 /// The `run-dir` alone, for `stop` and `status`, which must work beside a broken settings file or without leave to read it.
-pub fn run_dir(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
-    Sources::open(flags, env, Path::new(table::DEFAULT_FILE)).value("run-dir", parse::path)
+///
+/// Fails with `Exit::Settings` when it may stand in a settings file that the user named and that cannot be read: the
+/// default could be another agent's.
+pub fn run_dir(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    let mut sources = Sources::open(flags, env, Path::new(table::DEFAULT_FILE));
+    match sources.winner("run-dir", parse::path) {
+        None if sources.misses_named_file() => {
+            sources.problem("give the agent's run directory with --run-dir, or mend the settings file".to_string());
+            Err(invalid(sources.problems))
+        }
+        Some(won) => Ok(won.value),
+        None => Ok(sources.value("run-dir", parse::path)),
+    }
 }
 
 fn resolve_with(
@@ -158,11 +170,15 @@ fn resolve_with(
     let Sources { mut rows, mut problems, warnings, .. } = sources;
     if !problems.is_empty() {
         problems.sort_by_key(|problem| problem.line);
-        let lines: Vec<_> = problems.into_iter().map(|problem| problem.text).collect();
-        return Err(Error::new(Exit::Settings, lines.join("\n")));
+        return Err(invalid(problems));
     }
     rows.sort_by_key(|row| table::position(row.key));
     Ok(Resolved { settings, rows, warnings })
+}
+
+fn invalid(problems: Vec<Problem>) -> Error {
+    let lines: Vec<_> = problems.into_iter().map(|problem| problem.text).collect();
+    Error::new(Exit::Settings, lines.join("\n"))
 }
 
 /// An explicit endpoint is checked, and a bad one is a problem; one that cannot be derived means local mode.
@@ -370,10 +386,14 @@ mod tests {
     #[test]
     fn run_dir_stands_beside_a_broken_file() {
         let case = Case::new("run-dir", "run-dir: /some/run\nbroken: [\n");
-        assert_eq!(run_dir(&case.flags, &|_| None), Path::new("/run/kmagent"));
+        let error = run_dir(&case.flags, &|_| None).unwrap_err();
+        assert_eq!(error.exit(), Exit::Settings);
+        assert!(error.to_string().contains("--run-dir"), "{error}");
+        let env = |name: &str| (name == "KM_RUN_DIR").then(|| OsString::from("/other/run"));
+        assert_eq!(run_dir(&case.flags, &env).unwrap(), Path::new("/other/run"));
         let case = Case::new("run-dir", "run-dir: /some/run\nbroken: x\napi-key-file: /nonexistent\n");
         assert!(case.run().is_err());
-        assert_eq!(run_dir(&case.flags, &|_| None), Path::new("/some/run"));
+        assert_eq!(run_dir(&case.flags, &|_| None).unwrap(), Path::new("/some/run"));
     }
 
     #[test]

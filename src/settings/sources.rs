@@ -54,6 +54,8 @@ pub struct Sources<'a> {
     env: &'a dyn Fn(&str) -> Option<OsString>,
     file_path: PathBuf,
     file: SettingsFile,
+    /// Whether environment or flags name the settings file.
+    named: bool,
     pub rows: Vec<Row>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
@@ -71,6 +73,7 @@ impl<'a> Sources<'a> {
             env,
             file_path: default_file.to_path_buf(),
             file: SettingsFile::default(),
+            named: false,
             rows: Vec::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
@@ -79,7 +82,8 @@ impl<'a> Sources<'a> {
         if let Some(named) = &named {
             sources.file_path.clone_from(&named.value);
         }
-        sources.file = file::load(&sources.file_path, named.is_some());
+        sources.named = named.is_some();
+        sources.file = file::load(&sources.file_path, sources.named);
         sources.problems.append(&mut sources.file.problems);
         sources.warnings.append(&mut sources.file.warnings);
         let source = match (named, sources.file.found) {
@@ -90,6 +94,11 @@ impl<'a> Sources<'a> {
         let value = sources.file_path.display().to_string();
         sources.row("agent-config", &value, &source);
         sources
+    }
+
+    /// Whether the user named a settings file of which nothing is known.
+    pub fn misses_named_file(&self) -> bool {
+        self.named && self.file.unknown
     }
 
     pub fn has_flag(&self, name: &str) -> bool {

@@ -61,7 +61,8 @@ pub struct Unfinished {
 /// A file of the state directory that holds one `T` or nothing.
 #[derive(Clone, Debug)]
 pub struct Record<T> {
-    path: PathBuf,
+    /// `None` when nothing is to be written.
+    path: Option<PathBuf>,
     kept: Option<T>,
 }
 
@@ -70,7 +71,12 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     pub fn open(state_dir: &Path, name: &str) -> Record<T> {
         let path = state_dir.join(name);
         let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Record { path, kept }
+        Record { path: Some(path), kept }
+    }
+
+    /// From now on the file stays as it is, for a dry run.
+    pub fn freeze(&mut self) {
+        self.path = None;
     }
 
     pub fn get(&self) -> Option<&T> {
@@ -93,13 +99,14 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     }
 
     fn write(&self) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
         match &self.kept {
             Some(value) => {
                 let mut text = serde_json::to_vec(value)?;
                 text.push(b'\n');
-                atomic::write(&self.path, &text)
+                atomic::write(path, &text)
             }
-            None => match fs::remove_file(&self.path) {
+            None => match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 Ok(()) | Err(_) => Ok(()),
             },

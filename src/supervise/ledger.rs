@@ -14,7 +14,7 @@ use crate::core::Uptime;
 use crate::core::event::Verdict;
 use crate::core::status::{self, Noted, Problems};
 use crate::core::supervisor::Phrase;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exit::Exit;
 use crate::logger;
 use crate::messages::{Finding, Snapshot};
@@ -94,7 +94,7 @@ impl Ledger {
         let problem = match (fallback, &self.polling.endpoint) {
             (true, _) => format!("the collector config {path} was missing; the last known good was put in its place"),
             (false, Some(_)) => format!("there is no collector config {path} yet: waiting for the API to send one"),
-            (false, None) => format!("there is no collector config {path}: put one there"),
+            (false, None) => format!("there is no collector config {path}: put one there, then `kmagent --check`"),
         };
         if self.problems.collector.as_ref().is_none_or(|noted| noted.problem != problem) {
             log::warn!(problem = problem.as_str(); "collector not started");
@@ -186,10 +186,9 @@ impl Ledger {
             Ok(finding) => finding,
             Err(error) => {
                 self.polling.error = Some(error.to_string());
-                return failed(error);
+                return Outcome::failed(error);
             }
         };
-        let done = |result, message: &str| Outcome { exit: Exit::Done.code(), result, message: message.to_string() };
         if let Finding::Local { reason } = finding {
             let message = format!("there is no API to ask: {reason}");
             return Outcome { exit: Exit::Settings.code(), result: CheckResult::Failed, message };
@@ -201,11 +200,15 @@ impl Ledger {
                 if *confirmed && !self.awaits_verdict() {
                     self.resolve();
                 }
-                done(CheckResult::Unchanged, "the config is up to date")
+                Outcome::done(CheckResult::Unchanged, "the config is up to date")
             }
-            Finding::NotYet => done(CheckResult::Unchanged, "the API has a new config and does not ask to use it yet"),
-            Finding::Install(_) | Finding::OnItsWay => done(CheckResult::Unchanged, "the config awaits its verdict"),
-            Finding::Restart => done(CheckResult::Restarted, "the collector is restarted, as the API asks"),
+            Finding::NotYet => {
+                Outcome::done(CheckResult::Unchanged, "the API has a new config and does not ask to use it yet")
+            }
+            Finding::Install(_) | Finding::OnItsWay => {
+                Outcome::done(CheckResult::Unchanged, "the config awaits its verdict")
+            }
+            Finding::Restart => Outcome::done(CheckResult::Restarted, "the collector is restarted, as the API asks"),
             Finding::Refused(rejected) => {
                 self.concluded = true;
                 self.reject(rejected.clone());
@@ -214,9 +217,9 @@ impl Ledger {
             Finding::StillRejected(rejected) => self.still_rejected(rejected),
             Finding::Postponed(error) => {
                 self.problems.config = noted(&self.mask(&error.to_string()));
-                failed(error)
+                Outcome::failed(error)
             }
-            Finding::Local { reason } => done(CheckResult::Unchanged, reason),
+            Finding::Local { reason } => Outcome::done(CheckResult::Unchanged, reason.as_str()),
         }
     }
 
@@ -286,10 +289,6 @@ impl Ledger {
     fn mask(&self, text: &str) -> String {
         collector_config::mask(text, &self.secrets).into_owned()
     }
-}
-
-fn failed(error: &Error) -> Outcome {
-    Outcome { exit: error.exit().code(), result: CheckResult::Failed, message: error.to_string() }
 }
 
 fn noted(problem: &str) -> Option<Noted> {

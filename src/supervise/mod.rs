@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::collector::Collector;
 use crate::control::server::{ClientId, Server};
-use crate::control::{Reply, Request};
+use crate::control::{CheckResult, Outcome, Reply, Request};
 use crate::core::Uptime;
 use crate::core::event::{Child, Event};
 use crate::core::supervisor::{Limits, Phrase, Supervisor};
@@ -273,7 +273,7 @@ impl Supervise {
         self.check_clients = others;
         let asked: Vec<(ClientId, u64)> = asked;
         let clients = asked.into_iter().map(|(client, _)| client);
-        let outcome = self.ledger.checked(&checked.finding);
+        let mut outcome = self.ledger.checked(&checked.finding);
         match checked.finding {
             Ok(Finding::Install(candidate)) => {
                 self.verdict_clients.extend(clients);
@@ -287,8 +287,14 @@ impl Supervise {
             }
             Ok(Finding::Restart) => events.push_back(Event::RestartRequested),
             // A person may have put a config in place.
-            Ok(Finding::Local { .. }) if self.core.phrase() == Phrase::Stopped => {
+            Ok(Finding::Local { .. } | Finding::Unchanged { .. })
+                if self.core.phrase() == Phrase::Stopped && self.store.has_config() =>
+            {
                 events.push_back(Event::RestartRequested);
+                if self.store.has_config() {
+                    let message = "there is no API to ask; the collector is started with the config that is in place";
+                    outcome = Outcome::done(CheckResult::Restarted, message);
+                }
             }
             Ok(
                 Finding::OnItsWay

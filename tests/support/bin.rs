@@ -61,6 +61,24 @@ pub struct Output {
     pub stderr: String,
 }
 
+impl Output {
+    /// Asserts the contract of a failure: this exit status, nothing on stdout, and on stderr lines of ours, with `text` among them.
+    #[track_caller]
+    pub fn fails(&self, code: i32, text: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.stdout, "", "{self:?}");
+        assert!(self.stderr.contains(text), "no {text:?} in {self:?}");
+        assert!(self.stderr.lines().all(|line| line.starts_with("kmagent: ")), "{self:?}");
+    }
+
+    /// Asserts that all went well, and returns what it said on stdout; nothing on stderr.
+    #[track_caller]
+    pub fn says(&self) -> &str {
+        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
+        &self.stdout
+    }
+}
+
 /// Runs a command to its end, which must come within twice the usual deadline: commands have deadlines of their own.
 #[track_caller]
 pub fn output(command: Command) -> Output {

@@ -1,0 +1,7 @@
+//! The man page's COMMANDS: what a person or a script types, and what comes back.
+
+mod control_socket;
+pub mod help;
+mod secrets;
+mod status;
+mod stop;

@@ -1,0 +1,142 @@
+//! `stop`.
+
+use std::fs;
+use std::thread;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::agent::Agent;
+use crate::support::process;
+
+fn quick() -> Agent {
+    Agent::builder().config("fake: {}").build()
+}
+
+#[test]
+fn stop_is_silent_and_the_next_start_works_at_once() {
+    let agent = quick();
+    for round in 1..=5 {
+        agent.spawn();
+        let collector = agent.wait_start(round);
+        let output = agent.run(["stop"]);
+        assert_eq!(output.says(), "");
+        assert!(!process::alive(collector), "stop came back before the collector's end");
+        assert!(!agent.socket().exists());
+        // The harness does not wait for the former one here: nothing but `stop` stands between.
+        assert_eq!(agent.wait_exit(), 0);
+    }
+    agent.run(["stop"]).fails(69, "no agent is running");
+}
+
+#[test]
+fn stop_waits_for_a_collector_that_drains() {
+    let agent = Agent::builder().config("fake: {drain_ms: 1500}").spawn();
+    let collector = agent.wait_start(1);
+    let stopping = thread::scope(|scope| {
+        let stop = scope.spawn(|| agent.run(["stop"]));
+        let status = agent.wait_status("stopping", |status| status["collector"]["state"] == "stopping");
+        assert_eq!(status["collector"]["pid"], collector);
+        stop.join().unwrap()
+    });
+    assert_eq!(stopping.says(), "");
+    assert!(!process::alive(collector));
+    assert_eq!(agent.wait_exit(), 0);
+}
+
+#[test]
+fn several_stops_at_once_all_succeed_and_hold_no_start_up() {
+    let agent = Agent::builder().config("fake: {drain_ms: 300}").spawn();
+    for round in 1..=4 {
+        agent.wait_start(round);
+        thread::scope(|scope| {
+            let stops: Vec<_> = (0..4).map(|_| scope.spawn(|| agent.run(["stop"]))).collect();
+            let mut stops = stops.into_iter();
+            let first = stops.next().unwrap().join().unwrap();
+            assert_eq!(first.says(), "");
+            agent.wait_exit();
+            // The others may be in their last steps: they must not be taken for an agent.
+            agent.spawn();
+            for stop in stops {
+                let output = stop.join().unwrap();
+                // One that came late met the next agent on its way up, or nobody.
+                assert!(matches!(output.code, Some(0 | 69)), "{output:?}");
+            }
+        });
+        if agent.exit_status().is_some() {
+            assert_eq!(agent.wait_exit(), 0, "{:?}", agent.log().last());
+            agent.spawn();
+        }
+    }
+}
+
+#[test]
+fn stop_of_an_agent_that_is_killed_meanwhile_succeeds() {
+    let agent = Agent::builder().config("fake: {ignore_sigterm: true}").setting("stop-timeout", "60s").spawn();
+    agent.wait_start(1);
+    let output = thread::scope(|scope| {
+        let stop = scope.spawn(|| agent.run(["stop"]));
+        agent.wait_status("stopping", |status| status["collector"]["state"] == "stopping");
+        agent.signal(Signal::KILL);
+        stop.join().unwrap()
+    });
+    assert_eq!(output.says(), "");
+    assert_eq!(agent.wait_exit(), -9);
+}
+
+/// As systemd does with `RuntimeDirectory=`, the moment that the agent has ended.
+#[test]
+fn stop_succeeds_when_the_run_directory_goes_with_the_agent() {
+    let agent = Agent::builder().config("fake: {drain_ms: 300}").spawn();
+    agent.wait_start(1);
+    let output = thread::scope(|scope| {
+        let stop = scope.spawn(|| agent.run(["stop"]));
+        agent.wait_status("stopping", |status| status["collector"]["state"] == "stopping");
+        // The descriptors of those who wait stay good.
+        fs::remove_dir_all(agent.run_dir()).unwrap();
+        stop.join().unwrap()
+    });
+    assert_eq!(output.says(), "");
+    assert_eq!(agent.wait_exit(), 0);
+}
+
+#[test]
+fn stop_works_beside_a_broken_settings_file() {
+    let agent = quick();
+    agent.spawn();
+    agent.wait_start(1);
+    let good = fs::read_to_string(agent.settings_file()).unwrap();
+    fs::write(agent.settings_file(), format!("{good}no-such-setting: 1\nmin-uptime: soon\n")).unwrap();
+    assert_eq!(agent.run(["status", "--json"]).code, Some(0));
+    assert_eq!(agent.run(["stop"]).says(), "");
+    assert_eq!(agent.wait_exit(), 0);
+}
+
+/// Falling back on the default run directory would stop somebody else's agent.
+#[test]
+fn stop_refuses_a_named_settings_file_that_it_cannot_read() {
+    let agent = quick();
+    fs::write(agent.settings_file(), "run-dir: [\n").unwrap();
+    for command in ["stop", "status"] {
+        agent.run([command]).fails(78, "agent.yaml");
+    }
+    fs::remove_file(agent.settings_file()).unwrap();
+    for command in ["stop", "status"] {
+        agent.run([command]).fails(78, "it does not exist");
+        let run_dir = agent.run_dir().display().to_string();
+        agent.run([command, "--run-dir", &run_dir]).fails(69, "no agent is running");
+    }
+}
+
+#[test]
+fn stop_ends_an_agent_whose_collector_is_in_backoff_or_missing() {
+    let config = serde_yaml::to_string(&json!({"fake": {"start": {"exit": 1}}})).unwrap();
+    for agent in
+        [Agent::builder().config(config), Agent::builder().config("fake: {}").collector("/nonexistent/otelcol")]
+    {
+        let agent = agent.spawn();
+        agent.wait_status("backoff", |status| status["collector"]["state"] == "backoff");
+        assert_eq!(agent.run(["stop"]).says(), "");
+        assert_eq!(agent.wait_exit(), 0);
+    }
+}

@@ -1,0 +1,96 @@
+//! The resident agent with the stand-in collector, theme by theme of the man page's OPERATION section.
+
+mod bootstrap;
+mod install;
+mod probation;
+mod refusal;
+mod rollback;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::agent::{Agent, Builder, Line};
+use crate::support::api::{Api, Request};
+use crate::support::wait::{holds_for, wait_until};
+
+/// A config for the stand-in that differs from others by its name.
+fn named(name: &str) -> Value {
+    scripted(name, json!({}))
+}
+
+/// The same, with a script (fake_collector.rs).
+fn scripted(name: &str, script: Value) -> Value {
+    json!({"fake": script, "name": name})
+}
+
+fn yaml(config: &Value) -> String {
+    serde_yaml::to_string(config).unwrap()
+}
+
+/// With a probation that is short for a test and long for a crash at start.
+fn quick() -> Builder {
+    Agent::builder().setting("min-uptime", "500ms")
+}
+
+/// An agent whose collector runs a config that has proved itself: the last known good.
+#[track_caller]
+fn settled(builder: Builder, config: &Value) -> Agent {
+    let agent = builder.config(yaml(config)).spawn();
+    wait_running(&agent, 0);
+    agent
+}
+
+fn is_running(line: &Line) -> bool {
+    line.msg() == "collector state" && line.field("to") == "running"
+}
+
+/// Waits until a collector has proved itself, by the log from line `seen` on.
+#[track_caller]
+fn wait_running(agent: &Agent, seen: usize) {
+    agent.wait_log_after(seen, "a collector that has proved itself", is_running);
+}
+
+/// Waits until this config is in force and has become the last known good.
+#[track_caller]
+fn wait_good(agent: &Agent, config: &Value) {
+    let read = |path| fs::read_to_string(path).map_or(Value::Null, |text| serde_yaml::from_str(&text).unwrap());
+    let kept = agent.state_dir().join("last-known-good.yaml");
+    agent.wait_until("the config as last known good", || {
+        read(agent.config_file()) == *config && read(kept.clone()) == *config
+    });
+}
+
+/// Waits until the API has been asked `count` times more.
+#[track_caller]
+fn wait_polls(agent: &Agent, api: &Api, count: usize) {
+    let enough = api.requests().len() + count;
+    agent.wait_until("more polls", || api.requests().len() >= enough);
+}
+
+/// Asserts that the API has been asked `count` times and is not asked again.
+#[track_caller]
+fn holds_polls(api: &Api, count: usize) {
+    wait_until("the polls so far", || api.requests().len() >= count);
+    holds_for("no further poll", Duration::from_millis(1500), || api.requests().len() == count);
+}
+
+fn message(request: &Request) -> String {
+    request.json()["last_error_message"].as_str().unwrap_or_default().to_string()
+}
+
+/// Changes when a file is replaced, and when it is written to.
+fn identity(path: &Path) -> (u64, i64, i64) {
+    let metadata = fs::metadata(path).unwrap();
+    (metadata.ino(), metadata.mtime(), metadata.mtime_nsec())
+}
+
+/// Candidates and other unfinished files, wherever the agent writes.
+fn strays(agent: &Agent) -> Vec<String> {
+    let names = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let all = names(&agent.dir().join("etc")).chain(names(&agent.state_dir()));
+    all.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with('.')).collect()
+}

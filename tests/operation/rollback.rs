@@ -1,0 +1,161 @@
+//! Configs that validate and then fail: back to the last known good.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::{holds_polls, message, named, quick, scripted, settled, strays, wait_polls, wait_running, yaml};
+use crate::support::agent::Agent;
+use crate::support::api::Api;
+use crate::support::process;
+
+/// Valid, and dies when it starts.
+fn dying(name: &str) -> Value {
+    scripted(name, json!({"start": {"exit": 3}, "stderr": "Error: listen tcp: address already in use"}))
+}
+
+fn rejected_file(agent: &Agent) -> PathBuf {
+    agent.dir().join("etc/config.yaml.rejected")
+}
+
+fn rejected(agent: &Agent) -> Value {
+    fs::read_to_string(rejected_file(agent)).map_or(Value::Null, |text| serde_yaml::from_str(&text).unwrap_or_default())
+}
+
+#[track_caller]
+fn wait_rolled_back(agent: &Agent, seen: usize) {
+    agent.wait_log_after(seen, "a roll back", |line| line.msg().starts_with("config rolled back"));
+    wait_running(agent, seen);
+}
+
+#[test]
+fn a_config_that_dies_at_start_is_rolled_back_reported_once_and_not_retried() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api).setting("config-check-interval", "1h"), &named("good"));
+    api.wait_for_request("the first poll", |_| true);
+    let log = agent.log().len();
+    api.answer_config(dying("bad"));
+    let output = agent.run(["--check"]);
+    assert_eq!(output.code, Some(65), "{output:?}");
+    assert!(output.stderr.contains("was rolled back") && output.stderr.contains("status 3"), "{output:?}");
+    wait_rolled_back(&agent, log);
+    holds_polls(&api, 3);
+    let told = message(&api.requests()[2]);
+    assert!(told.contains("exited with status 3") && told.contains("address already in use"), "{told}");
+    assert_eq!((agent.config(), rejected(&agent)), (named("good"), dying("bad")));
+    assert_eq!((agent.starts(), strays(&agent)), (3, Vec::new()));
+
+    let again = agent.run(["--check"]);
+    assert_eq!(again.code, Some(65), "{again:?}");
+    assert_eq!(agent.stop(), 0);
+    agent.spawn();
+    api.wait_for_request_after(4, "the poll after the restart", |request| message(request).contains("status 3"));
+    wait_running(&agent, agent.log().len().saturating_sub(1));
+    assert_eq!((agent.starts(), agent.records_of("validate").len()), (4, 1), "the rejected config was tried again");
+}
+
+#[test]
+fn an_agent_that_starts_with_a_broken_config_falls_back() {
+    let agent = settled(quick(), &named("good"));
+    for broken in [yaml(&dying("bad")), "fake: [unclosed".to_string(), String::new()] {
+        assert_eq!(agent.stop(), 0);
+        fs::write(agent.config_file(), &broken).unwrap();
+        let log = agent.log().len();
+        agent.spawn();
+        wait_rolled_back(&agent, log);
+        assert_eq!(agent.config(), named("good"));
+        assert_eq!(fs::read_to_string(rejected_file(&agent)).unwrap(), broken);
+        assert!(agent.status().unwrap()["last_error_message"].as_str().unwrap().contains("rolled back"));
+    }
+    assert_eq!(agent.starts(), 7);
+}
+
+#[test]
+fn a_config_that_vanished_is_put_back() {
+    let agent = settled(quick(), &named("good"));
+    fs::remove_file(agent.config_file()).unwrap();
+    let log = agent.log().len();
+    process::signal(agent.wait_collector(), Signal::KILL);
+    wait_running(&agent, log);
+    assert_eq!(agent.config(), named("good"));
+    assert_eq!(agent.count_log(|line| line.field("problem").contains("missing") && line.level() == "warn"), 2);
+    assert!(!rejected_file(&agent).exists());
+}
+
+#[test]
+fn a_file_that_was_broken_by_hand_is_rolled_back_when_it_is_used() {
+    let agent = settled(quick(), &named("good"));
+    let pid = agent.wait_collector();
+    fs::write(agent.config_file(), yaml(&dying("by hand"))).unwrap();
+    let log = agent.log().len();
+    process::signal(pid, Signal::KILL);
+    wait_rolled_back(&agent, log);
+    assert_eq!((agent.config(), rejected(&agent)), (named("good"), dying("by hand")));
+}
+
+#[test]
+fn a_good_change_by_hand_is_kept() {
+    let agent = settled(quick(), &named("good"));
+    fs::write(agent.config_file(), yaml(&named("by hand"))).unwrap();
+    let log = agent.log().len();
+    process::signal(agent.wait_collector(), Signal::KILL);
+    wait_running(&agent, log);
+    assert_eq!(agent.config(), named("by hand"));
+    let kept = fs::read_to_string(agent.state_dir().join("last-known-good.yaml")).unwrap();
+    assert_eq!(kept, yaml(&named("by hand")));
+}
+
+#[test]
+fn without_a_last_known_good_it_keeps_trying_and_says_so() {
+    let api = Api::plain();
+    let agent = quick().api(&api).config(yaml(&dying("only"))).spawn();
+    agent.wait_start(3);
+    assert_eq!(agent.config(), dying("only"));
+    let told = api.wait_for_request("the crash", |request| message(request).contains("address already in use"));
+    assert_eq!(told.json()["collector_status"], "Stopped");
+    assert!(!rejected_file(&agent).exists());
+    // What repairs it is used at once, not after the delay.
+    agent.wait_until("a backoff of 4 s", || {
+        agent.count_log(|line| line.msg() == "collector state" && line.field("to") == "backoff") >= 3
+    });
+    let log = agent.log().len();
+    api.answer_config(named("repaired"));
+    wait_running(&agent, log);
+    api.wait_for_request("a resolved problem", |request| message(request).is_empty());
+    assert_eq!((agent.config(), agent.starts()), (named("repaired"), 4));
+}
+
+#[test]
+fn a_first_config_from_the_api_that_dies_is_replaced_by_the_next() {
+    let api = Api::plain();
+    api.answer_config(dying("first"));
+    let agent = quick().api(&api).spawn();
+    let told = api.wait_for_request("the failure", |request| message(request).contains("status 3"));
+    assert_eq!(told.json()["collector_status"], "Stopped");
+    wait_polls(&agent, &api, 1);
+    assert_eq!(agent.config(), dying("first"));
+    api.answer_config(named("second"));
+    wait_running(&agent, 0);
+    assert_eq!(agent.config(), named("second"));
+}
+
+#[test]
+fn an_agent_killed_during_a_probation_ends_it_at_the_next_start() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("good"));
+    let log = agent.log().len();
+    api.answer_config(scripted("bad", json!({"start": {"exit": 5, "after_ms": 250}})));
+    agent.wait_start(2);
+    agent.signal(Signal::KILL);
+    agent.wait_exit();
+    agent.spawn();
+    wait_rolled_back(&agent, log);
+    assert_eq!(agent.config(), named("good"));
+    let told = api.wait_for_request("the roll back", |request| message(request).contains("status 5"));
+    assert!(message(&told).contains("rolled back") || message(&told).contains("rejected"), "{}", message(&told));
+    let validations = agent.records_of("validate").len();
+    wait_polls(&agent, &api, 2);
+    assert_eq!(agent.records_of("validate").len(), validations, "the rejected config was tried again");
+}
