@@ -12,9 +12,7 @@ use crate::collector::Collector;
 use crate::collector_config;
 use crate::config_check::{self, ConfigCheck};
 use crate::control::{CheckResult, Outcome, Reply, Request, client};
-use crate::core::Jitter;
-use crate::core::status::Noted;
-use crate::core::supervisor::PROBE_TIMEOUT;
+use crate::core::{Jitter, status::Noted, supervisor::PROBE_TIMEOUT};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::lock::Lock;
@@ -155,15 +153,15 @@ impl<'a> Alone<'a> {
             (Finding::NotYet | Finding::OnItsWay, _) => {
                 done(CheckResult::Unchanged, "the API has a new config and does not ask to use it yet")
             }
-            (Finding::Unchanged { confirmed: true }, Extent::Install) if self.known.problem.is_some() => {
-                // The server has gone back to the config in force.
-                self.resolve();
-                self.tell_server();
+            (Finding::Unchanged { confirmed }, extent) => {
+                if confirmed && extent == Extent::Install && self.known.problem.is_some() {
+                    // The server has gone back to the config in force.
+                    self.resolve();
+                    self.tell_server();
+                }
                 done(CheckResult::Unchanged, "the config is up to date")
             }
-            (Finding::Unchanged { .. } | Finding::Local { .. }, _) => {
-                done(CheckResult::Unchanged, "the config is up to date")
-            }
+            (Finding::Local { reason }, _) => done(CheckResult::Unchanged, &reason),
         }
     }
 

@@ -33,6 +33,11 @@ impl Error {
     pub fn exit(&self) -> Exit {
         self.exit
     }
+
+    /// Without the cause, which may name a file that has another name each time.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
 }
 
 impl fmt::Display for Error {

@@ -27,6 +27,8 @@ pub struct Poller {
     pending: Option<Revision>,
     /// Why the latest check failed; a reason is logged once.
     failing: Option<String>,
+    /// Why the latest config could not be tried; logged once too.
+    postponed: Option<String>,
 }
 
 /// What a check asks.
@@ -49,7 +51,18 @@ impl Poller {
             Polling::Local { .. } => None,
         };
         let cadence = Cadence::new(interval, seed);
-        Poller { clock, mailbox, supervisor, asks, cadence, known: None, ticket: 0, pending: None, failing: None }
+        Poller {
+            clock,
+            mailbox,
+            supervisor,
+            asks,
+            cadence,
+            known: None,
+            ticket: 0,
+            pending: None,
+            failing: None,
+            postponed: None,
+        }
     }
 
     /// Ends when it is told to, or when the supervisor is gone.
@@ -84,10 +97,7 @@ impl Poller {
             Mail::Changed(snapshot) => self.known = Some(snapshot),
             Mail::Concluded => {
                 self.pending = None;
-                // Without an interval the server is asked only when a person asks.
-                if self.cadence.next().is_some() {
-                    self.cadence.asked(self.clock.elapsed());
-                }
+                self.cadence.concluded(self.clock.elapsed());
             }
             Mail::CheckNow { ticket } => {
                 self.ticket = ticket;
@@ -102,6 +112,7 @@ impl Poller {
     fn check(&mut self) -> bool {
         let ticket = self.ticket;
         let began_at = self.clock.elapsed();
+        self.cadence.began();
         let finding = match &mut self.asks {
             Asks::Nobody { reason } => Ok(Finding::Local { reason: reason.clone() }),
             Asks::Api(check) => match &self.known {
@@ -128,31 +139,39 @@ impl Poller {
                 Err(failure.error)
             }
         };
-        note(&finding);
+        if let Ok(finding) = &finding {
+            self.note(finding);
+        }
+        if let Ok(Finding::Install(_) | Finding::Refused(_)) = &finding {
+            self.cadence.brought_config();
+        }
         if let Ok(Finding::Install(candidate)) = &finding {
             self.pending = Some(candidate.revision.clone());
         }
         self.supervisor.send(Notice::Checked(Checked { ticket, finding }))
     }
-}
 
-fn note(finding: &Result<Finding, crate::error::Error>) {
-    let Ok(finding) = finding else { return };
-    match finding {
-        Finding::Unchanged { .. } => log::debug!("config is up to date"),
-        Finding::NotYet => log::debug!("the API has a new config and does not ask to use it yet"),
-        Finding::OnItsWay => log::debug!("the config awaits its verdict"),
-        Finding::Install(candidate) => log::info!(revision = candidate.revision.short(); "new config is valid"),
-        Finding::Restart => log::info!("the API asks for a restart of the collector"),
-        Finding::Refused(rejected) => {
-            log::error!(revision = rejected.revision.short(), problem = rejected.problem.as_str(); "new config refused, the one in force stays");
+    fn note(&mut self, finding: &Finding) {
+        let postponed = self.postponed.take();
+        match finding {
+            Finding::Unchanged { .. } => log::debug!("config is up to date"),
+            Finding::NotYet => log::debug!("the API has a new config and does not ask to use it yet"),
+            Finding::OnItsWay => log::debug!("the config awaits its verdict"),
+            Finding::Install(candidate) => log::info!(revision = candidate.revision.short(); "new config is valid"),
+            Finding::Restart => log::info!("the API asks for a restart of the collector"),
+            Finding::Refused(rejected) => {
+                log::error!(revision = rejected.revision.short(), problem = rejected.problem.as_str(); "new config refused, the one in force stays");
+            }
+            Finding::StillRejected(rejected) => {
+                log::debug!(revision = rejected.revision.short(); "the API still sends the rejected config");
+            }
+            Finding::Postponed(error) => {
+                if postponed.as_deref() != Some(error.what()) {
+                    log::error!(error:% = error; "new config could not be tried, the next checks try again");
+                }
+                self.postponed = Some(error.what().to_string());
+            }
+            Finding::Local { reason } => log::debug!(reason = reason.as_str(); "local mode"),
         }
-        Finding::StillRejected(rejected) => {
-            log::debug!(revision = rejected.revision.short(); "the API still sends the rejected config");
-        }
-        Finding::Postponed(error) => {
-            log::error!(error:% = error; "new config could not be tried, the next check tries again")
-        }
-        Finding::Local { reason } => log::debug!(reason = reason.as_str(); "local mode"),
     }
 }

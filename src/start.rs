@@ -22,6 +22,9 @@ use crate::store::{Store, atomic};
 use crate::supervise::{Parts, Supervise};
 use crate::wake;
 
+/// The remedy for what the system refuses.
+const LIMITS: &str = "(raise the limits on memory, open files and processes that it runs with)";
+
 /// # Errors
 /// Something that the agent needs before the first start is refused to it.
 pub fn run(settings: &Settings) -> Result<Exit> {
@@ -42,14 +45,15 @@ pub fn run(settings: &Settings) -> Result<Exit> {
         log::warn!("restart-mode handover is not available in this version: the collector is restarted plainly");
     }
     let server = Server::bind(&settings.run_dir)?;
-    let refused =
-        |what: &str, error: std::io::Error| Error::because(Exit::System, format!("the system refused {what}"), error);
+    let refused = |what: &str, error: std::io::Error| {
+        Error::because(Exit::System, format!("the system refused {what} {LIMITS}"), error)
+    };
     let (notices, mail) = wake::channel().map_err(|error| refused("an event descriptor", error))?;
     let signals = notices.clone();
     ctrlc::set_handler(move || {
         signals.send(Notice::Signalled);
     })
-    .map_err(|error| Error::because(Exit::System, "the system refused a signal handler", error))?;
+    .map_err(|error| Error::because(Exit::System, format!("the system refused a signal handler {LIMITS}"), error))?;
     let (mailbox, poller_mail) = crossbeam_channel::unbounded();
     let bugs = notices.clone();
     bug::report_worker_panic(move || bugs.send(Notice::PollerEnded));

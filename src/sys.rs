@@ -2,9 +2,11 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::io::FdFlags;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
 /// The child gets `signal` when the thread that spawns it ends, however it ends (PR_SET_PDEATHSIG, prctl(2)).
@@ -21,5 +23,17 @@ pub fn die_with_parent(command: &mut Command, signal: Signal) {
             }
             Ok(())
         });
+    }
+}
+
+/// Keeps the descriptors that this process was started with, but for the standard streams, from its children: a lock that a script
+/// holds would stay held for as long as a collector lives. To be called while there is only one thread.
+pub fn keep_descriptors_from_children() {
+    for entry in fs_err::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        let number: Option<RawFd> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(number) = number.filter(|number| *number > 2) else { continue };
+        // SAFETY: it was open when it was listed, and there is no other thread to close it since; it is neither read nor closed here.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        let _ = rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC);
     }
 }

@@ -151,6 +151,15 @@ fn memory_threads_and_writes_of_an_agent_that_polls() {
 
     memory_rows(&mut table, &agent, &format!("{} polls", api.requests().len()));
     table.row("threads", process::tasks(agent.pid()).len() as f64, "", 3.0, Rule::Always);
+
+    // The negative control: what is counted does count.
+    let (io, text) = (process::io(agent.pid()), "a new one");
+    api.answer_config(json!({"fake": {}, "receivers": text}));
+    agent.wait_until("the new config", || agent.config()["receivers"] == text);
+    assert!(
+        process::io(agent.pid())["wchar"] > io["wchar"] + text.len() as u64,
+        "writes are not counted on this kernel"
+    );
     table.check();
 }
 

@@ -74,7 +74,8 @@ fn explain_tls(error: &TlsError, ca_file: Option<&Path>, now: SystemTime) -> Str
         format!("this host's clock says {}{remedy}", Utc::from(now).date())
     };
     match error {
-        TlsError::InvalidCertificate(UnknownIssuer) => match ca_file {
+        // The latter when an authority was made anew under its old name.
+        TlsError::InvalidCertificate(UnknownIssuer | BadSignature) => match ca_file {
             Some(path) => format!(
                 "no authority in ca-file {} has signed the server's certificate; put the one that has there",
                 path.display()

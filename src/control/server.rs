@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fs_err as fs;
+use rustix::io::Errno;
 
 use super::{Reply, Request, socket_path};
 use crate::core::Uptime;
@@ -51,12 +52,10 @@ impl Server {
     /// its name when it listens already, so that whoever sees it is answered.
     ///
     /// # Errors
-    /// 73 when the socket cannot be made.
+    /// 73 when the socket cannot be made, 71 when the system has none left.
     pub fn bind(run_dir: &Path) -> Result<Server> {
         let path = socket_path(run_dir);
-        let listener = listen(&path).map_err(|error| {
-            Error::because(Exit::CannotWrite, format!("cannot make the control socket {}", path.display()), error)
-        })?;
+        let listener = listen(&path).map_err(|error| refused(&path, error))?;
         Ok(Server { listener, path, clients: Vec::new(), next_id: 0 })
     }
 
@@ -138,6 +137,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+fn refused(path: &Path, error: io::Error) -> Error {
+    let (exit, remedy) = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+            (Exit::System, "raise the limit on open files")
+        }
+        // A name that is longer than unix(7) lets it be.
+        _ if error.kind() == io::ErrorKind::InvalidInput => (Exit::CannotWrite, "choose a shorter `run-dir`"),
+        _ => (Exit::CannotWrite, "remove what is there, or choose another `run-dir`"),
+    };
+    Error::because(exit, format!("cannot make the control socket {} ({remedy})", path.display()), error)
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {

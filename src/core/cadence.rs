@@ -12,6 +12,14 @@ pub const FAILURE_CAP: Duration = Duration::from_secs(15 * 60);
 /// In either direction, so that a fleet does not ask in step.
 pub const JITTER_PERCENT: u32 = 10;
 
+/// What a check is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Look,
+    /// Only to tell the server an outcome.
+    Tell,
+}
+
 #[derive(Debug)]
 pub struct Cadence {
     /// `None` means only when asked.
@@ -19,18 +27,41 @@ pub struct Cadence {
     /// The delay of the last failure; `None` while checks succeed.
     failing: Option<Duration>,
     next: Option<Uptime>,
+    coming: Purpose,
+    latest: Purpose,
+    /// Of the check that brought the latest config.
+    origin: Purpose,
     jitter: Jitter,
 }
 
 impl Cadence {
     /// The first check is due at once, or never by itself when there is no interval.
     pub fn new(interval: Option<Duration>, seed: u64) -> Cadence {
-        Cadence { interval, failing: None, next: interval.map(|_| Uptime::ZERO), jitter: Jitter::new(seed) }
+        Cadence {
+            interval,
+            failing: None,
+            next: interval.map(|_| Uptime::ZERO),
+            coming: Purpose::Look,
+            latest: Purpose::Look,
+            origin: Purpose::Look,
+            jitter: Jitter::new(seed),
+        }
     }
 
     /// `None` means not before somebody asks.
     pub fn next(&self) -> Option<Uptime> {
         self.next
+    }
+
+    /// A check begins.
+    pub fn began(&mut self) {
+        self.latest = self.coming;
+        self.coming = Purpose::Look;
+    }
+
+    /// The check brought a config that will have an outcome.
+    pub fn brought_config(&mut self) {
+        self.origin = self.latest;
     }
 
     /// A check that began at `began_at` was answered.
@@ -54,9 +85,19 @@ impl Cadence {
         self.next = Some(now + delay.max(retry_after.unwrap_or_default()));
     }
 
-    /// Somebody asks for a check now: a person, or an outcome that the server should learn of.
+    /// A person asks for a check now.
     pub fn asked(&mut self, now: Uptime) {
         self.next = Some(now);
+        self.coming = Purpose::Look;
+    }
+
+    /// There is an outcome that the server should learn of now. Without an interval it is asked only when a person asks. One extra
+    /// check does not lead to another: configs that fail in turn, or one that cannot be installed, would keep host and server busy.
+    pub fn concluded(&mut self, now: Uptime) {
+        if self.next.is_some() && self.origin == Purpose::Look {
+            self.next = Some(now);
+            self.coming = Purpose::Tell;
+        }
     }
 }
 
@@ -110,8 +151,33 @@ mod tests {
     }
 
     #[test]
+    fn an_outcome_is_told_at_once_but_not_the_outcome_of_what_that_brought() {
+        let mut cadence = Cadence::new(Some(MINUTE), 6);
+        let mut check = |at: Uptime, brings_config: bool| {
+            cadence.began();
+            if brings_config {
+                cadence.brought_config();
+            }
+            cadence.succeeded(at);
+            cadence.concluded(at);
+            cadence.next() == Some(at)
+        };
+        assert!(check(MINUTE, true));
+        assert!(!check(MINUTE, true), "the extra check led to another one");
+        assert!(check(MINUTE * 2, true), "an ordinary one");
+        assert!(!check(MINUTE * 2, true));
+        cadence.asked(MINUTE * 3);
+        cadence.began();
+        cadence.brought_config();
+        cadence.concluded(MINUTE * 3);
+        assert_eq!(cadence.next(), Some(MINUTE * 3), "a person's check is an ordinary one");
+    }
+
+    #[test]
     fn without_an_interval_only_when_asked() {
         let mut cadence = Cadence::new(None, 5);
+        assert_eq!(cadence.next(), None);
+        cadence.concluded(MINUTE);
         assert_eq!(cadence.next(), None);
         cadence.asked(MINUTE);
         assert_eq!(cadence.next(), Some(MINUTE));

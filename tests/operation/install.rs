@@ -1,5 +1,7 @@
 //! A new config goes live.
 
+use std::fs::File;
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
@@ -56,10 +58,11 @@ fn an_outcome_is_reported_at_once_and_by_one_extra_poll() {
 #[test]
 fn readers_see_the_old_or_the_new_config_and_nothing_between() {
     let api = Api::plain();
-    let bulk: Vec<String> = (0..4000).map(|number| format!("line {number} of some length to fill pages")).collect();
+    let bulk: Vec<String> = (0..1000).map(|number| format!("line {number} of some length to fill pages")).collect();
     let config = |name: &str| json!({"fake": {}, "name": name, "bulk": bulk, "end": name});
-    let names = ["a", "b", "c", "d"];
+    let names = ["a", "b", "c"];
     let agent = settled(quick().api(&api), &config("a"));
+    let mut old_file = File::open(agent.config_file()).unwrap();
     let done = AtomicBool::new(false);
     let seen = std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -83,6 +86,10 @@ fn readers_see_the_old_or_the_new_config_and_nothing_between() {
     });
     let configs: Vec<Value> = seen.iter().map(|text| serde_yaml::from_str(text).unwrap()).collect();
     assert_eq!(configs, names.map(config), "{} versions", configs.len());
+    // Who had it open reads the old one to its end.
+    let mut old = String::new();
+    old_file.read_to_string(&mut old).unwrap();
+    assert_eq!(old, seen[0]);
 }
 
 #[test]

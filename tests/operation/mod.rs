@@ -1,14 +1,25 @@
 //! The resident agent with the stand-in collector, theme by theme of the man page's OPERATION section.
 
+mod agent_death;
+mod api_failure;
 mod bootstrap;
+mod collector_process;
+mod crash;
+mod disk;
 mod install;
+mod notify;
+mod output;
+mod polling;
 mod probation;
 mod refusal;
+mod restart_request;
 mod rollback;
+mod stop;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -44,6 +55,16 @@ fn settled(builder: Builder, config: &Value) -> Agent {
     agent
 }
 
+/// `start` by way of a shell, whose script ends with `exec` of `"$0" "$@"`.
+fn through_shell(agent: &Agent, script: &str) -> Command {
+    let start = agent.command(["start"]);
+    let mut shell = Command::new("/bin/sh");
+    shell.env_clear().envs(start.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    shell.arg("-c").arg(script).arg(start.get_program()).args(start.get_args());
+    shell.stdin(Stdio::null()).current_dir(agent.dir());
+    shell
+}
+
 fn is_running(line: &Line) -> bool {
     line.msg() == "collector state" && line.field("to") == "running"
 }
@@ -67,8 +88,13 @@ fn wait_good(agent: &Agent, config: &Value) {
 /// Waits until the API has been asked `count` times more.
 #[track_caller]
 fn wait_polls(agent: &Agent, api: &Api, count: usize) {
-    let enough = api.requests().len() + count;
-    agent.wait_until("more polls", || api.requests().len() >= enough);
+    wait_asked(agent, api, api.requests().len() + count);
+}
+
+/// Waits until the API has been asked `count` times in all.
+#[track_caller]
+fn wait_asked(agent: &Agent, api: &Api, count: usize) {
+    agent.wait_until("more polls", || api.requests().len() >= count);
 }
 
 /// Asserts that the API has been asked `count` times and is not asked again.
@@ -93,4 +119,15 @@ fn strays(agent: &Agent) -> Vec<String> {
     let names = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
     let all = names(&agent.dir().join("etc")).chain(names(&agent.state_dir()));
     all.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with('.')).collect()
+}
+
+/// From one log line to a later one, by their time stamps.
+fn seconds_between(from: &Line, to: &Line) -> f64 {
+    let seconds = |line: &Line| {
+        // 2026-11-22T14:04:37.123Z
+        let time = line.field("ts")[11..23].split(':').map(|part| part.parse::<f64>().unwrap());
+        time.fold(0.0, |sum, part| sum * 60.0 + part)
+    };
+    // Midnight may lie between them.
+    (seconds(to) - seconds(from)).rem_euclid(86_400.0)
 }

@@ -98,6 +98,22 @@ fn an_empty_config_is_refused_once_and_for_all() {
 }
 
 #[test]
+fn a_server_that_sends_two_bad_configs_in_turn_keeps_nobody_busy() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api).setting("config-check-interval", "1h"), &named("good"));
+    api.wait_for_request("the first poll", |_| true);
+    for turn in 0..200 {
+        api.answer_once(json!({
+            "restart_required": true,
+            "config": scripted(["bad", "worse"][turn % 2], json!({"validate": "fail"})),
+        }));
+    }
+    assert_eq!(agent.run(["--check"]).code, Some(65));
+    holds_polls(&api, 3);
+    assert_eq!(validations(&agent), 2);
+}
+
+#[test]
 fn a_check_that_hangs_is_given_up_and_tried_again() {
     let api = Api::plain();
     let agent = settled(quick().api(&api).setting("validate-timeout", "1s"), &named("good"));

@@ -1,0 +1,110 @@
+//! An agent that is killed leaves no orphan, and the next one finds its feet.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{named, quick, scripted, settled, strays, through_shell, wait_running};
+use crate::support::api::Api;
+use crate::support::process;
+
+#[test]
+fn the_collector_ends_with_its_agent_and_the_next_start_works() {
+    let port = process::free_port();
+    let config = scripted("a", json!({"health": {"port": port}}));
+    let agent = settled(quick(), &config);
+    assert!(process::port_answers(port));
+    agent.signal(Signal::KILL);
+    assert_eq!(agent.wait_exit(), -9);
+    agent.wait_until("no orphan", || agent.processes().is_empty());
+    assert!(!process::port_answers(port));
+    assert!(agent.socket().exists(), "a killed agent cannot have removed its socket");
+    assert_eq!(agent.run(["status"]).code, Some(69));
+
+    let log = agent.log().len();
+    agent.spawn();
+    wait_running(&agent, log);
+    assert!(process::port_answers(port));
+    assert_eq!((agent.starts(), agent.run(["status"]).code), (2, Some(0)));
+    assert_eq!(agent.stop(), 0);
+}
+
+#[test]
+fn candidates_of_a_killed_agent_are_swept() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("a"));
+    let theirs = agent.dir().join("etc/.somebody-else");
+    fs::write(&theirs, "not ours").unwrap();
+    api.answer_config(scripted("b", json!({"validate": "hang"})));
+    agent.wait_until("a validation", || !agent.records_of("validate").is_empty());
+    agent.signal(Signal::KILL);
+    agent.wait_exit();
+    agent.wait_until("neither collector nor validation", || agent.processes().is_empty());
+    assert_eq!(strays(&agent).len(), 2, "no candidate was left: {:?}", strays(&agent));
+    api.answer(json!({}));
+    let log = agent.log().len();
+    agent.spawn();
+    wait_running(&agent, log);
+    assert_eq!(strays(&agent), [".somebody-else"]);
+    assert_eq!(agent.config(), named("a"));
+}
+
+#[test]
+fn an_agent_killed_between_stop_and_start_starts_the_new_config() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &scripted("a", json!({"drain_ms": 800})));
+    api.answer_config(named("b"));
+    agent.wait_log("the install", |line| line.msg() == "config installed");
+    agent.signal(Signal::KILL);
+    agent.wait_exit();
+    let log = agent.log().len();
+    agent.spawn();
+    wait_running(&agent, log);
+    assert_eq!(agent.config(), named("b"));
+    agent.wait_until("a single collector", || agent.collectors().len() == 1);
+}
+
+#[test]
+fn a_second_agent_on_the_same_run_directory_is_refused() {
+    let agent = settled(quick(), &named("a"));
+    let second = agent.run(["start"]);
+    assert_eq!(second.code, Some(75), "{second:?}");
+    assert!(second.stderr.contains("kmagent stop"), "no remedy: {}", second.stderr);
+    assert_eq!((agent.starts(), agent.run(["status"]).code), (1, Some(0)));
+    assert_eq!(agent.stop(), 0);
+    // The control: the lock is free now.
+    agent.spawn();
+    agent.wait_start(2);
+}
+
+#[test]
+fn without_pidfds_an_exit_is_noticed_all_the_same() {
+    // pidfd_open(2) as an old kernel has it.
+    let strace = "/usr/bin/strace";
+    if !std::path::Path::new(strace).exists() {
+        eprintln!("SKIPPED: {strace} is missing, so old kernels are not tested");
+        return;
+    }
+    let run = |script: serde_json::Value| {
+        let agent = quick().config(super::yaml(&scripted("a", script))).build();
+        let trace = agent.dir().join("strace");
+        let script =
+            "exec strace -f -qq -e trace=pidfd_open -e inject=pidfd_open:error=ENOSYS -o \"$TRACE\" \"$0\" \"$@\"";
+        let mut command = through_shell(&agent, script);
+        command.env("TRACE", &trace);
+        agent.spawn_command(command);
+        wait_running(&agent, 0);
+        process::signal(agent.wait_collector(), Signal::KILL);
+        agent.wait_start(2);
+        assert!(fs::read_to_string(&trace).unwrap().contains("ENOSYS"), "the system call was not refused");
+        let status = agent.wait_status("its pid", |status| status["pid"].is_u64());
+        process::signal(status["pid"].as_u64().unwrap() as u32, Signal::TERM);
+        assert_eq!(agent.wait_exit(), 0);
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| run(json!({})));
+        // Then the end of the output tells nothing either.
+        scope.spawn(|| run(json!({"close_outputs": true})));
+    });
+}

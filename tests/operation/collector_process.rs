@@ -1,0 +1,183 @@
+//! The collector as a process: what it inherits, what it is run with, where it is found.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{message, named, quick, scripted, settled, through_shell, wait_good, wait_polls, wait_running, yaml};
+use crate::support::agent::Agent;
+use crate::support::api::Api;
+use crate::support::bin;
+
+/// Puts a collector there, all at once. A process of its own writes it: while this one has it open for writing, children
+/// that other tests fork at that moment keep it from being executed (ETXTBSY, execve(2)).
+fn install_collector(path: &Path) {
+    let partial = path.with_extension("new");
+    let copied = Command::new("cp").arg(bin::fake()).arg(&partial).status().unwrap();
+    assert!(copied.success());
+    fs::rename(partial, path).unwrap();
+}
+
+#[test]
+fn its_environment_is_the_agents_and_what_the_agent_resolved() {
+    let api = Api::plain();
+    let builder = quick().setting("collector-endpoint", "https://otel.example:4318").api(&api);
+    let builder = builder.setting("docker-endpoint", "unix:///run/docker.sock").env("SITE", "paris");
+    let builder = builder.env("NOTIFY_SOCKET", "@kmagent-test-nobody").env("WATCHDOG_USEC", "60000000");
+    let agent = settled(builder, &named("a"));
+    api.answer_config(named("b"));
+    agent.wait_start(2);
+    api.wait_for_request("a version", |request| request.json()["collector_version"] == "v0.165.0");
+    for role in ["run", "validate", "version"] {
+        let env = &agent.records_of(role)[0]["env"];
+        for (name, value) in [
+            ("KM_API_KEY", "test-key"),
+            ("KM_COLLECTOR_ENDPOINT", "https://otel.example:4318"),
+            ("KM_DOCKER_ENDPOINT", "unix:///run/docker.sock"),
+            ("KM_AGENT_VERSION", env!("CARGO_PKG_VERSION")),
+            ("SITE", "paris"),
+        ] {
+            assert_eq!(env[name], value, "{role}: {name}");
+        }
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            assert_eq!(env[name], Value::Null, "{role}: {name}");
+        }
+    }
+    let runs = agent.records_of("run");
+    assert!(!runs[0]["argv"].to_string().contains("test-key"));
+}
+
+#[test]
+fn it_inherits_three_descriptors_and_leads_a_group_of_its_own() {
+    let api = Api::plain();
+    let agent = quick().api(&api).config(yaml(&named("a"))).build();
+    // The control: the agent itself is started with one more than the usual three.
+    agent.spawn_command(through_shell(&agent, "exec 9</dev/null; exec \"$0\" \"$@\""));
+    wait_running(&agent, 0);
+    assert!(fs::read_link(format!("/proc/{}/fd/9", agent.pid())).unwrap() == Path::new("/dev/null"));
+    api.answer_config(named("b"));
+    agent.wait_start(2);
+    for record in agent.records() {
+        let fds = record["fds"].as_object().unwrap();
+        assert_eq!(fds.keys().collect::<Vec<_>>(), ["0", "1", "2"], "{record}");
+        assert_eq!(fds["0"], "/dev/null");
+        assert!(fds["1"].as_str().unwrap().starts_with("pipe:") && fds["1"] == fds["2"], "{fds:?}");
+        assert_eq!((&record["pgid"], &record["cwd"]), (&record["pid"], &json!(agent.dir())));
+    }
+    assert!(agent.records_of("run").iter().all(|run| run["ppid"] == agent.pid()));
+}
+
+#[test]
+fn a_sites_overlay_is_a_second_config_for_check_and_run() {
+    let api = Api::plain();
+    let builder = quick().api(&api);
+    let overlay = builder.dir().join("site.yaml");
+    fs::write(&overlay, "fake: {stderr: from the overlay}").unwrap();
+    let agent = settled(builder.setting("local-config", overlay.display().to_string()), &named("a"));
+    agent.wait_log("the overlay's word", |line| line.is_collector() && line.msg() == "from the overlay");
+    api.answer_config(named("b"));
+    wait_good(&agent, &named("b"));
+    let runs = agent.records_of("run");
+    assert_eq!(runs[1]["configs"], json!([agent.config_file(), overlay]));
+    let check = &agent.records_of("validate")[0]["configs"];
+    assert_eq!((check.as_array().unwrap().len(), &check[1]), (2, &json!(overlay)));
+    assert_ne!(check[0], json!(agent.config_file()), "the config in force was checked, not the candidate");
+    // Together they are refused, though the config alone would pass.
+    fs::write(&overlay, "fake: {validate: fail}").unwrap();
+    api.answer_config(named("c"));
+    api.wait_for_request("the refusal", |request| message(request).contains("told to refuse"));
+    assert_eq!(agent.config(), named("b"));
+}
+
+#[test]
+fn a_missing_collector_is_told_and_found_when_it_is_installed() {
+    let api = Api::plain();
+    let builder = quick().api(&api);
+    let path = builder.dir().join("collector");
+    let agent = builder.collector(&path).config(yaml(&named("a"))).spawn();
+    let told = api.wait_for_request("the problem", |request| message(request).contains("install one"));
+    assert!(message(&told).contains(&path.display().to_string()), "{}", message(&told));
+    assert_eq!((&told.json()["collector_status"], &told.json()["collector_version"]), (&json!("Stopped"), &json!("")));
+    agent.wait_until("some tries", || {
+        agent.count_log(|line| line.msg() == "collector state") > 0 && api.requests().len() > 2
+    });
+    assert_eq!(
+        agent.count_log(|line| line.msg() == "collector not started"),
+        1,
+        "said once, however often it is tried"
+    );
+    // A candidate cannot be tried either, and that is not its fault.
+    api.answer_config(named("b"));
+    wait_polls(&agent, &api, 2);
+    assert!(!agent.state_dir().join("rejected.json").exists());
+
+    install_collector(&path);
+    wait_good(&agent, &named("b"));
+    let known = |request: &crate::support::api::Request| request.json()["collector_version"] == "v0.165.0";
+    api.wait_for_request("a version and no problem", |request| known(request) && message(request).is_empty());
+}
+
+#[test]
+fn a_collector_is_found_on_the_path() {
+    let builder = quick().without("collector");
+    let dir = builder.dir().join("bin");
+    fs::create_dir(&dir).unwrap();
+    let path = dir.join("otelcol");
+    std::os::unix::fs::symlink(bin::fake(), &path).unwrap();
+    let agent = settled(builder.env("PATH", dir.display().to_string()), &named("a"));
+    assert_eq!(agent.records_of("run")[0]["argv"][0], json!(path));
+}
+
+#[test]
+fn a_file_that_cannot_be_executed_is_a_problem_and_no_end() {
+    let builder = quick();
+    let path = builder.dir().join("collector");
+    fs::write(&path, "#!/no/such/interpreter\n").unwrap();
+    let agent = builder.collector(&path).config(yaml(&named("a"))).spawn();
+    agent.wait_status("backoff", |status| status["collector"]["state"] == "backoff");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let words = "cannot run the collector";
+    let told = |status: &Value| status["last_error_message"].as_str().unwrap().contains(words);
+    agent.wait_status("an exec that fails", told);
+    install_collector(&path);
+    wait_running(&agent, 0);
+}
+
+/// How often the collector was asked for its version.
+fn asked(agent: &Agent) -> usize {
+    agent.records_of("version").len()
+}
+
+#[test]
+fn a_version_is_asked_once_and_again_of_a_replaced_collector() {
+    let api = Api::plain();
+    let builder = quick().api(&api);
+    let path = builder.dir().join("collector");
+    install_collector(&path);
+    let agent = settled(builder.collector(&path), &named("a"));
+    wait_polls(&agent, &api, 2);
+    assert_eq!(asked(&agent), 1);
+    assert_eq!(agent.stop(), 0);
+    agent.spawn();
+    wait_polls(&agent, &api, 2);
+    assert_eq!(asked(&agent), 1, "not remembered");
+    install_collector(&path);
+    agent.wait_until("the question", || asked(&agent) == 2);
+    wait_polls(&agent, &api, 2);
+    assert_eq!(asked(&agent), 2);
+}
+
+#[test]
+fn a_collector_that_hangs_when_asked_for_its_version_is_left_alone() {
+    let api = Api::plain();
+    let agent = quick().api(&api).env("FAKE_VERSION", "hang").config(yaml(&scripted("a", json!({})))).spawn();
+    agent.wait_until("the question", || asked(&agent) == 1);
+    wait_running(&agent, 0);
+    let told = api.wait_for_request("a report without it", |_| true);
+    assert_eq!(told.json()["collector_version"], "");
+    wait_polls(&agent, &api, 1);
+    assert_eq!((asked(&agent), agent.processes().len()), (1, 2));
+}

@@ -1,0 +1,142 @@
+//! A collector that ends by itself is started again.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{is_running, message, named, quick, scripted, seconds_between, settled, strays, wait_running, yaml};
+use crate::support::agent::{Agent, Line};
+use crate::support::api::Api;
+use crate::support::process;
+
+fn exits(line: &Line) -> bool {
+    line.msg() == "collector exited by itself"
+}
+
+/// From the crash number `index` (from 0) to the start that follows it, in seconds, as the log has it.
+fn delay_after(agent: &Agent, index: usize) -> f64 {
+    let log = agent.log();
+    let crash = log.iter().enumerate().filter(|(_, line)| exits(line)).nth(index).unwrap();
+    let start = log.iter().skip(crash.0).find(|line| line.msg() == "collector started").unwrap();
+    seconds_between(crash.1, start)
+}
+
+/// ±20 %, and what a loaded host may add.
+#[track_caller]
+fn assert_delay(agent: &Agent, index: usize, base: f64) {
+    let delay = delay_after(agent, index);
+    assert!((base * 0.8..base * 1.2 + 0.5).contains(&delay), "{delay} s after crash {index}, for {base}");
+}
+
+fn backoffs(agent: &Agent) -> usize {
+    agent.count_log(|line| line.msg() == "collector state" && line.field("to") == "backoff")
+}
+
+#[test]
+fn a_proved_collector_is_restarted_at_once_whatever_ended_it() {
+    let run = |signal, words: &str| {
+        let api = Api::plain();
+        // Longer than the time between polls: each crash is told before it is resolved.
+        let agent = settled(quick().api(&api).setting("min-uptime", "2s"), &named("a"));
+        let (log, asked) = (agent.log().len(), api.requests().len());
+        process::signal(agent.wait_collector(), signal);
+        agent.wait_log_after(log, "the crash", |line| exits(line) && line.field("status") == words);
+        let told = api.wait_for_request_after(asked, "the crash", |request| message(request).contains(words));
+        assert_eq!(told.json()["collector_status"], "Running");
+        wait_running(&agent, log);
+        api.wait_for_request_after(asked + 1, "a resolved problem", |request| message(request).is_empty());
+        let delay = delay_after(&agent, 0);
+        assert!(delay < 0.5, "{delay} s");
+        assert_eq!((agent.starts(), backoffs(&agent)), (2, 0));
+        let status = agent.status().unwrap();
+        assert_eq!((&status["collector"]["restarts"], &status["last_error_message"]), (&json!(1), &json!("")));
+    };
+    std::thread::scope(|scope| {
+        // The stand-in ends with 0 on SIGTERM, and so does the real one.
+        for (signal, words) in [
+            (Signal::KILL, "was killed by SIGKILL"),
+            (Signal::TERM, "exited with status 0"),
+            (Signal::ABORT, "was killed by SIGABRT"),
+        ] {
+            scope.spawn(move || run(signal, words));
+        }
+    });
+}
+
+#[test]
+fn early_crashes_wait_longer_each_time_until_a_run_of_min_uptime() {
+    let config = scripted("a", json!({"start": {"exit": 9, "times": 3}, "stderr": "panic: early"}));
+    // Long enough for the test to kill one early, however loaded the host is.
+    let agent = quick().setting("min-uptime", "2s").config(yaml(&config)).spawn();
+    wait_running(&agent, 0);
+    for (index, base) in [1.0, 2.0, 4.0].into_iter().enumerate() {
+        assert_delay(&agent, index, base);
+    }
+    assert_eq!((agent.starts(), backoffs(&agent)), (4, 3));
+    // It has proved itself: the next early crash is a first one again.
+    let log = agent.log().len();
+    process::signal(agent.wait_collector(), Signal::KILL);
+    let pid = agent.wait_start(5);
+    process::signal(pid, Signal::KILL);
+    agent.wait_start(6);
+    wait_running(&agent, log);
+    assert!(delay_after(&agent, 3) < 0.5);
+    assert_delay(&agent, 4, 1.0);
+}
+
+#[test]
+fn a_signal_is_told_by_its_name() {
+    let run = |name: &'static str| {
+        let agent = quick().config(yaml(&scripted("a", json!({"signal": name})))).spawn();
+        let line = agent.wait_log(name, exits);
+        assert_eq!(line.field("status"), format!("was killed by SIG{name}"));
+        let status = agent.wait_status("backoff", |status| status["collector"]["state"] == "backoff");
+        assert!(status["last_error_message"].as_str().unwrap().contains(&format!("SIG{name}")), "{status}");
+    };
+    std::thread::scope(|scope| {
+        for name in ["SEGV", "BUS", "ABRT", "HUP", "INT", "TERM", "KILL"] {
+            scope.spawn(move || run(name));
+        }
+    });
+}
+
+#[test]
+fn the_message_has_the_last_lines_and_fits() {
+    let api = Api::plain();
+    let lines: Vec<String> = (0..400).map(|number| format!("line {number} — naïve ✓ {}", "x".repeat(60))).collect();
+    let config = scripted("a", json!({"start": {"exit": 2}, "stderr": lines.join("\n")}));
+    let agent = quick().api(&api).config(yaml(&config)).spawn();
+    let told = api.wait_for_request("the crash", |request| message(request).contains("exited with status 2"));
+    let told = message(&told);
+    assert!(told.len() <= 4096 && told.len() > 1500, "{} bytes", told.len());
+    assert!(told.ends_with(&lines[399]), "{told}");
+    assert!(told.starts_with("20") && told.contains("Z: the collector exited with status 2 after 0."), "{told}");
+    assert!(!told.contains(&lines[0]));
+    assert_eq!(agent.stop(), 0);
+}
+
+#[test]
+fn secrets_in_the_last_lines_are_masked() {
+    let api = Api::plain();
+    let mut config = scripted("a", json!({"start": {"exit": 2}, "stderr": "dial: test-key and sesame-12345 refused"}));
+    config["exporters"] = json!({"other": {"headers": {"x-token": "sesame-12345"}}});
+    let agent = quick().api(&api).config(yaml(&config)).spawn();
+    let told = api.wait_for_request("the crash", |request| message(request).contains("refused"));
+    assert!(message(&told).contains("dial: **** and **** refused"), "{}", message(&told));
+    let passed_on = agent.wait_log("the line", |line| line.is_collector() && line.msg().starts_with("dial: "));
+    assert_eq!(passed_on.msg(), "dial: **** and **** refused");
+    let shown = agent.status().unwrap().to_string();
+    assert!(shown.contains("****") && !shown.contains("sesame") && !shown.contains("test-key"), "{shown}");
+}
+
+#[test]
+fn many_crashes_leave_nothing_behind() {
+    let agent = settled(quick().setting("min-uptime", "100ms"), &named("a"));
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count();
+    let before = descriptors();
+    for count in 1..=8 {
+        process::signal(agent.wait_collector(), Signal::KILL);
+        agent.wait_until("the next proof", || agent.count_log(is_running) > count);
+    }
+    assert_eq!((agent.starts(), descriptors()), (9, before));
+    assert_eq!((agent.processes().len(), strays(&agent)), (2, Vec::new()));
+}

@@ -1,0 +1,132 @@
+//! A disk that is full or cannot be written: the collector stays, the error names path and remedy, and it heals.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+
+use super::{message, named, quick, scripted, settled, strays, wait_good, wait_polls, wait_running};
+use crate::support::api::Api;
+use crate::support::process;
+
+/// A small file system of its own, gone on drop. `None`, and a word about it, for who may not mount.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn small(at: &Path) -> Option<Mount> {
+        fs::create_dir_all(at).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs"]).arg(at).output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Mount(at.to_path_buf())),
+            refused => {
+                eprintln!("SKIPPED: cannot mount a tmpfs (root may), so a full disk is not tested: {refused:?}");
+                None
+            }
+        }
+    }
+
+    fn fill(&self) {
+        // Until not a byte fits: the error is the point.
+        let _ = fs::write(self.ballast(), vec![0; 1 << 20]);
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.ballast()).unwrap();
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.0.join("ballast")
+    }
+
+    fn remount(&self, mode: &str) {
+        let options = format!("remount,{mode}");
+        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_under_the_config_keeps_the_collector_and_heals() {
+    let api = Api::plain();
+    let builder = quick().api(&api);
+    let Some(disk) = Mount::small(&builder.dir().join("disk")) else { return };
+    let config = builder.dir().join("disk/config.yaml");
+    fs::write(&config, super::yaml(&named("a"))).unwrap();
+    let agent = builder.setting("config", config.display().to_string()).spawn();
+    wait_running(&agent, 0);
+    let pid = agent.wait_collector();
+    disk.fill();
+    api.answer_config(named("b"));
+    let told = api.wait_for_request("the problem", |request| message(request).contains("free some space"));
+    assert!(message(&told).contains("disk/"), "no path: {}", message(&told));
+    wait_polls(&agent, &api, 3);
+    let complaints = || agent.count_log(|line| line.level() == "error");
+    assert_eq!(complaints(), 1, "said at every poll");
+    assert_eq!((agent.wait_collector(), agent.starts()), (pid, 1));
+    assert!(!agent.state_dir().join("rejected.json").exists(), "the disk's fault was laid on the config");
+
+    let seen = api.requests().len();
+    disk.free();
+    agent.wait_start(2);
+    api.wait_for_request_after(seen, "a resolved problem", |request| message(request).is_empty());
+    assert!(fs::read_to_string(&config).unwrap().contains("name: b"));
+    assert_eq!(fs::read_dir(agent.dir().join("disk")).unwrap().count(), 1, "unfinished files are left");
+}
+
+#[test]
+fn a_read_only_state_directory_is_told_and_heals() {
+    let api = Api::plain();
+    let builder = quick().api(&api);
+    let Some(disk) = Mount::small(&builder.dir().join("state")) else { return };
+    disk.remount("ro");
+    let agent = settled(builder, &named("a"));
+    let told = api.wait_for_request("the problem", |request| message(request).contains("remount"));
+    assert!(message(&told).contains("state/"), "no path: {}", message(&told));
+    assert_eq!(told.json()["collector_status"], "Running");
+    let seen = api.requests().len();
+    disk.remount("rw");
+    let log = agent.log().len();
+    process::signal(agent.wait_collector(), rustix::process::Signal::KILL);
+    wait_running(&agent, log);
+    wait_good(&agent, &named("a"));
+    api.wait_for_request_after(seen, "a resolved problem", |request| message(request).is_empty());
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_made_is_no_end() {
+    let api = Api::plain();
+    let builder = quick().api(&api);
+    let blocked = builder.dir().join("blocked");
+    fs::write(&blocked, "a file where a directory should be").unwrap();
+    let state = blocked.join("state");
+    let agent = settled(builder.setting("state-dir", state.display().to_string()), &named("a"));
+    api.wait_for_request("the problem", |request| message(request).contains("blocked/state"));
+    // What is refused is remembered at least by this agent.
+    api.answer_config(scripted("bad", json!({"validate": "fail"})));
+    api.wait_for_request("the refusal", |request| message(request).contains("told to refuse"));
+    wait_polls(&agent, &api, 2);
+    assert_eq!(agent.records_of("validate").len(), 1);
+    // Nor is the one config that has proved itself overwritten while it cannot be kept, however often it is tried.
+    let seen = api.requests().len();
+    api.answer_config(named("b"));
+    api.wait_for_request_after(seen, "the obstacle", |request| {
+        message(request).contains("cannot keep the last known good")
+    });
+    let tries = agent.records_of("validate").len();
+    wait_polls(&agent, &api, 3);
+    assert!(agent.records_of("validate").len() <= tries + 4, "tried again and again without a pause");
+    assert_eq!((agent.config(), agent.starts()), (named("a"), 1));
+
+    fs::remove_file(&blocked).unwrap();
+    fs::create_dir_all(&state).unwrap();
+    let kept = || fs::read_to_string(state.join("last-known-good.yaml")).unwrap_or_default();
+    agent.wait_until("the new config as last known good", || kept().contains("name: b"));
+    api.wait_for_request_after(seen, "a resolved problem", |request| message(request).is_empty());
+    assert_eq!((strays(&agent), agent.stop()), (Vec::new(), 0));
+}

@@ -1,0 +1,136 @@
+//! When the API is asked, and what it is told.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{named, quick, settled, wait_asked, wait_good, wait_polls};
+use crate::support::api::{Api, Reply, Request};
+
+fn gaps(requests: &[Request]) -> Vec<f64> {
+    requests.windows(2).map(|pair| (pair[1].at - pair[0].at).as_secs_f64()).collect()
+}
+
+fn keys(request: &Request) -> BTreeSet<String> {
+    request.json().as_object().unwrap().keys().cloned().collect()
+}
+
+const NINE: [&str; 9] = [
+    "agent_status",
+    "agent_version",
+    "architecture",
+    "collector_status",
+    "collector_version",
+    "hostname",
+    "is_docker",
+    "last_error_message",
+    "platform",
+];
+
+#[test]
+fn polls_are_an_interval_apart_with_jitter() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("a"));
+    wait_asked(&agent, &api, 7);
+    let gaps = gaps(&api.requests());
+    // 0.9 to 1.1 s, seen through a host that is loaded.
+    assert!(gaps.iter().all(|gap| (0.8..1.8).contains(gap)), "{gaps:?}");
+    let rounded: BTreeSet<i64> = gaps.iter().map(|gap| (gap * 200.0) as i64).collect();
+    assert!(rounded.len() > 1, "no jitter: {gaps:?}");
+}
+
+#[test]
+fn polls_neither_overlap_nor_pile_up() {
+    let api = Api::plain();
+    api.reply_once(Reply::Hang);
+    let agent = settled(quick().api(&api).setting("poll-timeout", "3s"), &named("a"));
+    wait_asked(&agent, &api, 3);
+    let gaps = gaps(&api.requests());
+    assert!(gaps[0] >= 3.7, "another poll began while the first one hung: {gaps:?}");
+    assert!(gaps[1] >= 0.8, "missed polls are made up for: {gaps:?}");
+}
+
+#[test]
+fn a_report_has_nine_keys_and_the_headers_of_the_contract() {
+    let api = Api::plain();
+    let builder = quick().setting("api-key", "Some Key: verbatim==").setting("host-name", "edge-7").api(&api);
+    let _agent = settled(builder, &named("a"));
+    let request = api.wait_for_request("a report", |_| true);
+    assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/agents/config-check"));
+    let agent = concat!("kmagent/", env!("CARGO_PKG_VERSION"));
+    for (name, value) in
+        [("content-type", "application/json"), ("authorization", "Some Key: verbatim=="), ("user-agent", agent)]
+    {
+        let values: Vec<&str> = request
+            .headers
+            .iter()
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+            .collect();
+        assert_eq!(values, [value]);
+    }
+    assert_eq!(keys(&request), NINE.map(str::to_string).into());
+    let architecture =
+        if cfg!(target_arch = "x86_64") { json!("amd64") } else { request.json()["architecture"].clone() };
+    let expected = json!({
+        "agent_status": "Running", "agent_version": env!("CARGO_PKG_VERSION"), "architecture": architecture,
+        "collector_status": "Running", "collector_version": "v0.165.0", "hostname": "edge-7", "is_docker": false,
+        "last_error_message": "", "platform": "linux",
+    });
+    assert_eq!(request.json(), expected);
+}
+
+#[test]
+fn without_a_key_there_is_no_authorization() {
+    let api = Api::plain();
+    let builder = quick().setting("update-endpoint", api.url()).setting("docker-mode", true);
+    let _agent = settled(builder, &named("a"));
+    let request = api.wait_for_request("a report", |_| true);
+    assert_eq!(request.header("authorization"), None);
+    assert_eq!((&request.json()["platform"], &request.json()["is_docker"]), (&json!("docker"), &json!(true)));
+}
+
+#[test]
+fn an_extended_report_has_five_keys_more() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api).setting("report-extended", true), &named("a"));
+    let extra = ["instance_id", "config_revision", "rejected_revision", "collector_restarts", "uptime_seconds"];
+    let first = api.wait_for_request("a report", |_| true);
+    assert_eq!(keys(&first), NINE.iter().chain(&extra).map(|key| key.to_string()).collect());
+    let first = first.json();
+    assert_eq!((&first["rejected_revision"], &first["collector_restarts"]), (&Value::Null, &json!(0)));
+    assert_eq!(first["config_revision"].as_str().unwrap(), agent.status().unwrap()["config"]["revision"]);
+
+    api.answer_config(super::scripted("bad", json!({"validate": "fail"})));
+    let refused = api.wait_for_request("a rejected revision", |request| !request.json()["rejected_revision"].is_null());
+    assert_eq!(refused.json()["config_revision"], first["config_revision"]);
+    api.answer_config(named("b"));
+    wait_good(&agent, &named("b"));
+    let later = api.wait_for_request("a restart", |request| request.json()["collector_restarts"] == 1);
+    assert_ne!(later.json()["config_revision"], first["config_revision"]);
+    assert_eq!((&later.json()["instance_id"], agent.stop()), (&first["instance_id"], 0));
+    // Kept for the next agent, and its uptime is its own.
+    let asked = api.requests().len();
+    agent.spawn();
+    let next = api.wait_for_request_after(asked, "a report of the next agent", |_| true).json();
+    assert_eq!((&next["instance_id"], &next["uptime_seconds"]), (&first["instance_id"], &json!(0)));
+}
+
+#[test]
+fn an_unchanged_poll_writes_nothing() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("a"));
+    api.answer(json!({"restart_required": true, "config": named("a")}));
+    agent.wait_start(2);
+    wait_polls(&agent, &api, 2);
+    let files = || {
+        let all = [agent.dir().join("etc"), agent.state_dir()]
+            .map(|dir| fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path()));
+        all.into_iter().flatten().map(|path| (super::identity(&path), path)).collect::<Vec<_>>()
+    };
+    let directories = || [super::identity(&agent.dir().join("etc")), super::identity(&agent.state_dir())];
+    let before = (files(), directories());
+    wait_polls(&agent, &api, 3);
+    assert_eq!((files(), directories()), before);
+}

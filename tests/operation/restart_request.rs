@@ -1,0 +1,64 @@
+//! `restart_required`: how a person asks for a restart, and how often it is honoured.
+
+use serde_json::{Value, json};
+
+use super::{identity, named, quick, settled, wait_polls, wait_running};
+use crate::support::agent::Agent;
+use crate::support::api::Api;
+
+/// A request, and the same answer over and over: one restart, that keeps the file as it is.
+fn expect_one_restart(agent: &Agent, api: &Api, answer: &Value) {
+    let (file, starts, log) = (identity(&agent.config_file()), agent.starts(), agent.log().len());
+    api.answer(answer.clone());
+    agent.wait_start(starts + 1);
+    wait_running(agent, log);
+    wait_polls(agent, api, 3);
+    assert_eq!((agent.starts(), identity(&agent.config_file())), (starts + 1, file), "{answer}");
+    assert_eq!(agent.records_of("validate").len(), 0);
+}
+
+#[test]
+fn answers_in_a_row_are_one_request() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("a"));
+    expect_one_restart(&agent, &api, &json!({"restart_required": true}));
+    // Told by an answer in between, it is another one.
+    api.answer(json!({"restart_required": false}));
+    wait_polls(&agent, &api, 2);
+    expect_one_restart(&agent, &api, &json!({"restart_required": true, "config": named("a")}));
+    assert_eq!(agent.count_log(|line| line.msg() == "the API asks for a restart of the collector"), 2);
+}
+
+#[test]
+fn a_request_is_remembered_by_the_next_agent() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("a"));
+    expect_one_restart(&agent, &api, &json!({"restart_required": true, "config": named("a")}));
+    assert_eq!(agent.stop(), 0);
+    let log = agent.log().len();
+    agent.spawn();
+    wait_running(&agent, log);
+    wait_polls(&agent, &api, 2);
+    assert_eq!(agent.starts(), 3, "the same request was honoured again");
+}
+
+#[test]
+fn an_installed_config_needs_no_second_restart() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("a"));
+    let log = agent.log().len();
+    api.answer_config(named("b"));
+    wait_running(&agent, log);
+    wait_polls(&agent, &api, 3);
+    assert_eq!((agent.starts(), agent.config()), (2, named("b")));
+}
+
+#[test]
+fn a_request_without_a_config_anywhere_starts_nothing() {
+    let api = Api::plain();
+    api.answer(json!({"restart_required": true}));
+    let agent = quick().api(&api).spawn();
+    wait_polls(&agent, &api, 3);
+    assert_eq!(agent.starts(), 0);
+    agent.wait_status("stopped", |status| status["collector"]["state"] == "stopped");
+}
