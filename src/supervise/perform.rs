@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use super::{Living, Supervise};
 use crate::collector_config;
 use crate::control::Reply;
-use crate::core::event::{Action, Child, Event, Launch, Problem, Verdict};
+use crate::core::event::{Action, Child, Event, Launch, Manner, Problem, Verdict};
 use crate::probe::Probe;
 use crate::store::{Candidate, Stamp};
 use crate::value::Value;
@@ -16,6 +16,9 @@ impl Supervise {
     pub(super) fn perform(&mut self, action: Action<Candidate>) -> Option<Event<Candidate>> {
         match action {
             Action::Spawn => return Some(Event::Launched(self.spawn())),
+            Action::SpawnBeside => return Some(Event::Launched(self.spawn())),
+            Action::TakeOver(child) => return Some(Event::TookOver { child, outcome: Ok(()) }),
+            Action::GiveBack(_) => {}
             Action::Terminate(child) => self.signal(child, Signal::TERM),
             Action::Kill(child) => {
                 log::warn!("the collector did not end within stop-timeout, so it is killed");
@@ -66,7 +69,7 @@ impl Supervise {
         }
     }
 
-    fn install(&mut self, candidate: Candidate) -> Result<(), Problem> {
+    fn install(&mut self, candidate: Candidate) -> Result<Manner, Problem> {
         self.ledger.takes_up(&candidate.revision);
         if self.ledger.is_rejected(&candidate.revision) {
             return Err(format!("config {} was rejected meanwhile", candidate.revision.short()));
@@ -83,7 +86,7 @@ impl Supervise {
             Ok(()) => log::info!(revision = candidate.revision.short(); "config installed"),
             Err(problem) => log::error!(problem = problem.as_str(); "config not installed, the one in force stays"),
         }
-        installed
+        installed.map(|()| Manner::Restart)
     }
 
     fn roll_back(&mut self, problem: &str) -> Result<(), Problem> {

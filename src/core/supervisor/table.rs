@@ -76,7 +76,7 @@ fn events() -> Vec<(&'static str, Event<&'static str>)> {
         ("exit", Event::Exited { child: own, problem: "boom".into() }),
         ("exit of another", Event::Exited { child: other, problem: "boom".into() }),
         ("candidate", Event::CandidateArrived("b")),
-        ("installed", Event::Installed(Ok(()))),
+        ("installed", Event::Installed(Ok(Manner::Restart))),
         ("not installed", Event::Installed(Err("disk full".into()))),
         ("rolled back", Event::RolledBack(Ok(()))),
         ("not rolled back", Event::RolledBack(Err("disk full".into()))),

@@ -132,7 +132,7 @@ impl Script {
     }
 
     fn installed(self) -> Script {
-        self.tell(Event::Installed(Ok(())))
+        self.tell(Event::Installed(Ok(Manner::Restart)))
     }
 
     fn not_installed(self) -> Script {
