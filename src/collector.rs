@@ -15,7 +15,8 @@ use rustix::process::Signal;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::notify;
-use crate::process::{self, Ended, Process};
+use crate::handover::program;
+use crate::process::{self, Binds, Ended, Process};
 use crate::settings::Settings;
 
 /// The collector that is shipped with the agent.
@@ -99,10 +100,20 @@ impl Collector {
     ///
     /// # Errors
     /// 69 when there is no collector or it cannot be executed.
-    pub fn spawn(&self, config: &Path) -> Result<Process> {
+    pub fn spawn(&self, config: &Path, binds: Binds) -> Result<Process> {
         let path = self.find()?;
-        let command = self.command(&path, None, config);
-        Process::spawn(command, Signal::TERM).map_err(|error| cannot_run(&path, error))
+        let mut command = self.command(&path, None, config);
+        let binds = match program::watchable(&path) {
+            Err(reason) if binds == Binds::Watched => {
+                log::debug!(reason = reason.as_str(); "this collector cannot be handed over from");
+                Binds::Unwatched
+            }
+            Ok(()) | Err(_) => binds,
+        };
+        if binds == Binds::Watched {
+            command.env(program::GODEBUG, program::plain_tcp(std::env::var(program::GODEBUG).ok().as_deref()));
+        }
+        Process::spawn(command, Signal::TERM, binds).map_err(|error| cannot_run(&path, error))
     }
 
     /// Asks the collector about the config in `candidate`.

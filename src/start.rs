@@ -17,7 +17,7 @@ use crate::lock::Lock;
 use crate::messages::Notice;
 use crate::notify::Notify;
 use crate::poller::{Asks, Poller};
-use crate::settings::{Polling, RestartMode, Settings};
+use crate::settings::{Polling, Settings};
 use crate::store::{Store, atomic};
 use crate::supervise::{Parts, Supervise};
 use crate::wake;
@@ -41,9 +41,6 @@ pub fn run(settings: &Settings) -> Result<Exit> {
             Asks::Nobody { reason: reason.clone() }
         }
     };
-    if settings.restart_mode == RestartMode::Handover {
-        log::warn!("restart-mode handover is not available in this version: the collector is restarted plainly");
-    }
     let server = Server::bind(&settings.run_dir)?;
     let refused = |what: &str, error: std::io::Error| {
         Error::because(Exit::System, format!("the system refused {what} {LIMITS}"), error)

@@ -42,6 +42,9 @@ fn render(status: &Status) -> String {
     line("collector", format!("{}{process}, {} {restarts}", collector.state, collector.restarts));
     let revision = status.config.revision.as_deref().map_or("none", |revision| short(revision));
     line("config", format!("{}, revision {revision}", status.config.path.display()));
+    if let Some(manner) = &status.config.changed_by {
+        line("changed by", manner.clone());
+    }
     if let Some(rejected) = &status.config.rejected_revision {
         line(
             "rejected",

@@ -84,7 +84,7 @@ pub struct Status {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CollectorStatus {
-    /// `stopped`, `starting`, `running`, `stopping` or `backoff`.
+    /// `stopped`, `starting`, `running`, `handing-over`, `stopping` or `backoff`.
     pub state: String,
     pub pid: Option<u32>,
     /// Of the present process.
@@ -98,6 +98,8 @@ pub struct ConfigStatus {
     pub path: PathBuf,
     /// Of the config in force; `None` when there is none, or it cannot be read.
     pub revision: Option<String>,
+    /// How the latest one took effect: `hand-over`, or `restart` and why; `None` before the first change.
+    pub changed_by: Option<String>,
     pub rejected_revision: Option<String>,
     pub rejected_because: Option<String>,
 }

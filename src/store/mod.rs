@@ -106,9 +106,15 @@ impl Store {
     /// # Errors
     /// It cannot be read, or is no YAML.
     pub fn read_config(&self) -> Result<Value> {
-        let bytes = fs::read(&self.config).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
-        let what = || format!("cannot parse {}", self.config.display());
-        yaml::read(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
+        read_tree(&self.config)
+    }
+
+    /// The last known good, as a tree.
+    ///
+    /// # Errors
+    /// As for `read_config`.
+    pub fn read_last_known_good(&self) -> Result<Value> {
+        read_tree(&self.last_known_good())
     }
 
     /// Writes a candidate beside the config, with the mode and owner of the config or 0600, and syncs it.
@@ -216,6 +222,12 @@ impl Store {
     fn cannot_write(&self, what: &str, error: io::Error) -> Error {
         Error::because(Exit::CannotWrite, format!("{what}{}", atomic::remedy(&error)), error)
     }
+}
+
+fn read_tree(path: &Path) -> Result<Value> {
+    let bytes = fs::read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
+    let what = || format!("cannot parse {}", path.display());
+    yaml::read(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
 }
 
 fn keep_rejected(target: &Path) -> io::Result<()> {

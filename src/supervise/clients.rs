@@ -14,7 +14,8 @@ impl Supervise {
     pub(super) fn take_request(&mut self, client: ClientId, request: Request, events: &mut VecDeque<Event<Candidate>>) {
         match request {
             Request::Status => {
-                let living = self.living.as_ref();
+                let serving = self.core.serving();
+                let living = self.living.iter().find(|living| Some(living.child) == serving);
                 let process = living.map(|living| (living.process.id(), self.now().saturating_sub(living.started_at)));
                 let status = self.ledger.status(self.core.phrase(), self.now(), process, self.starts);
                 self.server.reply(client, &Reply::Status(Box::new(status)));

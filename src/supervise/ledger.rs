@@ -30,6 +30,8 @@ pub(super) struct Ledger {
     rejected: Record<Rejected>,
     /// Put into force and without a verdict.
     installing: Option<Revision>,
+    /// How the latest config took effect.
+    changed_by: Option<String>,
     /// Why the last known good could not be kept.
     unkept: Option<String>,
     /// Candidates that the core holds.
@@ -56,6 +58,7 @@ impl Ledger {
             problems: Problems { config: unresolved, ..Problems::default() },
             rejected,
             installing: None,
+            changed_by: None,
             unkept: None,
             held: 0,
             concluded: false,
@@ -117,6 +120,10 @@ impl Ledger {
         self.installing = Some(revision.clone());
     }
 
+    pub(super) fn changed_by(&mut self, words: String) {
+        self.changed_by = Some(words);
+    }
+
     pub(super) fn is_rejected(&self, revision: &Revision) -> bool {
         self.rejected.get().is_some_and(|rejected| rejected.revision == *revision)
     }
@@ -145,7 +152,8 @@ impl Ledger {
 
     /// The outcome for those who wait for it, if this is about an install.
     pub(super) fn concluded(&mut self, verdict: &Verdict) -> Option<Outcome> {
-        if matches!(verdict, Verdict::Promoted | Verdict::Proved) {
+        // After a roll back too: the config's problem says it all, and the old collector may never have ended.
+        if matches!(verdict, Verdict::Promoted | Verdict::Proved | Verdict::RolledBack(_)) {
             self.problems.collector = None;
         }
         if let Verdict::Failing(problem) = verdict {
@@ -256,6 +264,7 @@ impl Ledger {
             config: ConfigStatus {
                 path: self.store.config().to_path_buf(),
                 revision,
+                changed_by: self.changed_by.clone(),
                 rejected_revision: rejected.map(|rejected| rejected.revision.to_string()),
                 rejected_because: rejected.map(|rejected| rejected.problem.clone()),
             },

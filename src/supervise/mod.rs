@@ -11,11 +11,11 @@
 
 mod clients;
 mod ledger;
+mod overlap;
 mod perform;
 mod watch;
 
 use std::collections::VecDeque;
-use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
@@ -35,6 +35,7 @@ use crate::settings::Settings;
 use crate::store::{Candidate, Stamp, Store};
 use crate::wake::Receiver;
 use ledger::Ledger;
+use overlap::Overlap;
 
 type Mailbox = crossbeam_channel::Sender<Mail>;
 
@@ -57,7 +58,9 @@ pub struct Supervise {
     collector: Collector,
     store: Store,
     ledger: Ledger,
-    living: Option<Living>,
+    overlap: Overlap,
+    /// Oldest first; two during a hand-over.
+    living: Vec<Living>,
     probe: Option<(Child, Probe)>,
     starts: u64,
     watchdog_at: Option<Uptime>,
@@ -99,8 +102,9 @@ impl Supervise {
             notify: parts.notify,
             collector: parts.collector,
             ledger: Ledger::new(&parts.store, settings),
+            overlap: Overlap::new(settings.restart_mode),
             store: parts.store,
-            living: None,
+            living: Vec::new(),
             probe: None,
             starts: 0,
             watchdog_at,
@@ -145,19 +149,16 @@ impl Supervise {
 
     /// Sleeps until a descriptor is ready or a deadline has come; false if poll(2) itself fails.
     fn sleep(&self) -> bool {
-        let living = self.living.as_ref().map(|living| &living.process);
-        let slow_check = living.filter(|process| process.exit_fd().is_none()).map(|_| self.now() + process::SLOW_CHECK);
+        let unwatched = self.living.iter().any(|living| living.process.exit_fd().is_none());
+        let slow_check = unwatched.then(|| self.now() + process::SLOW_CHECK);
         let deadlines = [self.core.deadline(), self.server.deadline(), self.watchdog_at, slow_check];
         let until = deadlines.into_iter().flatten().min();
         let pause = until.map(|until| until.saturating_sub(self.now()));
-        let own: [Option<BorrowedFd<'_>>; 3] = [
-            living.and_then(Process::exit_fd),
-            living.and_then(Process::output_fd),
-            self.probe.as_ref().map(|(_, probe)| probe.fd()),
-        ];
-        let mut fds: Vec<PollFd<'_>> = own
-            .into_iter()
-            .flatten()
+        let mut fds: Vec<PollFd<'_>> = self
+            .living
+            .iter()
+            .flat_map(|living| living.process.fds())
+            .chain(self.probe.as_ref().map(|(_, probe)| probe.fd()))
             .chain(self.server.fds())
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .chain([PollFd::new(&self.mail, PollFlags::IN)])
@@ -175,7 +176,7 @@ impl Supervise {
     /// Everything that has happened meanwhile. All descriptors are non-blocking, so each is simply tried.
     fn take_in(&mut self) -> VecDeque<Event<Candidate>> {
         let mut events = VecDeque::new();
-        self.watch_collector(&mut events);
+        self.watch_collectors(&mut events);
         self.watch_probe(&mut events);
         let (notices, closed) = self.mail.drain();
         for notice in notices {

@@ -7,6 +7,7 @@ use crate::collector_config;
 use crate::control::Reply;
 use crate::core::event::{Action, Child, Event, Launch, Manner, Problem, Verdict};
 use crate::probe::Probe;
+use crate::process::Binds;
 use crate::store::{Candidate, Stamp};
 use crate::value::Value;
 use crate::yaml;
@@ -16,9 +17,9 @@ impl Supervise {
     pub(super) fn perform(&mut self, action: Action<Candidate>) -> Option<Event<Candidate>> {
         match action {
             Action::Spawn => return Some(Event::Launched(self.spawn())),
-            Action::SpawnBeside => return Some(Event::Launched(self.spawn())),
-            Action::TakeOver(child) => return Some(Event::TookOver { child, outcome: Ok(()) }),
-            Action::GiveBack(_) => {}
+            Action::SpawnBeside => return Some(Event::Launched(self.spawn_beside())),
+            Action::TakeOver(child) => return self.take_over(child),
+            Action::GiveBack(child) => self.give_back(child),
             Action::Terminate(child) => self.signal(child, Signal::TERM),
             Action::Kill(child) => {
                 log::warn!("the collector did not end within stop-timeout, so it is killed");
@@ -38,14 +39,15 @@ impl Supervise {
         None
     }
 
-    fn spawn(&mut self) -> Launch {
+    pub(super) fn spawn(&mut self) -> Launch {
         if !self.store.has_config() {
             let fallback = self.store.has_fallback();
             self.ledger.no_config(self.store.config(), fallback);
             return Launch::NoConfig { fallback };
         }
         let config = Stamp::of(self.store.config());
-        let process = match self.collector.spawn(self.store.config()) {
+        let binds = if self.overlap.is_possible() { Binds::Watched } else { Binds::Unwatched };
+        let process = match self.collector.spawn(self.store.config(), binds) {
             Ok(process) => process,
             Err(error) => {
                 let problem = error.to_string();
@@ -59,12 +61,12 @@ impl Supervise {
         log::info!(pid = process.id(); "collector started");
         let configs = self.configs();
         self.ledger.learn_secrets(&configs, &self.collector);
-        self.living = Some(Living { child, process, started_at: self.now(), config });
+        self.living.push(Living { child, process, started_at: self.now(), config });
         Launch::Spawned { child, standing: self.store.standing() }
     }
 
     fn signal(&self, child: Child, signal: Signal) {
-        if let Some(living) = self.living.as_ref().filter(|living| living.child == child) {
+        if let Some(living) = self.living.iter().find(|living| living.child == child) {
             living.process.signal(signal);
         }
     }
@@ -86,7 +88,7 @@ impl Supervise {
             Ok(()) => log::info!(revision = candidate.revision.short(); "config installed"),
             Err(problem) => log::error!(problem = problem.as_str(); "config not installed, the one in force stays"),
         }
-        installed.map(|()| Manner::Restart)
+        installed.map(|()| self.manner())
     }
 
     fn roll_back(&mut self, problem: &str) -> Result<(), Problem> {
@@ -122,7 +124,8 @@ impl Supervise {
     }
 
     fn promote(&mut self) {
-        let stamp = self.living.as_ref().and_then(|living| living.config);
+        // The newest is the one that has proved itself; an older one beside it did so long ago.
+        let stamp = self.living.last().and_then(|living| living.config);
         let promoted = self.store.promote(stamp);
         match &promoted {
             Ok(true) => log::info!("the config has proved itself and is the last known good"),
@@ -133,7 +136,7 @@ impl Supervise {
     }
 
     fn conclude(&mut self, verdict: Verdict) {
-        if matches!(verdict, Verdict::Failing(_)) && self.living.is_some() {
+        if matches!(verdict, Verdict::Failing(_)) && self.living.len() == 1 {
             log::warn!("the collector runs but is not healthy");
         }
         if let Some(outcome) = self.ledger.concluded(&verdict) {
@@ -145,8 +148,11 @@ impl Supervise {
 
     /// The config in force and the overlay, as far as they can be read; the collector itself says what is wrong with them.
     fn configs(&self) -> Vec<Value> {
-        let overlay = self.collector.local_config().and_then(|path| fs_err::read(path).ok());
-        let overlay = overlay.and_then(|bytes| yaml::read(&bytes).ok());
-        self.store.read_config().ok().into_iter().chain(overlay).collect()
+        self.store.read_config().ok().into_iter().chain(self.overlay()).collect()
+    }
+
+    pub(super) fn overlay(&self) -> Option<Value> {
+        let bytes = fs_err::read(self.collector.local_config()?).ok()?;
+        yaml::read(&bytes).ok()
     }
 }

@@ -1,36 +1,42 @@
-//! What the collector does by itself: its output, its exit, its answer to a health check.
+//! What the collectors do by themselves: their sockets, their output, their exits, their answers to a health check.
 
 use std::collections::VecDeque;
 
 use super::Supervise;
 use crate::core::event::Event;
-use crate::core::supervisor::Phrase;
 use crate::logger;
 use crate::process;
 use crate::store::Candidate;
 
 impl Supervise {
-    pub(super) fn watch_collector(&mut self, events: &mut VecDeque<Event<Candidate>>) {
-        let Some(living) = &mut self.living else { return };
+    pub(super) fn watch_collectors(&mut self, events: &mut VecDeque<Event<Candidate>>) {
         let emit = &mut |line: &[u8]| logger::collector_line(line);
-        living.process.read_output(emit);
-        let status = match living.process.try_reap(emit) {
-            Ok(None) => return,
-            Ok(Some(status)) => process::describe(status),
-            Err(error) => format!("was lost: {error}"),
-        };
-        let uptime = self.clock.elapsed().saturating_sub(living.started_at);
-        let (child, pid, tail) = (living.child, living.process.id(), living.process.tail());
-        self.living = None;
-        self.probe = None;
-        if self.core.phrase() == Phrase::Stopping {
-            log::info!(pid = pid, status = status; "collector stopped");
-            events.push_back(Event::Exited { child, problem: String::new() });
-            return;
+        let mut index = 0;
+        while let Some(living) = self.living.get_mut(index) {
+            living.process.serve_binds();
+            living.process.read_output(emit);
+            match living.process.try_reap(emit) {
+                Ok(None) => index += 1,
+                Ok(Some(status)) => events.push_back(self.bury(index, &process::describe(status))),
+                Err(error) => events.push_back(self.bury(index, &format!("was lost: {error}"))),
+            }
         }
-        let problem = self.ledger.crashed(&status, uptime, &tail);
+    }
+
+    /// A collector has ended: `status` says how.
+    fn bury(&mut self, index: usize, status: &str) -> Event<Candidate> {
+        let living = self.living.remove(index);
+        let (child, pid) = (living.child, living.process.id());
+        self.probe.take_if(|(probed, _)| *probed == child);
+        self.release();
+        if self.core.is_leaving(child) {
+            log::info!(pid = pid, status = status; "collector stopped");
+            return Event::Exited { child, problem: String::new() };
+        }
+        let uptime = self.now().saturating_sub(living.started_at);
+        let problem = self.ledger.crashed(status, uptime, &living.process.tail());
         log::warn!(pid = pid, status = status, uptime_seconds = uptime.as_secs_f64(); "collector exited by itself");
-        events.push_back(Event::Exited { child, problem });
+        Event::Exited { child, problem }
     }
 
     pub(super) fn watch_probe(&mut self, events: &mut VecDeque<Event<Candidate>>) {

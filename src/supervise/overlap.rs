@@ -1,0 +1,128 @@
+//! A hand-over as the supervisor does it: whether to, the second collector's start, and who gets the new connections.
+//!
+//! When each step is due is the core's business; how the kernel does it is `handover`'s.
+
+use super::Supervise;
+use crate::core::event::{Child, Event, Launch, Manner, Problem};
+use crate::core::supervisor::Phrase;
+use crate::handover::{eligible, memory, steering, supported};
+use crate::process::Process;
+use crate::settings::RestartMode;
+use crate::store::Candidate;
+use crate::value::Value;
+
+/// Whether hand-overs are to be tried, as far as that is known at start.
+pub(super) struct Overlap {
+    mode: RestartMode,
+    /// Why this host cannot; tried once.
+    supported: Result<(), String>,
+}
+
+impl Overlap {
+    pub(super) fn new(mode: RestartMode) -> Overlap {
+        let supported = match mode {
+            RestartMode::Restart => Err("restart-mode is restart".to_string()),
+            RestartMode::Auto | RestartMode::Handover => supported::supported(),
+        };
+        if let (Err(reason), RestartMode::Handover) = (&supported, mode) {
+            log::warn!(reason = reason.as_str(); "this host cannot hand over, so the collector is restarted plainly");
+        }
+        Overlap { mode, supported }
+    }
+
+    /// Whether collectors are to be started so that one can be handed over from.
+    pub(super) fn is_possible(&self) -> bool {
+        self.supported.is_ok()
+    }
+}
+
+impl Supervise {
+    /// How the config that was just installed takes effect, and says so.
+    pub(super) fn manner(&mut self) -> Manner {
+        if self.core.phrase() != Phrase::Running {
+            return Manner::Restart;
+        }
+        let (manner, words) = match self.may_hand_over() {
+            Ok(()) => (Manner::HandOver, "hand-over".to_string()),
+            Err(reason) => (Manner::Restart, format!("restart: {reason}")),
+        };
+        log::info!(by = words.as_str(); "the config takes effect");
+        self.ledger.changed_by(words);
+        manner
+    }
+
+    /// # Errors
+    /// Why not.
+    fn may_hand_over(&self) -> Result<(), String> {
+        self.overlap.supported.clone()?;
+        let [old] = self.living.as_slice() else { return Err("no collector runs alone".to_string()) };
+        let binds = old.process.binds()?;
+        if self.overlap.mode == RestartMode::Handover {
+            return binds.shareable();
+        }
+        let overlay = self.overlay();
+        let former = self.store.read_last_known_good().map_err(|error| error.to_string())?;
+        let present = self.store.read_config().map_err(|error| error.to_string())?;
+        let effective = |main| -> Vec<&Value> { [main].into_iter().chain(overlay.as_ref()).collect() };
+        eligible::may_overlap(&effective(&former), &effective(&present))?;
+        binds.shareable()?;
+        eligible::fits(memory::memory(old.process.id()))
+    }
+
+    /// Starts the second one; the first keeps all new connections.
+    pub(super) fn spawn_beside(&mut self) -> Launch {
+        let held = match self.living.as_slice() {
+            [old] => old.process.binds().map_err(str::to_string).and_then(steering::hold),
+            _ => Err("no collector runs alone".to_string()),
+        };
+        match held {
+            Ok(()) => self.spawn(),
+            Err(reason) => Launch::Failed(format!("the old collector cannot be handed over from: {reason}")),
+        }
+    }
+
+    /// Has new connections go to `child`, where it listens by now.
+    pub(super) fn take_over(&mut self, child: Child) -> Option<Event<Candidate>> {
+        let outcome = self.steer(child);
+        match &outcome {
+            Ok(()) => log::info!("the new collector serves"),
+            Err(problem) => log::debug!(problem = problem.as_str(); "the new collector does not serve everything yet"),
+        }
+        Some(Event::TookOver { child, outcome })
+    }
+
+    fn steer(&self, child: Child) -> Result<(), Problem> {
+        let (old, new) = self.pair(child).ok_or("there is no second collector")?;
+        let (old, new) = (old.binds()?, new.binds()?);
+        let missing = steering::missing(old, new);
+        steering::to_new(old, new)?;
+        match missing.as_slice() {
+            [] => Ok(()),
+            [first, ..] => Err(format!("the new collector does not listen on {first}")),
+        }
+    }
+
+    /// Has them go to the other one again.
+    pub(super) fn give_back(&self, child: Child) {
+        let steered = self.pair(child).map(|(old, new)| steering::to_old(old.binds()?, new.binds()?));
+        if let Some(Err(problem)) = steered {
+            log::warn!(problem = problem.as_str(); "new connections may go to the failed collector until it has ended");
+        }
+    }
+
+    /// After one has ended: the one that is left needs no steering, and a program left behind would mislead the next.
+    pub(super) fn release(&self) {
+        if let [left] = self.living.as_slice()
+            && let Ok(binds) = left.process.binds()
+        {
+            steering::release(binds);
+        }
+    }
+
+    /// The other one and `child`.
+    fn pair(&self, child: Child) -> Option<(&Process, &Process)> {
+        let new = self.living.iter().find(|living| living.child == child)?;
+        let old = self.living.iter().find(|living| living.child != child)?;
+        Some((&old.process, &new.process))
+    }
+}
