@@ -14,8 +14,8 @@ use rustix::process::Signal;
 
 use crate::error::{Error, Result};
 use crate::exit::Exit;
-use crate::notify;
 use crate::handover::program;
+use crate::notify;
 use crate::process::{self, Binds, Ended, Process};
 use crate::settings::Settings;
 

@@ -13,6 +13,7 @@ mod control;
 mod core;
 mod error;
 mod exit;
+mod handover;
 mod lock;
 mod logger;
 mod messages;
@@ -71,7 +72,7 @@ fn run(cli: Cli) -> Result<Exit> {
             let level =
                 if settings.log_level == log::LevelFilter::Info { log::LevelFilter::Warn } else { settings.log_level };
             log_to_stderr(level, &settings);
-            sys::keep_descriptors_from_children();
+            sys::inherited::keep_from_children();
             check::wait(splay);
             let outcome = check::run(&settings, extent).unwrap_or_else(|error| Outcome::failed(&error));
             tell(&outcome, json)
@@ -88,7 +89,7 @@ fn print_settings(cli: &Cli) -> Result<Exit> {
 }
 
 fn start(cli: &Cli) -> Result<Exit> {
-    sys::keep_descriptors_from_children();
+    sys::inherited::keep_from_children();
     let resolved = settings::resolve(&cli.flags, &environment)?;
     log_to_stderr(resolved.settings.log_level, &resolved.settings);
     for warning in &resolved.warnings {
