@@ -9,8 +9,10 @@
 //! It sleeps in one place, until a descriptor or the next deadline; each action's outcome is fed back before it sleeps again.
 //! It decides nothing: `core` does. It never does what may block for long: the poller does.
 
+mod clients;
 mod ledger;
 mod perform;
+mod watch;
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -19,14 +21,13 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 
 use crate::collector::Collector;
+use crate::control::Reply;
 use crate::control::server::{ClientId, Server};
-use crate::control::{CheckResult, Outcome, Reply, Request};
 use crate::core::Uptime;
 use crate::core::event::{Child, Event};
 use crate::core::supervisor::{Limits, Phrase, Supervisor};
 use crate::exit::Exit;
-use crate::logger;
-use crate::messages::{Checked, Finding, Mail, Notice, Snapshot};
+use crate::messages::{Mail, Notice, Snapshot};
 use crate::notify::Notify;
 use crate::probe::Probe;
 use crate::process::{self, Process};
@@ -197,38 +198,6 @@ impl Supervise {
         events
     }
 
-    fn watch_collector(&mut self, events: &mut VecDeque<Event<Candidate>>) {
-        let Some(living) = &mut self.living else { return };
-        let emit = &mut |line: &[u8]| logger::collector_line(line);
-        living.process.read_output(emit);
-        let status = match living.process.try_reap(emit) {
-            Ok(None) => return,
-            Ok(Some(status)) => process::describe(status),
-            Err(error) => format!("was lost: {error}"),
-        };
-        let uptime = self.clock.elapsed().saturating_sub(living.started_at);
-        let (child, pid, tail) = (living.child, living.process.id(), living.process.tail());
-        self.living = None;
-        self.probe = None;
-        if self.core.phrase() == Phrase::Stopping {
-            log::info!(pid = pid, status = status; "collector stopped");
-            events.push_back(Event::Exited { child, problem: String::new() });
-            return;
-        }
-        let problem = self.ledger.crashed(&status, uptime, &tail);
-        log::warn!(pid = pid, status = status, uptime_seconds = uptime.as_secs_f64(); "collector exited by itself");
-        events.push_back(Event::Exited { child, problem });
-    }
-
-    fn watch_probe(&mut self, events: &mut VecDeque<Event<Candidate>>) {
-        if let Some((child, probe)) = &mut self.probe
-            && let Some(health) = probe.advance()
-        {
-            events.push_back(Event::Probed { child: *child, health });
-            self.probe = None;
-        }
-    }
-
     fn take_notice(&mut self, notice: Notice, events: &mut VecDeque<Event<Candidate>>) {
         match notice {
             Notice::Signalled => self.stop("signal", events),
@@ -241,75 +210,11 @@ impl Supervise {
         }
     }
 
-    fn take_request(&mut self, client: ClientId, request: Request, events: &mut VecDeque<Event<Candidate>>) {
-        match request {
-            Request::Status => {
-                let living = self.living.as_ref();
-                let process = living.map(|living| (living.process.id(), self.now().saturating_sub(living.started_at)));
-                let status = self.ledger.status(self.core.phrase(), self.now(), process, self.starts);
-                self.server.reply(client, &Reply::Status(Box::new(status)));
-            }
-            Request::Stop => {
-                self.stop_clients.push(client);
-                self.stop("kmagent stop", events);
-            }
-            Request::Check => {
-                self.ticket += 1;
-                self.check_clients.push((client, self.ticket));
-                let _ = self.poller.send(Mail::CheckNow { ticket: self.ticket });
-            }
-        }
-    }
-
     fn stop(&mut self, asked_by: &str, events: &mut VecDeque<Event<Candidate>>) {
         log::info!(asked_by = asked_by; "stopping");
         self.notify.stopping();
         // Before an exit that came with it: a host that shuts down ends both, and that is no crash.
         events.push_front(Event::StopRequested);
-    }
-
-    fn take_check(&mut self, checked: Checked, events: &mut VecDeque<Event<Candidate>>) {
-        let (asked, others) = self.check_clients.drain(..).partition(|(_, ticket)| *ticket <= checked.ticket);
-        self.check_clients = others;
-        let asked: Vec<(ClientId, u64)> = asked;
-        let clients = asked.into_iter().map(|(client, _)| client);
-        let mut outcome = self.ledger.checked(&checked.finding);
-        match checked.finding {
-            Ok(Finding::Install(candidate)) => {
-                self.verdict_clients.extend(clients);
-                self.ledger.arrived();
-                events.push_back(Event::CandidateArrived(candidate));
-                return;
-            }
-            Ok(Finding::OnItsWay) if self.ledger.awaits_verdict() => {
-                self.verdict_clients.extend(clients);
-                return;
-            }
-            Ok(Finding::Restart) => events.push_back(Event::RestartRequested),
-            // A person may have put a config in place.
-            Ok(Finding::Local { .. } | Finding::Unchanged { .. })
-                if self.core.phrase() == Phrase::Stopped && self.store.has_config() =>
-            {
-                events.push_back(Event::RestartRequested);
-                if self.store.has_config() {
-                    let message = "there is no API to ask; the collector is started with the config that is in place";
-                    outcome = Outcome::done(CheckResult::Restarted, message);
-                }
-            }
-            Ok(
-                Finding::OnItsWay
-                | Finding::Refused(_)
-                | Finding::Unchanged { .. }
-                | Finding::NotYet
-                | Finding::StillRejected(_)
-                | Finding::Postponed(_)
-                | Finding::Local { .. },
-            )
-            | Err(_) => {}
-        }
-        for client in clients {
-            self.server.reply(client, &Reply::Checked(outcome.clone()));
-        }
     }
 
     /// Tells the core each event and does what it orders; an outcome goes first, before anything else that happened.

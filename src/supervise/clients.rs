@@ -1,0 +1,75 @@
+//! What people and cron jobs ask for over the control socket, and the outcome of the config check that some of them wait for.
+
+use std::collections::VecDeque;
+
+use super::Supervise;
+use crate::control::server::ClientId;
+use crate::control::{CheckResult, Outcome, Reply, Request};
+use crate::core::event::Event;
+use crate::core::supervisor::Phrase;
+use crate::messages::{Checked, Finding, Mail};
+use crate::store::Candidate;
+
+impl Supervise {
+    pub(super) fn take_request(&mut self, client: ClientId, request: Request, events: &mut VecDeque<Event<Candidate>>) {
+        match request {
+            Request::Status => {
+                let living = self.living.as_ref();
+                let process = living.map(|living| (living.process.id(), self.now().saturating_sub(living.started_at)));
+                let status = self.ledger.status(self.core.phrase(), self.now(), process, self.starts);
+                self.server.reply(client, &Reply::Status(Box::new(status)));
+            }
+            Request::Stop => {
+                self.stop_clients.push(client);
+                self.stop("kmagent stop", events);
+            }
+            Request::Check => {
+                self.ticket += 1;
+                self.check_clients.push((client, self.ticket));
+                let _ = self.poller.send(Mail::CheckNow { ticket: self.ticket });
+            }
+        }
+    }
+
+    pub(super) fn take_check(&mut self, checked: Checked, events: &mut VecDeque<Event<Candidate>>) {
+        let (asked, others) = self.check_clients.drain(..).partition(|(_, ticket)| *ticket <= checked.ticket);
+        self.check_clients = others;
+        let asked: Vec<(ClientId, u64)> = asked;
+        let clients = asked.into_iter().map(|(client, _)| client);
+        let mut outcome = self.ledger.checked(&checked.finding);
+        match checked.finding {
+            Ok(Finding::Install(candidate)) => {
+                self.verdict_clients.extend(clients);
+                self.ledger.arrived();
+                events.push_back(Event::CandidateArrived(candidate));
+                return;
+            }
+            Ok(Finding::OnItsWay) if self.ledger.awaits_verdict() => {
+                self.verdict_clients.extend(clients);
+                return;
+            }
+            Ok(Finding::Restart) => events.push_back(Event::RestartRequested),
+            // A person may have put a config in place.
+            Ok(Finding::Local { .. } | Finding::Unchanged { .. })
+                if self.core.phrase() == Phrase::Stopped && self.store.has_config() =>
+            {
+                events.push_back(Event::RestartRequested);
+                let message = "the collector is started with the config that is in place";
+                outcome = Outcome::done(CheckResult::Restarted, message);
+            }
+            Ok(
+                Finding::OnItsWay
+                | Finding::Refused(_)
+                | Finding::Unchanged { .. }
+                | Finding::NotYet
+                | Finding::StillRejected(_)
+                | Finding::Postponed(_)
+                | Finding::Local { .. },
+            )
+            | Err(_) => {}
+        }
+        for client in clients {
+            self.server.reply(client, &Reply::Checked(outcome.clone()));
+        }
+    }
+}
