@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::control::{Reply, Request, client};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
-use crate::lock::Lock;
 
 /// The longest `stop-timeout` is an hour; the agent's own is not known here.
 const LONGEST: Duration = Duration::from_secs(3600 + 60);
@@ -15,10 +14,14 @@ const LONGEST: Duration = Duration::from_secs(3600 + 60);
 /// 69 when no agent runs, 75 when it does not end.
 pub fn run(run_dir: &Path) -> Result<Exit> {
     match client::ask(run_dir, Request::Stop, LONGEST)? {
-        Some(Reply::Stopped) | None => {}
-        Some(reply) => return Err(Error::new(Exit::Bug, format!("the agent gave an unexpected reply: {reply:?}"))),
+        Some(Reply::Stopped) => Ok(Exit::Done),
+        Some(reply) => Err(Error::new(Exit::Bug, format!("the agent gave an unexpected reply: {reply:?}"))),
+        None => match client::ask(run_dir, Request::Status, LONGEST) {
+            // It was killed meanwhile, or is being killed.
+            Ok(None) => Ok(Exit::Done),
+            Err(error) if error.exit() == Exit::Unavailable => Ok(Exit::Done),
+            Err(error) => Err(error),
+            Ok(Some(_)) => Err(Error::new(Exit::TryAgain, "an agent still runs: see `kmagent status`, or try again")),
+        },
     }
-    // The reply is the agent's last act, and the lock goes with its process: only then may the next one start.
-    Lock::wait(run_dir)?;
-    Ok(Exit::Done)
 }

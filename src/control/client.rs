@@ -32,12 +32,22 @@ fn exchange(mut stream: UnixStream, request: Request, timeout: Duration) -> io::
     let mut line = serde_json::to_vec(&request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
+    let mut stream = BufReader::new(stream);
     let mut reply = String::new();
-    match BufReader::new(stream).read_line(&mut reply) {
-        Ok(0) => Ok(None),
-        Ok(_) => Ok(Some(serde_json::from_str(&reply)?)),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
-        Err(error) => Err(error),
+    if or_end(stream.read_line(&mut reply))? == 0 {
+        return Ok(None);
+    }
+    if request == Request::Stop {
+        or_end(stream.read_until(b'\n', &mut Vec::new()))?;
+    }
+    Ok(Some(serde_json::from_str(&reply)?))
+}
+
+/// A reset is an end too: the agent did not read everything that was sent.
+fn or_end(read: io::Result<usize>) -> io::Result<usize> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(0),
+        other => other,
     }
 }
 

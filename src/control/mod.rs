@@ -17,7 +17,8 @@ use crate::exit::Exit;
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
     Status,
-    /// Answered when the collector has ended, right before the agent does.
+    /// Answered when the collector has ended. The connection then lasts as long as the agent's process, so that its end tells
+    /// when the next agent may start.
     Stop,
     /// One config check now; answered when its outcome is known.
     Check,

@@ -118,6 +118,15 @@ impl Server {
         }
     }
 
+    /// As `reply`, but the connection is left to the end of the process, which the client waits for.
+    pub fn dismiss(&mut self, id: ClientId, reply: &Reply) {
+        if let Some(index) = self.clients.iter().position(|client| client.id == id) {
+            let mut client = self.clients.remove(index);
+            client.write(reply);
+            std::mem::forget(client);
+        }
+    }
+
     fn admit(&mut self, stream: UnixStream, now: Uptime) {
         if self.clients.len() >= CLIENT_LIMIT
             && let Some(index) = self.silent()

@@ -137,7 +137,7 @@ impl Supervise {
         }
         let _ = self.poller.send(Mail::Stop);
         for client in std::mem::take(&mut self.stop_clients) {
-            self.server.reply(client, &Reply::Stopped);
+            self.server.dismiss(client, &Reply::Stopped);
         }
         self.store.sweep();
         self.exit
