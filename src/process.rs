@@ -15,7 +15,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::output::Output;
-use crate::sys;
+use crate::sys::child;
 
 /// Most bytes read at a turn, so that a child that floods its output does not keep its owner from everything else. The size of
 /// a pipe (pipe(7)).
@@ -40,7 +40,7 @@ impl Process {
         let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
         command.stdin(Stdio::null()).stdout(theirs.try_clone()?).stderr(theirs).process_group(0);
-        sys::die_with_parent(&mut command, on_parent_death);
+        child::before_exec(&mut command, on_parent_death, None);
         let child = command.spawn()?;
         let pid = Pid::from_child(&child);
         // Not reaped yet, so the number is still the child's.
