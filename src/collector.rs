@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::notify;
-use crate::process::{self, Ended, Process};
+use crate::process::{self, Binds, Ended, Process};
 use crate::settings::Settings;
 
 /// The collector that is shipped with the agent.
@@ -99,10 +99,10 @@ impl Collector {
     ///
     /// # Errors
     /// 69 when there is no collector or it cannot be executed.
-    pub fn spawn(&self, config: &Path) -> Result<Process> {
+    pub fn spawn(&self, config: &Path, binds: Binds) -> Result<Process> {
         let path = self.find()?;
         let command = self.command(&path, None, config);
-        Process::spawn(command, Signal::TERM).map_err(|error| cannot_run(&path, error))
+        Process::spawn(command, Signal::TERM, binds).map_err(|error| cannot_run(&path, error))
     }
 
     /// Asks the collector about the config in `candidate`.

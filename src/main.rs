@@ -13,6 +13,7 @@ mod control;
 mod core;
 mod error;
 mod exit;
+mod handover;
 mod lock;
 mod logger;
 mod messages;

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use crate::handover::binds::{BindWatch, Refusal, Served};
 use crate::output::Output;
 use crate::sys::child;
 
@@ -22,6 +23,14 @@ use crate::sys::child;
 const READ_LIMIT: usize = 64 * 1024;
 /// Where the kernel has no pidfd_open(2) (before 5.3) an exit is noticed this late, unless the end of the output tells.
 pub const SLOW_CHECK: Duration = Duration::from_secs(1);
+
+/// Whether each bind(2) of a child is reported to us (`handover::binds`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binds {
+    /// Where the kernel lets us; else it runs unwatched, and `Process::binds` says why.
+    Watched,
+    Unwatched,
+}
 
 #[derive(Debug)]
 pub struct Process {
@@ -32,20 +41,37 @@ pub struct Process {
     /// `None` after its end.
     pipe: Option<OwnedFd>,
     output: Output,
+    /// The error is why there is none.
+    binds: Result<BindWatch, String>,
 }
 
 impl Process {
-    /// `on_parent_death` is what the child gets when the calling thread ends.
-    pub fn spawn(mut command: Command, on_parent_death: Signal) -> io::Result<Process> {
+    /// `on_parent_death` is what the child gets when the calling thread ends. A watched child waits in each bind(2) until
+    /// `serve_binds` is called.
+    pub fn spawn(mut command: Command, on_parent_death: Signal, binds: Binds) -> io::Result<Process> {
         let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
         command.stdin(Stdio::null()).stdout(theirs.try_clone()?).stderr(theirs).process_group(0);
-        child::before_exec(&mut command, on_parent_death, None);
-        let child = command.spawn()?;
+        let (from_child, report_to) = match binds {
+            Binds::Watched => BindWatch::channel().map(|(ours, theirs)| (Some(ours), Some(theirs)))?,
+            Binds::Unwatched => (None, None),
+        };
+        child::before_exec(&mut command, on_parent_death, report_to);
+        let mut child = command.spawn()?;
         let pid = Pid::from_child(&child);
+        let binds = match from_child.map(|channel| BindWatch::accept(&channel, pid)) {
+            None => Err("its binds are not watched".to_string()),
+            Some(Ok(watch)) => Ok(watch),
+            Some(Err(Refusal::Unfiltered(reason))) => Err(reason),
+            Some(Err(Refusal::Lost(errno))) => {
+                child.kill()?;
+                child.wait()?;
+                return Err(errno.into());
+            }
+        };
         // Not reaped yet, so the number is still the child's.
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
-        Ok(Process { child, pid, pidfd, pipe: Some(ours), output: Output::default() })
+        Ok(Process { child, pid, pidfd, pipe: Some(ours), output: Output::default(), binds })
     }
 
     pub fn id(&self) -> u32 {
@@ -60,6 +86,28 @@ impl Process {
     /// Readable when there is output, or its end.
     pub fn output_fd(&self) -> Option<BorrowedFd<'_>> {
         self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Readable when the child waits in bind(2), or when it will never do so again; `None` when nobody watches.
+    pub fn binds_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.binds.as_ref().ok().map(BindWatch::fd)
+    }
+
+    /// What the child has bound; the error is why that is not known.
+    pub fn binds(&self) -> Result<&BindWatch, &str> {
+        self.binds.as_ref().map_err(String::as_str)
+    }
+
+    /// Lets every bind(2) that waits go on; true when there was one.
+    pub fn serve_binds(&mut self) -> bool {
+        match self.binds.as_mut().map(BindWatch::serve) {
+            Ok(Served::Binds) => true,
+            Ok(Served::Nothing) | Err(_) => false,
+            Ok(Served::Ended) => {
+                self.binds = Err("it has ended".to_string());
+                false
+            }
+        }
     }
 
     /// Reads what there is, at most `READ_LIMIT` bytes, and gives each line to `emit`.
@@ -122,7 +170,7 @@ pub enum Ended {
 /// Runs a command to its end and kills it after `timeout`; the output is its last lines.
 pub fn run(command: Command, timeout: Duration) -> io::Result<Ended> {
     let deadline = Instant::now() + timeout;
-    let mut process = Process::spawn(command, Signal::KILL)?;
+    let mut process = Process::spawn(command, Signal::KILL, Binds::Unwatched)?;
     let ignore = &mut |_: &[u8]| {};
     loop {
         if let Some(status) = process.try_reap(ignore)? {

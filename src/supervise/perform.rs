@@ -7,6 +7,7 @@ use crate::collector_config;
 use crate::control::Reply;
 use crate::core::event::{Action, Child, Event, Launch, Problem, Verdict};
 use crate::probe::Probe;
+use crate::process::Binds;
 use crate::store::{Candidate, Stamp};
 use crate::value::Value;
 use crate::yaml;
@@ -42,7 +43,7 @@ impl Supervise {
             return Launch::NoConfig { fallback };
         }
         let config = Stamp::of(self.store.config());
-        let process = match self.collector.spawn(self.store.config()) {
+        let process = match self.collector.spawn(self.store.config(), Binds::Unwatched) {
             Ok(process) => process,
             Err(error) => {
                 let problem = error.to_string();

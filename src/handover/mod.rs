@@ -1,0 +1,21 @@
+//! How two collectors share their ports for a while, so that one takes over from the other and no connection is lost.
+//!
+//! ```text
+//!   supported   whether this kernel lets us, tried for real
+//!   eligible    whether these two configs may run side by side, and whether there is memory for both
+//!   binds       what a collector binds: each socket is made shareable before it is bound
+//!   steering    which of the two gets the new connections
+//!   program     what the collector must be run with
+//! ```
+//! It starts and stops nothing and waits for nothing: `supervise` calls it, `core` decides when. What no safe crate offers is in
+//! `sys`.
+
+pub mod binds;
+pub mod eligible;
+pub mod memory;
+pub mod program;
+pub mod steering;
+pub mod supported;
+
+#[cfg(test)]
+mod tests;
