@@ -25,6 +25,8 @@
 //! - UDP has no connections: it is the next datagram that goes elsewhere. Multicast reaches both all the time.
 //! - A listener that has been closed takes what waits for its accept(2) with it. So steer first, and stop the loser later.
 
+use std::os::fd::AsFd;
+
 use crate::handover::binds::{BindWatch, Held, Listener};
 use crate::sys::steer;
 
@@ -58,7 +60,7 @@ pub fn to_old(old: &BindWatch, new: &BindWatch) -> Result<(), String> {
 pub fn release(left: &BindWatch) {
     for held in left.held() {
         // There may be no program.
-        let _ = steer::detach(std::os::fd::AsFd::as_fd(&held.socket));
+        let _ = steer::detach(held.socket.as_fd());
     }
 }
 
@@ -77,7 +79,7 @@ fn steer_to(winners: Vec<Held>, others: Vec<Held>) -> Result<(), String> {
         let is_before = |other: &&Held| other.listener == *listener && other.bound_at < winner.bound_at;
         let index = others.iter().filter(is_before).count();
         let index = u32::try_from(index).unwrap_or(u32::MAX);
-        steer::attach(std::os::fd::AsFd::as_fd(&winner.socket), index)
+        steer::attach(winner.socket.as_fd(), index)
             .map_err(|errno| format!("{listener} cannot be steered: {errno}"))?;
     }
     Ok(())

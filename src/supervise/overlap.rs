@@ -64,9 +64,9 @@ impl Supervise {
         let former = self.store.read_last_known_good().map_err(|error| error.to_string())?;
         let present = self.store.read_config().map_err(|error| error.to_string())?;
         let effective = |main| -> Vec<&Value> { [main].into_iter().chain(overlay.as_ref()).collect() };
-        eligible::may_overlap(&effective(&former), &effective(&present))?;
         binds.shareable()?;
-        eligible::fits(memory::memory(old.process.id()))
+        let facts = eligible::Facts { memory: memory::memory(old.process.id()) };
+        eligible::may_overlap(&effective(&former), &effective(&present), &facts)
     }
 
     /// Starts the second one; the first keeps all new connections.
