@@ -61,3 +61,13 @@ fn words_that_have_the_key_in_them_are_masked() {
     let config = site.config_with("transform", json!({"log_statements": [statement]}));
     expect_refused(&site, config, &["unable to parse OTTL statement", "****"]);
 }
+
+#[test]
+fn of_a_long_complaint_the_beginning_and_the_end_are_told() {
+    let site = Site::new();
+    let statements: Vec<String> = (0..40).map(|number| format!("set(log.attributes[\"{number}\"], oops)")).collect();
+    let config = site.config_with("transform", json!({"log_statements": statements}));
+    let first = r#"the config: processors::transform: unable to parse OTTL statement "set(log.attributes[\"0\"]"#;
+    let told = expect_refused(&site, config, &[first, r#"[\"39\"]"#]);
+    assert!(told.len() <= 4096, "{}", told.len());
+}
