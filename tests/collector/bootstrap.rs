@@ -1,10 +1,10 @@
-//! A host without a config gets one over TLS, and a shut-down delivers what was under way.
+//! A host without a config gets one over TLS.
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::{Site, last_known_good, message, settled, wait_running};
+use super::{Site, last_known_good, message, wait_running};
 use crate::support::api::Api;
-use crate::support::{otlp, process};
+use crate::support::process;
 
 #[test]
 fn a_host_without_a_config_gets_one_over_tls_and_runs_it() {
@@ -34,16 +34,4 @@ fn a_host_without_a_config_gets_one_over_tls_and_runs_it() {
     assert_eq!(agent.stop(), 0);
     assert!(!process::port_answers(site.otlp) && !process::port_answers(site.health));
     assert_eq!(agent.processes(), [0; 0]);
-}
-
-#[test]
-fn a_stop_delivers_what_the_collector_still_holds() {
-    let site = Site::new();
-    // Longer than the test: what comes out comes out because of the stop.
-    let config = site.config_with("batch", serde_json::json!({"timeout": "10m"}));
-    let agent = settled(site.builder().setting("stop-timeout", "20s"), &config);
-    otlp::send_log(site.otlp, "at the last moment").unwrap();
-    assert_eq!(site.sink.count("at the last moment"), 0);
-    assert_eq!(agent.stop(), 0);
-    assert_eq!(site.sink.count("at the last moment"), 1);
 }

@@ -8,6 +8,7 @@ mod live;
 mod refusal;
 mod rollback;
 mod shipped;
+mod stop;
 mod tls;
 mod values;
 
