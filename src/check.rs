@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::lock::Lock;
 use crate::messages::{Finding, Snapshot};
+use crate::output;
 use crate::process::{self, Ended};
 use crate::settings::{Polling, Settings};
 use crate::store::record::{self, Record, Rejected, Unfinished, unix_now};
@@ -262,7 +263,7 @@ impl<'a> Alone<'a> {
         Err(if output.is_empty() {
             format!("on-change {what}")
         } else {
-            format!("on-change {what}: {}", self.mask(&output))
+            format!("on-change {what}: {}", output::gist(&self.mask(&output)))
         })
     }
 

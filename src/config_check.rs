@@ -10,6 +10,7 @@ use crate::collector_config;
 use crate::core::answer::{Asked, Decision, Requests};
 use crate::error::Result;
 use crate::messages::{Finding, Snapshot};
+use crate::output;
 use crate::report;
 use crate::settings::Settings;
 use crate::store::record::{self, Record, Rejected, unix_now};
@@ -145,8 +146,8 @@ impl ConfigCheck {
                     .cloned()
                     .chain(collector_config::secrets(config, &|name| self.collector.env(name)))
                     .collect();
-                let problem =
-                    format!("the collector refuses the config: {}", collector_config::mask(&output, &secrets));
+                let output = collector_config::mask(&output, &secrets);
+                let problem = format!("the collector refuses the config: {}", output::gist(&output));
                 Ok(refused(candidate.revision.clone(), problem))
             }
         }

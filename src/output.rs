@@ -1,11 +1,19 @@
 //! What a child prints: cut into lines, with the last of them kept for error messages.
 //!
-//! It owns no descriptor and writes nothing. A line is passed on whole up to `LINE_LIMIT` bytes; a longer one is cut there.
+//! It owns no descriptor and writes nothing. A line is passed on whole up to `LINE_LIMIT` bytes; a longer one is cut there. Of a
+//! command that is run to its end the beginning matters too: a `Transcript` has all of it, and `gist` is what fits a message.
+
+use std::borrow::Cow;
 
 /// Bytes of the longest line that is passed on whole.
 pub const LINE_LIMIT: usize = 64 * 1024;
 /// Bytes of last lines that are kept: a collector's fatal error and what led to it, well within the 4 KiB of a report.
 const TAIL_LIMIT: usize = 2 * 1024;
+/// Bytes of a transcript, its last lines apart: forty bad statements of one processor take 12 KiB, and it is read but once.
+const TRANSCRIPT_LIMIT: usize = 64 * 1024;
+/// Bytes of a gist at most: with what is said around it, it must stay within the 4 KiB of a report.
+const GIST_LIMIT: usize = 3 * 1024;
+const OMISSION: &str = "\n[...]\n";
 
 #[derive(Debug, Default)]
 pub struct Output {
@@ -63,6 +71,45 @@ impl Output {
     }
 }
 
+/// What a command printed, whole unless it is beyond reason: then its beginning, to go with its last lines.
+#[derive(Debug, Default)]
+pub struct Transcript {
+    text: Vec<u8>,
+    is_full: bool,
+}
+
+impl Transcript {
+    pub fn add(&mut self, line: &[u8]) {
+        self.is_full |= self.text.len() + line.len() >= TRANSCRIPT_LIMIT;
+        if !self.is_full {
+            self.text.extend_from_slice(line);
+            self.text.push(b'\n');
+        }
+    }
+
+    /// All of it; `tail` stands for what was too much.
+    pub fn close(self, tail: &str) -> String {
+        let text = String::from_utf8_lossy(&self.text);
+        let tail = if self.is_full { [OMISSION, tail].concat() } else { String::new() };
+        [text.trim(), &tail].concat().trim().to_string()
+    }
+}
+
+/// The first and the last lines, where all of it would be too long for a message: what it is about stands at the beginning, what
+/// it came to at the end. Secrets must have been masked, since a cut could make one unrecognisable.
+pub fn gist(text: &str) -> Cow<'_, str> {
+    if text.len() <= GIST_LIMIT {
+        return Cow::Borrowed(text);
+    }
+    let half = (GIST_LIMIT - OMISSION.len()) / 2;
+    let first = &text[..text.floor_char_boundary(half)];
+    let last = &text[text.ceil_char_boundary(text.len() - half)..];
+    // Whole lines, unless one alone is too long.
+    let first = first.rfind('\n').map_or(first, |end| &first[..end]);
+    let last = last.find('\n').map_or(last, |end| &last[end + 1..]);
+    Cow::Owned([first, OMISSION, last].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +150,33 @@ mod tests {
         let tail = lines(&[&vec![b'y'; LINE_LIMIT]]).1.tail();
         assert!(tail.len() > TAIL_LIMIT / 2 && tail.len() <= TAIL_LIMIT);
         assert_eq!(lines(&[b"\xff bad"]).1.tail(), "\u{fffd} bad");
+    }
+
+    #[test]
+    fn a_transcript_is_whole_or_says_that_it_is_not() {
+        let close = |lines: &[&[u8]], tail: &str| {
+            let mut transcript = Transcript::default();
+            lines.iter().for_each(|line| transcript.add(line));
+            transcript.close(tail)
+        };
+        assert_eq!(close(&[], ""), "");
+        assert_eq!(close(&[b"one", b"", b"two", b""], "two"), "one\n\ntwo");
+        let long = vec![b'x'; TRANSCRIPT_LIMIT];
+        assert_eq!(close(&[b"one", &long, b"two"], "two"), "one\n[...]\ntwo");
+        assert_eq!(close(&[&long], "xx"), "[...]\nxx");
+    }
+
+    #[test]
+    fn a_gist_has_the_first_and_the_last_whole_lines() {
+        let short = "x".repeat(GIST_LIMIT);
+        assert!(matches!(gist(&short), Cow::Borrowed(text) if text == short));
+        let lines: Vec<String> = (0..1000).map(|number| format!("line {number}")).collect();
+        let text = lines.join("\n");
+        let found = gist(&text);
+        assert!(found.len() <= GIST_LIMIT && found.len() > GIST_LIMIT - 50, "{}", found.len());
+        assert!(found.starts_with("line 0\nline 1\n") && found.ends_with("\nline 998\nline 999"), "{found}");
+        assert!(found.lines().all(|line| line == "[...]" || lines.iter().any(|whole| whole == line)), "{found}");
+        let found = gist(&"é".repeat(GIST_LIMIT)).into_owned();
+        assert!(found.len() <= GIST_LIMIT && found.starts_with('é') && found.ends_with('é'), "{found}");
     }
 }

@@ -15,7 +15,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::handover::binds::{BindWatch, Refusal, Served};
-use crate::output::Output;
+use crate::output::{Output, Transcript};
 use crate::sys::child;
 
 /// Most bytes read at a turn, so that a child that floods its output does not keep its owner from everything else. The size of
@@ -172,19 +172,20 @@ pub enum Ended {
     TimedOut { output: String },
 }
 
-/// Runs a command to its end and kills it after `timeout`; the output is its last lines.
+/// Runs a command to its end and kills it after `timeout`; the output is all that it printed, within reason.
 pub fn run(command: Command, timeout: Duration) -> io::Result<Ended> {
     let deadline = Instant::now() + timeout;
     let mut process = Process::spawn(command, Signal::KILL, Binds::Unwatched)?;
-    let ignore = &mut |_: &[u8]| {};
+    let mut transcript = Transcript::default();
     loop {
-        if let Some(status) = process.try_reap(ignore)? {
-            return Ok(Ended::Exited { status, output: process.tail() });
+        let note = &mut |line: &[u8]| transcript.add(line);
+        if let Some(status) = process.try_reap(note)? {
+            return Ok(Ended::Exited { status, output: transcript.close(&process.tail()) });
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             process.signal(Signal::KILL);
-            let output = process.tail();
+            let output = transcript.close(&process.tail());
             process.child.wait()?;
             return Ok(Ended::TimedOut { output });
         }
@@ -202,7 +203,7 @@ pub fn run(command: Command, timeout: Duration) -> io::Result<Ended> {
                 return Err(error.into());
             }
         }
-        process.read_output(ignore);
+        process.read_output(note);
     }
 }
 

@@ -8,12 +8,12 @@ use crate::support::bin::{self, Output};
 use crate::support::process;
 use crate::support::temp_dir::TempDir;
 
-/// Runs the demo with the stand-in collector; whatever it does, nothing of it may be left.
-fn demo(agent: &Path) -> Output {
+/// Runs the demo; whatever it does, nothing of it may be left.
+fn demo(agent: &Path, collector: &Path) -> Output {
     let dir = TempDir::new();
     let mark = format!("TMPDIR={}", dir.path().display());
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/demo/run"));
-    command.arg(agent).arg(bin::demo_api()).arg(bin::fake());
+    command.arg(agent).arg(bin::demo_api()).arg(collector);
     command.env("TMPDIR", dir.path()).env("KM_UPDATE_ENDPOINT", "http://127.0.0.1:9/not-this-one");
     let output = bin::output_within(Duration::from_secs(90), command);
     assert_eq!(process::marked(&mark), [0; 0], "processes are left");
@@ -23,14 +23,15 @@ fn demo(agent: &Path) -> Output {
 
 #[test]
 fn demo_goes_as_it_should() {
-    let output = demo(&bin::kmagent());
+    // A real one, as `make demo` takes.
+    let output = demo(&bin::kmagent(), &bin::collector());
     assert_eq!(output.code, Some(0), "{}\n{}", output.stdout, output.stderr);
     assert!(output.stdout.ends_with("demo: all seven steps went as they should\n"), "{}", output.stdout);
 }
 
 #[test]
 fn demo_fails_with_an_agent_that_ends() {
-    let output = demo(Path::new("/bin/true"));
+    let output = demo(Path::new("/bin/true"), &bin::fake());
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(output.stderr.contains("demo: FAILED: the agent has ended"), "{}", output.stderr);
 }

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod check;
+mod collector;
 mod commands;
 mod demo_test;
 mod docs;

@@ -38,7 +38,7 @@ fn scripted(name: &str, script: Value) -> Value {
     json!({"fake": script, "name": name})
 }
 
-fn yaml(config: &Value) -> String {
+pub fn yaml(config: &Value) -> String {
     serde_yaml::to_string(config).unwrap()
 }
 
@@ -49,7 +49,7 @@ fn quick() -> Builder {
 
 /// An agent whose collector runs a config that has proved itself: the last known good.
 #[track_caller]
-fn settled(builder: Builder, config: &Value) -> Agent {
+pub fn settled(builder: Builder, config: &Value) -> Agent {
     let agent = builder.config(yaml(config)).spawn();
     wait_running(&agent, 0);
     agent
@@ -65,13 +65,13 @@ fn through_shell(agent: &Agent, script: &str) -> Command {
     shell
 }
 
-fn is_running(line: &Line) -> bool {
+pub fn is_running(line: &Line) -> bool {
     line.msg() == "collector state" && line.field("to") == "running"
 }
 
 /// Waits until a collector has proved itself, by the log from line `seen` on.
 #[track_caller]
-fn wait_running(agent: &Agent, seen: usize) {
+pub fn wait_running(agent: &Agent, seen: usize) {
     agent.wait_log_after(seen, "a collector that has proved itself", is_running);
 }
 
@@ -104,7 +104,7 @@ fn holds_polls(api: &Api, count: usize) {
     holds_for("no further poll", Duration::from_millis(1500), || api.requests().len() == count);
 }
 
-fn message(request: &Request) -> String {
+pub fn message(request: &Request) -> String {
     request.json()["last_error_message"].as_str().unwrap_or_default().to_string()
 }
 

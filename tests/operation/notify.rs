@@ -1,7 +1,7 @@
 //! What the service manager is told (sd_notify(3)).
 
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -17,7 +17,9 @@ fn receive(listener: &UnixDatagram) -> String {
 /// Everything up to the first datagram that is `last`.
 fn receive_until(listener: &UnixDatagram, last: &str) -> Vec<String> {
     let mut received = Vec::new();
+    let give_up_at = Instant::now() + DEADLINE;
     while received.last().is_none_or(|it| it != last) {
+        assert!(Instant::now() < give_up_at, "no {last} in {received:?}");
         received.push(receive(listener));
     }
     received

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
@@ -52,7 +54,16 @@ impl Api {
 
     /// Over TLS, with a certificate for these names only.
     pub fn tls_for(names: &[&str]) -> Api {
-        Api::start(Some(Tls::new(names)))
+        Api::start(Some(Tls::new(names, |_| {})))
+    }
+
+    /// Over TLS, with a certificate for 127.0.0.1 that was valid in January 2020.
+    pub fn tls_expired() -> Api {
+        let in_january = |certificate: &mut CertificateParams| {
+            certificate.not_before = date_time_ymd(2020, 1, 1);
+            certificate.not_after = date_time_ymd(2020, 2, 1);
+        };
+        Api::start(Some(Tls::new(&["127.0.0.1"], in_january)))
     }
 
     fn start(tls: Option<Tls>) -> Api {
@@ -181,7 +192,8 @@ impl Drop for Api {
 }
 
 impl Tls {
-    fn new(names: &[&str]) -> Tls {
+    /// `adapt` may change the server's certificate before it is signed.
+    fn new(names: &[&str], adapt: impl FnOnce(&mut CertificateParams)) -> Tls {
         let mut authority = CertificateParams::default();
         authority.distinguished_name.push(DnType::CommonName, "kmagent test authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -190,7 +202,9 @@ impl Tls {
 
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
+        let mut certificate = CertificateParams::new(names).unwrap();
+        adapt(&mut certificate);
+        let certificate = certificate.signed_by(&key, &authority).unwrap();
 
         let dir = TempDir::new();
         let ca_file = dir.join("ca.pem");

@@ -1,0 +1,73 @@
+//! Configs that the real `validate` refuses: nothing changes, and the API is told in the collector's own words.
+
+use serde_json::{Value, json};
+
+use super::{Site, message, settled};
+
+const KEY: &str = "sesame12345";
+
+/// Offers `config`, expects a refusal in these words, and that nothing else happens.
+fn expect_refused(site: &Site, config: Value, words: &[&str]) -> String {
+    let agent = settled(site.builder().setting("api-key", KEY), &site.config());
+    let pid = agent.wait_collector();
+    site.api.answer_config(config);
+    let told = site.api.wait_for_request("the refusal", |request| message(request).contains("refuses the config"));
+    assert_eq!(told.json()["collector_status"], "Running");
+    let told = message(&told);
+    for word in words {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    let seen = site.api.requests().len();
+    agent.wait_until("three polls", || site.api.requests().len() >= seen + 3);
+    assert_eq!((agent.wait_collector(), agent.config()), (pid, site.config()));
+    assert_eq!(agent.count_log(|line| line.msg().starts_with("new config refused")), 1);
+    let all: String = agent.log().iter().map(|line| line.text.as_str()).collect();
+    assert!(!all.contains(KEY) && !told.contains(KEY), "{told}");
+    site.delivers(&agent, "as if nothing had been");
+    told
+}
+
+#[test]
+fn an_unknown_component() {
+    let site = Site::new();
+    let mut config = site.config();
+    config["exporters"]["no_such_exporter"] = json!(null);
+    let told = expect_refused(&site, config, &[r#"unknown type: "no_such_exporter""#, "valid values"]);
+    assert_eq!(told.matches("no_such_exporter").count(), 2, "said twice: {told}");
+}
+
+#[test]
+fn a_reference_to_nothing() {
+    let site = Site::new();
+    let mut config = site.config();
+    config["service"]["pipelines"]["logs"]["processors"] = json!(["batch"]);
+    expect_refused(&site, config, &[r#"pipelines::logs: references processor "batch" which is not configured"#]);
+}
+
+#[test]
+fn a_value_of_the_wrong_type() {
+    let site = Site::new();
+    let mut config = site.config();
+    config["receivers"]["otlp"]["protocols"]["http"]["endpoint"] = json!(["127.0.0.1:1"]);
+    config["exporters"]["otlp_http"]["timeout"] = json!("soon");
+    expect_refused(&site, config, &["'endpoint' expected type 'string'", "'timeout' time: invalid duration"]);
+}
+
+#[test]
+fn words_that_have_the_key_in_them_are_masked() {
+    let site = Site::new();
+    // A forgotten pair of quotes: the collector shows the statement, with the key in place of the variable.
+    let statement = r#"set(log.attributes["key"], ${env:KM_API_KEY})"#;
+    let config = site.config_with("transform", json!({"log_statements": [statement]}));
+    expect_refused(&site, config, &["unable to parse OTTL statement", "****"]);
+}
+
+#[test]
+fn of_a_long_complaint_the_beginning_and_the_end_are_told() {
+    let site = Site::new();
+    let statements: Vec<String> = (0..40).map(|number| format!("set(log.attributes[\"{number}\"], oops)")).collect();
+    let config = site.config_with("transform", json!({"log_statements": statements}));
+    let first = r#"the config: processors::transform: unable to parse OTTL statement "set(log.attributes[\"0\"]"#;
+    let told = expect_refused(&site, config, &[first, r#"[\"39\"]"#]);
+    assert!(told.len() <= 4096, "{}", told.len());
+}

@@ -1,0 +1,103 @@
+//! Configs that validate and do not work: telemetry flows again through the last known good.
+
+use std::fs;
+use std::net::TcpListener;
+
+use rustix::fs::{FlockOperation, flock};
+use serde_json::{Value, json};
+
+use super::{Site, is_running, last_known_good, message, settled, wait_running, yaml};
+use crate::support::agent::Agent;
+use crate::support::process;
+
+/// Offers `config` and expects it to be rolled back, reported in these words and not tried again.
+fn expect_rolled_back(site: &Site, agent: &Agent, config: &Value, words: &[&str]) {
+    site.delivers(agent, "before");
+    let proofs = agent.count_log(is_running);
+    site.api.answer_config(config.clone());
+    let told = site.api.wait_for_request("the roll back", |request| message(request).contains("rolled back"));
+    for word in words {
+        assert!(message(&told).contains(word), "{word}: {}", message(&told));
+    }
+    agent.wait_until("a collector as good as before", || agent.count_log(is_running) > proofs);
+    site.delivers(agent, "after");
+    assert_eq!((agent.config(), last_known_good(agent)), (site.config(), site.config()));
+    let rejected = fs::read_to_string(agent.dir().join("etc/config.yaml.rejected")).unwrap();
+    assert_eq!(serde_yaml::from_str::<Value>(&rejected).unwrap(), *config);
+
+    let (pid, seen) = (agent.wait_collector(), site.api.requests().len());
+    agent.wait_until("three polls", || site.api.requests().len() >= seen + 3);
+    assert_eq!(agent.wait_collector(), pid, "tried again");
+    assert_eq!(agent.count_log(|line| line.msg().starts_with("config rolled back")), 1);
+    // Worded by the refusal from then on, for the same reason.
+    let reason = message(&told).split_once("rolled back: ").unwrap().1.to_string();
+    assert!(site.api.requests()[seen..].iter().all(|request| message(request).ends_with(&reason)), "another reason");
+    assert_eq!(site.api.requests().last().unwrap().json()["collector_status"], "Running");
+    assert_eq!(site.health_status(), Some(200));
+}
+
+#[test]
+fn an_address_that_this_host_does_not_have() {
+    let site = Site::new();
+    let agent = site.settled();
+    let mut config = site.config();
+    // For documentation only (RFC 5737).
+    config["receivers"]["otlp"]["protocols"]["grpc"] = json!({"endpoint": "192.0.2.1:4317"});
+    expect_rolled_back(
+        &site,
+        &agent,
+        &config,
+        &["exited with status 1", "192.0.2.1:4317", "cannot assign requested address"],
+    );
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let site = Site::new();
+    let agent = site.settled();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = site.config();
+    let endpoint = taken.local_addr().unwrap().to_string();
+    config["receivers"]["otlp"]["protocols"]["http"]["endpoint"] = json!(endpoint);
+    expect_rolled_back(&site, &agent, &config, &["exited with status 1", &endpoint, "address already in use"]);
+}
+
+/// The receiver waits for its storage with the health check at 503, longer than the probation.
+#[test]
+fn a_collector_that_lives_and_is_not_healthy() {
+    let site = Site::new();
+    let builder = site.builder().setting("min-uptime", "2s");
+    let dir = builder.dir().join("storage");
+    fs::create_dir(&dir).unwrap();
+    let input = builder.dir().join("input.log");
+    fs::write(&input, "").unwrap();
+    let agent = settled(builder, &site.config());
+    // bbolt takes this lock; whoever has it keeps the extension from opening its database.
+    let lock = fs::File::create(dir.join("receiver_filelog_")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let mut config = site.config();
+    config["extensions"]["file_storage"] = json!({"directory": dir, "timeout": "60s"});
+    config["receivers"]["filelog"] = json!({"include": [input], "storage": "file_storage"});
+    config["service"]["extensions"] = json!(["health_check", "file_storage"]);
+    config["service"]["pipelines"]["logs"]["receivers"] = json!(["otlp", "filelog"]);
+    expect_rolled_back(&site, &agent, &config, &["health check", "answered 503"]);
+}
+
+#[test]
+fn an_agent_that_starts_with_a_broken_config_falls_back() {
+    let site = Site::new();
+    let agent = site.settled();
+    assert_eq!(agent.stop(), 0);
+    let mut broken = site.config();
+    broken["service"]["pipelines"]["logs"]["exporters"] = json!(["no_such_exporter"]);
+    fs::write(agent.config_file(), yaml(&broken)).unwrap();
+    let seen = agent.log().len();
+    agent.spawn();
+    agent.wait_log_after(seen, "a roll back", |line| line.msg().starts_with("config rolled back"));
+    wait_running(&agent, seen);
+    site.delivers(&agent, "from the last known good");
+    assert_eq!(agent.config(), site.config());
+    let told = site.api.wait_for_request("the reason", |request| message(request).contains("no_such_exporter"));
+    assert!(message(&told).contains("rolled back"), "{}", message(&told));
+    assert!(process::port_answers(site.health));
+}
