@@ -29,3 +29,38 @@ pub fn watchable(program: &Path) -> Result<(), String> {
         false => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_switch_is_added_to_those_that_are_set() {
+        for (set, with) in [
+            (None, "multipathtcp=0"),
+            (Some(""), "multipathtcp=0"),
+            (Some("netdns=go"), "netdns=go,multipathtcp=0"),
+            (Some("multipathtcp=1, gctrace=1,"), "gctrace=1,multipathtcp=0"),
+        ] {
+            assert_eq!(plain_tcp(set), with);
+        }
+    }
+
+    #[test]
+    fn a_program_with_privileges_of_its_own_is_not_watched() {
+        let file = std::env::temp_dir().join(format!("kmagent-program-{}", std::process::id()));
+        fs_err::write(&file, "").unwrap();
+        for (mode, good) in [(0o755, true), (0o4755, false), (0o2755, false)] {
+            fs_err::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(watchable(&file).is_ok(), good, "{mode:o}");
+        }
+        fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // cap_net_bind_service, permitted and effective: `struct vfs_cap_data` of linux/capability.h. Only root may give it.
+        let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let flags = rustix::fs::XattrFlags::empty();
+        if rustix::fs::setxattr(&file, "security.capability", &capability, flags).is_ok() {
+            assert!(watchable(&file).is_err());
+        }
+        fs_err::remove_file(file).unwrap();
+    }
+}

@@ -73,7 +73,8 @@ pub fn missing(old: &BindWatch, new: &BindWatch) -> Vec<Listener> {
 fn steer_to(winners: Vec<Held>, others: Vec<Held>) -> Result<(), String> {
     for (nth, winner) in winners.iter().enumerate() {
         let listener = &winner.listener;
-        if winners[..nth].iter().any(|earlier| earlier.listener == *listener) {
+        // Unix sockets have no groups.
+        if *listener == Listener::Unix || winners[..nth].iter().any(|earlier| earlier.listener == *listener) {
             continue;
         }
         let is_before = |other: &&Held| other.listener == *listener && other.bound_at < winner.bound_at;
