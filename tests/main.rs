@@ -7,6 +7,7 @@ mod commands;
 mod demo_test;
 mod docs;
 mod exit_status;
+mod handover;
 mod operation;
 mod settings;
 mod support;

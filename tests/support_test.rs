@@ -194,6 +194,23 @@ fn fake_dies_as_told() {
 }
 
 #[test]
+fn fake_serves_otlp_and_drains_it() {
+    let port = process::free_port();
+    let endpoint = json!({"endpoint": format!("127.0.0.1:{port}")});
+    let receivers = json!({"otlp": {"protocols": {"http": endpoint}}});
+    let fake = Fake::new(json!({"fake": {"serve_otlp": true}, "receivers": receivers}));
+    let mut running = fake.start(READY);
+    wait_until("its port", || process::port_answers(port));
+    let (client, url) = (client(ureq::Agent::config_builder()), format!("http://127.0.0.1:{port}/v1/logs"));
+    assert_eq!(post(&client, &url, json!({})).unwrap(), (200, "{}".to_string()));
+    // The client keeps its connection, which must not keep the stand-in.
+    running.terminate();
+    assert_eq!(running.end(), 0);
+    assert!(!process::port_answers(port));
+    assert!(fake.stderr().contains("Shutdown complete"));
+}
+
+#[test]
 fn fake_merges_its_configs() {
     let fake = Fake::scripted(json!({"start": {"exit": 6}, "stderr": "kept"}));
     fs::write(fake.dir.join("overlay.yaml"), "fake: {start: {exit: 7}}").unwrap();

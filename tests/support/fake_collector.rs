@@ -9,7 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Command, exit};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -44,6 +44,9 @@ struct Script {
     /// One line of this many bytes on stderr once ready.
     long_line_bytes: usize,
     health: Option<Health>,
+    /// Answers 200 to whatever is sent to the endpoint of the OTLP receiver's `http`, and on SIGTERM ends that as Go's
+    /// servers do.
+    serve_otlp: bool,
     /// Lets go of stdout and stderr once ready.
     close_outputs: bool,
     /// SIGSTOPs itself once ready.
@@ -110,6 +113,8 @@ fn ok_status() -> u16 {
     200
 }
 
+/// What SIGTERM is to drain.
+static OTLP: Mutex<Option<http::Server>> = Mutex::new(None);
 static FDS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
 
 fn main() {
@@ -158,7 +163,7 @@ fn validate(configs: &[String]) {
 
 fn run(configs: &[String]) {
     let loaded = load(configs);
-    let (script, health_port) = match loaded {
+    let (script, ports) = match loaded {
         Ok(loaded) => loaded,
         Err(problem) => {
             record("run", configs);
@@ -192,8 +197,12 @@ fn run(configs: &[String]) {
         die(&death);
     }
     sleep(script.ready_after_ms);
-    let health = script.health.or(health_port.map(|port| Health { port, status: 200, after_ms: 0 }));
+    let health = script.health.or(ports.health.map(|port| Health { port, status: 200, after_ms: 0 }));
     let _server = health.map(serve_health);
+    if script.serve_otlp {
+        let port = ports.otlp.unwrap_or_else(|| refuse("fake: serve_otlp, but the OTLP receiver has no http endpoint"));
+        *OTLP.lock().unwrap() = Some(serve(port, "receiver otlp", |_| http::Reply::json(&json!({}))));
+    }
     say("info\tservice/service.go\tEverything is ready. Begin running and processing data.\n");
 
     let line = format!("{}\n", "flood ".repeat(16));
@@ -232,8 +241,14 @@ fn hold(kind: &[String]) {
     sleep(120_000);
 }
 
-/// Reads the configs as the collector does: a later one wins, map by map. Also the port of a declared health check.
-fn load(configs: &[String]) -> Result<(Script, Option<u16>), String> {
+/// The ports that the config itself declares.
+struct Ports {
+    health: Option<u16>,
+    otlp: Option<u16>,
+}
+
+/// Reads the configs as the collector does: a later one wins, map by map.
+fn load(configs: &[String]) -> Result<(Script, Ports), String> {
     if configs.is_empty() {
         return Err("at least one config flag must be provided".into());
     }
@@ -250,10 +265,11 @@ fn load(configs: &[String]) -> Result<(Script, Option<u16>), String> {
     let declared = merged["service"]["extensions"].as_sequence();
     let declared =
         declared.into_iter().flatten().filter_map(Value::as_str).find(|name| name.starts_with("health_check"));
-    let endpoint = declared.and_then(|name| merged["extensions"][name]["endpoint"].as_str());
-    let port = endpoint.and_then(|endpoint| endpoint.rsplit(':').next()?.parse().ok());
+    let port_of = |declaration: &Value| declaration["endpoint"].as_str()?.rsplit(':').next()?.parse().ok();
+    let health = declared.and_then(|name| port_of(&merged["extensions"][name]));
+    let ports = Ports { health, otlp: port_of(&merged["receivers"]["otlp"]["protocols"]["http"]) };
     let script = merged.get("fake").cloned().map_or(Ok(Script::default()), serde_yaml::from_value);
-    Ok((script.map_err(|error| format!("invalid configuration: fake: {error}"))?, port))
+    Ok((script.map_err(|error| format!("invalid configuration: fake: {error}"))?, ports))
 }
 
 fn merge(into: &mut Value, from: Value) {
@@ -320,19 +336,25 @@ fn descriptors() -> BTreeMap<String, PathBuf> {
 
 fn serve_health(health: Health) -> http::Server {
     let ready_at = std::time::Instant::now() + Duration::from_millis(health.after_ms);
-    let server = http::Server::start(health.port, None, move |_| {
+    serve(health.port, "extension health_check", move |_| {
         let status = if std::time::Instant::now() < ready_at { 503 } else { health.status };
         http::Reply::status(status, &[], format!("status {status}"))
-    });
-    match server {
+    })
+}
+
+fn serve(port: u16, what: &str, answer: impl Fn(http::Request) -> http::Reply + Send + Sync + 'static) -> http::Server {
+    match http::Server::start(port, None, answer) {
         Ok(server) => server,
-        Err(error) => refuse(&format!("cannot start extension health_check: listen tcp: {error}")),
+        Err(error) => refuse(&format!("cannot start {what}: listen tcp 127.0.0.1:{port}: {error}")),
     }
 }
 
 fn on_sigterm(ignore: bool, drain_ms: u64) {
     let handler = move || {
         if !ignore {
+            if let Some(server) = OTLP.lock().unwrap().take() {
+                server.drain();
+            }
             sleep(drain_ms);
             // Needs the output, as the real one does: it hangs while nobody reads a full pipe.
             say("info\tservice/service.go\tShutdown complete.\n");

@@ -98,6 +98,27 @@ impl Server {
         Ok(Server { addr, listener, shared, acceptor: Some(acceptor) })
     }
 
+    /// Ends it as Go's servers end: the port closes, idle connections too, and a request that has begun is answered first.
+    /// Waits for that as long as a client takes.
+    #[allow(dead_code)]
+    pub fn drain(mut self) {
+        self.stop_accepting();
+        // From here on a read finds the end, once what has come is read.
+        let connections = || self.shared.connections.lock().unwrap();
+        connections().values().for_each(|connection| drop(connection.shutdown(Shutdown::Read)));
+        while !connections().is_empty() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn stop_accepting(&mut self) {
+        let Some(acceptor) = self.acceptor.take() else { return };
+        // On Linux this wakes accept(2), and the port refuses from here on: closing it would not do while a process that
+        // another test forks, and that has not yet called exec, holds a copy.
+        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
+        let _ = acceptor.join();
+    }
+
     /// Waits for ever: for a program that is nothing but this server.
     #[allow(dead_code)]
     pub fn join(mut self) {
@@ -109,11 +130,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let Some(acceptor) = self.acceptor.take() else { return };
-        // On Linux this wakes accept(2), and the port refuses from here on: closing it would not do while a process that
-        // another test forks, and that has not yet called exec, holds a copy.
-        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
-        let _ = acceptor.join();
+        self.stop_accepting();
         for connection in self.shared.connections.lock().unwrap().values() {
             let _ = connection.shutdown(Shutdown::Both);
         }

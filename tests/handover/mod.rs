@@ -1,0 +1,247 @@
+//! The proof of the hand-over: real clients, a real collector, changes of its config, and every record counted.
+//!
+//! With `KM_LONG=1` it is the long form, which takes most of an hour.
+
+mod bad_configs;
+mod control;
+mod load;
+mod seamless;
+mod sink;
+
+use std::fs;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::agent::{Agent, Builder};
+use crate::support::api::Api;
+use crate::support::wait::{poll_for, wait_until};
+use crate::support::{bin, process};
+use load::{Load, Mode, Report};
+use sink::Sink;
+
+/// The modes that hand over.
+fn modes() -> [&'static str; 2] {
+    ["handover", "auto"]
+}
+
+/// How many changes: the long form proves, the short one guards.
+fn rounds(short: usize, long: usize) -> usize {
+    if std::env::var_os("KM_LONG").is_some_and(|value| value == "1") { long } else { short }
+}
+
+/// An agent, its API, and where its telemetry ends up.
+struct Scene {
+    agent: Agent,
+    api: Api,
+    sink: Sink,
+    ports: Ports,
+    /// Every config is this one under another name.
+    template: Value,
+}
+
+#[derive(Clone, Copy)]
+struct Ports {
+    grpc: u16,
+    http: u16,
+    health: u16,
+}
+
+/// What was seen while a change was on its way.
+struct Change {
+    /// Two collectors at once.
+    overlap: bool,
+}
+
+impl Scene {
+    /// With the real collector, and with a first config that has proved itself.
+    #[track_caller]
+    fn new(restart_mode: &str) -> Scene {
+        Scene::built(restart_mode, |builder| builder, spawn)
+    }
+
+    /// The same, with further settings, and the agent started by `start`.
+    #[track_caller]
+    fn built(restart_mode: &str, settings: impl FnOnce(Builder) -> Builder, start: impl FnOnce(&Agent)) -> Scene {
+        let (sink, ports) = (Sink::start(), Ports::free());
+        let template = real_config(ports, &sink);
+        let with_collector = |builder: Builder| settings(builder.collector(bin::collector()));
+        Scene::started(restart_mode, with_collector, start, sink, ports, template)
+    }
+
+    /// With the stand-in collector, which answers as OTLP over HTTP does and passes nothing on.
+    #[track_caller]
+    fn with_stand_in(restart_mode: &str, settings: impl FnOnce(Builder) -> Builder) -> Scene {
+        let (sink, ports) = (Sink::start(), Ports::free());
+        let mut template = real_config(ports, &sink);
+        template["fake"] = json!({"serve_otlp": true});
+        template["receivers"]["otlp"]["protocols"].as_object_mut().unwrap().remove("grpc");
+        Scene::started(restart_mode, settings, spawn, sink, ports, template)
+    }
+
+    #[track_caller]
+    fn started(
+        restart_mode: &str,
+        settings: impl FnOnce(Builder) -> Builder,
+        start: impl FnOnce(&Agent),
+        sink: Sink,
+        ports: Ports,
+        template: Value,
+    ) -> Scene {
+        let api = Api::plain();
+        let first = serde_yaml::to_string(&named(&template, "first")).unwrap();
+        let builder = Agent::builder().api(&api).setting("restart-mode", restart_mode).setting("log-level", "info");
+        let agent = settings(builder.config(first)).build();
+        start(&agent);
+        let scene = Scene { agent, api, sink, ports, template };
+        scene.agent.wait_until("a first config as last known good", || scene.is_good("first"));
+        scene.agent.wait_status("running", |status| status["collector"]["state"] == "running");
+        scene
+    }
+
+    fn config(&self, name: &str) -> Value {
+        named(&self.template, name)
+    }
+
+    /// The three clients at once.
+    #[track_caller]
+    fn load(&self) -> Vec<Load> {
+        let Ports { grpc, http, .. } = self.ports;
+        Load::start_all([(Mode::Grpc, grpc, 100, 2), (Mode::Http, http, 100, 2), (Mode::New, http, 200, 4)])
+    }
+
+    fn is_good(&self, name: &str) -> bool {
+        let kept = fs::read_to_string(self.agent.state_dir().join("last-known-good.yaml")).unwrap_or_default();
+        let kept: Value = serde_yaml::from_str(&kept).unwrap_or_default();
+        kept["processors"]["resource"]["attributes"][0]["value"] == name
+    }
+
+    /// Pushes the config of that name and waits until it has proved itself and records came by way of it.
+    #[track_caller]
+    fn change(&self, name: &str) -> Change {
+        let before = self.status()["config"]["revision"].clone();
+        self.api.answer_config(self.config(name));
+        let change = self.watch(&format!("verdict on the good config {name:?}"), || {
+            self.is_good(name) && {
+                let status = self.status();
+                let settled = status["collector"]["state"] == "running" && status["last_error_message"] == "";
+                settled && status["config"]["revision"] != before
+            }
+        });
+        if self.template.get("fake").is_none() {
+            wait_until("records by way of the new config", || self.sink.came_by(name));
+        }
+        change
+    }
+
+    /// Pushes a config and waits until it has been rejected for `reason`.
+    #[track_caller]
+    fn bad_change(&self, config: Value, reason: &str) -> Change {
+        let before = self.status()["config"].clone();
+        self.api.answer_config(config);
+        let change = self.watch(&format!("rejection for {reason:?}"), || {
+            let status = self.status();
+            let rejected = status["config"]["rejected_revision"] != before["rejected_revision"];
+            rejected && status["collector"]["state"] == "running"
+        });
+        let status = self.status();
+        let told = status["config"]["rejected_because"].as_str().unwrap_or_default();
+        assert!(told.contains(reason), "no {reason:?} in {status}");
+        assert_eq!(status["config"]["revision"], before["revision"], "{status}");
+        change
+    }
+
+    fn status(&self) -> Value {
+        self.agent.status().unwrap_or_default()
+    }
+
+    /// Waits for a condition that costs something, and counts the collectors meanwhile.
+    #[track_caller]
+    fn watch(&self, what: &str, mut condition: impl FnMut() -> bool) -> Change {
+        /// Rare enough not to disturb what is measured.
+        const PACE: Duration = Duration::from_millis(50);
+        let (mut asked_at, mut overlap) = (Instant::now(), false);
+        let found = poll_for(Duration::from_secs(40), || {
+            if asked_at.elapsed() < PACE {
+                return None;
+            }
+            asked_at = Instant::now();
+            overlap |= self.agent.collectors().len() > 1;
+            condition().then_some(())
+        });
+        assert!(found.is_some(), "no {what}: {}", self.status());
+        Change { overlap }
+    }
+
+    /// Ends the clients, then the agent, and checks that what was acknowledged came out, once.
+    #[track_caller]
+    fn finish(self, title: &str, loads: Vec<Load>) -> Vec<Report> {
+        let reports = counted(title, loads);
+        let acknowledged = || reports.iter().flat_map(Report::acknowledged_numbers);
+        // It drains what it holds.
+        assert_eq!(self.agent.stop(), 0);
+        poll_for(Duration::from_secs(5), || self.sink.missing(acknowledged()).is_empty().then_some(()));
+        let (missing, repeated) = (self.sink.missing(acknowledged()), self.sink.repeated());
+        assert!(missing.is_empty(), "acknowledged, but lost: {missing:?}");
+        assert!(repeated.is_empty(), "came more than once: {repeated:?}");
+        assert_eq!(self.sink.strange(), [""; 0]);
+        reports
+    }
+}
+
+impl Ports {
+    fn free() -> Ports {
+        Ports { grpc: process::free_port(), http: process::free_port(), health: process::free_port() }
+    }
+}
+
+fn spawn(agent: &Agent) {
+    agent.spawn();
+}
+
+/// Ends the clients and prints what they saw.
+#[track_caller]
+fn counted(title: &str, loads: Vec<Load>) -> Vec<Report> {
+    let reports: Vec<Report> = loads.into_iter().map(Load::stop).collect();
+    let rows: Vec<String> = reports.iter().map(Report::rows).collect();
+    // Past the capture of output: the numbers are the point.
+    let _ = std::io::stderr().write_all(format!("\nhandover: {title}\n{}", rows.concat()).as_bytes());
+    reports
+}
+
+fn named(template: &Value, name: &str) -> Value {
+    let mut config = template.clone();
+    config["processors"]["resource"]["attributes"][0]["value"] = json!(name);
+    config
+}
+
+fn real_config(ports: Ports, sink: &Sink) -> Value {
+    let local = |port: u16| json!({"endpoint": format!("127.0.0.1:{port}")});
+    let pipeline = json!({"receivers": ["otlp"], "processors": ["resource", "batch"], "exporters": ["otlp_http"]});
+    json!({
+        "receivers": {"otlp": {"protocols": {"grpc": local(ports.grpc), "http": local(ports.http)}}},
+        "processors": {
+            "resource": {"attributes": [{"key": sink::CONFIG, "value": "", "action": "upsert"}]},
+            // So that there is always something to drain.
+            "batch": {"timeout": "100ms"},
+        },
+        "exporters": {"otlp_http": sink.exporter()},
+        "extensions": {"health_check": local(ports.health)},
+        "service": {
+            "extensions": ["health_check"],
+            "telemetry": {"metrics": {"level": "none"}},
+            "pipelines": {"logs": pipeline},
+        },
+    })
+}
+
+/// Nothing refused, nothing reset, nothing lost on the way in.
+#[track_caller]
+fn assert_seamless(reports: &[Report]) {
+    for report in reports {
+        let Report { refused, reset, other, .. } = *report;
+        assert_eq!((refused, reset, other), (0, 0, 0), "{report:?}");
+        assert_eq!(report.sent, report.acknowledged, "{report:?}");
+    }
+}

@@ -1,0 +1,19 @@
+//! Changes of the config that no client notices.
+
+use super::{Scene, assert_seamless, modes, rounds};
+
+#[test]
+#[ignore = "hand-over"]
+fn good_configs_cost_no_client_anything() {
+    for mode in modes() {
+        let count = rounds(5, 50);
+        let scene = Scene::new(mode);
+        let loads = scene.load();
+        for round in 0..count {
+            let change = scene.change(&format!("round {round}"));
+            assert!(change.overlap, "round {round}: the collector was restarted plainly");
+        }
+        let reports = scene.finish(&format!("{count} changes, restart-mode {mode}"), loads);
+        assert_seamless(&reports);
+    }
+}
