@@ -53,6 +53,15 @@ pub enum Listener {
     Unix,
 }
 
+impl Listener {
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Listener::Tcp(address) | Listener::Udp(address) => Some(address.port()),
+            Listener::Unix => None,
+        }
+    }
+}
+
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -9,13 +9,15 @@ use crate::handover::{eligible, memory, steering, supported};
 use crate::process::Process;
 use crate::settings::RestartMode;
 use crate::store::Candidate;
-use crate::value::Value;
+use crate::value::{Revision, Value};
 
 /// Whether hand-overs are to be tried, as far as that is known at start.
 pub(super) struct Overlap {
     mode: RestartMode,
     /// Why this host cannot; tried once.
     supported: Result<(), String>,
+    /// The config whose collector could not start beside the old one: it is tried again, plainly.
+    pub(super) forgone: Option<Revision>,
 }
 
 impl Overlap {
@@ -27,7 +29,7 @@ impl Overlap {
         if let (Err(reason), RestartMode::Handover) = (&supported, mode) {
             log::warn!(reason = reason.as_str(); "this host cannot hand over, so the collector is restarted plainly");
         }
-        Overlap { mode, supported }
+        Overlap { mode, supported, forgone: None }
     }
 
     /// Whether collectors are to be started so that one can be handed over from.
@@ -57,16 +59,22 @@ impl Supervise {
         self.overlap.supported.clone()?;
         let [old] = self.living.as_slice() else { return Err("no collector runs alone".to_string()) };
         let binds = old.process.binds()?;
-        if self.overlap.mode == RestartMode::Handover {
-            return binds.shareable();
-        }
+        binds.shareable()?;
         let overlay = self.overlay();
         let former = self.store.read_last_known_good().map_err(|error| error.to_string())?;
         let present = self.store.read_config().map_err(|error| error.to_string())?;
         let effective = |main| -> Vec<&Value> { [main].into_iter().chain(overlay.as_ref()).collect() };
-        binds.shareable()?;
+        if self.overlap.forgone.as_ref() == Some(&present.revision()) {
+            return Err("this config's collector did not start beside the old one".to_string());
+        }
         let facts = eligible::Facts { memory: memory::memory(old.process.id()) };
-        eligible::may_overlap(&effective(&former), &effective(&present), &facts)
+        match eligible::may_overlap(&effective(&former), &effective(&present), &facts) {
+            Err(eligible::Obstacle::Unwise(reason)) if self.overlap.mode == RestartMode::Handover => {
+                log::warn!(reason = reason.as_str(); "handing over all the same, as restart-mode says");
+                Ok(())
+            }
+            judgement => judgement.map_err(|obstacle| obstacle.to_string()),
+        }
     }
 
     /// Starts the second one; the first keeps all new connections.
@@ -100,6 +108,14 @@ impl Supervise {
             [] => Ok(()),
             [first, ..] => Err(format!("the new collector does not listen on {first}")),
         }
+    }
+
+    /// Whether what the new collector died of may be the old one's doing. A port that somebody else holds is not.
+    pub(super) fn is_in_the_way(&self, problem: &str) -> bool {
+        let holds = |port: u16| problem.contains(&format!(":{port}: "));
+        let in_use = problem.contains("address already in use");
+        let ports = self.living.iter().filter_map(|living| living.process.binds().ok()).flat_map(|it| it.listeners());
+        eligible::blames_overlap(problem) && (!in_use || ports.filter_map(|listener| listener.port()).any(holds))
     }
 
     /// Has them go to the other one again.

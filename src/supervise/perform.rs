@@ -6,6 +6,7 @@ use super::{Living, Supervise};
 use crate::collector_config;
 use crate::control::Reply;
 use crate::core::event::{Action, Child, Event, Launch, Manner, Problem, Verdict};
+use crate::core::supervisor::Phrase;
 use crate::probe::Probe;
 use crate::process::Binds;
 use crate::store::{Candidate, Stamp};
@@ -101,7 +102,12 @@ impl Supervise {
         if had_config {
             let kept = self.store.rejected_path();
             log::warn!(problem = problem, kept:% = kept.display(); "config rolled back to the last known good");
-            self.ledger.rolled_back(replaced, problem);
+            if self.core.phrase() == Phrase::HandingOver && self.is_in_the_way(problem) {
+                log::info!("the old collector may have been in its way: the next check tries it without a hand-over");
+                self.overlap.forgone = replaced;
+            } else {
+                self.ledger.rolled_back(replaced, problem);
+            }
         } else {
             log::warn!(problem = problem; "last known good put in place of the config");
         }
