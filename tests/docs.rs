@@ -1,13 +1,10 @@
 //! What the README says against what the program is: settings, exit statuses, messages, commands.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::support::agent::Agent;
-
-fn read(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
-}
+use crate::support::source::{self, read};
 
 /// The cells of each row of the table below that heading of the README, without the table's own heading.
 fn table(heading: &str) -> Vec<Vec<String>> {
@@ -23,24 +20,10 @@ fn bare(cell: &str) -> String {
     cell.replace('`', "")
 }
 
-/// Name, variable and default of each row of the one table in the source; an empty default is one that is worked out.
-fn settings() -> Vec<[String; 3]> {
-    let source = read("src/settings/table.rs");
-    let default_file = source.split("DEFAULT_FILE: &str = \"").nth(1).unwrap().split('"').next().unwrap();
-    let rows = source.lines().filter(|line| line.starts_with("    row(\""));
-    rows.map(|row| {
-        let texts: Vec<&str> = row.split('"').skip(1).step_by(2).collect();
-        let default = if row.contains("DEFAULT_FILE") { default_file } else { texts.get(2).unwrap_or(&"") };
-        [texts[0].to_string(), texts[1].to_string(), default.to_string()]
-    })
-    .collect()
-}
-
 #[test]
 fn readme_lists_every_setting() {
-    let settings = settings();
+    let settings = source::settings();
     let rows = table("Settings");
-    assert!(settings.len() > 20, "the table in the source is written differently: {settings:?}");
     let names: Vec<_> = settings.iter().map(|[name, ..]| format!("`{name}`")).collect();
     assert_eq!(rows.iter().map(|row| row[0].clone()).collect::<Vec<_>>(), names);
     for ([name, variable, default], row) in settings.iter().zip(&rows) {
@@ -76,34 +59,18 @@ fn print_settings_shows_the_defaults_of_the_readme() {
 
 #[test]
 fn readme_lists_every_exit_status() {
-    let source = read("src/exit.rs");
-    let body = source.split("pub enum Exit {").nth(1).unwrap().split("\n}").next().unwrap();
-    let numbers: Vec<_> = body.lines().filter_map(|line| line.strip_suffix(',')?.rsplit_once(" = ")).collect();
-    assert!(numbers.len() > 8, "the table in the source is written differently: {body}");
-    let numbers: Vec<_> = numbers.into_iter().map(|(_, number)| number.to_string()).collect();
-    assert_eq!(table("Exit status").into_iter().map(|row| row[0].clone()).collect::<Vec<_>>(), numbers);
+    let numbers: Vec<_> = table("Exit status").into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(numbers, source::exit_statuses());
 }
 
 /// A message that is quoted, up to a `…`, stands in the source; so does each option and command.
 #[test]
 fn readme_quotes_the_program() {
-    let mut files = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    let mut source = String::new();
-    while let Some(path) = files.pop() {
-        match path.is_dir() {
-            true => files.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path())),
-            false => source += &fs::read_to_string(path).unwrap(),
-        }
-    }
-    // Text that is broken over lines in the source, and what is put in at run time.
-    let source = source.replace("\\\n", "").split_whitespace().collect::<Vec<_>>().join(" ");
+    let source = source::everything();
     let rows = table("When something is wrong");
     assert!(rows.len() > 5);
     for row in rows {
-        for part in bare(&row[0]).split(['…', ';']) {
-            let part = part.trim().replace("HTTP status 401", "HTTP status {}");
-            assert!(source.contains(&part), "no such message in the source: {part}");
-        }
+        source::assert_quoted(&source, &bare(&row[0]), "…");
     }
     let help = Agent::builder().build().run(["--help"]).stdout;
     for row in table("Use") {

@@ -9,5 +9,6 @@ pub mod bin;
 pub mod http;
 pub mod otlp;
 pub mod process;
+pub mod source;
 pub mod temp_dir;
 pub mod wait;
