@@ -6,6 +6,7 @@ DESTDIR =
 
 bindir = $(prefix)/bin
 libdir = $(prefix)/lib/kmagent
+mandir = $(prefix)/share/man
 confdir = $(sysconfdir)/kmagent
 
 CARGO = cargo
@@ -47,6 +48,9 @@ install:
 	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) $(DESTDIR)$(confdir)
 	$(INSTALL) -m 755 $(agent) $(DESTDIR)$(bindir)/kmagent
 	$(if $(collector),$(INSTALL) -m 755 $(collector) $(DESTDIR)$(libdir)/kmagent-collector)
+	$(INSTALL) -d $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8
+	$(INSTALL) -m 644 man/kmagent.yaml.5 $(DESTDIR)$(mandir)/man5/kmagent.yaml.5
+	$(INSTALL) -m 644 man/kmagent.8 $(DESTDIR)$(mandir)/man8/kmagent.8
 	test -e $(DESTDIR)$(confdir)/config.yaml || $(INSTALL) -m 600 dist/config.yaml $(DESTDIR)$(confdir)/config.yaml
 
 clean:
