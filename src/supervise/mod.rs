@@ -46,6 +46,10 @@ struct Living {
     started_at: Uptime,
     /// The config that it was started with.
     config: Option<Stamp>,
+    /// It has said that everything is started.
+    is_ready: bool,
+    /// Its latest bind(2).
+    bound_at: Uptime,
 }
 
 pub struct Supervise {

@@ -2,14 +2,19 @@
 //!
 //! When each step is due is the core's business; how the kernel does it is `handover`'s.
 
-use super::Supervise;
+use std::time::Duration;
+
+use super::{Living, Supervise};
 use crate::core::event::{Child, Event, Launch, Manner, Problem};
 use crate::core::supervisor::Phrase;
 use crate::handover::{eligible, memory, steering, supported};
-use crate::process::Process;
 use crate::settings::RestartMode;
 use crate::store::Candidate;
 use crate::value::{Revision, Value};
+
+/// A collector that has not bound anything for so long has started, even if its log level keeps it from saying so: a hundred times
+/// what one takes from exec to ready on a fast host (design section 10).
+const QUIET_TIME: Duration = Duration::from_secs(2);
 
 /// Whether hand-overs are to be tried, as far as that is known at start.
 pub(super) struct Overlap {
@@ -101,7 +106,11 @@ impl Supervise {
 
     fn steer(&self, child: Child) -> Result<(), Problem> {
         let (old, new) = self.pair(child).ok_or("there is no second collector")?;
-        let (old, new) = (old.binds()?, new.binds()?);
+        if !new.is_ready && self.now() < new.bound_at + QUIET_TIME {
+            // One that still starts may yet fail, and what it had accepted would go with it.
+            return Err("the new collector is still starting".to_string());
+        }
+        let (old, new) = (old.process.binds()?, new.process.binds()?);
         let missing = steering::missing(old, new);
         steering::to_new(old, new)?;
         match missing.as_slice() {
@@ -120,7 +129,7 @@ impl Supervise {
 
     /// Has them go to the other one again.
     pub(super) fn give_back(&self, child: Child) {
-        let steered = self.pair(child).map(|(old, new)| steering::to_old(old.binds()?, new.binds()?));
+        let steered = self.pair(child).map(|(old, new)| steering::to_old(old.process.binds()?, new.process.binds()?));
         if let Some(Err(problem)) = steered {
             log::warn!(problem = problem.as_str(); "new connections may go to the failed collector until it has ended");
         }
@@ -136,9 +145,9 @@ impl Supervise {
     }
 
     /// The other one and `child`.
-    fn pair(&self, child: Child) -> Option<(&Process, &Process)> {
+    fn pair(&self, child: Child) -> Option<(&Living, &Living)> {
         let new = self.living.iter().find(|living| living.child == child)?;
         let old = self.living.iter().find(|living| living.child != child)?;
-        Some((&old.process, &new.process))
+        Some((old, new))
     }
 }

@@ -62,7 +62,8 @@ impl Supervise {
         log::info!(pid = process.id(); "collector started");
         let configs = self.configs();
         self.ledger.learn_secrets(&configs, &self.collector);
-        self.living.push(Living { child, process, started_at: self.now(), config });
+        let now = self.now();
+        self.living.push(Living { child, process, started_at: now, config, is_ready: false, bound_at: now });
         Launch::Spawned { child, standing: self.store.standing() }
     }
 

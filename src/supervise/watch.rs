@@ -8,12 +8,21 @@ use crate::logger;
 use crate::process;
 use crate::store::Candidate;
 
+/// What a collector logs, at level info, when the last of its components is started.
+const READY: &[u8] = b"Everything is ready.";
+
 impl Supervise {
     pub(super) fn watch_collectors(&mut self, events: &mut VecDeque<Event<Candidate>>) {
-        let emit = &mut |line: &[u8]| logger::collector_line(line);
+        let now = self.now();
         let mut index = 0;
         while let Some(living) = self.living.get_mut(index) {
-            living.process.serve_binds();
+            if living.process.serve_binds() {
+                living.bound_at = now;
+            }
+            let emit = &mut |line: &[u8]| {
+                living.is_ready |= line.windows(READY.len()).any(|part| part == READY);
+                logger::collector_line(line);
+            };
             living.process.read_output(emit);
             match living.process.try_reap(emit) {
                 Ok(None) => index += 1,

@@ -26,7 +26,6 @@ exec REAL "$@"
 }
 
 #[test]
-#[ignore = "hand-over"]
 fn the_real_collector_dying_of_them_costs_no_client_anything() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     for mode in modes() {
@@ -54,7 +53,6 @@ fn the_real_collector_dying_of_them_costs_no_client_anything() {
 }
 
 #[test]
-#[ignore = "hand-over"]
 fn a_sick_collector_costs_no_client_anything() {
     for mode in modes() {
         let count = rounds(2, 10);

@@ -3,7 +3,6 @@
 use super::{Scene, assert_seamless, modes, rounds};
 
 #[test]
-#[ignore = "hand-over"]
 fn good_configs_cost_no_client_anything() {
     for mode in modes() {
         let count = rounds(5, 50);
