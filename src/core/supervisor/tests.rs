@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::core::event::Standing::{Alone, OnTrial, Proved};
-use crate::core::event::{Launch, Verdict};
+use crate::core::event::{Launch, Manner, Verdict};
 
 pub(super) const LIMITS: Limits = Limits { min_uptime: Duration::from_secs(10), stop_timeout: Duration::from_secs(30) };
 
@@ -15,6 +15,9 @@ pub(super) fn seconds(seconds: f64) -> Uptime {
 pub(super) fn text(actions: Vec<Action<&str>>) -> String {
     let text = |action| match action {
         Action::Spawn => "spawn".to_string(),
+        Action::SpawnBeside => "spawn beside".to_string(),
+        Action::TakeOver(Child(child)) => format!("take over {child}"),
+        Action::GiveBack(Child(child)) => format!("give back {child}"),
         Action::Terminate(Child(child)) => format!("terminate {child}"),
         Action::Kill(Child(child)) => format!("kill {child}"),
         Action::Install(candidate) => format!("install {candidate}"),
