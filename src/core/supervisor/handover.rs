@@ -75,7 +75,6 @@ pub(super) fn beside<C>(
                 trial = Trial::Gathering { look_at: turn.now + GATHER_INTERVAL, until };
             }
             Trial::Waiting { until } if turn.now >= until => {
-                turn.backoff.reset();
                 turn.order(Action::Probe(start.child));
                 trial = Trial::Probing { until: turn.now + PROBE_TIMEOUT };
             }

@@ -19,6 +19,8 @@ mod transition;
 mod view;
 
 #[cfg(test)]
+mod handover_tests;
+#[cfg(test)]
 mod table;
 #[cfg(test)]
 mod tests;
