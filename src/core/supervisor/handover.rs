@@ -13,7 +13,7 @@
 use super::transition::Turn;
 use super::{GATHER_TIMEOUT, Leaving, Next, PROBE_TIMEOUT, Proof, SETTLE_DELAY, Serving, Start, State, Trial};
 use crate::core::backoff;
-use crate::core::event::{Action, Child, Event, Launch, Problem, Standing, Verdict};
+use crate::core::event::{Action, Event, Launch, Problem, Standing, Verdict};
 
 /// Between two looks at whether the new collector listens already.
 const GATHER_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
@@ -26,9 +26,9 @@ pub(super) fn joining<C>(old: Serving, event: Event<C>, turn: &mut Turn<'_, C>) 
             return State::Beside { old, start, trial };
         }
         Event::Launched(Launch::Failed(problem)) => return retreat(old, None, Standing::OnTrial, problem, None, turn),
-        Event::Launched(Launch::NoConfig { .. }) => {
-            let problem = "the config file is missing".to_string();
-            return retreat(old, None, Standing::OnTrial, problem, None, turn);
+        Event::Launched(Launch::NoConfig { fallback }) => {
+            let standing = if fallback { Standing::OnTrial } else { Standing::Alone };
+            return retreat(old, None, standing, "the config file is missing".to_string(), None, turn);
         }
         // The spawn's answer comes first; then it is an ordinary one.
         Event::Exited { child, .. } if child == old.child => return State::Launching,
@@ -75,7 +75,6 @@ pub(super) fn beside<C>(
                 trial = Trial::Gathering { look_at: turn.now + GATHER_INTERVAL, until };
             }
             Trial::Waiting { until } if turn.now >= until => {
-                turn.backoff.reset();
                 turn.order(Action::Probe(start.child));
                 trial = Trial::Probing { until: turn.now + PROBE_TIMEOUT };
             }
@@ -91,8 +90,11 @@ pub(super) fn beside<C>(
         }
         Event::StopRequested => {
             turn.discard(start.held);
-            let (first, second) = (turn.leave(old.child, old.since), turn.leave(start.child, start.since));
-            return State::StoppingBoth { first, second };
+            let (old, new) = (turn.leave(old.child, old.since), turn.leave(start.child, start.since));
+            return match trial {
+                Trial::Gathering { .. } => State::StoppingBoth { first: old, second: new },
+                Trial::Waiting { .. } | Trial::Probing { .. } => State::StoppingBoth { first: new, second: old },
+            };
         }
         Event::Installed(Err(problem)) => turn.not_installed(problem),
         // A restart is what it is having.
@@ -201,9 +203,11 @@ pub(super) fn retreating<C>(
         }
         Event::Exited { child, .. } if child == old.child => {
             return match new {
-                Some(new) => {
-                    turn.discard(held);
-                    turn.stop(new.child, new.since, Next::Start)
+                // The roll back's answer ends it, as after any failed health check.
+                Some(Serving { child, since }) => {
+                    let start = Start { child, since, standing: Standing::OnTrial, held };
+                    let (probe_at, retry_delay) = (turn.now + PROBE_TIMEOUT, PROBE_TIMEOUT);
+                    State::Starting { start, proof: Proof::Failed { problem, probe_at, retry_delay } }
                 }
                 None => State::RollingBack { problem, held },
             };
@@ -268,12 +272,11 @@ pub(super) fn stopping_both<C>(
     event: Event<C>,
     turn: &mut Turn<'_, C>,
 ) -> State<C> {
-    let ended = |child: Child, leaving: &Leaving| child == leaving.child;
     match event {
-        Event::Exited { child, .. } if ended(child, &first) => {
+        Event::Exited { child, .. } if child == first.child => {
             return State::Stopping { leaving: second, next: Next::Finish };
         }
-        Event::Exited { child, .. } if ended(child, &second) => {
+        Event::Exited { child, .. } if child == second.child => {
             return State::Stopping { leaving: first, next: Next::Finish };
         }
         Event::DeadlinePassed => {

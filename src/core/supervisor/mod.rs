@@ -16,7 +16,10 @@
 mod handover;
 mod probation;
 mod transition;
+mod view;
 
+#[cfg(test)]
+mod handover_tests;
 #[cfg(test)]
 mod table;
 #[cfg(test)]
@@ -29,6 +32,8 @@ use std::time::Duration;
 use super::Uptime;
 use super::backoff::Backoff;
 use super::event::{Action, Child, Event, Problem, Standing};
+
+pub use view::Phrase;
 
 /// A SIGTERM in the first 20 ms after "ready" kills the collector before it drains, and ready takes 11–20 ms on a fast host
 /// (design section 10): ten times their sum, for slow hosts.
@@ -46,17 +51,6 @@ pub struct Limits {
     pub min_uptime: Duration,
     /// From SIGTERM to SIGKILL.
     pub stop_timeout: Duration,
-}
-
-/// The states as the design names them, for logs and status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phrase {
-    Stopped,
-    Starting,
-    Running,
-    HandingOver,
-    Stopping,
-    Backoff,
 }
 
 #[derive(Debug)]
@@ -117,7 +111,7 @@ enum State<C> {
         leaving: Leaving,
         held: Option<C>,
     },
-    /// Two are ending, and none will follow.
+    /// Two are ending, and none will follow. New connections go to the first.
     StoppingBoth {
         first: Leaving,
         second: Leaving,
@@ -238,54 +232,6 @@ impl<C> Supervisor<C> {
             | State::Finished => None,
         }
     }
-
-    /// The collector that new connections go to; `None` when none lives.
-    pub fn serving(&self) -> Option<Child> {
-        match &self.state {
-            State::Starting { start, .. } => Some(start.child),
-            State::Running { child, .. } => Some(*child),
-            State::Stopping { leaving, .. } | State::StoppingBoth { first: leaving, .. } => Some(leaving.child),
-            State::Joining { old } | State::Retreating { old, .. } => Some(old.child),
-            State::Beside { old, trial: Trial::Gathering { .. }, .. } => Some(old.child),
-            State::Beside { start, trial: Trial::Waiting { .. } | Trial::Probing { .. }, .. } => Some(start.child),
-            State::Parting { serving, .. } => Some(serving.child),
-            State::Stopped { .. }
-            | State::Launching
-            | State::RollingBack { .. }
-            | State::Backoff { .. }
-            | State::Finished => None,
-        }
-    }
-
-    /// Whether this collector is to end, so that its exit is no crash.
-    pub fn is_leaving(&self, child: Child) -> bool {
-        match &self.state {
-            State::Stopping { leaving, .. } | State::Parting { leaving, .. } => leaving.child == child,
-            State::StoppingBoth { first, second } => first.child == child || second.child == child,
-            State::Stopped { .. }
-            | State::Launching
-            | State::Starting { .. }
-            | State::Running { .. }
-            | State::RollingBack { .. }
-            | State::Backoff { .. }
-            | State::Joining { .. }
-            | State::Beside { .. }
-            | State::Retreating { .. }
-            | State::Finished => false,
-        }
-    }
-
-    pub fn phrase(&self) -> Phrase {
-        match &self.state {
-            State::Stopped { .. } | State::Finished => Phrase::Stopped,
-            State::Launching | State::Starting { .. } => Phrase::Starting,
-            State::Running { .. } => Phrase::Running,
-            State::Joining { .. } | State::Beside { .. } | State::Retreating { .. } => Phrase::HandingOver,
-            State::Parting { .. } => Phrase::Running,
-            State::Stopping { .. } | State::StoppingBoth { .. } => Phrase::Stopping,
-            State::RollingBack { .. } | State::Backoff { .. } => Phrase::Backoff,
-        }
-    }
 }
 
 impl Leaving {
@@ -294,19 +240,6 @@ impl Leaving {
             Phase::Settling { until } => Some(until),
             Phase::Draining { kill_at } => Some(kill_at),
             Phase::Killed => None,
-        }
-    }
-}
-
-impl Phrase {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Phrase::Stopped => "stopped",
-            Phrase::Starting => "starting",
-            Phrase::Running => "running",
-            Phrase::HandingOver => "handing-over",
-            Phrase::Stopping => "stopping",
-            Phrase::Backoff => "backoff",
         }
     }
 }

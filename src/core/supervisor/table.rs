@@ -1,13 +1,30 @@
 //! Every state against every event: the orders and the next state, as one table.
 //!
-//! The states are those of 100 s, which is the deadline of each that has one; their child is number 1.
+//! The states are those of 100 s, which is the deadline of each that has one; their child is number 1, and a new one beside it
+//! is number 2.
 
 use super::tests::{LIMITS, seconds, text};
 use super::*;
-use crate::core::event::Launch;
 use crate::core::event::Standing::{Alone, OnTrial, Proved};
+use crate::core::event::{Launch, Manner};
 
 type Named = State<&'static str>;
+
+fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Proved => "proved",
+        OnTrial => "on trial",
+        Alone => "alone",
+    }
+}
+
+fn phase(leaving: &Leaving) -> &'static str {
+    match leaving.phase {
+        Phase::Settling { .. } => "settling",
+        Phase::Draining { .. } => "draining",
+        Phase::Killed => "killed",
+    }
+}
 
 /// What a state is called in the table.
 fn name(state: &Named) -> String {
@@ -21,21 +38,29 @@ fn name(state: &Named) -> String {
                 Proof::Probing { .. } => "probing",
                 Proof::Failed { .. } => "failed",
             };
-            let standing = match start.standing {
-                Proved => "proved",
-                OnTrial => "on trial",
-                Alone => "alone",
-            };
-            format!("{proof} {standing}{}", held(&start.held))
+            format!("{proof} {}{}", standing(start.standing), held(&start.held))
         }
         State::Running { .. } => "running".into(),
-        State::Stopping { phase, next, .. } => {
-            let phase = match phase {
-                Phase::Settling { .. } => "settling",
-                Phase::Draining { .. } => "draining",
-                Phase::Killed => "killed",
+        State::Stopping { leaving, next } => {
+            format!("{} to {}", phase(leaving), if *next == Next::Start { "start" } else { "finish" })
+        }
+        State::Joining { .. } => "joining".into(),
+        State::Beside { start, trial, .. } => {
+            let trial = match trial {
+                Trial::Gathering { .. } => "gathering",
+                Trial::Waiting { .. } => "waiting",
+                Trial::Probing { .. } => "probing",
             };
-            format!("{phase} to {}", if *next == Next::Start { "start" } else { "finish" })
+            format!("beside, {trial} {}{}", standing(start.standing), held(&start.held))
+        }
+        State::Retreating { new, held: candidate, .. } => {
+            format!("retreating{}{}", if new.is_some() { " from 2" } else { "" }, held(candidate))
+        }
+        State::Parting { serving, leaving, held: candidate } => {
+            format!("{} serves, {} {}{}", serving.child.0, leaving.child.0, phase(leaving), held(candidate))
+        }
+        State::StoppingBoth { first, second } => {
+            format!("{} {}, {} {}", first.child.0, phase(first), second.child.0, phase(second))
         }
         State::RollingBack { held: candidate, .. } => format!("rolling back{}", held(candidate)),
         State::Backoff { until } if *until == seconds(100.0) => "due".into(),
@@ -61,12 +86,46 @@ fn young(age: f64, standing: Standing, held: Option<&'static str>) -> Named {
 }
 
 fn stopping(phase: Phase, next: Next) -> Named {
-    State::Stopping { child: Child(1), phase, next }
+    State::Stopping { leaving: Leaving { child: Child(1), phase }, next }
 }
+
+const GATHERING: Trial = Trial::Gathering { look_at: AT, until: Duration::from_secs(110) };
+const GATHERED_LATE: Trial = Trial::Gathering { look_at: AT, until: AT };
+const WAITING_BESIDE: Trial = Trial::Waiting { until: AT };
+const PROBING_BESIDE: Trial = Trial::Probing { until: AT };
+
+fn serving(child: u64, age: f64) -> Serving {
+    Serving { child: Child(child), since: AT - seconds(age) }
+}
+
+/// The old one has run for 50 s, the new one for `age` seconds.
+fn beside(trial: Trial, standing: Standing, age: f64, held: Option<&'static str>) -> Named {
+    let start = Start { child: Child(2), since: AT - seconds(age), standing, held };
+    State::Beside { old: serving(1, 50.0), start, trial }
+}
+
+fn retreating(new: Option<Serving>, held: Option<&'static str>) -> Named {
+    State::Retreating { old: serving(1, 50.0), new, problem: "boom".into(), held }
+}
+
+/// Number 1 or 2 serves, the other one is in `phase`.
+fn parting(serves: u64, phase: Phase, held: Option<&'static str>) -> Named {
+    State::Parting { serving: serving(serves, 50.0), leaving: Leaving { child: Child(3 - serves), phase }, held }
+}
+
+fn stopping_both(first: Phase, second: Phase) -> Named {
+    let leaving = |child, phase| Leaving { child: Child(child), phase };
+    State::StoppingBoth { first: leaving(1, first), second: leaving(2, second) }
+}
+
+const DRAINING: Phase = Phase::Draining { kill_at: AT };
+const DRAINING_ON: Phase = Phase::Draining { kill_at: Duration::from_secs(120) };
+const SETTLING: Phase = Phase::Settling { until: AT };
 
 /// Every event, by the name that the table uses. All but "early" find the clock at 100 s.
 fn events() -> Vec<(&'static str, Event<&'static str>)> {
     let own = Child(1);
+    let new = Child(2);
     let other = Child(7);
     vec![
         ("spawned", Event::Launched(Launch::Spawned { child: Child(2), standing: OnTrial })),
@@ -74,16 +133,25 @@ fn events() -> Vec<(&'static str, Event<&'static str>)> {
         ("no config", Event::Launched(Launch::NoConfig { fallback: false })),
         ("config lost", Event::Launched(Launch::NoConfig { fallback: true })),
         ("exit", Event::Exited { child: own, problem: "boom".into() }),
+        ("exit of the new", Event::Exited { child: new, problem: "bang".into() }),
         ("exit of another", Event::Exited { child: other, problem: "boom".into() }),
         ("candidate", Event::CandidateArrived("b")),
         ("installed", Event::Installed(Ok(Manner::Restart))),
+        ("to hand over", Event::Installed(Ok(Manner::HandOver))),
         ("not installed", Event::Installed(Err("disk full".into()))),
         ("rolled back", Event::RolledBack(Ok(()))),
         ("not rolled back", Event::RolledBack(Err("disk full".into()))),
         ("well", Event::Probed { child: own, health: Ok(()) }),
         ("ill", Event::Probed { child: own, health: Err("ill".into()) }),
+        ("new well", Event::Probed { child: new, health: Ok(()) }),
+        ("new ill", Event::Probed { child: new, health: Err("ill".into()) }),
         ("another well", Event::Probed { child: other, health: Ok(()) }),
         ("another ill", Event::Probed { child: other, health: Err("ill".into()) }),
+        ("own took over", Event::TookOver { child: own, outcome: Ok(()) }),
+        ("own did not", Event::TookOver { child: own, outcome: Err("deaf".into()) }),
+        ("took over", Event::TookOver { child: new, outcome: Ok(()) }),
+        ("did not take over", Event::TookOver { child: new, outcome: Err("deaf".into()) }),
+        ("another took over", Event::TookOver { child: other, outcome: Ok(()) }),
         ("restart", Event::RestartRequested),
         ("stop", Event::StopRequested),
         ("early", Event::DeadlinePassed),
@@ -252,6 +320,7 @@ const TABLE: &[Row] = &[
             ("exit", "spawn", "launching"),
             ("candidate", "install b", "running"),
             ("installed", "terminate 1", "draining to start"),
+            ("to hand over", "spawn beside", "joining"),
             ("not installed", "not installed (disk full)", "running"),
             ("restart", "terminate 1", "draining to start"),
             ("stop", "terminate 1", "draining to finish"),
@@ -341,6 +410,191 @@ const TABLE: &[Row] = &[
             ("deadline", "spawn", "launching"),
         ],
     ),
+    (
+        || State::Joining { old: serving(1, 50.0) },
+        &[
+            ("spawned", "", "beside, gathering on trial"),
+            ("spawn failed", "roll back (no collector)", "retreating"),
+            ("no config", "failing (the config file is missing)", "running"),
+            ("config lost", "roll back (the config file is missing)", "retreating"),
+            ("exit", "", "launching"),
+            ("candidate", "discard b", "joining"),
+            ("stop", "terminate 1", "draining to finish"),
+        ],
+    ),
+    (
+        || beside(GATHERING, OnTrial, 5.0, None),
+        &[
+            ("exit", "", "waiting on trial"),
+            ("exit of the new", "roll back (bang)", "retreating"),
+            ("candidate", "", "beside, gathering on trial holding b"),
+            ("not installed", "not installed (disk full)", "beside, gathering on trial"),
+            ("took over", "", "beside, waiting on trial"),
+            ("stop", "terminate 1, terminate 2", "1 draining, 2 draining"),
+            ("deadline", "take over 2", "beside, gathering on trial"),
+        ],
+    ),
+    (
+        || beside(GATHERED_LATE, Proved, 0.3, Some("a")),
+        &[
+            ("exit", "", "waiting proved holding a"),
+            ("exit of the new", "failing (bang), install a", "running"),
+            ("candidate", "discard a", "beside, gathering proved holding b"),
+            ("not installed", "not installed (disk full)", "beside, gathering proved holding a"),
+            ("took over", "", "beside, waiting proved holding a"),
+            ("did not take over", "", "beside, waiting proved holding a"),
+            ("stop", "discard a, terminate 1", "1 draining, 2 settling"),
+            ("deadline", "take over 2", "beside, gathering proved holding a"),
+        ],
+    ),
+    (
+        || beside(WAITING_BESIDE, OnTrial, 10.0, Some("a")),
+        &[
+            ("exit", "", "waiting on trial holding a"),
+            ("exit of the new", "roll back (bang)", "retreating holding a"),
+            ("candidate", "discard a", "beside, waiting on trial holding b"),
+            ("not installed", "not installed (disk full)", "beside, waiting on trial holding a"),
+            ("stop", "discard a, terminate 1, terminate 2", "2 draining, 1 draining"),
+            ("deadline", "probe 2", "beside, probing on trial holding a"),
+        ],
+    ),
+    (
+        || beside(PROBING_BESIDE, OnTrial, 20.0, Some("a")),
+        &[
+            ("exit", "", "probing on trial holding a"),
+            ("exit of the new", "roll back (bang)", "retreating holding a"),
+            ("candidate", "discard a", "beside, probing on trial holding b"),
+            ("not installed", "not installed (disk full)", "beside, probing on trial holding a"),
+            ("new well", "promote, promoted, terminate 1", "2 serves, 1 draining holding a"),
+            ("new ill", "give back 2, roll back (ill)", "retreating from 2 holding a"),
+            ("stop", "discard a, terminate 1, terminate 2", "2 draining, 1 draining"),
+            (
+                "deadline",
+                "give back 2, roll back (the health check did not answer within 5 s)",
+                "retreating from 2 holding a",
+            ),
+        ],
+    ),
+    (
+        || beside(PROBING_BESIDE, Proved, 20.0, Some("a")),
+        &[
+            ("exit", "", "probing proved holding a"),
+            ("exit of the new", "failing (bang), install a", "running"),
+            ("candidate", "discard a", "beside, probing proved holding b"),
+            ("not installed", "not installed (disk full)", "beside, probing proved holding a"),
+            ("new well", "proved, terminate 1", "2 serves, 1 draining holding a"),
+            ("new ill", "give back 2, failing (ill), terminate 2", "1 serves, 2 draining holding a"),
+            ("stop", "discard a, terminate 1, terminate 2", "2 draining, 1 draining"),
+            (
+                "deadline",
+                "give back 2, failing (the health check did not answer within 5 s), terminate 2",
+                "1 serves, 2 draining holding a",
+            ),
+        ],
+    ),
+    (
+        || beside(PROBING_BESIDE, Alone, 0.3, None),
+        &[
+            ("exit", "", "probing alone"),
+            ("exit of the new", "failing (bang)", "running"),
+            ("candidate", "", "beside, probing alone holding b"),
+            ("not installed", "not installed (disk full)", "beside, probing alone"),
+            ("new well", "promote, promoted, terminate 1", "2 serves, 1 draining"),
+            ("new ill", "give back 2, failing (ill)", "1 serves, 2 settling"),
+            ("stop", "terminate 1", "2 settling, 1 draining"),
+            ("deadline", "give back 2, failing (the health check did not answer within 5 s)", "1 serves, 2 settling"),
+        ],
+    ),
+    (
+        || retreating(Some(serving(2, 20.0)), Some("a")),
+        &[
+            ("exit", "", "failed on trial holding a"),
+            ("exit of the new", "", "retreating holding a"),
+            ("candidate", "discard a", "retreating from 2 holding b"),
+            ("rolled back", "rolled back (boom), terminate 2", "1 serves, 2 draining holding a"),
+            ("not rolled back", "failing (boom; disk full), terminate 2", "1 serves, 2 draining holding a"),
+            ("stop", "discard a, terminate 1, terminate 2", "1 draining, 2 draining"),
+        ],
+    ),
+    (
+        || retreating(Some(serving(2, 0.3)), None),
+        &[
+            ("exit", "", "failed on trial"),
+            ("exit of the new", "", "retreating"),
+            ("candidate", "", "retreating from 2 holding b"),
+            ("rolled back", "rolled back (boom)", "1 serves, 2 settling"),
+            ("not rolled back", "failing (boom; disk full)", "1 serves, 2 settling"),
+            ("stop", "terminate 1", "1 draining, 2 settling"),
+        ],
+    ),
+    (
+        || retreating(None, Some("a")),
+        &[
+            ("exit", "", "rolling back holding a"),
+            ("candidate", "discard a", "retreating holding b"),
+            ("rolled back", "rolled back (boom), install a", "running"),
+            ("not rolled back", "failing (boom; disk full), install a", "running"),
+            ("stop", "discard a, terminate 1", "draining to finish"),
+        ],
+    ),
+    (
+        || parting(2, DRAINING, Some("a")),
+        &[
+            ("exit", "install a", "running"),
+            ("exit of the new", "install a", "draining to start"),
+            ("candidate", "discard a", "2 serves, 1 draining holding b"),
+            ("not installed", "not installed (disk full)", "2 serves, 1 draining holding a"),
+            ("stop", "discard a, terminate 2", "2 draining, 1 draining"),
+            ("deadline", "kill 1", "2 serves, 1 killed holding a"),
+        ],
+    ),
+    (
+        || parting(1, SETTLING, None),
+        &[
+            ("exit", "", "settling to start"),
+            ("exit of the new", "", "running"),
+            ("candidate", "", "1 serves, 2 settling holding b"),
+            ("not installed", "not installed (disk full)", "1 serves, 2 settling"),
+            ("stop", "terminate 1", "1 draining, 2 settling"),
+            ("deadline", "terminate 2", "1 serves, 2 draining"),
+        ],
+    ),
+    (
+        || parting(1, Phase::Killed, Some("a")),
+        &[
+            ("exit", "install a", "killed to start"),
+            ("exit of the new", "install a", "running"),
+            ("candidate", "discard a", "1 serves, 2 killed holding b"),
+            ("not installed", "not installed (disk full)", "1 serves, 2 killed holding a"),
+            ("stop", "discard a, terminate 1", "1 draining, 2 killed"),
+        ],
+    ),
+    (
+        || stopping_both(DRAINING, DRAINING),
+        &[
+            ("exit", "", "draining to finish"),
+            ("exit of the new", "", "draining to finish"),
+            ("candidate", "discard b", "1 draining, 2 draining"),
+            ("deadline", "kill 1, kill 2", "1 killed, 2 killed"),
+        ],
+    ),
+    (
+        || stopping_both(DRAINING_ON, SETTLING),
+        &[
+            ("exit", "", "settling to finish"),
+            ("exit of the new", "", "draining to finish"),
+            ("candidate", "discard b", "1 draining, 2 settling"),
+            ("deadline", "terminate 2", "1 draining, 2 draining"),
+        ],
+    ),
+    (
+        || stopping_both(Phase::Killed, DRAINING_ON),
+        &[
+            ("exit", "", "draining to finish"),
+            ("exit of the new", "", "killed to finish"),
+            ("candidate", "discard b", "1 killed, 2 draining"),
+        ],
+    ),
     (|| State::Finished, &[("candidate", "discard b", "finished")]),
 ];
 
@@ -357,9 +611,41 @@ fn every_state_answers_every_event() {
             let now = if called == "early" { AT - Duration::from_millis(100) } else { AT };
             let orders = text(supervisor.handle(now, event));
             let after = name(&supervisor.state);
+            // Only a collector that runs can be handed over from: elsewhere the manner changes nothing.
+            let running = matches!(state(), State::Running { .. });
+            let called = if called == "to hand over" && !running { "installed" } else { called };
             let expected = reactions.iter().find(|(event, _, _)| *event == called);
             let expected = expected.map_or(("", before.as_str()), |(_, orders, next)| (*orders, *next));
             assert_eq!((orders.as_str(), after.as_str()), expected, "{before}, {called}");
+        }
+    }
+}
+
+/// What the shell sees of two collectors: when the next step is due, how it is called, who serves, and whose exit is no crash.
+#[test]
+fn two_collectors_are_seen() {
+    type Seen = (fn() -> Named, Option<f64>, Phrase, u64, &'static [u64]);
+    let seen: &[Seen] = &[
+        (|| State::Joining { old: serving(1, 50.0) }, None, Phrase::HandingOver, 1, &[]),
+        (|| beside(GATHERING, OnTrial, 5.0, None), Some(100.0), Phrase::HandingOver, 1, &[]),
+        (|| beside(WAITING_BESIDE, OnTrial, 5.0, None), Some(100.0), Phrase::HandingOver, 2, &[]),
+        (|| beside(PROBING_BESIDE, OnTrial, 5.0, None), Some(100.0), Phrase::HandingOver, 2, &[]),
+        (|| retreating(Some(serving(2, 20.0)), None), None, Phrase::HandingOver, 1, &[]),
+        (|| parting(2, DRAINING, None), Some(100.0), Phrase::Running, 2, &[1]),
+        (|| parting(1, SETTLING, None), Some(100.0), Phrase::Running, 1, &[2]),
+        (|| parting(1, Phase::Killed, None), None, Phrase::Running, 1, &[2]),
+        (|| stopping_both(DRAINING_ON, SETTLING), Some(100.0), Phrase::Stopping, 1, &[1, 2]),
+        (|| stopping_both(DRAINING, DRAINING_ON), Some(100.0), Phrase::Stopping, 1, &[1, 2]),
+        (|| stopping_both(Phase::Killed, DRAINING_ON), Some(120.0), Phrase::Stopping, 1, &[1, 2]),
+        (|| stopping_both(Phase::Killed, Phase::Killed), None, Phrase::Stopping, 1, &[1, 2]),
+    ];
+    for (state, deadline, phrase, serves, leaving) in seen {
+        let supervisor = Supervisor { limits: LIMITS, backoff: Backoff::new(1), state: state() };
+        let called = name(&supervisor.state);
+        assert_eq!(supervisor.deadline(), deadline.map(seconds), "{called}");
+        assert_eq!((supervisor.phrase(), supervisor.serving()), (*phrase, Some(Child(*serves))), "{called}");
+        for child in [1, 2] {
+            assert_eq!(supervisor.is_leaving(Child(child)), leaving.contains(&child), "{called}, {child}");
         }
     }
 }

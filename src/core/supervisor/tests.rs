@@ -1,10 +1,11 @@
 //! The stories of a collector's life as scripts: what the machine is told, when, and what it orders.
 //!
-//! Orders are compared as text, one short phrase each. Every state against every event is in `table`.
+//! Orders are compared as text, one short phrase each. Every state against every event is in `table`, the stories with two
+//! collectors are in `handover_tests`.
 
 use super::*;
 use crate::core::event::Standing::{Alone, OnTrial, Proved};
-use crate::core::event::{Launch, Verdict};
+use crate::core::event::{Launch, Manner, Verdict};
 
 pub(super) const LIMITS: Limits = Limits { min_uptime: Duration::from_secs(10), stop_timeout: Duration::from_secs(30) };
 
@@ -15,6 +16,9 @@ pub(super) fn seconds(seconds: f64) -> Uptime {
 pub(super) fn text(actions: Vec<Action<&str>>) -> String {
     let text = |action| match action {
         Action::Spawn => "spawn".to_string(),
+        Action::SpawnBeside => "spawn beside".to_string(),
+        Action::TakeOver(Child(child)) => format!("take over {child}"),
+        Action::GiveBack(Child(child)) => format!("give back {child}"),
         Action::Terminate(Child(child)) => format!("terminate {child}"),
         Action::Kill(Child(child)) => format!("kill {child}"),
         Action::Install(candidate) => format!("install {candidate}"),
@@ -33,9 +37,9 @@ pub(super) fn text(actions: Vec<Action<&str>>) -> String {
 }
 
 /// A supervisor that is told one thing after another, and the orders that the last one led to.
-struct Script {
-    supervisor: Supervisor<&'static str>,
-    now: Uptime,
+pub(super) struct Script {
+    pub(super) supervisor: Supervisor<&'static str>,
+    pub(super) now: Uptime,
     /// The number of the child that was spawned last.
     child: u64,
     orders: String,
@@ -43,12 +47,16 @@ struct Script {
 
 /// The agent has just started and ordered its first spawn.
 fn script() -> Script {
-    let supervisor = Supervisor::new(LIMITS, 42);
+    script_with(LIMITS)
+}
+
+pub(super) fn script_with(limits: Limits) -> Script {
+    let supervisor = Supervisor::new(limits, 42);
     Script { supervisor, now: Uptime::ZERO, child: 0, orders: String::new() }.due_at(0.0).expect("spawn")
 }
 
 /// Child 1 has run a proved config since 0 s and has proved itself at 10 s.
-fn running() -> Script {
+pub(super) fn running() -> Script {
     script().launched(Proved).due_at(10.0).expect("probe 1").well().expect("proved").phrase(Phrase::Running)
 }
 
@@ -64,18 +72,18 @@ fn probing() -> Script {
 }
 
 impl Script {
-    fn tell(mut self, event: Event<&'static str>) -> Script {
+    pub(super) fn tell(mut self, event: Event<&'static str>) -> Script {
         self.orders = text(self.supervisor.handle(self.now, event));
         self
     }
 
-    fn expect(self, orders: &str) -> Script {
+    pub(super) fn expect(self, orders: &str) -> Script {
         assert_eq!(self.orders, orders, "at {:?}", self.now);
         self
     }
 
     /// Time goes on, to no deadline.
-    fn at(mut self, now: f64) -> Script {
+    pub(super) fn at(mut self, now: f64) -> Script {
         let now = seconds(now);
         let deadline = self.supervisor.deadline();
         assert!(self.now <= now && deadline.is_none_or(|at| now < at), "{now:?} after {:?}, {deadline:?}", self.now);
@@ -83,89 +91,93 @@ impl Script {
         self
     }
 
-    fn due_at(self, deadline: f64) -> Script {
+    pub(super) fn due_at(self, deadline: f64) -> Script {
         assert_eq!(self.supervisor.deadline(), Some(seconds(deadline)), "at {:?}", self.now);
         self.due()
     }
 
-    fn due(mut self) -> Script {
+    pub(super) fn due(mut self) -> Script {
         self.now = self.supervisor.deadline().expect("a deadline");
         self.tell(Event::DeadlinePassed)
     }
 
     /// Nothing will happen by itself.
-    fn idle(self) -> Script {
+    pub(super) fn idle(self) -> Script {
         assert_eq!(self.supervisor.deadline(), None, "at {:?}", self.now);
         self
     }
 
-    fn phrase(self, phrase: Phrase) -> Script {
+    pub(super) fn phrase(self, phrase: Phrase) -> Script {
         assert_eq!(self.supervisor.phrase(), phrase, "at {:?}", self.now);
         self
     }
 
     /// In backoff for `delay` seconds, ±20 %.
-    fn delayed(self, delay: f64) -> Script {
+    pub(super) fn delayed(self, delay: f64) -> Script {
         let script = self.phrase(Phrase::Backoff);
         let wait = (script.supervisor.deadline().unwrap() - script.now).as_secs_f64();
         assert!((delay * 0.8..=delay * 1.2).contains(&wait), "{wait} for {delay} at {:?}", script.now);
         script
     }
 
-    fn launched(mut self, standing: Standing) -> Script {
+    pub(super) fn launched(mut self, standing: Standing) -> Script {
         self.child += 1;
         let child = Child(self.child);
         self.tell(Event::Launched(Launch::Spawned { child, standing }))
     }
 
-    fn no_config(self, fallback: bool) -> Script {
+    pub(super) fn no_config(self, fallback: bool) -> Script {
         self.tell(Event::Launched(Launch::NoConfig { fallback }))
     }
 
-    fn exited(self) -> Script {
-        let child = Child(self.child);
-        self.tell(Event::Exited { child, problem: "boom".into() })
+    pub(super) fn exited(self) -> Script {
+        let child = self.child;
+        self.exit_of(child)
     }
 
-    fn candidate(self, candidate: &'static str) -> Script {
+    pub(super) fn exit_of(self, child: u64) -> Script {
+        self.tell(Event::Exited { child: Child(child), problem: "boom".into() })
+    }
+
+    pub(super) fn candidate(self, candidate: &'static str) -> Script {
         self.tell(Event::CandidateArrived(candidate))
     }
 
-    fn installed(self) -> Script {
+    pub(super) fn installed(self) -> Script {
         self.tell(Event::Installed(Ok(Manner::Restart)))
     }
 
-    fn not_installed(self) -> Script {
+    pub(super) fn not_installed(self) -> Script {
         self.tell(Event::Installed(Err("disk full".into()))).expect("not installed (disk full)")
     }
 
-    fn rolled_back(self) -> Script {
+    pub(super) fn rolled_back(self) -> Script {
         self.tell(Event::RolledBack(Ok(())))
     }
 
-    fn not_rolled_back(self) -> Script {
+    pub(super) fn not_rolled_back(self) -> Script {
         self.tell(Event::RolledBack(Err("disk full".into())))
     }
 
-    fn well(self) -> Script {
+    pub(super) fn well(self) -> Script {
         let child = Child(self.child);
         self.tell(Event::Probed { child, health: Ok(()) })
     }
 
-    fn ill(self) -> Script {
+    pub(super) fn ill(self) -> Script {
         let child = Child(self.child);
         self.tell(Event::Probed { child, health: Err("ill".into()) })
     }
 
-    fn restart(self) -> Script {
+    pub(super) fn restart(self) -> Script {
         self.tell(Event::RestartRequested)
     }
 
-    fn stop(self) -> Script {
+    pub(super) fn stop(self) -> Script {
         self.tell(Event::StopRequested)
     }
 
-    fn finished(self) {
+    pub(super) fn finished(self) {
         let finished = self.expect("finish").phrase(Phrase::Stopped).idle().restart().expect("");
         finished.candidate("z").expect("discard z").idle();
     }
@@ -353,10 +365,8 @@ fn an_unhealthy_collector_with_nothing_to_go_back_to_is_asked_again_with_growing
 #[test]
 fn pauses_stay_between_the_probe_timeout_and_the_cap() {
     for (min_uptime, pause) in [(0.0, 5.0), (300.0, 60.0)] {
-        let limits = Limits { min_uptime: seconds(min_uptime), ..LIMITS };
-        let supervisor = Supervisor::new(limits, 1);
-        let script = Script { supervisor, now: Uptime::ZERO, child: 0, orders: String::new() };
-        let ill = script.due().launched(Alone).due_at(min_uptime).expect("probe 1").ill();
+        let script = script_with(Limits { min_uptime: seconds(min_uptime), ..LIMITS });
+        let ill = script.launched(Alone).due_at(min_uptime).expect("probe 1").ill();
         ill.due_at(min_uptime + pause).expect("probe 1");
     }
 }

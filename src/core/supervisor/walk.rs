@@ -8,7 +8,7 @@ use std::panic::catch_unwind;
 
 use super::*;
 use crate::core::Jitter;
-use crate::core::event::{Launch, Verdict};
+use crate::core::event::{Launch, Manner, Verdict};
 
 const WALKS: u64 = 3000;
 const STEPS: usize = 250;
@@ -292,6 +292,7 @@ impl World {
         }
         match order {
             Action::Spawn => return Some(Event::Launched(self.spawn())),
+            Action::SpawnBeside | Action::TakeOver(_) | Action::GiveBack(_) => unreachable!("no hand-over"),
             Action::Install(candidate) => {
                 self.answered(candidate);
                 assert!(self.living.as_ref().is_none_or(|living| living.judged), "an install in the middle of a trial");
@@ -303,7 +304,7 @@ impl World {
                     self.made_up_for();
                 }
                 self.seen.insert(if outcome.is_ok() { "installed" } else { "not installed" });
-                return Some(Event::Installed(outcome));
+                return Some(Event::Installed(outcome.map(|()| Manner::Restart)));
             }
             Action::Discard(candidate) => self.answered(candidate),
             Action::RollBack(_) => {
