@@ -5,7 +5,7 @@ use super::{Scene, assert_seamless, modes, rounds};
 #[test]
 fn good_configs_cost_no_client_anything() {
     for mode in modes() {
-        let count = rounds(5, 50);
+        let count = rounds(5, 100);
         let scene = Scene::new(mode);
         let loads = scene.load();
         for round in 0..count {

@@ -120,6 +120,20 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// Whether this very process listens on a port of IPv4, by the sockets among its descriptors (/proc/net/tcp, proc(5)).
+pub fn listens(pid: u32, port: u16) -> bool {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    let listening = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // Local address, state (0A is listening), inode.
+        (fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "0A").then(|| format!("socket:[{}]", fields[9]))
+    });
+    let listening: Vec<String> = listening.collect();
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut targets = entries.filter_map(|entry| fs::read_link(entry.path()).ok()?.into_os_string().into_string().ok());
+    targets.any(|target| listening.contains(&target))
+}
+
 /// Whether something accepts connections there.
 pub fn port_answers(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()

@@ -1,0 +1,138 @@
+//! The same where the agent may do less: as an ordinary user, without capabilities, in namespaces as a container has them.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::load::{Load, Mode};
+use super::{Scene, assert_seamless};
+use crate::support::agent::{Agent, Builder};
+use crate::support::bin;
+
+/// Debian's nobody and nogroup.
+const NOBODY: u32 = 65534;
+
+const ORDINARY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+/// What a systemd unit does with NoNewPrivileges= and an empty CapabilityBoundingSet=.
+const HARDENED: [&str; 3] = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"];
+
+fn is_root() -> bool {
+    rustix::process::getuid().is_root()
+}
+
+/// Two changes under load.
+#[track_caller]
+fn expect_seamless(title: &str, scene: Scene) {
+    let ports = scene.ports;
+    let loads = Load::start_all([(Mode::Grpc, ports.grpc, 50, 1), (Mode::New, ports.http, 200, 4)]);
+    for name in ["second", "third"] {
+        assert!(scene.change(name).overlap, "{title}: the collector was restarted plainly");
+    }
+    assert_seamless(&scene.finish(&format!("2 changes, {title}"), loads));
+}
+
+/// Starts the agent by way of setpriv(1), which replaces itself by it.
+#[track_caller]
+fn spawn_with(agent: &Agent, options: &[&str]) {
+    let inner = agent.command(["start"]);
+    let mut command = Command::new("setpriv");
+    command.args(options).arg("--").arg(inner.get_program()).args(inner.get_args());
+    command.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    command.stdin(Stdio::null()).current_dir(agent.dir());
+    agent.spawn_command(command);
+}
+
+/// Programs that nobody can reach, and a directory that is nobody's.
+fn for_nobody(builder: Builder) -> Builder {
+    let collector = reachable(&builder, &bin::collector());
+    let program = reachable(&builder, &bin::kmagent());
+    builder.collector(collector).program(program)
+}
+
+/// The program itself, or a copy if it is below a directory that is closed to others.
+fn reachable(builder: &Builder, program: &Path) -> PathBuf {
+    let mut command = Command::new("setpriv");
+    command.args(ORDINARY).args(["--", "test", "-x"]).arg(program);
+    if command.status().expect("setpriv is missing").success() {
+        return program.to_path_buf();
+    }
+    let copy = builder.dir().join(program.file_name().unwrap());
+    fs::copy(program, &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    copy
+}
+
+#[track_caller]
+fn expect_seamless_as_nobody(title: &str, options: &[&str]) {
+    // Without root, every test runs as an ordinary user.
+    if !is_root() {
+        return;
+    }
+    let start = |agent: &Agent| {
+        for path in [".", "etc", "etc/agent.yaml", "etc/config.yaml"] {
+            chown(agent.dir().join(path), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        spawn_with(agent, options);
+    };
+    expect_seamless(title, Scene::built("handover", for_nobody, start));
+}
+
+#[test]
+fn as_an_ordinary_user() {
+    expect_seamless_as_nobody("as an ordinary user", &ORDINARY);
+}
+
+#[test]
+fn as_an_ordinary_user_in_a_hardened_unit() {
+    expect_seamless_as_nobody("as an ordinary user, hardened", &[&ORDINARY[..], &HARDENED].concat());
+}
+
+/// Root by number only: what root may do by way of capabilities fails.
+#[test]
+fn as_root_without_capabilities() {
+    if is_root() {
+        let start = |agent: &Agent| spawn_with(agent, &HARDENED[1..]);
+        expect_seamless("as root without capabilities", Scene::built("handover", |builder| builder, start));
+    }
+}
+
+/// What `in_namespaces` runs inside.
+#[test]
+fn as_whoever_runs_this() {
+    let title = if std::process::id() < 10 { "inside namespaces" } else { "as whoever runs this" };
+    expect_seamless(title, Scene::new("handover"));
+}
+
+/// Runs that test in namespaces of its own, the clients and the API included.
+#[track_caller]
+fn in_namespaces(options: &[&str]) {
+    let mut command = Command::new("unshare");
+    command.args(options).args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]);
+    // Not exec: as process 1 the shell reaps what is orphaned.
+    command.arg(r#"ip link set lo up && "$0" "$@" && exit 0"#).arg(std::env::current_exe().unwrap());
+    command.args(["handover::confined::as_whoever_runs_this", "--exact", "--include-ignored", "--nocapture"]);
+    let output = bin::output_within(Duration::from_secs(120), command);
+    assert!(output.code == Some(0) && output.stdout.contains("1 passed"), "{}\n{}", output.stdout, output.stderr);
+    let counts = output.stderr.lines().skip_while(|line| !line.starts_with("handover:"));
+    eprintln!("{}", counts.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn in_a_container_as_root() {
+    if is_root() {
+        in_namespaces(&[]);
+    }
+}
+
+/// Where user namespaces are closed to ordinary users, there are no such containers.
+#[test]
+fn in_a_container_without_root() {
+    let options = ["--user", "--map-root-user"];
+    let possible = Command::new("unshare").args(options).arg(OsStr::new("true")).stderr(Stdio::null()).status();
+    if possible.expect("unshare is missing").success() {
+        in_namespaces(&options);
+    }
+}

@@ -1,0 +1,86 @@
+//! What may happen while two collectors run: a stop, the agent's death, the old one's crash, another config.
+
+use rustix::process::Signal;
+
+use super::load::{Load, Mode};
+use super::{Scene, assert_seamless, counted};
+use crate::support::process;
+
+/// With a probation that leaves time to do something in it.
+fn scene() -> Scene {
+    Scene::with_stand_in("handover", |builder| builder.setting("min-uptime", "2s"))
+}
+
+/// Pushes a config, and returns the old collector and the new one once both run.
+#[track_caller]
+fn two(scene: &Scene, name: &str) -> (u32, u32) {
+    let old = scene.agent.wait_collector();
+    scene.api.answer_config(scene.config(name));
+    let new = scene.agent.wait_for("two collectors", || {
+        let all = scene.agent.collectors();
+        if all.len() == 2 { all.into_iter().find(|&pid| pid != old) } else { None }
+    });
+    (old, new)
+}
+
+fn load(scene: &Scene) -> Vec<Load> {
+    Load::start_all([(Mode::New, scene.ports.http, 200, 4)])
+}
+
+#[test]
+fn a_stop_ends_both() {
+    let scene = scene();
+    let (old, new) = two(&scene, "second");
+    assert_eq!(scene.agent.stop(), 0);
+    assert!(!process::alive(old) && !process::alive(new), "left behind: {:?}", scene.agent.processes());
+}
+
+#[test]
+fn the_agents_death_takes_both_along() {
+    let scene = scene();
+    two(&scene, "second");
+    scene.agent.signal(Signal::KILL);
+    assert_eq!(scene.agent.wait_exit(), -9);
+    scene.agent.wait_until("the end of both", || scene.agent.processes().is_empty());
+}
+
+#[test]
+fn the_old_ones_crash_leaves_the_new_one_serving() {
+    let scene = scene();
+    let loads = load(&scene);
+    let (old, new) = two(&scene, "second");
+    // On probation it serves already; until it does, a crash of the old one is one that clients must see.
+    let served = |pid: u32| scene.agent.records_of("run").iter().any(|record| record["pid"] == pid);
+    scene.agent.wait_until("the new one's start", || served(new));
+    scene.agent.wait_until("its port", || process::listens(new, scene.ports.http));
+    process::signal(old, Signal::KILL);
+    scene.agent.wait_until("the new config as last known good", || scene.is_good("second"));
+    assert_eq!(scene.agent.wait_collector(), new);
+    let reports = counted("the old collector killed beside the new one", loads);
+    // What was in the dead one's hands is lost, but there was always someone to connect to.
+    assert_eq!(reports[0].refused, 0, "{reports:?}");
+    assert!(reports[0].reset <= 4, "more than one a connection: {reports:?}");
+}
+
+#[test]
+fn another_config_while_two_run_is_a_change_like_any_other() {
+    let scene = scene();
+    let loads = load(&scene);
+    two(&scene, "second");
+    scene.api.answer_config(scene.config("third"));
+    scene.agent.wait_until("the third config as last known good", || scene.is_good("third"));
+    scene.agent.wait_collector();
+    assert_seamless(&counted("another config while two collectors run", loads));
+}
+
+#[test]
+fn a_bad_config_while_two_run_leaves_the_first_of_them_or_the_second() {
+    let scene = scene();
+    let loads = load(&scene);
+    two(&scene, "second");
+    let mut bad = scene.config("bad");
+    bad["fake"]["validate"] = "fail".into();
+    scene.bad_change(bad, "told to refuse");
+    scene.agent.wait_until("the second config as last known good", || scene.is_good("second"));
+    assert_seamless(&counted("a bad config while two collectors run", loads));
+}
