@@ -11,6 +11,7 @@ use crate::config_check::ConfigCheck;
 use crate::core::cadence::Cadence;
 use crate::messages::{Checked, Finding, Mail, Notice, Snapshot};
 use crate::settings::{Polling, Settings};
+use crate::store::record::Rejected;
 use crate::value::Revision;
 use crate::wake::Sender;
 
@@ -25,6 +26,8 @@ pub struct Poller {
     ticket: u64,
     /// Handed over and without a verdict.
     pending: Option<Revision>,
+    /// Refused here, and perhaps not taken in by the supervisor yet.
+    refused: Option<Rejected>,
     /// Why the latest check failed; a reason is logged once.
     failing: Option<String>,
     /// Why the latest config could not be tried; logged once too.
@@ -60,6 +63,7 @@ impl Poller {
             known: None,
             ticket: 0,
             pending: None,
+            refused: None,
             failing: None,
             postponed: None,
         }
@@ -94,9 +98,13 @@ impl Poller {
     /// False when it is time to end.
     fn take(&mut self, mail: Mail) -> bool {
         match mail {
-            Mail::Changed(snapshot) => self.known = Some(snapshot),
+            Mail::Changed(snapshot) => {
+                self.known = Some(snapshot);
+                self.insist();
+            }
             Mail::Concluded => {
                 self.pending = None;
+                self.refused = None;
                 self.cadence.concluded(self.clock.elapsed());
             }
             Mail::CheckNow { ticket } => {
@@ -148,7 +156,18 @@ impl Poller {
         if let Ok(Finding::Install(candidate)) = &finding {
             self.pending = Some(candidate.revision.clone());
         }
+        if let Ok(Finding::Refused(rejected)) = &finding {
+            self.refused = Some(rejected.clone());
+            self.insist();
+        }
         self.supervisor.send(Notice::Checked(Checked { ticket, finding }))
+    }
+
+    /// The next check may be due before the supervisor has answered: a config that was refused just now is not tried again.
+    fn insist(&mut self) {
+        if let (Some(known), Some(refused)) = (&mut self.known, &self.refused) {
+            known.rejected = Some(refused.clone());
+        }
     }
 
     fn note(&mut self, finding: &Finding) {

@@ -9,7 +9,7 @@ use crate::support::process;
 #[test]
 fn a_host_without_a_config_gets_one_over_tls_and_runs_it() {
     let site = Site::with(Api::tls());
-    let agent = site.builder().spawn();
+    let agent = site.patient().spawn();
     let first = site.api.wait_for_request("the first report", |_| true);
     assert_eq!(first.json()["collector_status"], "Stopped");
     let version = first.json()["collector_version"].as_str().unwrap().to_string();
@@ -17,10 +17,11 @@ fn a_host_without_a_config_gets_one_over_tls_and_runs_it() {
     assert!(parts.len() == 3 && parts.iter().all(Result::is_ok), "{version}");
     assert!(message(&first).contains("waiting for the API to send one"), "{}", message(&first));
 
-    site.api.answer_config(site.config());
+    let config = site.checked(site.config());
+    site.api.answer_config(config.clone());
     wait_running(&agent, 0);
     assert_eq!(site.health_status(), Some(200));
-    assert_eq!((agent.config(), last_known_good(&agent)), (site.config(), site.config()));
+    assert_eq!((agent.config(), last_known_good(&agent)), (config.clone(), config));
     let mode = std::fs::metadata(agent.config_file()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let told = site.api.wait_for_request("a resolved problem", |request| message(request).is_empty());

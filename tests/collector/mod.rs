@@ -42,18 +42,17 @@ impl Site {
         Site { api, sink: OtlpSink::start(), otlp: free_port(), health: free_port() }
     }
 
-    /// OTLP in, OTLP out to the sink, and a health check.
+    /// OTLP in, OTLP out to the sink. Without a health check: on a host that is busy enough a collector may take longer to
+    /// start than a test's probation.
     fn config(&self) -> Value {
         self.config_to(&self.sink)
     }
 
     fn config_to(&self, sink: &OtlpSink) -> Value {
         json!({
-            "extensions": {"health_check": {"endpoint": format!("127.0.0.1:{}", self.health)}},
             "receivers": {"otlp": {"protocols": {"http": {"endpoint": format!("127.0.0.1:{}", self.otlp)}}}},
             "exporters": {"otlp_http": sink.exporter()},
             "service": {
-                "extensions": ["health_check"],
                 "pipelines": {"logs": {"receivers": ["otlp"], "exporters": ["otlp_http"]}},
                 // The collector's own metrics would open port 8888.
                 "telemetry": {"metrics": {"level": "none"}},
@@ -69,15 +68,33 @@ impl Site {
         config
     }
 
+    /// The same with a health check.
+    fn checked(&self, mut config: Value) -> Value {
+        config["extensions"] = json!({"health_check": {"endpoint": format!("127.0.0.1:{}", self.health)}});
+        config["service"]["extensions"] = json!(["health_check"]);
+        config
+    }
+
     /// An agent with the real collector that asks this site's API.
     fn builder(&self) -> Builder {
         Agent::builder().api(&self.api).collector(bin::collector())
+    }
+
+    /// The same with a probation that outlasts the start of a collector, for what fails, or is asked for its health, by then.
+    fn patient(&self) -> Builder {
+        self.builder().setting("min-uptime", "3s")
     }
 
     /// An agent whose collector runs `config` and has proved itself.
     #[track_caller]
     fn settled(&self) -> Agent {
         settled(self.builder(), &self.config())
+    }
+
+    /// Sends a log record to the collector, once that listens.
+    #[track_caller]
+    fn takes(&self, agent: &Agent, text: &str) {
+        agent.wait_until("a collector that takes telemetry", || otlp::send_log(self.otlp, text).is_ok());
     }
 
     /// Sends a log record through the collector and returns it as it came out.
@@ -88,7 +105,7 @@ impl Site {
 
     #[track_caller]
     fn delivers_to(&self, agent: &Agent, sink: &OtlpSink, text: &str) -> Value {
-        agent.wait_until("a collector that takes telemetry", || otlp::send_log(self.otlp, text).is_ok());
+        self.takes(agent, text);
         record(&sink.wait_for_text(text), text)
     }
 

@@ -1,8 +1,12 @@
 //! Configs that the real `validate` refuses: nothing changes, and the API is told in the collector's own words.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 
 use super::{Site, message, settled};
+use crate::support::bin;
 
 const KEY: &str = "sesame12345";
 
@@ -70,4 +74,22 @@ fn of_a_long_complaint_the_beginning_and_the_end_are_told() {
     let first = r#"the config: processors::transform: unable to parse OTTL statement "set(log.attributes[\"0\"]"#;
     let told = expect_refused(&site, config, &[first, r#"[\"39\"]"#]);
     assert!(told.len() <= 4096, "{}", told.len());
+}
+
+#[test]
+fn a_validation_longer_than_the_interval_happens_once() {
+    let site = Site::new();
+    let builder = site.builder();
+    let slow = builder.dir().join("slow-collector");
+    let real = bin::collector().display().to_string();
+    fs::write(&slow, format!("#!/bin/sh\n[ \"$1\" != validate ] || sleep 2\nexec {real} \"$@\"\n")).unwrap();
+    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
+    let agent = settled(builder.collector(slow), &site.config());
+    let mut config = site.config();
+    config["service"]["pipelines"]["logs"]["exporters"] = json!(["no_such_exporter"]);
+    site.api.answer_config(config);
+    site.api.wait_for_request("the refusal", |request| message(request).contains("no_such_exporter"));
+    let seen = site.api.requests().len();
+    agent.wait_until("three polls", || site.api.requests().len() >= seen + 3);
+    assert_eq!(agent.count_log(|line| line.msg().starts_with("new config refused")), 1);
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Site, wait_running, yaml};
 use crate::support::agent::{Agent, Line};
-use crate::support::{bin, otlp, process};
+use crate::support::{bin, process};
 
 fn shipped() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/config.yaml")).unwrap()
@@ -30,13 +30,13 @@ fn overlay(site: &Site) -> Value {
 #[test]
 fn it_is_valid_runs_and_sends_this_host_s_metrics() {
     let site = Site::new();
-    let builder = site.builder().setting("collector-endpoint", site.sink.endpoint()).config(shipped());
+    let builder = site.patient().setting("collector-endpoint", site.sink.endpoint()).config(shipped());
     let path = builder.dir().join("overlay.yaml");
     fs::write(&path, yaml(&overlay(&site))).unwrap();
     let agent = builder.setting("local-config", path.display().to_string()).spawn();
     wait_running(&agent, 0);
     assert_eq!(site.health_status(), Some(200));
-    agent.wait_until("a log record", || otlp::send_log(site.otlp, "from a program").is_ok());
+    site.takes(&agent, "from a program");
     for text in ["from a program", "system.cpu.time", "system.filesystem.usage", "system.memory.usage"] {
         let export = site.sink.wait_for_text(text);
         assert_eq!(export.header("authorization"), Some("test-key"), "{text}");

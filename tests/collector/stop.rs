@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Site, settled, yaml};
 use crate::support::http::{Reply, Server};
-use crate::support::{otlp, process};
+use crate::support::process;
 
 #[test]
 fn a_stop_delivers_what_the_collector_still_holds() {
@@ -14,7 +14,7 @@ fn a_stop_delivers_what_the_collector_still_holds() {
     // Longer than the test: what comes out comes out because of the stop.
     let config = site.config_with("batch", json!({"timeout": "10m"}));
     let agent = settled(site.builder().setting("stop-timeout", "20s"), &config);
-    otlp::send_log(site.otlp, "at the last moment").unwrap();
+    site.takes(&agent, "at the last moment");
     assert_eq!(site.sink.count("at the last moment"), 0);
     assert_eq!(agent.stop(), 0);
     assert_eq!(site.sink.count("at the last moment"), 1);
@@ -28,7 +28,7 @@ fn an_endpoint_that_hangs_does_not_keep_a_stop_from_ending() {
     config["exporters"]["otlp_http"]["endpoint"] = json!(format!("http://{}", hanging.addr));
     let agent = settled(site.builder().setting("stop-timeout", "1s"), &config);
     let pid = agent.wait_collector();
-    otlp::send_log(site.otlp, "to nobody").unwrap();
+    site.takes(&agent, "to nobody");
     let asked_at = Instant::now();
     assert_eq!(agent.stop(), 0);
     assert!(asked_at.elapsed() >= Duration::from_secs(1), "not given the time to drain");
@@ -49,7 +49,8 @@ fn an_agent_that_is_stopped_while_its_collector_starts_ends_with_it() {
             agent.wait_log_after(seen, "its first words", |line| line.text.contains("Everything is ready"));
         }
         assert_eq!(agent.stop(), 0);
-        assert_eq!(agent.processes(), [0; 0]);
-        assert!(!process::port_answers(site.otlp) && !process::port_answers(site.health));
+        // The agent may have been asking for the version, which dies with it and not before.
+        agent.wait_until("the end of everything", || agent.processes().is_empty());
+        assert!(!process::port_answers(site.otlp));
     }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Site, wait_running};
+use super::{Site, is_running, wait_running};
+use crate::support::wait::{DEADLINE, wait_for};
 
 /// Strings that one YAML parser or another takes for something else, or that need care to be written down.
 const HOSTILE: &[&str] = &[
@@ -76,7 +77,9 @@ fn expect_through(values: &Map<String, Value>) {
     let action = |(key, value): (&String, &Value)| json!({"key": key, "value": value, "action": "insert"});
     let config = site.config_with("attributes", json!({"actions": values.iter().map(action).collect::<Vec<_>>()}));
     site.api.answer_config(config.clone());
-    wait_running(&agent, seen);
+    // A debug build takes seconds for a mebibyte, and many on a busy host.
+    let proved = || agent.log().into_iter().skip(seen).find(is_running);
+    wait_for("a collector that has proved itself", DEADLINE * 4, proved);
     assert!(agent.config() == config, "not the config that was sent");
     let record = site.delivers(&agent, "with values");
     let arrived = object(&record["attributes"]);
