@@ -107,7 +107,7 @@ impl Supervise {
     fn steer(&self, child: Child) -> Result<(), Problem> {
         let (old, new) = self.pair(child).ok_or("there is no second collector")?;
         if !new.is_ready && self.now() < new.bound_at + QUIET_TIME {
-            // One that still starts may yet fail, and what it had accepted would go with it.
+            // min_uptime may be short, or the host slow.
             return Err("the new collector is still starting".to_string());
         }
         let (old, new) = (old.process.binds()?, new.process.binds()?);

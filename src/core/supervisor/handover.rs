@@ -7,11 +7,14 @@
 //!     │ failed           ▼                           │  └──────────────────────────▶ Running (old)
 //!     └────────────▶ Retreating ─────────────────────┘        the new one ended
 //! ```
+//! The new one lives for min_uptime before it gets any connection, since what a collector has accepted dies with it; then it
+//! serves for min_uptime before the old one has to go.
+//!
 //! The same rules as in `transition`, whose `Turn` it uses. A plain restart is the case without overlap; this file owns the
 //! states with it. If the old one dies meanwhile, the new one is an ordinary start on probation.
 
 use super::transition::Turn;
-use super::{GATHER_TIMEOUT, Leaving, Next, PROBE_TIMEOUT, Proof, SETTLE_DELAY, Serving, Start, State, Trial};
+use super::{GATHER_TIMEOUT, Leaving, Next, PROBE_TIMEOUT, Proof, Serving, Start, State, Trial};
 use crate::core::backoff;
 use crate::core::event::{Action, Event, Launch, Problem, Standing, Verdict};
 
@@ -22,7 +25,8 @@ pub(super) fn joining<C>(old: Serving, event: Event<C>, turn: &mut Turn<'_, C>) 
     match event {
         Event::Launched(Launch::Spawned { child, standing }) => {
             let start = Start { child, since: turn.now, standing, held: None };
-            let trial = Trial::Gathering { look_at: turn.now + SETTLE_DELAY, until: turn.now + GATHER_TIMEOUT };
+            let look_at = turn.now + turn.limits.min_uptime;
+            let trial = Trial::Gathering { look_at, until: look_at + GATHER_TIMEOUT };
             return State::Beside { old, start, trial };
         }
         Event::Launched(Launch::Failed(problem)) => return retreat(old, None, Standing::OnTrial, problem, None, turn),

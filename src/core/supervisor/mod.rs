@@ -40,7 +40,7 @@ pub use view::Phrase;
 pub const SETTLE_DELAY: Duration = Duration::from_millis(400);
 /// A health check is one small request on this host; collectors that swap take seconds for it.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A new collector listens on all that it should within this time, or some of it was not to be expected.
+/// A new collector listens on all that it should this soon after min_uptime, or some of it was not to be expected.
 pub const GATHER_TIMEOUT: Duration = Duration::from_secs(30);
 /// While there is no config, a file that a person puts there is noticed this soon.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(60);
