@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// The variable that the Go runtime reads its switches from (https://go.dev/doc/godebug).
+/// The variable that the Go runtime reads its switches from (<https://go.dev/doc/godebug>).
 pub const GODEBUG: &str = "GODEBUG";
 
 /// A value of GODEBUG with which a Go program listens with plain TCP: Go 1.24 made Multipath TCP the default for listeners, and

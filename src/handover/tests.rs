@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::net::{AddressFamily, SocketType, bind, ipproto, listen as listen_on, socket};
 use rustix::process::Signal;
 
 use crate::handover::binds::{BindWatch, Listener};
@@ -16,7 +17,7 @@ use crate::handover::{steering, supported};
 use crate::process::{Binds, Process};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What the stand-in listens on, as `tcp:ADDRESS udp:ADDRESS unix:PATH`.
+/// What the stand-in listens on, as `tcp:ADDRESS udp:ADDRESS mptcp:ADDRESS unix:PATH`.
 const LISTEN: &str = "KMAGENT_TEST_LISTEN";
 const NAME: &str = "KMAGENT_TEST_NAME";
 
@@ -48,6 +49,12 @@ fn stand_in() {
                         socket.send_to(name.as_bytes(), from).unwrap();
                     }
                 }));
+            }
+            "mptcp" => {
+                let socket = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP)).unwrap();
+                bind(&socket, &address.parse::<SocketAddr>().unwrap()).unwrap();
+                listen_on(&socket, 1).unwrap();
+                std::mem::forget(socket);
             }
             "unix" => kept.push(std::os::unix::net::UnixListener::bind(address).unwrap()),
             other => panic!("{other}"),
@@ -262,6 +269,17 @@ fn whoever_is_left_gets_everything() {
         left.end();
         all_reach(tcp, "next");
     }
+}
+
+/// Why the collector gets `program::plain_tcp`.
+#[test]
+fn multipath_tcp_is_known_not_to_be_steered() {
+    if socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP)).is_err() {
+        return;
+    }
+    let stand_in = StandIn::start("one", &format!("mptcp:{}", free("127.0.0.1")));
+    assert!(stand_in.binds().shareable().unwrap_err().contains("Multipath"));
+    assert!(steering::hold(stand_in.binds()).is_err());
 }
 
 /// The control: without `hold` a newcomer takes its share.
