@@ -28,13 +28,30 @@ struct Living {
     child: Child,
     revision: usize,
     since: Uptime,
+    /// Since when it is on probation or past it; `None` until a new one beside an old one serves.
+    serves_since: Option<Uptime>,
     standing: Standing,
     /// How its start ended is known.
     judged: bool,
+    /// It never listens on all that is expected of it.
+    deaf: bool,
     /// Somebody asked for a restart, or other files are in force than those that it was started with.
     outdated: bool,
+    /// It has lost a hand-over.
+    withdrawn: bool,
     terminated_at: Option<Uptime>,
     killed: bool,
+}
+
+/// From the order to start a second one until one is alone and it is known which it should be.
+#[derive(Debug)]
+struct HandOver {
+    old: Child,
+    /// `None` if it could not be started.
+    new: Option<Child>,
+    given_back: bool,
+    /// Whether the new one has proved itself.
+    won: Option<bool>,
 }
 
 struct World {
@@ -45,12 +62,19 @@ struct World {
     limits: Limits,
     supervisor: Supervisor<Candidate>,
     now: Uptime,
-    /// The collector that lives.
-    living: Option<Living>,
+    /// The collectors that live: one, or the old one and then the new one.
+    living: Vec<Living>,
+    hand_over: Option<HandOver>,
+    /// The core was just told that the collector that runs can be handed over from.
+    may_hand_over: bool,
+    /// An install was reported and its verdict was not.
+    awaits_verdict: bool,
     /// Spawns that were ordered; also the number of the latest child.
     starts: u64,
     /// Roll backs that were ordered.
     roll_backs: usize,
+    /// Those of a config that is not there or, beside another collector, cannot be started.
+    not_started: usize,
     /// Roll backs that failed.
     obstacles: usize,
     /// Probes that were ordered and not answered, of dead children too.
@@ -89,9 +113,13 @@ impl World {
             limits,
             supervisor: Supervisor::new(limits, seed),
             now: Uptime::ZERO,
-            living: None,
+            living: Vec::new(),
+            hand_over: None,
+            may_hand_over: false,
+            awaits_verdict: false,
             starts: 0,
             roll_backs: 0,
+            not_started: 0,
             obstacles: 0,
             probes: Vec::new(),
             config,
@@ -123,8 +151,9 @@ impl World {
     /// A restart was asked for, or other files are in force: the next start owes no delay to the failure before.
     fn made_up_for(&mut self) {
         self.not_before = Uptime::ZERO;
-        if let Some(living) = &mut self.living {
-            living.outdated = true;
+        // In a hand-over neither is given up for that.
+        if self.hand_over.is_none() {
+            self.living.iter_mut().for_each(|living| living.outdated = true);
         }
     }
 
@@ -145,8 +174,10 @@ impl World {
     }
 
     fn step(&mut self) {
-        if self.living.as_ref().is_some_and(|living| living.killed) && self.chance(0.5) {
-            return self.exit();
+        if let Some(index) = self.living.iter().position(|living| living.killed)
+            && self.chance(0.5)
+        {
+            return self.exit(index);
         }
         match self.below(100) {
             0..35 => self.sleep_until_due(),
@@ -157,10 +188,14 @@ impl World {
                 self.tell(Event::RestartRequested);
             }
             70..82 => self.answer_a_probe(),
-            82..90 => self.exit(),
+            82..90 => {
+                let index = self.below(2);
+                self.exit(index);
+            }
             90..92 => self.edit_by_hand(),
             92..96 => self.tell(Event::DeadlinePassed),
-            96..99 => self.tell(Event::Exited { child: Child(0), problem: "no child of ours".into() }),
+            96..98 => self.tell(Event::Exited { child: Child(0), problem: "no child of ours".into() }),
+            98 => self.tell(Event::TookOver { child: Child(0), outcome: Ok(()) }),
             _ if self.chance(0.2) => self.stop(),
             _ => {}
         }
@@ -208,34 +243,65 @@ impl World {
         let index = self.below(self.probes.len());
         let child = self.probes.swap_remove(index);
         let health = self.fallible();
-        let living = self.living.as_ref().map(|living| living.child);
-        self.well = living.filter(|living| *living == child && health.is_ok());
+        let lives = self.living.iter().any(|living| living.child == child);
+        self.well = (lives && health.is_ok()).then_some(child);
         self.tell(Event::Probed { child, health });
         self.well = None;
     }
 
-    fn exit(&mut self) {
-        let Some(living) = self.living.take() else {
+    fn exit(&mut self, index: usize) {
+        if self.living.is_empty() {
             return;
-        };
-        let crashed = self.supervisor.phrase() != Phrase::Stopping;
+        }
+        let living = self.living.remove(index % self.living.len());
+        let child = living.child;
+        let crashed = !self.supervisor.is_leaving(child);
         let lasted = self.now >= living.since + self.limits.min_uptime;
-        if crashed && !lasted {
+        if crashed && !lasted && self.living.is_empty() {
             self.not_before = self.now + SHORTEST_DELAY;
         }
-        let (starts, roll_backs, obstacles) = (self.starts, self.roll_backs, self.obstacles);
-        self.tell(Event::Exited { child: living.child, problem: "exit".into() });
+        self.end_hand_over(&living);
+        let (starts, roll_backs, obstacles) = (self.starts, self.roll_backs - self.not_started, self.obstacles);
+        self.tell(Event::Exited { child, problem: "exit".into() });
         let on_trial = crashed && living.standing == Standing::OnTrial;
-        assert_eq!(self.roll_backs > roll_backs, on_trial, "what crashes on trial is rolled back, and nothing else");
-        if crashed && lasted && self.obstacles == obstacles {
+        let rolled_back = self.roll_backs - self.not_started > roll_backs;
+        assert_eq!(rolled_back, on_trial, "what crashes on trial is rolled back, and nothing else");
+        if crashed && lasted && self.obstacles == obstacles && self.living.is_empty() {
             let due = self.supervisor.deadline() == Some(self.now);
             assert!(self.starts > starts || due, "a run of min_uptime is followed by a start at once");
         }
     }
 
+    /// One of the two has ended: that is the end of it, unless the verdict is still to come.
+    fn end_hand_over(&mut self, dead: &Living) {
+        let stopping = self.stop_at.is_some();
+        let Some(hand_over) = &self.hand_over else {
+            return;
+        };
+        let is_old = dead.child == hand_over.old;
+        self.seen.insert(match (hand_over.won, is_old) {
+            _ if stopping => "both stopped",
+            (None, true) => "the old one died first",
+            (None, false) if self.probes.contains(&dead.child) => "the new one died while asked",
+            (None, false) if dead.serves_since.is_some() => "the new one died on probation",
+            (None, false) => "the new one died before it served",
+            (Some(true), true) if dead.killed => "handed over, the old one killed",
+            (Some(true), true) => "handed over",
+            (Some(false), false) => "not handed over",
+            (Some(true), false) | (Some(false), true) => "the one that serves died first",
+        });
+        if hand_over.won.is_none() && !stopping && !is_old {
+            return;
+        }
+        self.hand_over = None;
+        // An ordinary start from now on.
+        let now = self.now;
+        self.living.iter_mut().for_each(|left| _ = left.serves_since.get_or_insert(now));
+    }
+
     /// People change the config while nothing runs.
     fn edit_by_hand(&mut self) {
-        if self.living.is_none() {
+        if self.living.is_empty() {
             self.config = if self.chance(0.5) { None } else { Some(self.new_revision()) };
         }
     }
@@ -261,12 +327,23 @@ impl World {
                     Event::Installed(Err(problem)) => Some(Verdict::NotInstalled(problem.clone())),
                     _ => None,
                 };
+                self.awaits_verdict |= matches!(answer, Event::Installed(Ok(_)));
+                self.may_hand_over = self.runs_alone() && answer == Event::Installed(Ok(Manner::HandOver));
                 let more = self.handle(answer);
+                assert_eq!(
+                    more.contains(&Action::SpawnBeside),
+                    self.may_hand_over,
+                    "only what runs is handed over from"
+                );
                 assert!(owed.is_none_or(|verdict| more.contains(&Action::Conclude(verdict))), "a failure is concluded");
                 orders.extend(more);
             }
         }
         self.check(due);
+    }
+
+    fn runs_alone(&self) -> bool {
+        self.supervisor.phrase() == Phrase::Running && self.hand_over.is_none()
     }
 
     fn handle(&mut self, event: Event<Candidate>) -> Vec<Action<Candidate>> {
@@ -286,16 +363,23 @@ impl World {
     fn perform(&mut self, order: Action<Candidate>) -> Option<Event<Candidate>> {
         assert!(!self.finished || matches!(order, Action::Discard(_)), "{order:?} after the end");
         if self.stop_at.is_some() {
-            use Action::{Install, Probe, Promote, RollBack, Spawn};
-            let starts = matches!(order, Spawn | Install(_) | RollBack(_) | Promote | Probe(_));
-            assert!(!starts, "{order:?} after a stop request");
+            let ends = matches!(order, Action::Discard(_) | Action::Terminate(_) | Action::Kill(_) | Action::Finish);
+            assert!(ends, "{order:?} after a stop request");
         }
         match order {
             Action::Spawn => return Some(Event::Launched(self.spawn())),
-            Action::SpawnBeside | Action::TakeOver(_) | Action::GiveBack(_) => unreachable!("no hand-over"),
+            Action::SpawnBeside => return Some(Event::Launched(self.spawn_beside())),
+            Action::TakeOver(child) => return Some(Event::TookOver { child, outcome: self.take_over(child) }),
+            Action::GiveBack(child) => {
+                self.living(child);
+                let hand_over = self.hand_over.as_mut().expect("there is somebody to give back to");
+                assert!(hand_over.new == Some(child) && hand_over.won.is_none(), "given back after the verdict");
+                assert!(!std::mem::replace(&mut hand_over.given_back, true), "given back twice");
+            }
             Action::Install(candidate) => {
                 self.answered(candidate);
-                assert!(self.living.as_ref().is_none_or(|living| living.judged), "an install in the middle of a trial");
+                assert!(self.living.iter().all(|living| living.judged), "an install in the middle of a trial");
+                assert!(self.hand_over.is_none(), "an install in the middle of a hand-over");
                 // The shell's part of the rule: what was rejected is refused.
                 let refused = self.rejected.contains(&candidate.revision);
                 let outcome = if refused { Err("rejected before".into()) } else { self.fallible() };
@@ -304,7 +388,8 @@ impl World {
                     self.made_up_for();
                 }
                 self.seen.insert(if outcome.is_ok() { "installed" } else { "not installed" });
-                return Some(Event::Installed(outcome.map(|()| Manner::Restart)));
+                let manner = if self.chance(0.6) { Manner::HandOver } else { Manner::Restart };
+                return Some(Event::Installed(outcome.map(|()| manner)));
             }
             Action::Discard(candidate) => self.answered(candidate),
             Action::RollBack(_) => {
@@ -319,8 +404,10 @@ impl World {
                     self.obstacles += 1;
                 }
                 self.roll_backs += 1;
-                let alive = self.living.is_some();
+                let (alive, beside) = (!self.living.is_empty(), self.hand_over.is_some());
                 self.seen.insert(match (&outcome, alive) {
+                    (Err(_), _) if beside => "roll back beside failed",
+                    (Ok(()), _) if beside => "rolled back beside",
                     (Err(_), _) => "roll back failed",
                     (Ok(()), true) => "rolled back alive",
                     (Ok(()), false) => "rolled back",
@@ -328,8 +415,8 @@ impl World {
                 return Some(Event::RolledBack(outcome));
             }
             Action::Probe(child) => {
-                let due_at = self.living(child).since + self.limits.min_uptime;
-                assert!(self.now >= due_at, "probed too early");
+                let serves_since = self.living(child).serves_since.expect("probed when it serves");
+                assert!(self.now >= serves_since + self.limits.min_uptime, "probed too early");
                 self.probes.push(child);
             }
             Action::Promote => {
@@ -345,8 +432,13 @@ impl World {
             }
             Action::Terminate(child) => {
                 let (now, stopping) = (self.now, self.stop_at.is_some());
+                let given_up = match &self.hand_over {
+                    Some(hand_over) if hand_over.old == child => hand_over.won == Some(true),
+                    Some(hand_over) => hand_over.won == Some(false) && hand_over.given_back,
+                    None => self.living(child).outdated || self.living(child).withdrawn,
+                };
+                assert!(given_up || stopping, "a running collector is given up");
                 let living = self.living(child);
-                assert!(living.outdated || stopping, "a running collector is given up");
                 assert!(now >= living.since + SETTLE_DELAY, "terminated before it had settled");
                 assert_eq!(living.terminated_at.replace(now), None, "terminated twice");
                 self.seen.insert("terminated");
@@ -358,61 +450,150 @@ impl World {
                 assert!(!std::mem::replace(&mut living.killed, true), "killed twice");
                 self.seen.insert("killed");
             }
-            Action::Conclude(verdict) => {
-                if let Some(living) = &mut self.living {
-                    living.judged |= !matches!(verdict, Verdict::NotInstalled(_));
-                }
-                self.seen.insert(match verdict {
-                    Verdict::Proved => "proved again",
-                    Verdict::Failing(_) => "failing",
-                    Verdict::Promoted | Verdict::RolledBack(_) | Verdict::NotInstalled(_) => "concluded",
-                });
-            }
+            Action::Conclude(verdict) => self.conclude(&verdict),
             Action::Finish => {
                 assert!(self.stop_at.is_some(), "finished without a stop request");
-                assert!(self.living.is_none(), "finished with a living child");
+                assert!(self.living.is_empty(), "finished with a living child");
                 self.finished = true;
             }
         }
         None
     }
 
+    fn conclude(&mut self, verdict: &Verdict) {
+        let good = match verdict {
+            Verdict::NotInstalled(_) => return,
+            Verdict::Promoted | Verdict::Proved => true,
+            Verdict::RolledBack(_) | Verdict::Failing(_) => false,
+        };
+        self.seen.insert(match verdict {
+            Verdict::Proved => "proved again",
+            Verdict::Failing(_) => "failing",
+            Verdict::Promoted | Verdict::RolledBack(_) | Verdict::NotInstalled(_) => "concluded",
+        });
+        assert!(!good || self.well.is_some(), "proved without a successful probe");
+        self.awaits_verdict = false;
+        let Some(hand_over) = &mut self.hand_over else {
+            self.living.iter_mut().for_each(|living| living.judged = true);
+            return;
+        };
+        assert_eq!(hand_over.won.replace(good), None, "a second verdict");
+        let (new, given_back) = (hand_over.new, hand_over.given_back);
+        if !self.living.iter().any(|living| Some(living.child) == new) {
+            assert!(!good, "one that does not live has proved itself");
+            self.hand_over = None;
+            self.seen.insert("nothing left to hand over to");
+            return;
+        }
+        assert_ne!(good, given_back, "what has failed keeps the connections, or what has not gives them back");
+        assert!(!good || self.well == new, "proved by another one's health");
+        for living in &mut self.living {
+            let is_new = Some(living.child) == new;
+            living.judged |= is_new;
+            living.withdrawn = is_new != good;
+        }
+    }
+
     fn spawn(&mut self) -> Launch {
-        assert!(self.living.is_none(), "a start while a child lives");
+        assert!(self.living.is_empty(), "a start while a child lives");
         assert!(self.now >= self.not_before, "a start before its delay is over");
+        let launch = self.launch();
+        if matches!(launch, Launch::Failed(_)) {
+            self.not_before = self.now + SHORTEST_DELAY;
+        }
+        launch
+    }
+
+    fn spawn_beside(&mut self) -> Launch {
+        assert!(std::mem::replace(&mut self.may_hand_over, false), "a hand-over that nobody proposed");
+        let [old] = self.living.as_mut_slice() else { panic!("a start beside none or two") };
+        assert!(old.judged && !old.withdrawn && old.terminated_at.is_none(), "a start beside one that does not serve");
+        // From now on it goes for the new one's sake only.
+        old.outdated = false;
+        self.hand_over = Some(HandOver { old: old.child, new: None, given_back: false, won: None });
+        self.meddle();
+        let launch = self.launch();
+        if let (Launch::Spawned { child, .. }, Some(hand_over)) = (&launch, &mut self.hand_over) {
+            hand_over.new = Some(*child);
+            let deaf = self.chance(self.trouble);
+            let living = self.living(*child);
+            (living.serves_since, living.deaf) = (None, deaf);
+        } else {
+            self.seen.insert("not started beside");
+        }
+        launch
+    }
+
+    /// People change the files at the worst of times.
+    fn meddle(&mut self) {
+        match self.below(60) {
+            0 => self.config = None,
+            1 => (self.config, self.last_known_good) = (None, None),
+            2 => self.config = self.last_known_good,
+            3 => self.last_known_good = None,
+            _ => {}
+        }
+    }
+
+    /// Starts what is in force.
+    fn launch(&mut self) -> Launch {
         self.starts += 1;
         let Some(revision) = self.config else {
             let fallback = self.last_known_good.is_some();
+            self.not_started += usize::from(fallback);
             self.seen.insert(if fallback { "config lost" } else { "no config" });
             return Launch::NoConfig { fallback };
         };
         assert!(!self.rejected.contains(&revision), "a rejected config is started");
-        if let Err(problem) = self.fallible() {
-            self.not_before = self.now + SHORTEST_DELAY;
-            self.seen.insert("spawn failed");
-            return Launch::Failed(problem);
-        }
-        let child = Child(self.starts);
         let standing = match self.last_known_good {
             Some(good) if good == revision => Standing::Proved,
             Some(_) => Standing::OnTrial,
             None => Standing::Alone,
         };
-        self.living = Some(Living {
+        // Beside another one a failed spawn is rolled back, which takes something else to go back to.
+        if (self.hand_over.is_none() || standing == Standing::OnTrial)
+            && let Err(problem) = self.fallible()
+        {
+            self.not_started += usize::from(self.hand_over.is_some());
+            self.seen.insert("spawn failed");
+            return Launch::Failed(problem);
+        }
+        let child = Child(self.starts);
+        self.living.push(Living {
             child,
             revision,
             since: self.now,
+            serves_since: Some(self.now),
             standing,
             judged: false,
+            deaf: false,
             outdated: false,
+            withdrawn: false,
             terminated_at: None,
             killed: false,
         });
         Launch::Spawned { child, standing }
     }
 
+    fn take_over(&mut self, child: Child) -> Result<(), Problem> {
+        let hand_over = self.hand_over.as_ref().expect("there is somebody to take over from");
+        let is_due = hand_over.new == Some(child) && hand_over.won.is_none() && !hand_over.given_back;
+        assert!(is_due, "the wrong one takes over");
+        let (now, outcome) = (self.now, self.fallible());
+        let living = self.living(child);
+        assert!(now >= living.since + SETTLE_DELAY, "it takes over before it has settled");
+        assert_eq!(living.serves_since, None, "it takes over twice");
+        let outcome = if living.deaf { Err("deaf".into()) } else { outcome };
+        let late = outcome.is_err() && now >= living.since + GATHER_TIMEOUT;
+        if outcome.is_ok() || late {
+            living.serves_since = Some(now);
+            self.seen.insert(if late { "took over in part" } else { "took over" });
+        }
+        outcome
+    }
+
     fn living(&mut self, child: Child) -> &mut Living {
-        self.living.as_mut().filter(|living| living.child == child).expect("an order about a child that lives")
+        self.living.iter_mut().find(|living| living.child == child).expect("an order about a child that lives")
     }
 
     fn answered(&mut self, candidate: Candidate) {
@@ -429,22 +610,51 @@ impl World {
         if due {
             assert!(deadline.is_none_or(|at| at > self.now), "the deadline stays in the past: {deadline:?}");
         }
-        match &self.living {
-            None if self.finished => assert!(deadline.is_none() && self.open.is_empty(), "not idle after the end"),
-            None => {
-                assert!(self.stop_at.is_none(), "stopped, and not finished");
+        let stopping = self.stop_at.is_some();
+        for living in &self.living {
+            let leaving = self.supervisor.is_leaving(living.child);
+            assert!(living.terminated_at.is_none() || leaving, "{living:?} is to stay after its SIGTERM");
+            assert!(!leaving || stopping || living.withdrawn || living.outdated, "{living:?} is to end for no reason");
+        }
+        assert!(!self.awaits_verdict || !self.runs_alone(), "an install without a verdict");
+        let killed = match self.living.as_slice() {
+            [] if self.finished => {
+                assert!(self.open.is_empty(), "a candidate is held after the end");
+                assert_eq!((deadline, self.supervisor.serving()), (None, None), "not idle after the end");
+                return;
+            }
+            [] => {
+                assert!(!stopping, "stopped, and not finished");
                 assert!(matches!(phrase, Phrase::Stopped | Phrase::Backoff), "{phrase:?} with no child");
                 let limit = self.now + LONGEST_WAIT;
                 assert!(deadline.is_some_and(|at| at <= limit), "nothing lives and nothing is due: {deadline:?}");
+                assert_eq!(self.supervisor.serving(), None);
+                return;
             }
-            Some(living) => {
-                let stopping = living.terminated_at.is_some();
-                assert!(!stopping || phrase == Phrase::Stopping, "{phrase:?} after a SIGTERM");
-                assert!(self.stop_at.is_none() || phrase == Phrase::Stopping, "{phrase:?} after a stop request");
-                let by_itself = phrase == Phrase::Running || living.killed;
-                assert_eq!(deadline.is_none(), by_itself, "{phrase:?} with deadline {deadline:?}");
+            [living] => {
+                assert!(self.hand_over.is_none(), "a hand-over with one: {:?}", self.hand_over);
+                let leaving = stopping || living.terminated_at.is_some();
+                assert!(!leaving || phrase == Phrase::Stopping, "{phrase:?} after a SIGTERM or a stop request");
+                assert_eq!(self.supervisor.serving(), Some(living.child));
+                self.seen.extend((!self.open.is_empty()).then_some("held"));
+                phrase == Phrase::Running || living.killed
             }
-        }
+            [old, new] => {
+                let hand_over = self.hand_over.as_ref().expect("two live in a hand-over only");
+                assert_eq!((hand_over.old, hand_over.new), (old.child, Some(new.child)));
+                let expected = if hand_over.won.is_none() { Phrase::HandingOver } else { Phrase::Running };
+                assert_eq!(phrase, if stopping { Phrase::Stopping } else { expected });
+                let leaving = [old, new].map(|living| self.supervisor.is_leaving(living.child));
+                assert_eq!(leaving, [old, new].map(|living| stopping || living.withdrawn), "who is to end");
+                let new_serves = hand_over.won.unwrap_or(new.serves_since.is_some());
+                assert_eq!(self.supervisor.serving(), Some(if new_serves { new } else { old }.child));
+                self.seen.extend((!self.open.is_empty()).then_some("held beside"));
+                let ending = || [old, new].into_iter().filter(|living| stopping || living.withdrawn);
+                ending().count() > 0 && ending().all(|living| living.killed)
+            }
+            [_, _, _, ..] => panic!("three live"),
+        };
+        assert_eq!(deadline.is_none(), killed, "{phrase:?} with deadline {deadline:?}");
         if let Some(stop_at) = self.stop_at.filter(|_| !self.finished) {
             let limit = stop_at + SETTLE_DELAY + self.limits.stop_timeout;
             assert!(self.now <= limit, "a stop that takes too long");
@@ -485,6 +695,24 @@ fn random_walks_keep_the_rules() {
         "rolled back alive",
         "spawn failed",
         "terminated",
+        // Hand-overs.
+        "both stopped",
+        "handed over",
+        "handed over, the old one killed",
+        "held",
+        "held beside",
+        "not handed over",
+        "not started beside",
+        "nothing left to hand over to",
+        "roll back beside failed",
+        "rolled back beside",
+        "the new one died before it served",
+        "the new one died on probation",
+        "the new one died while asked",
+        "the old one died first",
+        "the one that serves died first",
+        "took over",
+        "took over in part",
     ];
     assert_eq!(seen, BTreeSet::from(everything));
 }
