@@ -137,7 +137,9 @@ impl Supervise {
 
     /// After one has ended: the one that is left needs no steering, and a program left behind would mislead the next.
     pub(super) fn release(&self) {
+        // A copy of a listener that is just being closed would keep it open for a moment, and nobody would accept from it.
         if let [left] = self.living.as_slice()
+            && !self.core.is_leaving(left.child)
             && let Ok(binds) = left.process.binds()
         {
             steering::release(binds);

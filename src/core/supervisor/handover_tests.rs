@@ -8,13 +8,13 @@ use crate::core::event::{Launch, Manner};
 /// How far a hand-over has come.
 type Stage = fn() -> Script;
 
-/// The new one was started at 100 s.
+/// The new one was started at 90.4 s, and gets its first connections min_uptime later.
 fn gathering_as(standing: Standing) -> Script {
     joining().launched(standing).expect("").phrase(Phrase::HandingOver)
 }
 
 fn joining() -> Script {
-    running().at(100.0).candidate("b").expect("install b").to_hand_over().expect("spawn beside")
+    running().at(90.4).candidate("b").expect("install b").by_hand_over().expect("spawn beside")
 }
 
 fn gathering() -> Script {
@@ -45,7 +45,7 @@ fn lost() -> Script {
 const ON_TRIAL: [Stage; 3] = [gathering, waiting, probing];
 
 impl Script {
-    fn to_hand_over(self) -> Script {
+    fn by_hand_over(self) -> Script {
         self.tell(Event::Installed(Ok(Manner::HandOver)))
     }
 
@@ -74,7 +74,7 @@ impl Script {
 
     /// The same again, from the beginning of the hand-over that child 3 takes part in.
     fn next_hand_over(self) {
-        let beside = self.to_hand_over().expect("spawn beside").launched(OnTrial).expect("");
+        let beside = self.by_hand_over().expect("spawn beside").launched(OnTrial).expect("");
         beside.phrase(Phrase::HandingOver).exit_of(3).expect("roll back (boom)").rolled_back();
     }
 }
@@ -108,13 +108,13 @@ fn it_is_asked_to_take_over_until_it_listens_on_everything() {
 fn what_it_does_not_listen_on_in_time_is_left_to_its_probation() {
     let mut script = gathering();
     let mut looks = 0;
-    while script.now < seconds(130.0) {
+    while script.now < seconds(130.4) {
         script = script.serving(1).due().expect("take over 2").did_not_take_over().expect("");
         looks += 1;
     }
-    // From 100.4 s to 130 s, ten times a second.
-    assert_eq!(looks, 297);
-    script.serving(2).due_at(140.0).expect("probe 2").well().expect("promote, promoted, terminate 1");
+    // From 100.4 s to 130.4 s, ten times a second.
+    assert_eq!(looks, 301);
+    script.serving(2).due_at(140.4).expect("probe 2").well().expect("promote, promoted, terminate 1");
     // A host that is too busy to look in time does not wait for ever either.
     let mut late = gathering();
     late.now = seconds(500.0);
@@ -171,7 +171,7 @@ fn a_new_one_that_cannot_be_started_is_rolled_back() {
 fn when_the_old_one_dies_the_new_one_is_an_ordinary_start() {
     let left = |stage: Stage| stage().exit_of(1).expect("").phrase(Phrase::Starting).serving(2);
     // It was not yet the one to serve: its probation begins.
-    left(gathering).due_at(110.0).expect("probe 2").well().expect("promote, promoted").alone(2);
+    left(gathering).due_at(100.4).expect("probe 2").well().expect("promote, promoted").alone(2);
     left(|| gathering().at(100.3)).took_over().expect("").due_at(110.3).expect("probe 2");
     left(waiting).due_at(110.4).expect("probe 2").well().expect("promote, promoted").alone(2);
     left(probing).well().expect("promote, promoted").alone(2);
@@ -187,7 +187,7 @@ fn when_the_old_one_dies_the_new_one_is_an_ordinary_start() {
     }
     left(waiting).stop().expect("terminate 2").due_at(130.4).expect("kill 2").exit_of(2).finished();
     // Before the spawn's answer.
-    joining().exit_of(1).expect("").launched(OnTrial).expect("").due_at(110.0).expect("probe 2");
+    joining().exit_of(1).expect("").launched(OnTrial).expect("").due_at(100.4).expect("probe 2");
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn when_the_one_that_serves_dies_the_next_starts_after_the_other_has_ended() {
     let lost = || lost().at(112.0).exit_of(1).expect("").phrase(Phrase::Stopping);
     lost().due_at(141.0).expect("kill 2").exit_of(2).expect("spawn").launched(Proved).expect("");
     // Both have gone, so nothing needs to be asked of either: the candidate takes effect with that start.
-    let held = super::handover_tests::lost().candidate("c").exit_of(1).expect("install c").to_hand_over().expect("");
+    let held = super::handover_tests::lost().candidate("c").exit_of(1).expect("install c").by_hand_over().expect("");
     held.exit_of(2).expect("spawn").launched(OnTrial).expect("").phrase(Phrase::Starting);
 }
 
@@ -238,16 +238,16 @@ fn a_stop_ends_both_and_is_done_when_both_are_gone() {
 
 #[test]
 fn no_signal_before_either_has_settled() {
-    let young = || gathering().at(100.1).stop().expect("terminate 1").serving(1);
-    let terminated = || young().due_at(100.4).expect("terminate 2");
-    let killed = terminated().due_at(130.1).expect("kill 1").exit_of(1).expect("").due_at(130.4).expect("kill 2");
+    let young = || gathering().at(90.5).stop().expect("terminate 1").serving(1);
+    let terminated = || young().due_at(90.8).expect("terminate 2");
+    let killed = terminated().due_at(120.5).expect("kill 1").exit_of(1).expect("").due_at(120.8).expect("kill 2");
     killed.exit_of(2).finished();
-    terminated().exit_of(1).expect("").due_at(130.4).expect("kill 2").exit_of(2).finished();
-    young().exit_of(1).expect("").due_at(100.4).expect("terminate 2").exit_of(2).finished();
-    young().exit_of(2).expect("").due_at(130.1).expect("kill 1").exit_of(1).finished();
+    terminated().exit_of(1).expect("").due_at(120.8).expect("kill 2").exit_of(2).finished();
+    young().exit_of(1).expect("").due_at(90.8).expect("terminate 2").exit_of(2).finished();
+    young().exit_of(2).expect("").due_at(120.5).expect("kill 1").exit_of(1).finished();
     // With so short a probation the old one is young too.
     let short = script_with(Limits { min_uptime: seconds(0.1), ..LIMITS }).launched(Proved).due_at(0.1).well();
-    let both = short.at(0.2).candidate("b").to_hand_over().launched(OnTrial).at(0.3).stop().expect("");
+    let both = short.at(0.2).candidate("b").by_hand_over().launched(OnTrial).at(0.25).stop().expect("");
     let both = both.due_at(0.4).expect("terminate 1").due_at(0.6).expect("terminate 2");
     both.due_at(30.4).expect("kill 1").due_at(30.6).expect("kill 2").exit_of(1).expect("").exit_of(2).finished();
 }
@@ -311,11 +311,11 @@ fn answers_about_the_other_one_change_nothing() {
 
 #[test]
 fn only_a_collector_that_runs_is_handed_over_from() {
-    let stopping = running().restart().candidate("b").expect("install b").to_hand_over().expect("");
+    let stopping = running().restart().candidate("b").expect("install b").by_hand_over().expect("");
     stopping.exited().expect("spawn");
     let failing = script_with(LIMITS).launched(Alone).due().ill().candidate("b").expect("install b");
-    failing.to_hand_over().expect("terminate 1").exited().expect("spawn");
-    let waiting = script_with(LIMITS).launched(Alone).exited().delayed(1.0).candidate("b").to_hand_over();
+    failing.by_hand_over().expect("terminate 1").exited().expect("spawn");
+    let waiting = script_with(LIMITS).launched(Alone).exited().delayed(1.0).candidate("b").by_hand_over();
     waiting.expect("spawn").launched(Alone).expect("").phrase(Phrase::Starting);
-    script_with(LIMITS).no_config(false).candidate("b").to_hand_over().expect("spawn");
+    script_with(LIMITS).no_config(false).candidate("b").by_hand_over().expect("spawn");
 }

@@ -579,12 +579,12 @@ impl World {
         let hand_over = self.hand_over.as_ref().expect("there is somebody to take over from");
         let is_due = hand_over.new == Some(child) && hand_over.won.is_none() && !hand_over.given_back;
         assert!(is_due, "the wrong one takes over");
-        let (now, outcome) = (self.now, self.fallible());
+        let (now, min_uptime, outcome) = (self.now, self.limits.min_uptime, self.fallible());
         let living = self.living(child);
-        assert!(now >= living.since + SETTLE_DELAY, "it takes over before it has settled");
+        assert!(now >= living.since + min_uptime, "it takes over before it has lived for min_uptime");
         assert_eq!(living.serves_since, None, "it takes over twice");
         let outcome = if living.deaf { Err("deaf".into()) } else { outcome };
-        let late = outcome.is_err() && now >= living.since + GATHER_TIMEOUT;
+        let late = outcome.is_err() && now >= living.since + min_uptime + GATHER_TIMEOUT;
         if outcome.is_ok() || late {
             living.serves_since = Some(now);
             self.seen.insert(if late { "took over in part" } else { "took over" });
