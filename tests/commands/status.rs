@@ -7,7 +7,7 @@ use crate::support::agent::Agent;
 use crate::support::api::{Api, Reply};
 
 /// What scripts may rely on: the keys of `status --json`, and the type of each.
-const CONTRACT: [(&str, &str); 15] = [
+const CONTRACT: [(&str, &str); 16] = [
     ("/agent_version", "string"),
     ("/pid", "number"),
     ("/uptime_seconds", "number"),
@@ -17,6 +17,7 @@ const CONTRACT: [(&str, &str); 15] = [
     ("/collector/restarts", "number"),
     ("/config/path", "string"),
     ("/config/revision", "string?"),
+    ("/config/changed_by", "string?"),
     ("/config/rejected_revision", "string?"),
     ("/config/rejected_because", "string?"),
     ("/polling/endpoint", "string?"),
