@@ -99,7 +99,7 @@ impl Supervise {
         let outcome = self.steer(child);
         match &outcome {
             Ok(()) => log::info!("the new collector serves"),
-            Err(problem) => log::debug!(problem = problem.as_str(); "the new collector does not serve everything yet"),
+            Err(problem) => log::debug!(problem = problem.as_str(); "the new collector does not serve yet"),
         }
         Some(Event::TookOver { child, outcome })
     }
@@ -111,12 +111,11 @@ impl Supervise {
             return Err("the new collector is still starting".to_string());
         }
         let (old, new) = (old.process.binds()?, new.process.binds()?);
-        let missing = steering::missing(old, new);
         steering::to_new(old, new)?;
-        match missing.as_slice() {
-            [] => Ok(()),
-            [first, ..] => Err(format!("the new collector does not listen on {first}")),
+        for listener in steering::missing(old, new) {
+            log::info!(listener:% = listener; "the new config no longer listens there, the old collector does until its end");
         }
+        Ok(())
     }
 
     /// Whether what the new collector died of may be the old one's doing. A port that somebody else holds is not.
