@@ -68,7 +68,9 @@ impl Scene {
     fn built(restart_mode: &str, settings: impl FnOnce(Builder) -> Builder, start: impl FnOnce(&Agent)) -> Scene {
         let (sink, ports) = (Sink::start(), Ports::free());
         let template = real_config(ports, &sink);
-        let with_collector = |builder: Builder| settings(builder.collector(bin::collector()));
+        // Long enough for a real collector to start, and be healthy, on a host that is busy with tests.
+        let with_collector =
+            |builder: Builder| settings(builder.collector(bin::collector()).setting("min-uptime", "3s"));
         Scene::started(restart_mode, with_collector, start, sink, ports, template)
     }
 
