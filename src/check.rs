@@ -288,14 +288,12 @@ impl<'a> Alone<'a> {
 }
 
 fn rolled_back(rejected: &Rejected, again: Option<String>) -> Outcome {
-    let mut message = format!("config {} was rolled back: {}", rejected.revision.short(), rejected.problem);
-    if let Some(again) = again {
-        message.push_str(&format!("; with the former config too, {again}"));
-    }
+    let again = again.map(|again| format!("; with the former config too, {again}")).unwrap_or_default();
+    let message = format!("config {} was rolled back: {}{again}", rejected.revision.short(), rejected.problem);
     Outcome { exit: Exit::ConfigRefused.code(), result: CheckResult::RolledBack, message }
 }
 
 fn refused(rejected: &Rejected) -> Outcome {
-    let message = format!("config {} is rejected: {}", rejected.revision.short(), rejected.problem);
+    let Noted { problem: message, .. } = Noted::from(rejected);
     Outcome { exit: Exit::ConfigRefused.code(), result: CheckResult::Rejected, message }
 }

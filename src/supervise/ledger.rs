@@ -77,9 +77,8 @@ impl Ledger {
 
     /// The problem, in words.
     pub(super) fn crashed(&mut self, status: &str, uptime: Duration, tail: &str) -> String {
-        let uptime = format!("{:.1} s", uptime.as_secs_f64());
         let lines = if tail.is_empty() { String::new() } else { format!("; its last lines:\n{tail}") };
-        let problem = self.mask(&format!("the collector {status} after {uptime}{lines}"));
+        let problem = self.mask(&format!("the collector {status} after {:.1} s{lines}", uptime.as_secs_f64()));
         self.problems.collector = noted(&problem);
         problem
     }
@@ -128,13 +127,9 @@ impl Ledger {
         self.rejected.get().is_some_and(|rejected| rejected.revision == *revision)
     }
 
-    /// Whether the last known good could not be kept.
-    pub(super) fn is_unkept(&self) -> bool {
-        self.unkept.is_some()
-    }
-
-    pub(super) fn unkept_problem(&self) -> String {
-        self.unkept.clone().unwrap_or_default()
+    /// Why the last known good could not be kept, if so.
+    pub(super) fn unkept(&self) -> Option<&str> {
+        self.unkept.as_deref()
     }
 
     pub(super) fn rolled_back(&mut self, revision: Option<Revision>, problem: &str) {

@@ -78,13 +78,13 @@ impl Supervise {
         if self.ledger.is_rejected(&candidate.revision) {
             return Err(format!("config {} was rejected meanwhile", candidate.revision.short()));
         }
-        if self.ledger.is_unkept() {
+        if self.ledger.unkept().is_some() {
             // The config in force is the only one that has proved itself, and this would overwrite it.
             self.promote();
         }
-        let installed = match self.ledger.is_unkept() {
-            true => Err(self.ledger.unkept_problem()),
-            false => self.store.install(&candidate).map_err(|error| error.to_string()),
+        let installed = match self.ledger.unkept() {
+            Some(problem) => Err(problem.to_string()),
+            None => self.store.install(&candidate).map_err(|error| error.to_string()),
         };
         match &installed {
             Ok(()) => log::info!(revision = candidate.revision.short(); "config installed"),

@@ -9,7 +9,6 @@
 //! ```
 //! The new one lives for min_uptime before it gets any connection, since what a collector has accepted dies with it; then it
 //! serves for min_uptime before the old one has to go.
-//!
 //! The same rules as in `transition`, whose `Turn` it uses. A plain restart is the case without overlap; this file owns the
 //! states with it. If the old one dies meanwhile, the new one is an ordinary start on probation.
 
