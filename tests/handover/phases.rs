@@ -49,7 +49,7 @@ fn the_old_ones_crash_leaves_the_new_one_serving() {
     let scene = scene();
     let loads = load(&scene);
     let (old, new) = two(&scene, "second");
-    // On probation it serves already; until it does, a crash of the old one is one that clients must see.
+    // Until it listens, a crash of the old one is one that clients must see.
     let served = |pid: u32| scene.agent.records_of("run").iter().any(|record| record["pid"] == pid);
     scene.agent.wait_until("the new one's start", || served(new));
     scene.agent.wait_until("its port", || process::listens(new, scene.ports.http));
