@@ -125,19 +125,18 @@ impl Supervise {
 
     /// Supervises until somebody asks for a stop. The status says why it ended.
     pub fn run(mut self) -> Exit {
-        let mut ready = false;
+        // The first start, before anybody is told anything.
+        self.handle(VecDeque::from([Event::DeadlinePassed]));
+        self.tell_poller();
+        self.notify.ready();
         while !self.finished {
-            let events = self.take_in();
-            self.handle(events);
-            self.tell_poller();
-            if !ready {
-                self.notify.ready();
-                ready = true;
-            }
-            if !self.finished && !self.sleep() {
+            if !self.sleep() {
                 self.exit = Exit::Bug;
                 self.handle(VecDeque::from([Event::StopRequested]));
             }
+            let events = self.take_in();
+            self.handle(events);
+            self.tell_poller();
         }
         let _ = self.poller.send(Mail::Stop);
         for client in std::mem::take(&mut self.stop_clients) {
