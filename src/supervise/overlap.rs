@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Living, Supervise};
 use crate::core::event::{Child, Event, Launch, Manner, Problem};
 use crate::core::supervisor::Phrase;
+use crate::handover::binds::{BindWatch, Listener};
 use crate::handover::{eligible, memory, steering, supported};
 use crate::settings::RestartMode;
 use crate::store::Candidate;
@@ -23,6 +24,8 @@ pub(super) struct Overlap {
     supported: Result<(), String>,
     /// The config whose collector could not start beside the old one: it is tried again, plainly.
     pub(super) forgone: Option<Revision>,
+    /// The trial of the new config said nothing about it.
+    is_blameless: bool,
 }
 
 impl Overlap {
@@ -34,7 +37,7 @@ impl Overlap {
         if let (Err(reason), RestartMode::Handover) = (&supported, mode) {
             log::warn!(reason = reason.as_str(); "this host cannot hand over, so the collector is restarted plainly");
         }
-        Overlap { mode, supported, forgone: None }
+        Overlap { mode, supported, forgone: None, is_blameless: false }
     }
 
     /// Whether collectors are to be started so that one can be handed over from.
@@ -76,22 +79,46 @@ impl Supervise {
         match eligible::may_overlap(&effective(&former), &effective(&present), &facts) {
             Err(eligible::Obstacle::Unwise(reason)) if self.overlap.mode == RestartMode::Handover => {
                 log::warn!(reason = reason.as_str(); "handing over all the same, as restart-mode says");
-                Ok(())
             }
-            judgement => judgement.map_err(|obstacle| obstacle.to_string()),
+            judgement => judgement.map_err(|obstacle| obstacle.to_string())?,
         }
+        // The last question, and the first step: from here on the old one keeps all new connections.
+        steering::hold(binds)
     }
 
     /// Starts the second one; the first keeps all new connections.
     pub(super) fn spawn_beside(&mut self) -> Launch {
-        let held = match self.living.as_slice() {
-            [old] => old.process.binds().map_err(str::to_string).and_then(steering::hold),
-            _ => Err("no collector runs alone".to_string()),
+        let launch = self.spawn();
+        self.overlap.is_blameless = !matches!(launch, Launch::Spawned { .. });
+        launch
+    }
+
+    /// Whether the config on trial is to be tried again, plainly: it could not be tried beside the old collector, or what the new
+    /// one died of may be the old one's doing.
+    pub(super) fn deserves_another_try(&self, problem: &str) -> bool {
+        self.core.phrase() == Phrase::HandingOver && (self.overlap.is_blameless || self.is_in_the_way(problem))
+    }
+
+    /// While two live, whether the health check at `address` is answered by `child` and nobody else.
+    ///
+    /// # Errors
+    /// It does not listen there, or both do on different addresses, so that it cannot be steered who answers.
+    pub(super) fn answers_alone(&mut self, child: Child, address: &str) -> Result<(), Problem> {
+        let Some((old, new)) = self.pair(child) else { return Ok(()) };
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        let at_port = |living: &Living| -> Vec<Listener> {
+            let listeners = living.process.binds().map(BindWatch::listeners).unwrap_or_default();
+            listeners.into_iter().filter(|listener| listener.port() == port).collect()
         };
-        match held {
-            Ok(()) => self.spawn(),
-            Err(reason) => Launch::Failed(format!("the old collector cannot be handed over from: {reason}")),
+        let (old, new) = (at_port(old), at_port(new));
+        if new.is_empty() {
+            return Err(format!("the new collector does not listen at its health check {address}"));
         }
+        if old.iter().any(|listener| !new.contains(listener)) {
+            self.overlap.is_blameless = true;
+            return Err(format!("both collectors listen at the health check {address}, on different addresses"));
+        }
+        Ok(())
     }
 
     /// Has new connections go to `child`, where it listens by now.
@@ -119,7 +146,7 @@ impl Supervise {
     }
 
     /// Whether what the new collector died of may be the old one's doing. A port that somebody else holds is not.
-    pub(super) fn is_in_the_way(&self, problem: &str) -> bool {
+    fn is_in_the_way(&self, problem: &str) -> bool {
         let holds = |port: u16| problem.contains(&format!(":{port}: "));
         let in_use = problem.contains("address already in use");
         let ports = self.living.iter().filter_map(|living| living.process.binds().ok()).flat_map(|it| it.listeners());

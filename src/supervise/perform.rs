@@ -5,8 +5,7 @@ use rustix::process::Signal;
 use super::{Living, Supervise};
 use crate::collector_config;
 use crate::control::Reply;
-use crate::core::event::{Action, Child, Event, Launch, Manner, Problem, Verdict};
-use crate::core::supervisor::Phrase;
+use crate::core::event::{Action, Child, Event, Launch, Manner, Problem, Standing, Verdict};
 use crate::probe::Probe;
 use crate::process::Binds;
 use crate::store::{Candidate, Stamp};
@@ -95,7 +94,9 @@ impl Supervise {
 
     fn roll_back(&mut self, problem: &str) -> Result<(), Problem> {
         let had_config = self.store.has_config();
-        let replaced = self.store.read_config().ok().map(|config| config.revision());
+        // What is the last known good already is not to be rejected, whatever became of its start.
+        let on_trial = self.store.standing() == Standing::OnTrial;
+        let replaced = self.store.read_config().ok().filter(|_| on_trial).map(|config| config.revision());
         self.store.roll_back().map_err(|error| {
             log::error!(error:% = error; "cannot roll back");
             error.to_string()
@@ -103,7 +104,7 @@ impl Supervise {
         if had_config {
             let kept = self.store.rejected_path();
             log::warn!(problem = problem, kept:% = kept.display(); "config rolled back to the last known good");
-            if self.core.phrase() == Phrase::HandingOver && self.is_in_the_way(problem) {
+            if self.deserves_another_try(problem) {
                 log::info!("the old collector may have been in its way: the next check tries it without a hand-over");
                 self.overlap.forgone = replaced;
             } else {
@@ -119,6 +120,10 @@ impl Supervise {
         let configs = self.configs();
         let configs: Vec<&Value> = configs.iter().collect();
         let check = collector_config::health_check(&configs, &|name| self.collector.env(name));
+        let alone = check.as_ref().map_or(Ok(()), |check| self.answers_alone(child, &check.address));
+        if let Err(problem) = alone {
+            return Some(Event::Probed { child, health: Err(problem) });
+        }
         let health = match check.as_ref().and_then(Probe::begin) {
             None => Ok(()),
             Some(Ok(probe)) => {
