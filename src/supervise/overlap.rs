@@ -73,7 +73,7 @@ impl Supervise {
         let present = self.store.read_config().map_err(|error| error.to_string())?;
         let effective = |main| -> Vec<&Value> { [main].into_iter().chain(overlay.as_ref()).collect() };
         if self.overlap.forgone.as_ref() == Some(&present.revision()) {
-            return Err("this config's collector did not start beside the old one".to_string());
+            return Err("this config could not be tried beside the old collector".to_string());
         }
         let facts = eligible::Facts { memory: memory::memory(old.process.id()) };
         match eligible::may_overlap(&effective(&former), &effective(&present), &facts) {

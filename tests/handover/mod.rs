@@ -7,6 +7,7 @@ mod confined;
 mod control;
 mod load;
 mod phases;
+mod plain;
 mod seamless;
 mod sink;
 
