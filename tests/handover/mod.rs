@@ -69,9 +69,10 @@ impl Scene {
     fn built(restart_mode: &str, settings: impl FnOnce(Builder) -> Builder, start: impl FnOnce(&Agent)) -> Scene {
         let (sink, ports) = (Sink::start(), Ports::free());
         let template = real_config(ports, &sink);
-        // Long enough for a real collector to start, and be healthy, on a host that is busy with tests.
-        let with_collector =
-            |builder: Builder| settings(builder.collector(bin::collector()).setting("min-uptime", "3s"));
+        // Long enough for a real collector to start, and be healthy, on a host that is busy with tests; and the agent's own
+        // default to drain in, since what is killed loses what it holds.
+        let patient = |builder: Builder| builder.setting("min-uptime", "3s").setting("stop-timeout", "30s");
+        let with_collector = |builder: Builder| settings(patient(builder.collector(bin::collector())));
         Scene::started(restart_mode, with_collector, start, sink, ports, template)
     }
 
