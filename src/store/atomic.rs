@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -36,16 +36,28 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf>
     Ok(path)
 }
 
-/// Renames `source` over `target`, both in one directory, and syncs that.
+/// Renames `source` over `target`, both in one directory, and syncs that. Once renamed it is replaced, whatever becomes of the
+/// sync: only a power failure could bring the old one back, which is whole too.
 pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
     fs::rename(source, target)?;
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(directory)?.sync_all()
+    if let Err(error) = fs::File::open(directory).and_then(|directory| directory.sync_all()) {
+        log::warn!(path:% = target.display(), error:%; "replaced, but a power failure now may bring the old file back");
+    }
+    Ok(())
 }
 
-/// Replaces the content of `target`, which need not exist.
+/// Replaces the content of `target`, which need not exist, and neither need its directory: one that could not be made before, or
+/// was removed, is made now, and private.
 pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = write_new(target, WRITING_MARK, bytes)?;
+    let path = match write_new(target, WRITING_MARK, bytes) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = target.parent().ok_or(error)?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+            write_new(target, WRITING_MARK, bytes)?
+        }
+        written => written?,
+    };
     replace(&path, target).inspect_err(|_| {
         let _ = fs::remove_file(&path);
     })

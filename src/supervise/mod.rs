@@ -13,10 +13,11 @@ mod clients;
 mod ledger;
 mod overlap;
 mod perform;
+mod unkept;
 mod watch;
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
@@ -36,6 +37,10 @@ use crate::store::{Candidate, Stamp, Store};
 use crate::wake::Receiver;
 use ledger::Ledger;
 use overlap::Overlap;
+use unkept::Unkept;
+
+/// Between two looks while poll(2) fails.
+const BLIND_INTERVAL: Duration = Duration::from_millis(100);
 
 type Mailbox = crossbeam_channel::Sender<Mail>;
 
@@ -45,7 +50,7 @@ struct Living {
     process: Process,
     started_at: Uptime,
     /// The config that it was started with.
-    config: Option<Stamp>,
+    config: Stamp,
     /// It has said that everything is started.
     is_ready: bool,
     /// Its latest bind(2).
@@ -63,11 +68,14 @@ pub struct Supervise {
     store: Store,
     ledger: Ledger,
     overlap: Overlap,
+    unkept: Unkept,
     /// Oldest first; two during a hand-over.
     living: Vec<Living>,
     probe: Option<(Child, Probe)>,
     starts: u64,
     watchdog_at: Option<Uptime>,
+    /// Why poll(2) has failed, if it has.
+    blind: Option<rustix::io::Errno>,
     stop_clients: Vec<ClientId>,
     /// Clients of `--check` whose check has not ended.
     check_clients: Vec<(ClientId, u64)>,
@@ -107,11 +115,13 @@ impl Supervise {
             collector: parts.collector,
             ledger: Ledger::new(&parts.store, settings),
             overlap: Overlap::new(settings.restart_mode),
+            unkept: Unkept::default(),
             store: parts.store,
             living: Vec::new(),
             probe: None,
             starts: 0,
             watchdog_at,
+            blind: None,
             stop_clients: Vec::new(),
             check_clients: Vec::new(),
             verdict_clients: Vec::new(),
@@ -130,10 +140,7 @@ impl Supervise {
         self.tell_poller();
         self.notify.ready();
         while !self.finished {
-            if !self.sleep() {
-                self.exit = Exit::Bug;
-                self.handle(VecDeque::from([Event::StopRequested]));
-            }
+            self.sleep();
             let events = self.take_in();
             self.handle(events);
             self.tell_poller();
@@ -150,11 +157,12 @@ impl Supervise {
         self.clock.elapsed()
     }
 
-    /// Sleeps until a descriptor is ready or a deadline has come; false if poll(2) itself fails.
-    fn sleep(&self) -> bool {
+    /// Sleeps until a descriptor is ready or a deadline has come.
+    fn sleep(&mut self) {
         let unwatched = self.living.iter().any(|living| living.process.exit_fd().is_none());
         let slow_check = unwatched.then(|| self.now() + process::SLOW_CHECK);
-        let deadlines = [self.core.deadline(), self.server.deadline(), self.watchdog_at, slow_check];
+        let deadlines =
+            [self.core.deadline(), self.server.deadline(), self.watchdog_at, self.unkept.retry_at, slow_check];
         let until = deadlines.into_iter().flatten().min();
         let pause = until.map(|until| until.saturating_sub(self.now()));
         let mut fds: Vec<PollFd<'_>> = self
@@ -167,13 +175,19 @@ impl Supervise {
             .chain([PollFd::new(&self.mail, PollFlags::IN)])
             .collect();
         let pause = pause.and_then(|pause| pause.try_into().ok());
-        match rustix::event::poll(&mut fds, pause.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => true,
-            Err(error) => {
-                log::error!(error:% = error; "poll(2) failed, so the agent stops: please report this");
-                false
+        let error = match rustix::event::poll(&mut fds, pause.as_ref()) {
+            Ok(_) => None,
+            Err(error) if error == rustix::io::Errno::INTR => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = error {
+            // The kernel is out of memory, so nobody tells what has happened: it is looked at all the same.
+            if self.blind.is_none() {
+                log::error!(error:% = error; "poll(2) failed, so everything is looked at ten times a second: free some memory");
             }
+            std::thread::sleep(BLIND_INTERVAL);
         }
+        self.blind = error;
     }
 
     /// Everything that has happened meanwhile. All descriptors are non-blocking, so each is simply tried.
@@ -195,6 +209,9 @@ impl Supervise {
         if self.watchdog_at.is_some_and(|at| now >= at) {
             self.notify.watchdog();
             self.watchdog_at = self.notify.watchdog_interval().map(|interval| now + interval);
+        }
+        if self.unkept.retry_at.is_some_and(|at| now >= at) {
+            self.retry_state();
         }
         if self.core.deadline().is_some_and(|deadline| now >= deadline) {
             events.push_back(Event::DeadlinePassed);
