@@ -10,6 +10,7 @@ mod exit_status;
 mod handover;
 mod man;
 mod operation;
+mod services;
 mod settings;
 mod support;
 mod support_test;
