@@ -1,3 +1,11 @@
 //! What runs the agent: service managers, and the kernel when memory is short.
+//!
+//! Service managers take root, and so do these tests: without it there is nothing to test.
 
+mod machine;
 mod memory;
+mod systemd;
+
+fn is_root() -> bool {
+    rustix::process::getuid().is_root()
+}
