@@ -2,6 +2,7 @@
 //!
 //! Service managers take root, and so do these tests: without it there is nothing to test.
 
+mod handover;
 mod machine;
 mod memory;
 mod systemd;

@@ -147,7 +147,7 @@ fn what_no_restart_mends_is_not_restarted() {
     });
     // A lock that somebody holds is.
     machine.settings(&json!({"min-uptime": "500ms"}));
-    machine.does("setsid flock /run/kmagent/lock sleep 600 >/dev/null 2>&1 &");
+    machine.does("setsid runuser -u kmagent -- flock /run/kmagent/lock sleep 600 >/dev/null 2>&1 &");
     machine.sh("systemctl start kmagent");
     machine.wait_for("tries", || machine.property(UNIT, "NRestarts").parse::<u32>().ok().filter(|&tries| tries > 2));
     assert!(machine.journal(UNIT).contains("status=75"));
@@ -208,4 +208,26 @@ fn the_timer_checks_and_on_change_restarts_what_runs_the_collector() {
     assert_eq!(machine.does("stat -c '%U %a' /etc/kmagent/config.yaml"), "kmagent 600");
     assert!(machine.does("cat /etc/kmagent/config.yaml").contains("name: new"));
     assert_eq!(machine.property("otelcol", "ActiveState"), "active");
+}
+
+#[test]
+fn what_root_does_by_hand_does_not_lock_the_agent_out() {
+    if !is_root() {
+        return;
+    }
+    let api = Api::plain();
+    api.answer_config(json!({"fake": {"validate": "fail"}}));
+    let machine = Machine::boot(Network::Shared, &bin::fake());
+    machine.settings(&json!({"min-uptime": "500ms", "update-endpoint": api.url()}));
+    // An agent was here: the directories are its user's, and empty.
+    machine.does("install -d -m 700 -o kmagent -g kmagent /var/lib/kmagent /run/kmagent");
+    assert_eq!(machine.sh("kmagent --check").code, Some(65), "a refused config is remembered");
+    api.answer_config(json!({"fake": {}}));
+    assert!(machine.does("kmagent --check").starts_with("installed config"));
+    let made = machine.does("ls -A /run/kmagent /var/lib/kmagent");
+    assert!(made.contains("lock") && made.contains("rejected.json"), "{made}");
+    let not_the_agents = "find /run/kmagent /var/lib/kmagent /etc/kmagent ! -user kmagent ! -name api-key";
+    assert_eq!(machine.does(not_the_agents), "");
+    machine.does("systemctl start kmagent");
+    machine.wait_running();
 }
