@@ -42,6 +42,9 @@ use unkept::Unkept;
 /// Between two looks while poll(2) fails.
 const BLIND_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What a stop may take beyond `stop-timeout`: a collector too young for SIGTERM, the reaping, the last words.
+const STOP_SLACK: Duration = Duration::from_secs(15);
+
 type Mailbox = crossbeam_channel::Sender<Mail>;
 
 /// A collector that lives.
@@ -76,6 +79,7 @@ pub struct Supervise {
     watchdog_at: Option<Uptime>,
     /// Why poll(2) has failed, if it has.
     blind: Option<rustix::io::Errno>,
+    stop_timeout: Duration,
     stop_clients: Vec<ClientId>,
     /// Clients of `--check` whose check has not ended.
     check_clients: Vec<(ClientId, u64)>,
@@ -122,6 +126,7 @@ impl Supervise {
             starts: 0,
             watchdog_at,
             blind: None,
+            stop_timeout: settings.stop_timeout,
             stop_clients: Vec::new(),
             check_clients: Vec::new(),
             verdict_clients: Vec::new(),
@@ -233,7 +238,7 @@ impl Supervise {
 
     fn stop(&mut self, asked_by: &str, events: &mut VecDeque<Event<Candidate>>) {
         log::info!(asked_by = asked_by; "stopping");
-        self.notify.stopping();
+        self.notify.stopping(self.stop_timeout + STOP_SLACK);
         // Before an exit that came with it: a host that shuts down ends both, and that is no crash.
         events.push_front(Event::StopRequested);
     }
