@@ -193,7 +193,7 @@ impl<'a> Run<'a> {
 }
 
 /// Whether it has an interpreter (PT_INTERP).
-fn needs_libraries(program: &Path) -> bool {
+pub fn needs_libraries(program: &Path) -> bool {
     let bytes = fs::read(program).unwrap();
     bytes[..bytes.len().min(4096)].windows(8).any(|part| part == b"/ld-linu")
 }
@@ -217,11 +217,10 @@ impl Container {
         let is_agent =
             |pid: &u32| process::command_line(*pid).first().is_some_and(|word| *word == self.image.entrypoint[0]);
         // One that ends at once may never be seen.
-        let found = wait_for("process 1", DEADLINE, || {
+        wait_for("process 1", DEADLINE, || {
             let found = process::descendants(child).into_iter().find(|pid| is_init(pid) && is_agent(pid));
             found.or_else(|| self.child.try_wait().unwrap().map(|_| 0))
-        });
-        found
+        })
     }
 
     /// The agent: what process 1 has started, and is no orphan.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::container::{Run, Volumes};
+use super::container::{Run, Volumes, needs_libraries};
 use super::{collector_config, is_root, wait_running};
 use crate::operation::yaml;
-use crate::support::process;
-use crate::support::process::free_port;
+use crate::support::bin;
+use crate::support::process::{self, free_port};
 use crate::support::wait::{DEADLINE, holds_for, wait_for, wait_until};
 
 fn quick<'a>(volumes: &Volumes, config: &str) -> Run<'a> {
@@ -87,10 +87,12 @@ fn what_a_terminal_sends_arrives_once() {
         return;
     }
     let volumes = Volumes::new();
+    let log = volumes.state().join("log");
     let mut typed = None;
     let mut container = quick(&volumes, "fake: {}").fake().start_by(|script| {
         let mut command = std::process::Command::new("script");
-        let inside = format!("exec unshare --mount --pid --fork --kill-child sh -ec {}", quoted(script));
+        let inside =
+            format!("exec unshare --mount --pid --fork --kill-child sh -ec {} 2>{}", quoted(script), log.display());
         command.args(["--quiet", "--return", "--command", &inside, "/dev/null"]);
         let (reader, writer) = std::io::pipe().unwrap();
         typed = Some(writer);
@@ -100,6 +102,8 @@ fn what_a_terminal_sends_arrives_once() {
     container.wait_status("a running collector", |status| status["collector"]["state"] == "running");
     std::io::Write::write_all(typed.as_mut().unwrap(), b"\x03").unwrap();
     assert_eq!(container.wait_exit(), 0);
+    let log = fs::read_to_string(log).unwrap();
+    assert_eq!(log.matches(r#""msg":"stopping""#).count(), 1, "{log}");
 }
 
 fn quoted(text: &str) -> String {
@@ -144,8 +148,9 @@ fn process_one_costs_next_to_nothing() {
     assert_eq!((status.field("Name"), status.number("Threads")), ("kmagent-init", 1));
     let (init, agent) = (status.number("RssAnon"), process::status(container.agent()).unwrap().number("RssAnon"));
     eprintln!("RssAnon of process 1: {init} KiB, of the agent: {agent} KiB");
-    // A debug build has more of everything.
-    assert!(init <= 256, "{init} KiB");
+    assert!(init < agent);
+    // Measured: 112 KiB. What is relocated when it is loaded comes on top in a build that is not static.
+    assert!(init <= 256 || needs_libraries(&bin::kmagent()), "{init} KiB");
     let before = process::context_switches(container.init);
     holds_for("process 1 asleep", Duration::from_secs(1), || process::context_switches(container.init) == before);
 }
