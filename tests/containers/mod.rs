@@ -3,6 +3,7 @@
 //! No engine is needed. `dockerfile` builds what the Dockerfile says, `container` runs its entrypoint with its environment as
 //! process 1. What runs takes root, as engines do.
 
+mod authorities;
 mod config;
 mod container;
 mod dockerfile;
