@@ -43,16 +43,13 @@ fn wait_on(agent: Pid) -> i32 {
     let mut stopping = false;
     loop {
         // It fails only when it is interrupted, by SIGSTOP and SIGCONT for instance.
-        let Ok(signal) = init::next_signal() else { continue };
-        if signal.number == Signal::CHILD.as_raw() {
+        let Ok(number) = init::next_signal() else { continue };
+        if number == Signal::CHILD.as_raw() {
             if let Some(status) = reap(agent) {
                 return status;
             }
-            continue;
-        }
-        // The terminal's own reach the agent without us, which is in the same process group.
-        let stop = STOP.into_iter().find(|stop| stop.as_raw() == signal.number && !signal.by_kernel && !stopping);
-        if let Some(stop) = stop {
+        } else if let Some(stop) = STOP.into_iter().find(|stop| stop.as_raw() == number && !stopping) {
+            // From a terminal the agent has it already, which is in the same process group; twice is no more than once.
             stopping = true;
             let _ = kill_process(agent, stop);
         }

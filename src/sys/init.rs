@@ -8,14 +8,6 @@ use rustix::process::Pid;
 /// The signals that a thread does not want now.
 pub struct SignalMask(libc::sigset_t);
 
-/// A signal that was sent to this process.
-#[derive(Clone, Copy, Debug)]
-pub struct Signalled {
-    pub number: i32,
-    /// By the kernel, as for Ctrl-C: the whole process group has it.
-    pub by_kernel: bool,
-}
-
 /// Keeps every signal that can wait for `next_signal`. To be called while there is only one thread; returns what held before.
 pub fn hold_signals() -> io::Result<SignalMask> {
     let mut every = MaybeUninit::uninit();
@@ -48,16 +40,16 @@ pub fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
-/// Sleeps until there is a signal, which must be held.
-pub fn next_signal() -> io::Result<Signalled> {
+/// Sleeps until there is a signal, which must be held, and returns its number.
+pub fn next_signal() -> io::Result<i32> {
     let mut every = MaybeUninit::uninit();
-    let mut info: MaybeUninit<libc::siginfo_t> = MaybeUninit::uninit();
-    // SAFETY: as above; the kernel fills the second one whenever it returns a signal.
+    let mut number = 0;
+    // SAFETY: as above; the kernel writes one number, which is ours.
     unsafe {
         libc::sigfillset(every.as_mut_ptr());
-        match libc::sigwaitinfo(every.as_ptr(), info.as_mut_ptr()) {
-            -1 => Err(io::Error::last_os_error()),
-            number => Ok(Signalled { number, by_kernel: info.assume_init().si_code == libc::SI_KERNEL }),
+        match libc::sigwait(every.as_ptr(), &mut number) {
+            0 => Ok(number),
+            errno => Err(io::Error::from_raw_os_error(errno)),
         }
     }
 }
