@@ -4,6 +4,7 @@ mod budgets;
 mod check;
 mod collector;
 mod commands;
+mod containers;
 mod demo_test;
 mod docs;
 mod exit_status;

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
 /// What a file of ours is created with: it may hold credentials.
 const PRIVATE: u32 = 0o600;
@@ -74,6 +75,13 @@ pub fn sweep(directory: &Path, mark: &str) {
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// Whether the file itself is mounted there, as container engines mount single files: it cannot be renamed over (EBUSY, rename(2)).
+/// False where the kernel does not tell (before 5.8, statx(2)).
+pub fn is_mounted(path: &Path) -> bool {
+    let found = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
+    found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// What a person can do about a file that cannot be written; empty when the error says it all.

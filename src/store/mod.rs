@@ -122,6 +122,23 @@ impl Store {
         !matches!(self.look(), Ok(None))
     }
 
+    /// Whether the config is a mount of its own, which can be replaced neither by a candidate nor by a roll back.
+    pub fn is_mounted(&self) -> bool {
+        self.target().is_ok_and(|target| atomic::is_mounted(&target))
+    }
+
+    /// Copies `default`, if there is such a file, to where there is no config yet and nothing to fall back to. True if it did.
+    ///
+    /// # Errors
+    /// 73, naming the path and the remedy.
+    pub fn begin_with(&self, default: &Path) -> Result<bool> {
+        if self.has_config() || self.has_fallback() || fs::metadata(default).is_err() {
+            return Ok(false);
+        }
+        let copied = fs::read(default).and_then(|bytes| atomic::write(&self.config, &bytes));
+        copied.map(|()| true).map_err(|error| self.cannot_write("cannot put the default config in place", error))
+    }
+
     /// Whether there is a last known good to go back to, or something that cannot be looked at.
     pub fn has_fallback(&self) -> bool {
         !matches!(Stamp::look(&self.last_known_good()), Ok(None))
