@@ -2,6 +2,9 @@
 #
 # Installed in share/fish/vendor_completions.d. It repeats what `kmagent --help` lists: tests/completions compares the two.
 
+# The flags that no word follows as their value.
+set -g __kmagent_switches --docker-mode --allow-http --report-extended --dry-run --json
+
 # The command that stands before the cursor: a word of the usage, `done` when --help or --version ends it, or nothing yet.
 function __kmagent_mode
     set -l takes_value
@@ -16,7 +19,7 @@ function __kmagent_mode
                 set mode $word
             case --help -h --version -V
                 set mode done
-            case --docker-mode --allow-http --report-extended --dry-run --json '--*=*'
+            case $__kmagent_switches '--*=*'
             case '--*'
                 set takes_value yes
         end
@@ -37,8 +40,8 @@ end
 # Whether the flag --NAME is not given yet, or just now and its value comes next.
 function __kmagent_lacks --argument-names name
     set -l words (commandline -opc)
-    test "$words[-1]" = --$name; and return 0
-    not string match --quiet -- --$name $words; and not string match --quiet -- "--$name=*" $words
+    test "$words[-1]" = --$name; and not contains -- --$name $__kmagent_switches; and return 0
+    not contains -- --$name $words; and not string match --quiet -- "--$name=*" $words
 end
 
 # Whether a command of which --NAME is a setting may take it here.
@@ -49,6 +52,11 @@ end
 # The same for the two settings that say where the agent is: stop and status need none but these.
 function __kmagent_finds --argument-names name
     not contains -- (__kmagent_mode) done; and __kmagent_lacks $name
+end
+
+# Directories that begin with the word, or with what follows its =.
+function __kmagent_directories
+    __fish_complete_directories (string replace --regex -- '^--[a-z-]*=' '' (commandline -ct))
 end
 
 complete -c kmagent -f
@@ -65,10 +73,10 @@ complete -c kmagent -n '__kmagent_does --check status; and __kmagent_lacks json'
 complete -c kmagent -n '__kmagent_does --check; and __kmagent_lacks splay' -l splay -x -d 'sleeps a random part of time first'
 
 complete -c kmagent -n '__kmagent_finds agent-config' -l agent-config -r -F -d 'the settings file'
-complete -c kmagent -n '__kmagent_finds run-dir' -l run-dir -x -a '(__fish_complete_directories)' -d 'the control socket and the lock'
+complete -c kmagent -n '__kmagent_finds run-dir' -l run-dir -x -a '(__kmagent_directories)' -d 'the control socket and the lock'
 complete -c kmagent -n '__kmagent_takes config' -l config -r -F -d 'the collector\'s config'
 complete -c kmagent -n '__kmagent_takes local-config' -l local-config -r -F -d 'the overlay'
-complete -c kmagent -n '__kmagent_takes state-dir' -l state-dir -x -a '(__fish_complete_directories)' -d 'what the agent remembers'
+complete -c kmagent -n '__kmagent_takes state-dir' -l state-dir -x -a '(__kmagent_directories)' -d 'what the agent remembers'
 complete -c kmagent -n '__kmagent_takes api-key' -l api-key -x -d 'the API key'
 complete -c kmagent -n '__kmagent_takes api-key-file' -l api-key-file -r -F -d 'a file with the API key'
 complete -c kmagent -n '__kmagent_takes config-check-interval' -l config-check-interval -x -d 'how long from one config check to the next'
