@@ -119,34 +119,24 @@ fn every_example_is_a_settings_file_that_holds() {
     }
 }
 
-/// Numbers and words of the text that no list has.
+/// What the types say by example is taken: units, words, whole values.
 #[test]
-fn the_description_of_values_is_that_of_the_program() {
-    let description = section(SETTINGS, "DESCRIPTION");
+fn every_spelling_that_is_named_is_taken() {
     let case = Case::new("");
-    for value in uses(&description, "Ql") {
-        let value = value.trim_start_matches("\\&");
-        let takes = |flag: &str, text: &str| case.print(&[], &[&format!("--{flag}={text}")]).code == Some(0);
-        let is_unit =
-            takes("poll-timeout", &format!("{}{value}", if value.ends_with('s') { "300000000" } else { "1" }));
-        let known = match value {
-            "ns" | "us" | "ms" | "s" | "m" | "h" => takes("poll-timeout", &in_range(value)),
-            "KiB" | "MiB" => takes("max-config-size", &format!("1{value}")),
-            "true" | "yes" | "on" | "1" | "false" | "no" | "off" | "0" => takes("docker-mode", value),
+    let takes = |setting: &str, text: &str| case.print(&[], &[&format!("--{setting}={text}")]).code == Some(0);
+    for spelling in uses(&section(SETTINGS, "DESCRIPTION"), "Ql") {
+        let taken = match spelling.trim_start_matches("\\&") {
+            "ns" => takes("poll-timeout", "1000000000ns"),
+            "us" => takes("poll-timeout", "1000000us"),
+            "ms" => takes("poll-timeout", "1000ms"),
+            unit @ ("s" | "m" | "h") => takes("poll-timeout", &format!("1{unit}")),
+            unit @ ("KiB" | "MiB") => takes("max-config-size", &format!("1{unit}")),
+            // YAML's, and that of a flag.
             "#" | ":" | "|" | "=" => true,
-            value => is_unit || takes("config-check-interval", value) || takes("poll-timeout", value),
+            value => {
+                takes("docker-mode", value) || takes("config-check-interval", value) || takes("poll-timeout", value)
+            }
         };
-        assert!(known, "{value}");
+        assert!(taken, "{spelling}");
     }
-}
-
-/// A duration in that unit that `poll-timeout` takes.
-fn in_range(unit: &str) -> String {
-    let number = match unit {
-        "ns" => "1000000000",
-        "us" => "1000000",
-        "ms" => "1000",
-        _ => "1",
-    };
-    format!("{number}{unit}")
 }
