@@ -5,6 +5,7 @@ mod check;
 mod collector;
 mod commands;
 mod containers;
+mod completions;
 mod demo_test;
 mod docs;
 mod exit_status;
