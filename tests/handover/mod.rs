@@ -3,6 +3,7 @@
 //! With `KM_LONG=1` it is the long form: hundreds of changes, ten minutes.
 
 mod bad_configs;
+mod blameless;
 mod confined;
 mod control;
 mod load;
