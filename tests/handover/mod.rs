@@ -4,6 +4,7 @@
 
 mod bad_configs;
 mod blameless;
+mod components;
 mod confined;
 mod control;
 mod load;
