@@ -7,7 +7,9 @@
 
 use std::fmt;
 
-use crate::value::Value;
+use serde::de::DeserializeSeed;
+
+use crate::value::{Allowance, Tree, Value};
 
 /// Spaces a level, and so also what an indentation indicator says.
 const STEP: usize = 2;
@@ -27,21 +29,37 @@ const NEVER_IN_A_NUMBER: [char; 26] = [
     'V', 'W', 'Y',
 ];
 
-/// Reads one document; an empty one is null. `<<` is a key like any other.
+/// Values that any file may hold, however short it is: enough for anchors that people use.
+const ALWAYS_ALLOWED: usize = 4096;
+
+/// Reads one document; an empty one is null. `<<` is a key like any other. What it takes in memory depends on the length of `text`
+/// alone: aliases may repeat things, but not multiply them.
 ///
 /// # Errors
-/// What is not YAML, more than one document, local tags, duplicate keys, keys that are not text, and more than 128
-/// levels.
+/// What is not YAML, more than one document, local tags, duplicate keys, keys that are not text, more than 128 levels, and aliases
+/// that make more of a file than one of its length could hold without them.
 pub fn read(text: &[u8]) -> Result<Value, serde_yaml::Error> {
-    serde_yaml::from_slice(text)
+    // The shortest value with what separates it takes two bytes: "- " or "a,".
+    let allowance = Allowance::new(ALWAYS_ALLOWED + text.len() / 2);
+    Tree(&allowance).deserialize(serde_yaml::Deserializer::from_slice(text)).map_err(|error| {
+        match allowance.is_used_up() {
+            true => serde::de::Error::custom("its aliases make too much of it, write out less of it or more by hand"),
+            false => error,
+        }
+    })
 }
 
-/// Renders `value`, reads it back and compares, so that a mistake in here can never reach the collector.
+/// Renders `value`, reads it back and compares, so that a mistake in here can never reach the collector. `most` is the longest
+/// text that is proved, in bytes: a hundred levels make two hundred blanks before each number.
 ///
 /// # Errors
-/// Our own bug, but for one case: `.nan`, which only a hand-written file can hold, is equal to nothing.
-pub fn render_proven(value: &Value) -> Result<String, Unproven> {
+/// A text that is too long; otherwise our own bug, but for one case: `.nan`, which only a hand-written file can hold, is equal to
+/// nothing.
+pub fn render_proven(value: &Value, most: u64) -> Result<String, Unproven> {
     let text = render(value);
+    if text.len() as u64 > most {
+        return Err(Unproven::TooLong { most });
+    }
     match read(text.as_bytes()) {
         Ok(back) if back == *value => Ok(text),
         Ok(_) => Err(Unproven::Differs),
@@ -54,21 +72,23 @@ pub fn render_proven(value: &Value) -> Result<String, Unproven> {
 pub enum Unproven {
     Differs,
     Unreadable(serde_yaml::Error),
+    TooLong { most: u64 },
 }
 
 impl fmt::Display for Unproven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Unproven::Differs => "the config reads back from YAML as another value",
-            Unproven::Unreadable(_) => "the config cannot be read back from YAML",
-        })
+        match self {
+            Unproven::Differs => f.write_str("the config reads back from YAML as another value"),
+            Unproven::Unreadable(_) => f.write_str("the config cannot be read back from YAML"),
+            Unproven::TooLong { most } => write!(f, "the text is longer than {most} bytes; raise max-config-size"),
+        }
     }
 }
 
 impl std::error::Error for Unproven {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Unproven::Differs => None,
+            Unproven::Differs | Unproven::TooLong { .. } => None,
             Unproven::Unreadable(error) => Some(error),
         }
     }
@@ -284,7 +304,7 @@ mod tests {
     }
 
     fn prove(value: &Value) -> String {
-        render_proven(value).unwrap_or_else(|error| panic!("{error}: {value:?}\n{}", render(value)))
+        render_proven(value, u64::MAX).unwrap_or_else(|error| panic!("{error}: {value:?}\n{}", render(value)))
     }
 
     /// What some parser takes for a number, date, boolean, null or syntax.
@@ -401,7 +421,16 @@ mod tests {
         for infinite in [f64::INFINITY, f64::NEG_INFINITY] {
             prove(&Value::Float(infinite));
         }
-        assert!(matches!(render_proven(&Value::Float(f64::NAN)), Err(Unproven::Differs)));
+        assert!(matches!(render_proven(&Value::Float(f64::NAN), 100), Err(Unproven::Differs)));
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_not_proved() {
+        let deep = json(&format!("{}1,1,1{}", "[".repeat(100), "]".repeat(100)));
+        let length = render(&deep).len() as u64;
+        assert!(length > 600 && render_proven(&deep, length).is_ok());
+        let error = render_proven(&deep, length - 1).unwrap_err();
+        assert!(error.to_string().ends_with("bytes; raise max-config-size"), "{error}");
     }
 
     #[test]
@@ -457,6 +486,51 @@ service:
         let key = "k".repeat(LONGEST_IMPLICIT_KEY);
         let config = Value::Object(vec![(key.clone(), json("1")), (format!("{key}k"), json(r#"{"a":[1]}"#))]);
         assert_eq!(prove(&config), format!("{key}: 1\n? {key}k\n:\n  a:\n    - 1\n"));
+    }
+
+    /// No anchor, alias, tag or merge key is ever written, whatever a string looks like: it would begin with one of these, bare.
+    #[test]
+    fn nothing_rendered_refers_to_anything() {
+        for text in ["&a", "*a", "&a x", "*", "&", "!", "!!str", "!a b", "<<", "%TAG", "&a [*a]"] {
+            let case = Value::Object(vec![(text.to_owned(), Value::Array(vec![Value::String(text.to_owned())]))]);
+            let yaml = prove(&case);
+            let bare = |token: &str| token.starts_with(['&', '*', '!', '%']) || token.starts_with("<<");
+            assert!(!yaml.lines().flat_map(|line| line.split_whitespace()).any(bare), "{yaml}");
+        }
+        assert_eq!(prove(&json(r#"{"<<":{"a":1},"b":"*a & b"}"#)), "\"<<\":\n  a: 1\nb: \"*a & b\"\n");
+    }
+
+    #[test]
+    fn aliases_may_repeat_but_not_multiply() {
+        assert_eq!(read(b"a: &x [1]\nb: *x\nc: {d: *x}\n").unwrap(), json(r#"{"a":[1],"b":[1],"c":{"d":[1]}}"#));
+        // The classic one, which grows with each level.
+        let mut doubling = String::from("a0: &a0 [x]\n");
+        for level in 1..40 {
+            let below = format!("*a{}", level - 1);
+            doubling.push_str(&format!("a{level}: &a{level} [{}]\n", [below.as_str(); 9].join(", ")));
+        }
+        // One level, which no limit on the number or depth of aliases sees: a billion values from 100 KB.
+        let flat = format!("a: &a [{}1]\nb: [{}*a]\n", "1,".repeat(30_000), "*a,".repeat(30_000));
+        // Not even many values: 1 GB of text.
+        let long = format!("a: &a {}\nb: [{}*a]\n", "x".repeat(50_000), "*a,".repeat(20_000));
+        let keys = format!("a: &a {}\nb: [{}]\n", "x".repeat(50_000), "{*a : 1},".repeat(20_000));
+        for bomb in [doubling, flat, long, keys] {
+            let began_at = std::time::Instant::now();
+            let error = read(bomb.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("aliases"), "{error}");
+            assert!(began_at.elapsed() < std::time::Duration::from_secs(5), "{:?}", began_at.elapsed());
+        }
+    }
+
+    /// So an alias is never blamed where there is none.
+    #[test]
+    fn without_aliases_nothing_is_too_much() {
+        for text in ["- \n".repeat(50_000), format!("{{{}}}", (0..20_000).map(|n| format!("{n},")).collect::<String>())]
+        {
+            assert!(read(text.as_bytes()).is_ok());
+        }
+        assert!(read(format!("[{}]", "1,".repeat(50_000)).as_bytes()).is_ok());
+        assert!(read("-\n".repeat(50_000).as_bytes()).is_ok());
     }
 
     #[test]
