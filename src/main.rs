@@ -49,6 +49,7 @@ use exit::Exit;
 use secrets::Secrets;
 
 fn main() -> ExitCode {
+    bug::leave_no_core();
     bug::exit_on_panic();
     match cli::parse(std::env::args_os().skip(1)).and_then(run) {
         Ok(exit) => exit.into(),
