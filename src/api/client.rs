@@ -103,7 +103,8 @@ impl Client {
             .accept_encoding(AutoHeaderValue::None)
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER)
-            .max_response_header_size(BUFFER)
+            // One less: a header that fills the buffer could not be told from one that breaks off.
+            .max_response_header_size(BUFFER - 1)
             .max_idle_connections(0)
             .build();
         Ok(Client {
