@@ -89,10 +89,6 @@ impl Hostile {
         Hostile { port, listener, shared, tls, acceptor: Some(acceptor) }
     }
 
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://127.0.0.1:{}/agents/config-check", self.port)

@@ -4,13 +4,17 @@
 
 mod answers;
 mod bodies;
+mod clock;
+mod core_dumps;
 
 mod hostile;
 
+mod network;
 mod phases;
 mod retry_after;
 mod statuses;
 mod tls;
+mod yaml_bombs;
 
 use std::fs;
 use std::io::Write;
