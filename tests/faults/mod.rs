@@ -13,6 +13,7 @@ mod network;
 mod phases;
 mod retry_after;
 mod statuses;
+mod strings;
 mod tls;
 mod yaml_bombs;
 
