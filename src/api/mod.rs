@@ -3,7 +3,7 @@
 //! `answer` reads what comes back; `client` makes the call from its `parts`; `proxy` and `transport` say how it gets there, `explain` what a failure means. Nothing
 //! here knows what an answer is good for: comparing, rendering and installing a config is not its business.
 
-mod answer;
+pub mod answer;
 mod client;
 mod explain;
 mod parts;
