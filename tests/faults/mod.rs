@@ -11,6 +11,7 @@ mod hostile;
 
 mod network;
 mod phases;
+mod planted;
 mod retry_after;
 mod statuses;
 mod strings;
