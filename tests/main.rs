@@ -8,6 +8,7 @@ mod demo_test;
 mod docs;
 mod exit_status;
 mod handover;
+mod install;
 mod man;
 mod operation;
 mod settings;
