@@ -11,6 +11,7 @@ mod handover;
 mod install;
 mod man;
 mod operation;
+mod services;
 mod settings;
 mod support;
 mod support_test;
