@@ -22,31 +22,43 @@ usage() {
 usage: ./install.sh [--api-key-file FILE] [--no-start] [--init NAME]
        ./install.sh --uninstall [--purge]
 
-Installs kmagent from the unpacked tarball that install.sh lies in, or upgrades it. Run it as root, unless DESTDIR is set.
+Installs kmagent from the unpacked tarball that install.sh lies in, or upgrades
+it. Run it as root, unless DESTDIR is set.
 
   --api-key-file FILE  take the API key from FILE (- is standard input)
-  --no-start           neither start the service nor restart it; it starts with the host
-  --init NAME          systemd, openrc, procd, sysv or none, instead of what is found
-  --uninstall          remove what was installed; settings, config, key and state stay
+  --no-start           neither start nor restart the service; it starts with the
+                       host
+  --init NAME          systemd, openrc, procd, sysv or none, instead of what is
+                       found
+  --uninstall          remove what was installed; settings, config, key and
+                       state stay
   --purge              remove these too, and the user if install.sh made it
   --help               show this
 
 environment:
-  PREFIX               where the programs go (/usr/local); settings go to /etc/kmagent
-  DESTDIR              the root of another system, for packages and images: no user is made and no service started
+  PREFIX               where the programs go (/usr/local); settings go to
+                       /etc/kmagent
+  DESTDIR              the root of another system, for packages and images: no
+                       user is made and no service enabled or started
   KM_API_KEY           the API key; it is put in /etc/kmagent/api-key
   KM_COLLECTOR_ENDPOINT, KM_UPDATE_ENDPOINT, KM_HOST_NAME, ...
-                       each setting of kmagent.yaml(5) but the directories; they are put in /etc/kmagent/agent.yaml
+                       each setting of kmagent.yaml(5) but the directories; they
+                       are put in /etc/kmagent/agent.yaml
 
-At a terminal the key and the collector endpoint are asked for if they are not known. Settings, key and config that exist are
-never changed. If anything fails, it is undone, and an agent that ran goes on or is started again.
+At a terminal the key and the collector endpoint are asked for if they are not
+known. Settings, key and config that exist are never changed. If anything fails,
+it is undone, and an agent that ran goes on or is started again.
 
-exit status: 0 done, or nothing to do
-  64 wrong usage                            71 the system refused an account or the service
-  65 the tarball is damaged, or the new     73 a file cannot be written
-     collector refuses the config in force  75 another install.sh is running
-  69 built for another machine, a program   77 not root
-     is missing, or no agent came up        78 the settings are invalid
+exit status:
+  0   done, or nothing to do
+  64  wrong usage
+  65  the tarball is damaged, or the new collector refuses the config in force
+  69  built for another machine, a program is missing, or no agent came up
+  71  the system refused an account or the service
+  73  a file cannot be written
+  75  another install.sh is running
+  77  not root
+  78  the settings are invalid
 EOF
 }
 
@@ -436,11 +448,12 @@ terminal='' # its state while it does not show what is typed
 
 # ask QUESTION: the answer is in $answer; with a second word it is not shown.
 ask() {
-    printf '%s' "$1" >&2
     if [ $# -eq 2 ]; then
+        # First, or the first letters show of somebody who types fast.
         terminal=$(stty -g)
         stty -echo
     fi
+    printf '%s' "$1" >&2
     IFS= read -r answer || :
     if [ $# -eq 2 ]; then
         stty "$terminal"
@@ -510,7 +523,7 @@ stage_settings() {
         cp "$DESTDIR$etc/api-key" "$stage/api-key" || die 73 "cannot copy $etc/api-key"
     else
         stage_key
-        fresh="$fresh api-key"
+        if [ -s "$stage/api-key" ] || [ ! -f "$DESTDIR$etc/api-key" ]; then fresh="$fresh api-key"; fi
     fi
     # A host that has been installed before may be without one on purpose, waiting for the API's.
     if [ ! -e "$DESTDIR$etc/config.yaml" ] && [ ! -h "$DESTDIR$etc/config.yaml" ] && [ ! -f "$DESTDIR$manifest" ]; then
@@ -650,11 +663,23 @@ check_tarball() {
         printf '%s\n' "$bad" | grep -v ': OK$' >&2
         die 65 "the tarball is damaged: unpack it again; nothing was changed"
     }
-    answer=$("$here/bin/kmagent" --version 2>&1) || {
-        printf '%s\n' "$answer" >&2
+}
+
+# A shell takes a program of another machine for a script, so the header is looked at first (elf(5): e_machine).
+check_machine() {
+    header=$(od -An -v -tx1 -N20 "$here/bin/kmagent" 2>/dev/null | tr -d ' \n')
+    case $header in
+        7f454c46*)
+            case $(uname -m):${header#????????????????????????????????????} in
+                x86_64:3e00 | x86_64:0300 | i?86:0300 | aarch64:b700 | aarch64:2800 | arm*:2800 | riscv64:f300) ;;
+                x86_64:* | i?86:* | aarch64:* | arm*:* | riscv64:*)
+                    die 69 "bin/kmagent is built for another machine than this one ($(uname -m)): take the tarball for it" ;;
+            esac
+            ;;
+    esac
+    version=$(cd "$stage" && "$here/bin/kmagent" --version) ||
         die 69 "bin/kmagent does not run on this machine ($(uname -m)): take the tarball for it; or is $here mounted noexec?"
-    }
-    version=${answer#kmagent }
+    version=${version#kmagent }
 }
 
 put_everything() {
@@ -701,6 +726,7 @@ install_all() {
     [ -n "$init" ] || init=${old_init:-$(find_init)}
     scripts='' was=stopped collector_was=''
     take_stage
+    check_machine
     stage_settings
     # Nothing that is started from here on needs it.
     unset KM_API_KEY
@@ -737,7 +763,7 @@ install_all() {
     on_failure 'service reload; if [ -n "$restarted" ]; then service restart; fi'
     # shellcheck disable=SC2086 # a path is one word
     set -- $pending
-    say "putting $# new files in place"
+    if [ $# -gt 0 ]; then say "putting $# new files in place"; else say "all files are in place"; fi
     swap_in
     for file in $old_files; do
         case " $files $manifest " in *" $file "*) ;; *) set_aside "$file" ;; esac

@@ -1,3 +1,8 @@
-//! `dist/install.sh` and what it installs.
+//! `dist/install.sh` and what it installs: into directories as anybody, and into root file systems of their own as root.
 
+mod destdir;
+mod injected;
+mod root;
+mod stage;
 mod template;
+mod tree;
