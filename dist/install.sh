@@ -858,7 +858,7 @@ purge() {
         rm -f "$DESTDIR$etc/$file" || trouble=yes
     done
     rm -f "$DESTDIR$etc"/.config.yaml.candidate-* || trouble=yes
-    rm -rf "${DESTDIR:?}$state" || trouble=yes
+    rm -rf "$DESTDIR$state" || trouble=yes
     if [ -z "$DESTDIR" ]; then rm -rf /run/kmagent || trouble=yes; fi
     if [ -d "$DESTDIR$etc" ] && ! rmdir "$DESTDIR$etc" 2>/dev/null; then
         say "keeping $etc: there is something in it that is not kmagent's"
