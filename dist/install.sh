@@ -81,6 +81,8 @@ on_failure() { undo="$*$newline$undo"; }
 finish() {
     code=$?
     set +e
+    # What was not expected to fail has failed, and has said so.
+    case $code in 1 | 2 | 126 | 127) code=71 ;; esac
     trap '' INT TERM HUP
     trap - EXIT
     [ -z "$terminal" ] || stty "$terminal"
@@ -136,10 +138,9 @@ put() {
 }
 
 restore() {
-    if [ -e "$1" ] || [ -h "$1" ]; then
-        # The second: two names of one file are left as they are by rename(2).
-        mv -f "$1" "$2" && rm -f "$1"
-    fi
+    if [ ! -e "$1" ] && [ ! -h "$1" ]; then return 0; fi
+    # Two names of one file are more than mv takes.
+    if [ -e "$2" ] && same "$1" "$2"; then rm -f "$1"; else mv -f "$1" "$2"; fi
 }
 
 # The old file keeps a second name until all is well; at no time is there none.
@@ -166,9 +167,10 @@ set_aside() {
     mv -f "$place" "$old" || die 73 "cannot remove $place"
 }
 
-# From here on nothing is undone.
+# From here on nothing is undone, so nothing fails any more.
 commit() {
     undo=''
+    set +e
     for target in $aside; do rm -f "$DESTDIR$(beside "$target" old)" || warn "could not remove an old $target"; done
 }
 
@@ -180,7 +182,8 @@ noted() { if [ -f "$DESTDIR$manifest" ]; then sed -n "s:^$1 ::p" "$DESTDIR$manif
 kept=$etc/.installed
 noted_kept() {
     if [ -f "$DESTDIR$kept" ]; then
-        grep -xE 'user|group|member (adm|systemd-journal)|dir /(etc|etc/kmagent|var|var/lib)' "$DESTDIR$kept" || :
+        sed -n -e '/^user$/p' -e '/^group$/p' -e '/^member adm$/p' -e '/^member systemd-journal$/p' -e '/^dir \/etc$/p' \
+            -e '/^dir \/etc\/kmagent$/p' -e '/^dir \/var$/p' -e '/^dir \/var\/lib$/p' "$DESTDIR$kept"
     fi
 }
 
@@ -205,8 +208,9 @@ rewrite() {
 append() { cat && printf '%s\n' "$1"; }
 
 free_id() {
+    ids=$(cut -d : -f 3 /etc/passwd /etc/group) || return 1
     free=999
-    while cut -d : -f 3 /etc/passwd /etc/group | grep -qx "$free"; do free=$((free - 1)); done
+    while printf '%s\n' "$ids" | grep -qx "$free"; do free=$((free - 1)); done
     [ "$free" -ge 100 ] && echo "$free"
 }
 
@@ -281,13 +285,13 @@ make_accounts() {
         say "making the system group $account"
         on_failure "drop_group"
         add_group || die 71 "cannot make the group $account"
-        accounts="group$newline"
+        accounts="${accounts}group$newline"
     fi
     if ! has_user; then
         say "making the system user $account"
         on_failure "if has_user; then drop_user; fi"
         add_user || die 71 "cannot make the user $account"
-        accounts="$accounts${newline}user"
+        accounts="${accounts}user$newline"
     fi
     # Which may read logs.
     for group in adm systemd-journal; do
@@ -295,7 +299,7 @@ make_accounts() {
         say "adding $account to the group $group"
         on_failure "if is_member $group; then drop_member $group; fi"
         add_member "$group" || die 71 "cannot add $account to the group $group"
-        accounts="$accounts${newline}member $group"
+        accounts="${accounts}member $group$newline"
     done
 }
 
@@ -327,15 +331,17 @@ put_service() {
         "$here/services/$2" >"$stage/service" || die 73 "cannot write $stage"
     # Somebody may have made it fit the host.
     recorded=$(noted "script $3")
-    if [ -n "$recorded" ] && [ -f "$DESTDIR$3" ] && [ "$(sum "$DESTDIR$3")" != "$recorded" ] && ! same "$stage/service" "$DESTDIR$3"; then
+    present=$recorded
+    if [ -f "$DESTDIR$3" ]; then present=$(sum "$DESTDIR$3"); fi
+    if [ -n "$recorded" ] && [ "$present" != "$recorded" ] && ! same "$stage/service" "$DESTDIR$3"; then
         say "leaving $3 alone, since it was changed; the new one is in $PREFIX/share/doc/kmagent/services"
-        files="$files $3" scripts="$scripts${newline}script $3 $recorded"
+        files="$files $3" scripts="${scripts}script $3 $recorded$newline"
         return 0
     fi
     put "$1" "$stage/service" "$3"
-    case $3 in /etc/*) scripts="$scripts${newline}script $3 $(sum "$stage/service")" ;; esac
+    case $3 in /etc/*) scripts="${scripts}script $3 $(sum "$stage/service")$newline" ;; esac
 }
-sum() { sha256sum <"$1" | cut -d ' ' -f 1; }
+sum() { line=$(sha256sum <"$1") && echo "${line%% *}"; }
 
 put_services() {
     case $init in
@@ -467,9 +473,9 @@ one_line() { case $2 in *"$newline"*) die 64 "$1 has several lines: it must be o
 # As a YAML scalar that comes back byte for byte. What YAML takes for a line break, or refuses, is escaped; here and below a text
 # goes by a here-document, since arguments show in ps.
 in_yaml() {
-    cat <<EOF | sed -e 's/[\\"]/\\&/g' -e "s/$(printf '\r')/\\\\r/g" -e "s/$(printf '\302\205')/\\\\N/g" \
+    sed -e 's/[\\"]/\\&/g' -e "s/$(printf '\r')/\\\\r/g" -e "s/$(printf '\302\205')/\\\\N/g" \
         -e "s/$(printf '\342\200\250')/\\\\L/g" -e "s/$(printf '\342\200\251')/\\\\P/g" -e "s/$(printf '\357\273\277')/\\\\uFEFF/g" \
-        -e 's/^/"/' -e 's/$/"/'
+        -e 's/^/"/' -e 's/$/"/' <<EOF
 $1
 EOF
 }
@@ -487,7 +493,7 @@ make_settings() {
         case $name in
             '' | api-key | api-key-file | config | state-dir | run-dir) value='' ;;
             *)
-                variable=KM_$(printf '%s' "$name" | tr 'a-z-' 'A-Z_')
+                variable=KM_$(printf '%s' "$name" | tr 'a-z-' 'A-Z_') || return 1
                 eval "value=\${$variable-}"
                 one_line "$variable" "$value"
                 ;;
@@ -495,7 +501,7 @@ make_settings() {
         if [ -z "$value" ]; then
             printf '%s\n' "$line"
         else
-            printf '%s: ' "$name" && in_yaml "$value"
+            { printf '%s: ' "$name" && in_yaml "$value"; } || return 1
         fi
     done <"$here/etc/kmagent/agent.yaml"
 }
@@ -572,7 +578,9 @@ accepts() {
 
 # A collector that refuses the config in force would leave the host with none, as its last known good would be refused too.
 check_collector() {
-    new=$here/lib/kmagent/kmagent-collector config=$(setting config) overlay=$(setting local-config)
+    new=$here/lib/kmagent/kmagent-collector
+    config=$(setting config)
+    overlay=$(setting local-config)
     if [ -n "$DESTDIR" ] || [ ! -f "$new" ] || [ ! -f "$config" ]; then return 0; fi
     # Another one is used.
     [ -z "$(setting collector)" ] || return 0
@@ -589,7 +597,9 @@ check_collector() {
 
 # own OPTION PATH: gives the account what is root's.
 own() {
-    if [ ! -e "$2" ] || [ -h "$2" ] || [ "$(owner_of "$2")" != 0:0 ]; then return 0; fi
+    if [ ! -e "$2" ] || [ -h "$2" ]; then return 0; fi
+    owner=$(owner_of "$2")
+    if [ "$owner" != 0:0 ]; then return 0; fi
     on_failure "if [ -e '$2' ]; then chown $1 0:0 '$2'; fi"
     chown "$1" "$account:$account" "$2" || die 73 "cannot give $2 to $account"
 }
@@ -614,7 +624,8 @@ place_settings() {
     if [ -n "$DESTDIR" ]; then return 0; fi
     # The agent renames its config in there, so the directory must be its own. Once it is, what somebody puts there is not
     # given away any more: it could be a second name of a file that nobody must read.
-    if [ "$(owner_of "$etc")" = 0:0 ]; then
+    owner=$(owner_of "$etc")
+    if [ "$owner" = 0:0 ]; then
         for file in agent.yaml api-key config.yaml config.yaml.rejected; do own -h "$etc/$file"; done
         own -h "$etc"
     fi
@@ -622,12 +633,13 @@ place_settings() {
 }
 
 note_settings() {
+    already=$(noted_kept)
     {
-        noted_kept
+        [ -z "$already" ] || printf '%s\n' "$already"
         for dir in $first_made $made; do echo "dir $dir"; done
-        [ -z "$accounts" ] || printf '%s\n' "$accounts"
-    } | sort -u | grep . >"$stage/installed" || return 0
-    if [ -f "$DESTDIR$kept" ] && same "$stage/installed" "$DESTDIR$kept"; then return 0; fi
+        printf '%s' "$accounts"
+    } | sort -u >"$stage/installed"
+    if [ ! -s "$stage/installed" ] || { [ -f "$DESTDIR$kept" ] && same "$stage/installed" "$DESTDIR$kept"; }; then return 0; fi
     [ -f "$DESTDIR$kept" ] || on_failure "rm -f '$DESTDIR$kept'"
     { chmod 644 "$stage/installed" && mv -f "$stage/installed" "$DESTDIR$kept"; } || die 73 "cannot write $DESTDIR$kept"
 }
@@ -683,8 +695,8 @@ check_machine() {
 }
 
 put_everything() {
-    # shellcheck disable=SC2013 # a name is one word
-    for name in $(sed 's/^[0-9a-f]* [ *]//' "$here/SHA256SUMS"); do
+    names=$(sed 's/^[0-9a-f]* [ *]//' "$here/SHA256SUMS")
+    for name in $names; do
         case $name in
             bin/* | lib/*) put 755 "$here/$name" "$PREFIX/$name" ;;
             share/*) put 644 "$here/$name" "$PREFIX/$name" ;;
@@ -699,7 +711,9 @@ put_everything() {
     put_services
     # A tarball without a collector takes none away.
     collector=$PREFIX/lib/kmagent/kmagent-collector
-    if noted file | grep -qx "$collector" && [ ! -f "$here/lib/kmagent/kmagent-collector" ]; then files="$files $collector"; fi
+    if [ ! -f "$here/lib/kmagent/kmagent-collector" ]; then
+        for file in $old_files; do if [ "$file" = "$collector" ]; then files="$files $file"; fi; done
+    fi
 }
 
 put_manifest() {
@@ -708,9 +722,10 @@ put_manifest() {
         echo "version $version"
         echo "init $init"
         if [ -n "$started" ]; then echo started yes; fi
-        { for dir in $made; do echo "dir $dir"; done && noted dir | sed 's/^/dir /'; } | sort -ru
+        # The innermost first.
+        for dir in $made $old_dirs; do echo "dir $dir"; done | sort -ru
         for file in $files $manifest; do echo "file $file"; done | sort -u
-        printf '%s\n' "$scripts" | grep . || :
+        printf '%s' "$scripts"
     } >"$stage/manifest"
     put 644 "$stage/manifest" "$manifest"
 }
@@ -722,7 +737,11 @@ is_stale() {
 
 install_all() {
     check_tarball
-    old_version=$(noted version) old_init=$(noted init) old_files=$(noted file)
+    # A line each: only the last failure of a line is noticed.
+    old_version=$(noted version)
+    old_init=$(noted init)
+    old_files=$(noted file)
+    old_dirs=$(noted dir)
     [ -n "$init" ] || init=${old_init:-$(find_init)}
     scripts='' was=stopped collector_was=''
     take_stage
@@ -734,7 +753,8 @@ install_all() {
     check_collector
 
     # What is to become of the service.
-    started=$(noted started) action=none
+    started=$(noted started)
+    action=none
     if is_live; then
         was=$(service_state)
         if [ "$was" = running ]; then collector_was=$(collector_state || :); fi
@@ -819,7 +839,9 @@ uninstall() {
         return 0
     fi
     init=$(noted init)
-    say "removing kmagent $(noted version) from $DESTDIR$PREFIX"
+    old_files=$(noted file)
+    old_dirs=$(noted dir)
+    say "removing kmagent from $DESTDIR$PREFIX"
     on_failure 'service reload'
     if is_live; then
         stop_service
@@ -827,14 +849,13 @@ uninstall() {
         say "stopping the agent that runs"
         "$PREFIX/bin/kmagent" stop || die 71 "cannot stop the agent: nothing was removed"
     fi
-    for file in $(noted file); do
+    for file in $old_files; do
         if [ "$file" != "$manifest" ]; then set_aside "$file"; fi
     done
-    dirs=$(noted dir)
     set_aside "$manifest"
     commit
     if [ -z "$DESTDIR" ]; then service reload || warn "the service manager could not be told"; fi
-    for dir in $dirs; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
+    for dir in $old_dirs; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
 }
 
 stop_service() {
@@ -902,7 +923,8 @@ main() {
     done
     case $init in '' | systemd | openrc | procd | sysv | none) ;; *) die 64 "no such service manager: $init, see ./install.sh --help" ;; esac
     one_line KM_API_KEY "$api_key"
-    here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+    case $0 in */*) here=${0%/*} ;; *) here=. ;; esac
+    here=$(CDPATH='' cd -- "$here" && pwd)
 
     DESTDIR=${DESTDIR-}
     case $DESTDIR in
