@@ -843,8 +843,9 @@ uninstall() {
     old_dirs=$(noted dir)
     say "removing kmagent from $DESTDIR$PREFIX"
     on_failure 'service reload'
-    if is_live; then
-        stop_service
+    if is_live; then stop_service; fi
+    if [ -z "$DESTDIR" ] && [ "$init" != none ]; then
+        disable_service
     elif [ -z "$DESTDIR" ] && agent_says >/dev/null; then
         say "stopping the agent that runs"
         "$PREFIX/bin/kmagent" stop || die 71 "cannot stop the agent: nothing was removed"
@@ -864,6 +865,9 @@ stop_service() {
         on_failure 'service start'
         service stop || die 71 "cannot stop the service: nothing was removed"
     fi
+}
+
+disable_service() {
     say "disabling the service"
     if [ "$init" != systemd ] || [ "$(systemctl is-enabled kmagent.service 2>/dev/null || :)" = enabled ]; then
         on_failure 'service enable'

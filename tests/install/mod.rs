@@ -1,6 +1,7 @@
 //! `dist/install.sh` and what it installs: into directories as anybody, and into root file systems of their own as root.
 
 mod busybox;
+mod debian;
 mod destdir;
 mod injected;
 mod root;

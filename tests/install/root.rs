@@ -143,7 +143,8 @@ impl Root {
 
     /// All that an installation could touch; not what only a program of the system writes, as an account's is made.
     pub fn tree(&self) -> Tree {
-        let mut without = vec!["/etc/.pwd.lock", "/var/log", "/var/cache"];
+        let mut without =
+            vec!["/etc/.pwd.lock", "/var/log", "/var/cache", "/etc/init.d/.depend.start", "/etc/init.d/.depend.stop"];
         without.extend(["/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-"]);
         if self.lower.is_some() {
             without.extend(["/usr/bin", "/usr/sbin", "/usr/lib", "/usr/share", "/usr/libexec"]);
