@@ -1,6 +1,7 @@
 //! Files that are whole or not there: written under another name, synced, then renamed.
 //!
-//! It knows nothing of configs. A file keeps the mode and owner of the one that it replaces; a new one is 0600.
+//! It knows nothing of configs. A file keeps the mode and owner of the one that it replaces; a new one is 0600, and what root makes
+//! belongs to whom its directory belongs to.
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
@@ -27,9 +28,11 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf>
     name.push(format!("{mark}{}-{number}", std::process::id()));
     let path = target.with_file_name(name);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(&path)?;
-    let written = imitate(file.file(), fs::metadata(target).ok().as_ref())
-        .and_then(|()| file.write_all(bytes))
-        .and_then(|()| file.sync_all());
+    let written = match fs::metadata(target) {
+        Ok(replaced) => imitate(file.file(), &replaced),
+        Err(_) => Ok(give_to_owner_of_directory(file.file(), &path)),
+    };
+    let written = written.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     written.inspect_err(|_| {
         let _ = fs::remove_file(&path);
     })?;
@@ -39,8 +42,7 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf>
 /// Renames `source` over `target`, both in one directory, and syncs that.
 pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
     fs::rename(source, target)?;
-    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(directory)?.sync_all()
+    fs::File::open(directory_of(target))?.sync_all()
 }
 
 /// Replaces the content of `target`, which need not exist.
@@ -75,13 +77,27 @@ pub fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
+/// For a file that this process has just made at `path`: what somebody does as root, a `--check` for instance, must not lock the
+/// agent out that runs as another user. That it cannot be done is no failure.
+pub fn give_to_owner_of_directory(file: &File, path: &Path) {
+    if rustix::process::geteuid().is_root()
+        && let Ok(directory) = fs::metadata(directory_of(path))
+        && directory.uid() != 0
+    {
+        let _ = std::os::unix::fs::fchown(file, Some(directory.uid()), Some(directory.gid()));
+    }
+}
+
 /// Gives a new file the owner and mode of the one that it will replace.
-fn imitate(file: &File, replaced: Option<&Metadata>) -> io::Result<()> {
-    let Some(replaced) = replaced else { return Ok(()) };
+fn imitate(file: &File, replaced: &Metadata) -> io::Result<()> {
     let own = file.metadata()?;
     if (own.uid(), own.gid()) != (replaced.uid(), replaced.gid()) {
         std::os::unix::fs::fchown(file, Some(replaced.uid()), Some(replaced.gid()))?;
     }
     // After the owner, since chown(2) clears the set-id bits, and a mode must not be granted to the wrong owner.
     file.set_permissions(std::fs::Permissions::from_mode(replaced.mode() & 0o7777))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
