@@ -367,7 +367,7 @@ service() {
             ;;
         systemd:*) quietly systemctl "$1" kmagent.service ;;
         openrc:enable) quietly rc-update add kmagent default ;;
-        openrc:disable) quietly rc-update del kmagent default ;;
+        openrc:disable) if [ -h /etc/runlevels/default/kmagent ]; then quietly rc-update del kmagent default; fi ;;
         sysv:enable) enable_sysv ;;
         sysv:disable) disable_sysv ;;
         *:reload) ;;

@@ -93,9 +93,7 @@ fn a_life_under_openrc() {
     if !available() {
         return;
     }
-    let root = Root::debian();
-    // As after a boot by it.
-    assert_eq!(root.run(&["sh", "-c", "mkdir /run/openrc && echo default >/run/openrc/softlevel"]).code, Some(0));
+    let root = Root::openrc();
     life(&root, "openrc", &[], &["rc-service", "kmagent", "stop"]);
 }
 
@@ -254,10 +252,17 @@ fn an_installation_that_the_system_refuses_leaves_nothing() {
     refused("usermod", "-a -G systemd-journal", &sysv, 71, "cannot add kmagent to the group systemd-journal");
     refused("chown", "", &sysv, 73, "cannot give");
     refused("update-rc.d", "kmagent defaults", &sysv, 71, "cannot enable the service");
-    refused("start-stop-daemon", "-S", &sysv, 69, "the agent does not come up");
     refused("systemctl", "enable", &["--init", "systemd"], 71, "cannot enable the service");
     refused("rc-update", "add", &["--init", "openrc"], 71, "cannot enable the service");
-    refused("rc-service", "kmagent start", &["--init", "openrc"], 69, "the agent does not come up");
+    // The release's own agent.
+    let start = "#!/bin/sh\n[ \"$1\" != start ] || exit 70\nexec /opt/real \"$@\"\n";
+    root.write("/opt/real", "", 0o755);
+    stage::write(&root.join("/opt/real"), &fs::read(bin::kmagent()).unwrap(), 0o755);
+    let before = root.tree();
+    let broken = release().write("bin/kmagent", start.as_bytes(), 0o755);
+    assert_fails(&root.install(&broken, &QUICK, &sysv), 69, "the agent does not come up");
+    assert_same(&before, &root.tree(), "an agent that does not start");
+    assert!(root.processes().is_empty());
     assert_eq!(root.run(&["mkdir", "/run/systemd"]).code, Some(0));
     assert_eq!(root.run(&["mkdir", "/run/systemd/system"]).code, Some(0));
     // systemd does not run, so its own client is refused.

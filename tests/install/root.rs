@@ -79,6 +79,14 @@ impl Root {
         root.booted()
     }
 
+    /// A Debian that OpenRC has brought up.
+    pub fn openrc() -> Root {
+        let root = Root::debian();
+        // What else Debian has for these levels is of no use in here.
+        root.run(&["sh", "-c", "openrc sysinit; openrc boot; openrc default"]);
+        root
+    }
+
     fn prepare(&self, rc: &str) {
         let etc = self.dir.join("root/etc");
         fs::write(etc.join("inittab"), "::sysinit:/etc/init.d/rcS\n").unwrap();
@@ -157,7 +165,10 @@ impl Root {
         let target = self.dir.join("root/tmp").join(name);
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.init().to_string(), "--mount", "sh", "-euc"]);
-        command.args([r#"mkdir -p "$2" && mount --bind "$1" "$2""#, "bind"]).arg(source).arg(&target);
+        command
+            .args([r#"mkdir -p "$2"; umount "$2" 2>/dev/null || :; mount --bind "$1" "$2""#, "bind"])
+            .arg(source)
+            .arg(&target);
         let output = bin::output(command);
         assert_eq!(output.code, Some(0), "{output:?}");
     }
@@ -193,9 +204,10 @@ impl Root {
         wait::wait_for(what, PATIENCE, || self.status().filter(|status| condition(status)))
     }
 
-    /// The processes in there, but for init, this host's numbers.
+    /// Our processes in there, by this host's numbers.
     pub fn processes(&self) -> Vec<u32> {
-        process::descendants(self.init())
+        let is_ours = |pid: &u32| process::command_line(*pid).join(" ").contains("kmagent");
+        process::descendants(self.init()).into_iter().filter(is_ours).collect()
     }
 
     /// What `make` makes, in the network of this system.
