@@ -405,6 +405,9 @@ sysv_links() {
     for level in 0 1 6; do echo "/etc/rc$level.d/K10kmagent"; done
 }
 
+# Of systemd only.
+is_enabled() { [ -z "$DESTDIR" ] && [ "$init" = systemd ] && systemctl --quiet is-enabled kmagent.service 2>/dev/null; }
+
 # What the agent that runs says of itself, if one does. Its environment is empty: only its settings file counts, as for the service.
 agent_says() { env -i "PATH=$PATH" "$DESTDIR$PREFIX/bin/kmagent" status --json 2>/dev/null; }
 collector_state() { agent_says | sed -n '/"collector": {/,/}/s/.*"state": "\(.*\)".*/\1/p'; }
@@ -778,9 +781,11 @@ install_all() {
     place_settings
     note_settings
 
-    restarted=''
+    restarted='' enabled=''
+    # By a package of 1.x, say.
+    if [ "$old_init" != "$init" ] && is_enabled; then enabled=yes; fi
     # shellcheck disable=SC2016,SC2034 # it is expanded when it is run
-    on_failure 'service reload; if [ -n "$restarted" ]; then service restart; fi'
+    on_failure 'service reload; if [ -n "$enabled" ]; then service enable; fi; if [ -n "$restarted" ]; then service restart; fi'
     # shellcheck disable=SC2086 # a path is one word
     set -- $pending
     if [ $# -gt 0 ]; then say "putting $# new files in place"; else say "all files are in place"; fi
@@ -798,7 +803,7 @@ start_service() {
     if [ -n "$pending" ]; then service reload || die 71 "the service manager does not take the service"; fi
     if [ "$old_init" != "$init" ]; then
         say "enabling the service"
-        on_failure 'service disable'
+        [ -n "$enabled" ] || on_failure 'service disable'
         service enable || die 71 "cannot enable the service"
     fi
     if [ "$action" = restart ] && [ -z "$changed" ] && ! is_stale; then action=none; fi
@@ -869,9 +874,7 @@ stop_service() {
 
 disable_service() {
     say "disabling the service"
-    if [ "$init" != systemd ] || [ "$(systemctl is-enabled kmagent.service 2>/dev/null || :)" = enabled ]; then
-        on_failure 'service enable'
-    fi
+    if [ "$init" != systemd ] || is_enabled; then on_failure 'service enable'; fi
     service disable || die 71 "cannot disable the service: nothing was removed"
 }
 

@@ -6,5 +6,6 @@ mod destdir;
 mod injected;
 mod root;
 mod stage;
+mod systemd;
 mod template;
 mod tree;
