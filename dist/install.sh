@@ -137,6 +137,14 @@ put() {
     esac
 }
 
+# What is new is on the disk before any name points to it. Only that: some other file system may hang.
+write_through() {
+    set --
+    for target in $pending; do set -- "$@" "$DESTDIR$(beside "$target" new)"; done
+    for file in $fresh; do set -- "$@" "$stage/$file"; done
+    if [ $# -gt 0 ]; then sync "$@" 2>/dev/null || die 73 "cannot write the new files through to the disk"; fi
+}
+
 restore() {
     if [ ! -e "$1" ] && [ ! -h "$1" ]; then return 0; fi
     # Two names of one file are more than mv takes.
@@ -776,8 +784,7 @@ install_all() {
     if [ -z "$DESTDIR" ]; then make_accounts; fi
     put_everything
     put_manifest
-    # Before any name points to the new files.
-    sync
+    write_through
     place_settings
     note_settings
 

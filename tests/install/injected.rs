@@ -78,18 +78,6 @@ impl Shims {
     }
 }
 
-/// Of each kind of file one, and a small program that runs the one under test, since all is copied often.
-fn light(stage: Stage, version: Option<&str>) -> Stage {
-    for name in ["bash-completion", "fish", "zsh", "man/man5", "doc/kmagent/README.md", "doc/kmagent/CHANGELOG.md"] {
-        let path = stage.path().join("share").join(name);
-        if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
-    }
-    let agent = bin::kmagent().display().to_string();
-    let version = version.map(|version| format!("[ \"$1\" != --version ] || {{ echo kmagent {version}; exit; }}\n"));
-    let text = format!("#!/bin/sh\n{}exec '{agent}' \"$@\"\n", version.unwrap_or_default());
-    stage.write("bin/kmagent", text.as_bytes(), 0o755)
-}
-
 fn copy(from: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
     let mut command = Command::new("cp");
@@ -130,36 +118,53 @@ fn inject(stage: &Stage, env: &[(&str, &str)], args: &[&str], before: &Path) {
     assert!(failed > 10, "{failed} failures are not what an installation is made of");
 }
 
+/// Once is enough: the agent under test plays no part in it.
+fn is_due() -> bool {
+    std::env::var_os("KMAGENT_BIN").is_none()
+}
+
 const ENV: [(&str, &str); 2] = [("KM_API_KEY", "k"), ("KM_HOST_NAME", "h")];
 
 #[test]
 fn an_installation_that_fails_leaves_nothing() {
+    if !is_due() {
+        return;
+    }
     let before = TempDir::new();
-    inject(&light(Stage::new(), None), &ENV, &["--init", "sysv"], before.path());
+    inject(&Stage::light(), &ENV, &["--init", "sysv"], before.path());
 }
 
 #[test]
 fn an_upgrade_that_fails_leaves_the_old_one() {
+    if !is_due() {
+        return;
+    }
     let before = TempDir::new();
-    let old = light(Stage::new().older(), Some("1.9.9"));
+    let old = Stage::light().older();
     assert_done(&old.install(before.path(), &ENV, &["--init", "systemd"]));
-    inject(&light(Stage::new(), None), &[], &[], before.path());
+    inject(&Stage::light(), &[], &[], before.path());
 }
 
 #[test]
 fn a_removal_that_fails_leaves_it_installed() {
+    if !is_due() {
+        return;
+    }
     let before = TempDir::new();
-    let stage = light(Stage::new(), None);
+    let stage = Stage::light();
     assert_done(&stage.install(before.path(), &ENV, &["--init", "openrc"]));
     inject(&stage, &[], &["--uninstall"], before.path());
 }
 
 #[test]
 fn an_interrupted_upgrade_leaves_the_old_one() {
+    if !is_due() {
+        return;
+    }
     let (before, shims) = (TempDir::new(), Shims::new());
-    assert_done(&light(Stage::new().older(), Some("1.9.9")).install(before.path(), &ENV, &["--init", "systemd"]));
+    assert_done(&Stage::light().older().install(before.path(), &ENV, &["--init", "systemd"]));
     let was = tree(before.path(), &[]);
-    let stage = light(Stage::new(), None);
+    let stage = Stage::light();
     for (signal, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
         for (program, call) in [("cp", 2), ("sync", 1), ("mv", 2)] {
             let output = shims.run(stage.command(before.path(), &[], &[]), program, call, signal);

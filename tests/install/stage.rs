@@ -44,6 +44,23 @@ impl Stage {
         Stage::of(dir, &bin::kmagent(), Some(&collector))
     }
 
+    /// With of each kind of file one, and a small program that runs the one under test: for what is done often.
+    pub fn light() -> Stage {
+        let stage = Stage::new();
+        for name in ["bash-completion", "fish", "zsh", "man/man5", "doc/kmagent/README.md", "doc/kmagent/CHANGELOG.md"]
+        {
+            let path = stage.path().join("share").join(name);
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+        stage.wrapped("")
+    }
+
+    /// Its program is a script that runs this first, and then the one under test.
+    fn wrapped(self, first: &str) -> Stage {
+        let text = format!("#!/bin/sh\n{first}\nexec '{}' \"$@\"\n", bin::kmagent().display());
+        self.write("bin/kmagent", text.as_bytes(), 0o755)
+    }
+
     pub fn with_collector(collector: &Path) -> Stage {
         Stage::of(TempDir::new(), &bin::kmagent(), Some(collector))
     }
@@ -61,7 +78,10 @@ impl Stage {
 
     /// As an earlier release: a program that calls itself so, and a file that later ones no longer have.
     pub fn older(self) -> Stage {
-        let stage = self.patch("bin/kmagent", VERSION, OLDER);
+        let stage = match fs::read(self.path().join("bin/kmagent")).unwrap().starts_with(b"#!") {
+            true => self.wrapped(&format!("[ \"$1\" != --version ] || {{ echo kmagent {OLDER}; exit; }}")),
+            false => self.patch("bin/kmagent", VERSION, OLDER),
+        };
         stage.write("share/doc/kmagent/GONE", b"no longer there\n", 0o644)
     }
 
