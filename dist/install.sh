@@ -834,12 +834,16 @@ tell_rest() {
     if [ ! -s "$etc/api-key" ] && [ -z "$(setting api-key)" ]; then
         say "there is no API key yet: put it in $etc/api-key and restart the agent"
     fi
-    case $init:$was:$action in
-        none:*) say "no service manager was found: run $PREFIX/bin/kmagent start, for instance from inittab" ;;
-        *:running:none) if [ -n "$changed" ] || is_stale; then say "the agent that runs is still the one before: restart it when it suits"; fi ;;
-        *:*:none) say "the service is not started: it was stopped, or --no-start was given, or this system does not run $init" ;;
-        *) env -i "PATH=$PATH" "$PREFIX/bin/kmagent" status || : ;;
-    esac
+    if is_stale; then
+        say "the agent that runs is still the one before: restart it when it suits"
+    elif agent_says >/dev/null; then
+        env -i "PATH=$PATH" "$PREFIX/bin/kmagent" status
+    elif [ "$init" = none ]; then
+        say "no service manager was found: run $PREFIX/bin/kmagent start, for instance from inittab"
+    else
+        say "the service is not started: it was stopped, or --no-start was given, or this system does not run $init"
+    fi
+    case :$PATH: in *":$PREFIX/bin:"*) ;; *) say "$PREFIX/bin is not in PATH" ;; esac
     say "done; to remove it again: $PREFIX/lib/kmagent/install.sh --uninstall"
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -22,6 +23,9 @@ fn a_whole_life_with_the_real_collector() {
         return;
     }
     let mut root = Root::busybox();
+    // Without useradd and adduser these files are edited.
+    root.write("/etc/group", "root:x:0:\nadm:x:4:root\nsystemd-journal:x:50:\n", 0o644);
+    root.write("/etc/shadow", "root:*:::::::\n", 0o600);
     let before = root.tree();
     let old = Stage::with_collector(&bin::collector()).older();
     let new = Stage::with_collector(&bin::collector());
@@ -41,6 +45,13 @@ fn a_whole_life_with_the_real_collector() {
     assert!((100..1000).contains(&account), "{account}");
     assert_eq!(user(&first), account, "it runs as its own user");
     assert_eq!(api.requests()[0].header("authorization"), Some("sk_123456"));
+
+    let group = fs::metadata(root.join("/etc/kmagent")).unwrap().gid();
+    let groups = root.read("/etc/group");
+    for line in ["adm:x:4:root,kmagent", "systemd-journal:x:50:kmagent", &format!("kmagent:x:{group}:")] {
+        assert!(groups.lines().any(|group| group == line), "{groups}");
+    }
+    assert!(root.read("/etc/shadow").ends_with("\nkmagent:!:::::::\n"));
 
     // ---- a config from the API
     let endpoint = json!({"endpoint": "127.0.0.1:9998"});
@@ -87,4 +98,27 @@ fn a_whole_life_with_the_real_collector() {
     let output = root.install(&new, &[], &["--purge"]);
     assert_done(&output);
     assert_same(&before, &root.tree(), "before and after");
+}
+
+/// Nobody starts it, nobody restarts it; but removing it stops it, or its collector would be started again and again in vain.
+#[test]
+fn an_agent_that_is_run_by_hand() {
+    if !available() {
+        return;
+    }
+    let root = Root::busybox();
+    let (old, new) = (Stage::new().older(), Stage::new());
+    let output = root.install(&old, &[], &["--init", "none"]);
+    assert_done(&output);
+    assert!(output.stdout.contains("run /usr/local/bin/kmagent start"), "{output:#?}");
+    let mut agent = root.command(&[], &["/usr/local/bin/kmagent", "start"]).stderr(Stdio::null()).spawn().unwrap();
+    let first = root.wait_status("it answers", |status| status["agent_version"] == OLDER);
+    let output = root.install(&new, &[], &[]);
+    assert_done(&output);
+    assert!(output.stdout.contains("the agent that runs is still the one before"), "{output:#?}");
+    assert_eq!(root.status().unwrap()["pid"], first["pid"]);
+    let output = root.install(&new, &[], &["--uninstall"]);
+    assert_done(&output);
+    assert!(output.stdout.contains("stopping the agent that runs"), "{output:#?}");
+    assert!(agent.wait().unwrap().success());
 }

@@ -153,8 +153,8 @@ fn an_upgrade_that_cannot_do_leaves_the_agent_that_runs_alone() {
 
     // A collector that does not take the config in force.
     let config = root.read("/etc/kmagent/config.yaml");
-    fs::write(root.join("/etc/kmagent/config.yaml"), format!("{config}\n# only new ones have it refused\n")).unwrap();
-    let collector = stage::COLLECTOR.replace("grep -q refused", "grep -q nothing");
+    fs::write(root.join("/etc/kmagent/config.yaml"), format!("{config}\nno-such-thing: 1\n")).unwrap();
+    let collector = stage::COLLECTOR.replace("grep -q no-such-thing", "grep -q nothing-at-all");
     fs::write(root.join("/usr/local/lib/kmagent/kmagent-collector"), collector).unwrap();
     assert_left_alone(
         &root,

@@ -14,13 +14,13 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Another version, as long as this one, so that it can be written over it in a program.
 pub const OLDER: &str = "1.9.9";
 
-/// A stand-in collector for a root without anything but a shell: it takes every config but one with `refused` in it.
+/// A stand-in collector for a root without anything but a shell: it takes every config but one with `no-such-thing` in it.
 pub const COLLECTOR: &str = r#"#!/bin/sh
 case $1 in
     --version) echo "kmagent-collector version 0.1.0" ;;
     validate)
         for argument; do
-            ! grep -q refused "${argument#--config=}" 2>/dev/null || { echo "Error: refused" >&2 && exit 1; }
+            ! grep -q no-such-thing "${argument#--config=}" 2>/dev/null || { echo "Error: refused" >&2 && exit 1; }
         done
         ;;
     *)
