@@ -76,6 +76,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # ---- what is to be undone when something fails: commands, the newest first, with every path in single quotes
 
 undo=''
+begun='' # whether that is more than a directory for our own use
 on_failure() { undo="$*$newline$undo"; }
 
 finish() {
@@ -86,15 +87,15 @@ finish() {
     trap '' INT TERM HUP
     trap - EXIT
     [ -z "$terminal" ] || stty "$terminal"
-    [ -z "$staged" ] || rm -rf "$stage"
     if [ "$code" -ne 0 ] && [ -n "$undo" ]; then
-        warn "undoing what was begun"
+        [ -z "$begun" ] || warn "undoing what was begun"
         while [ -n "$undo" ]; do
             step=${undo%%"$newline"*}
             undo=${undo#*"$newline"}
             eval "$step" </dev/null >/dev/null || warn "could not undo: $step"
         done
     fi
+    [ -z "$staged" ] || rm -rf "$stage"
     exit "$code"
 }
 
@@ -208,7 +209,7 @@ is_busybox() { have "$1" && "$1" --help 2>&1 | grep -q BusyBox; }
 rewrite() {
     file=$1
     shift
-    if cp -p "$file" "$file.kmagent-new" && "$@" <"$file" >"$file.kmagent-new" && mv -f "$file.kmagent-new" "$file"; then return 0; fi
+    cp -p "$file" "$file.kmagent-new" && "$@" <"$file" >"$file.kmagent-new" && mv -f "$file.kmagent-new" "$file" && return 0
     rm -f "$file.kmagent-new"
     return 1
 }
@@ -370,8 +371,7 @@ service() {
         systemd:reload) if is_live; then quietly systemctl daemon-reload; fi ;;
         systemd:enable) quietly systemctl enable kmagent.service ;;
         systemd:disable)
-            quietly systemctl disable kmagent.service kmagent-check.timer
-            if is_live; then quietly systemctl stop kmagent-check.timer; fi
+            quietly systemctl disable kmagent.service kmagent-check.timer && { ! is_live || quietly systemctl stop kmagent-check.timer; }
             ;;
         systemd:*) quietly systemctl "$1" kmagent.service ;;
         openrc:enable) quietly rc-update add kmagent default ;;
@@ -383,7 +383,13 @@ service() {
         procd:* | sysv:*) quietly /etc/init.d/kmagent "$1" ;;
     esac
 }
-quietly() { output=$("$@" </dev/null 2>&1) || { [ -z "$output" ] || printf '%s\n' "$output" >&2; return 1; }; }
+# Into a file, not a pipe that a daemon might keep open; and as at boot: what is in our environment would outrank the settings
+# until then.
+quietly() {
+    if (trap - PIPE && exec env -i "PATH=$PATH" "$@") </dev/null >"$stage/output" 2>&1; then return 0; fi
+    cat "$stage/output" >&2
+    return 1
+}
 
 enable_sysv() {
     if have update-rc.d; then
@@ -414,7 +420,7 @@ sysv_links() {
 }
 
 # Of systemd only.
-is_enabled() { [ -z "$DESTDIR" ] && [ "$init" = systemd ] && systemctl --quiet is-enabled kmagent.service 2>/dev/null; }
+is_enabled() { [ -z "$DESTDIR" ] && [ "$init" = systemd ] && systemctl --quiet is-enabled "$1" 2>/dev/null; }
 
 # What the agent that runs says of itself, if one does. Its environment is empty: only its settings file counts, as for the service.
 agent_says() { env -i "PATH=$PATH" "$DESTDIR$PREFIX/bin/kmagent" status --json 2>/dev/null; }
@@ -435,18 +441,22 @@ service_state() {
     fi
 }
 
-# Until the agent answers; then, if $1 is running, until the collector has proved itself. 60 s, so that a slow host has time.
+# Until the agent answers; then, if $1 says that a collector ran before, until this one has proved itself. 60 s, so that a slow
+# host has time.
 wait_for_agent() {
-    tries=0 answered=''
+    tries=0 crashes=0 answered=''
     while [ "$tries" -lt 60 ]; do
         seen=$(collector_state || :)
         if [ -n "$seen" ]; then
             answered=yes
-            if [ "$1" != running ]; then return 0; fi
-            case $seen in
-                running) return 0 ;;
-                backoff) warn "the collector does not stay up" && return 1 ;;
+            case $1:$seen in
+                running:running | handing-over:running) return 0 ;;
+                running:backoff | handing-over:backoff) crashes=$((crashes + 1)) ;;
+                running:* | handing-over:*) ;;
+                *) return 0 ;;
             esac
+            # One end may be an accident.
+            if [ "$crashes" -ge 3 ]; then warn "the collector does not stay up" && return 1; fi
         fi
         tries=$((tries + 1))
         sleep 1
@@ -667,11 +677,14 @@ take_stage() {
     if ! mkdir -m 700 "$stage" 2>/dev/null; then
         [ -d "$stage" ] || die 73 "cannot make the directory $stage"
         other=$(cat "$stage/pid" 2>/dev/null || :)
-        if [ -n "$other" ] && kill -0 "$other" 2>/dev/null; then die 75 "another install.sh is running, process $other"; fi
+        if [ -n "$other" ] && kill -0 "$other" 2>/dev/null; then
+            die 75 "another install.sh is running, process $other; if that is none, remove $stage"
+        fi
         say "removing what an interrupted install.sh left behind"
         { rm -rf "$stage" && mkdir -m 700 "$stage"; } || die 73 "cannot make the directory $stage"
     fi
     staged=yes
+    on_failure "rm -rf '$stage'"
     echo $$ >"$stage/pid" || die 73 "cannot write $stage"
 }
 
@@ -753,6 +766,9 @@ install_all() {
     old_init=$(noted init)
     old_files=$(noted file)
     old_dirs=$(noted dir)
+    if [ -n "$init" ] && [ "${old_init:-$init}" != "$init" ]; then
+        die 64 "it is installed for $old_init: run it with --uninstall first, which keeps the settings"
+    fi
     [ -n "$init" ] || init=${old_init:-$(find_init)}
     scripts='' was=stopped collector_was=''
     take_stage
@@ -781,6 +797,7 @@ install_all() {
     else
         say "installing kmagent $version in $PREFIX, service manager: $init"
     fi
+    begun=yes
     if [ -z "$DESTDIR" ]; then make_accounts; fi
     put_everything
     put_manifest
@@ -788,11 +805,10 @@ install_all() {
     place_settings
     note_settings
 
-    restarted='' enabled=''
+    restarted='' enabled='' # these two decide how it is undone
     # By a package of 1.x, say.
-    if [ "$old_init" != "$init" ] && is_enabled; then enabled=yes; fi
-    # shellcheck disable=SC2016,SC2034 # it is expanded when it is run
-    on_failure 'service reload; if [ -n "$enabled" ]; then service enable; fi; if [ -n "$restarted" ]; then service restart; fi'
+    if [ -z "$old_init" ] && is_enabled kmagent.service; then enabled=yes; fi
+    on_failure put_service_back
     # shellcheck disable=SC2086 # a path is one word
     set -- $pending
     if [ $# -gt 0 ]; then say "putting $# new files in place"; else say "all files are in place"; fi
@@ -808,7 +824,7 @@ install_all() {
 start_service() {
     if [ -n "$DESTDIR" ] || [ "$init" = none ]; then return 0; fi
     if [ -n "$pending" ]; then service reload || die 71 "the service manager does not take the service"; fi
-    if [ "$old_init" != "$init" ]; then
+    if [ -z "$old_init" ]; then
         say "enabling the service"
         [ -n "$enabled" ] || on_failure 'service disable'
         service enable || die 71 "cannot enable the service"
@@ -818,7 +834,6 @@ start_service() {
         none) return 0 ;;
         restart)
             say "restarting the service"
-            # shellcheck disable=SC2034 # see above
             restarted=yes
             ;;
         start)
@@ -827,6 +842,16 @@ start_service() {
             ;;
     esac
     { service "$action" && wait_for_agent "$collector_was"; } || { explain_failure && die 69 "the agent does not come up"; }
+}
+
+# What is installed is again what was.
+put_service_back() {
+    service reload
+    if [ -n "$enabled" ]; then service enable; fi
+    if [ -n "$restarted" ]; then
+        # A 1.x agent does not answer.
+        service restart && { [ ! -x "$PREFIX/bin/kmagent" ] || wait_for_agent ''; }
+    fi
 }
 
 tell_rest() {
@@ -858,6 +883,7 @@ uninstall() {
     old_files=$(noted file)
     old_dirs=$(noted dir)
     say "removing kmagent from $DESTDIR$PREFIX"
+    begun=yes
     on_failure 'service reload'
     if is_live; then stop_service; fi
     if [ -z "$DESTDIR" ] && [ "$init" != none ]; then
@@ -885,7 +911,8 @@ stop_service() {
 
 disable_service() {
     say "disabling the service"
-    if [ "$init" != systemd ] || is_enabled; then on_failure 'service enable'; fi
+    if [ "$init" != systemd ] || is_enabled kmagent.service; then on_failure 'service enable'; fi
+    if is_enabled kmagent-check.timer; then on_failure 'quietly systemctl enable --now kmagent-check.timer'; fi
     service disable || die 71 "cannot disable the service: nothing was removed"
 }
 
@@ -898,6 +925,10 @@ purge() {
     done
     rm -f "$DESTDIR$etc"/.config.yaml.candidate-* || trouble=yes
     rm -rf "$DESTDIR$state" || trouble=yes
+    rm -f "$DESTDIR/etc/default/kmagent" "$DESTDIR/etc/conf.d/kmagent" || trouble=yes
+    for dir in "$DESTDIR"/etc/systemd/system/kmagent*.d; do
+        if [ -d "$dir" ]; then say "keeping $dir: it was not made by kmagent"; fi
+    done
     if [ -z "$DESTDIR" ]; then rm -rf /run/kmagent || trouble=yes; fi
     if [ -d "$DESTDIR$etc" ] && ! rmdir "$DESTDIR$etc" 2>/dev/null; then
         say "keeping $etc: there is something in it that is not kmagent's"
@@ -910,11 +941,10 @@ purge() {
 }
 
 drop_accounts() {
-    has_user || return 0
     for word in $(printf '%s\n' "$1" | sed -n 's/^member //p'); do
         if is_member "$word"; then drop_member "$word" || return 1; fi
     done
-    if printf '%s\n' "$1" | grep -qx user; then say "removing the user $account" && drop_user || return 1; fi
+    if printf '%s\n' "$1" | grep -qx user && has_user; then say "removing the user $account" && drop_user || return 1; fi
     if printf '%s\n' "$1" | grep -qx group; then drop_group || return 1; fi
 }
 

@@ -50,6 +50,10 @@ fn life(root: &Root, init: &str, args: &[&str], stop: &[&str]) {
         assert_eq!(fs::metadata(root.join(path)).unwrap().uid(), owner, "{path}");
     }
     assert_ne!(owner, 0);
+    // The installer's own environment would outrank the settings until the next boot.
+    let environment = root.read(&format!("/proc/{first}/environ"));
+    assert!(!environment.contains("KM_HOST_NAME"), "{environment:?}");
+    assert!(root.run(&[AGENT, "--print-settings"]).says().contains("= host "), "it is in the settings");
     let groups = root.run(&["id", "-Gn", "kmagent"]).stdout;
     assert_eq!(groups.split_whitespace().collect::<Vec<_>>(), ["kmagent", "adm", "systemd-journal"]);
 
@@ -75,6 +79,7 @@ fn life(root: &Root, init: &str, args: &[&str], stop: &[&str]) {
     // From what was kept.
     assert_done(&root.install(&new, &[], args));
     root.wait_status("it runs again", |status| status["collector"]["state"] == "running");
+    root.write("/etc/default/kmagent", "export KM_API_KEY=k\n", 0o600);
     assert_done(&root.install(&new, &[], &["--purge"]));
     wait_for("its end", PATIENCE, || root.processes().is_empty().then_some(()));
     assert_same(&before, &root.tree(), "before and after");

@@ -347,6 +347,18 @@ fn uninstalling_leaves_what_is_the_host_s_and_purging_nothing() {
 }
 
 #[test]
+fn another_service_manager_takes_a_removal_first() {
+    let (stage, dest) = (Stage::light(), Dest::new());
+    assert_done(&stage.install(&dest.path(), &[], &["--init", "sysv"]));
+    let before = dest.tree();
+    let output = stage.install(&dest.path(), &[], &["--init", "openrc"]);
+    assert_fails(&output, 64, "it is installed for sysv: run it with --uninstall first");
+    assert_untouched(&before, &dest.tree(), "refused");
+    assert_done(&stage.install(&dest.path(), &[], &["--uninstall"]));
+    assert_done(&stage.install(&dest.path(), &[], &["--init", "openrc"]));
+}
+
+#[test]
 fn a_prefix_stands_in_the_service_files() {
     for (prefix, init, file) in [
         ("/opt/km", "systemd", "/etc/systemd/system/kmagent.service"),
