@@ -59,6 +59,7 @@ install:
 	$(INSTALL) -m 644 dist/completions/_kmagent $(DESTDIR)$(datadir)/zsh/site-functions/_kmagent
 	$(INSTALL) -m 644 dist/completions/kmagent.fish $(DESTDIR)$(datadir)/fish/vendor_completions.d/kmagent.fish
 	test -e $(DESTDIR)$(confdir)/config.yaml || $(INSTALL) -m 600 dist/config.yaml $(DESTDIR)$(confdir)/config.yaml
+	test -e $(DESTDIR)$(confdir)/agent.yaml || $(INSTALL) -m 600 dist/agent.yaml $(DESTDIR)$(confdir)/agent.yaml
 
 clean:
 	$(CARGO) clean

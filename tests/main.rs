@@ -11,6 +11,7 @@ mod docs;
 mod exit_status;
 mod faults;
 mod handover;
+mod install;
 mod man;
 mod operation;
 mod services;
