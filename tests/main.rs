@@ -7,6 +7,7 @@ mod commands;
 mod demo_test;
 mod docs;
 mod exit_status;
+mod faults;
 mod handover;
 mod man;
 mod operation;
