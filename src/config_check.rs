@@ -9,6 +9,7 @@ use crate::collector::{Collector, Validation};
 use crate::collector_config;
 use crate::core::answer::{Asked, Decision, Requests};
 use crate::error::Result;
+use crate::exit::Exit;
 use crate::messages::{Finding, Snapshot};
 use crate::output;
 use crate::report;
@@ -161,7 +162,12 @@ impl ConfigCheck {
         {
             return revision.clone();
         }
-        let revision = self.store.read_config().ok().map(|config| config.revision());
+        let revision = match self.store.read_config() {
+            Ok(config) => Some(config.revision()),
+            Err(error) if error.exit() == Exit::ConfigRefused => None,
+            // It is there and may be readable next time.
+            Err(_) => return None,
+        };
         self.in_force = Some((stamp, revision.clone()));
         revision
     }

@@ -14,6 +14,7 @@ mod core;
 mod error;
 mod exit;
 mod handover;
+mod init;
 mod lock;
 mod logger;
 mod messages;
@@ -89,6 +90,7 @@ fn print_settings(cli: &Cli) -> Result<Exit> {
 }
 
 fn start(cli: &Cli) -> Result<Exit> {
+    init::run_as_child_of_process_one()?;
     sys::inherited::keep_from_children();
     let resolved = settings::resolve(&cli.flags, &environment)?;
     log_to_stderr(resolved.settings.log_level, &resolved.settings);

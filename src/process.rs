@@ -152,8 +152,10 @@ impl Process {
         let options = rustix::process::WaitIdOptions::EXITED
             | rustix::process::WaitIdOptions::NOHANG
             | rustix::process::WaitIdOptions::NOWAIT;
-        if rustix::process::waitid(rustix::process::WaitId::Pid(self.pid), options)?.is_none() {
-            return Ok(None);
+        match rustix::process::waitid(rustix::process::WaitId::Pid(self.pid), options) {
+            Ok(None) | Err(Errno::INTR) => return Ok(None),
+            Ok(Some(_)) => {}
+            Err(error) => return Err(error.into()),
         }
         // Before the child is reaped: until then nobody else can have its number as a group.
         self.signal(Signal::KILL);

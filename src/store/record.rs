@@ -64,6 +64,8 @@ pub struct Record<T> {
     /// `None` when nothing is to be written.
     path: Option<PathBuf>,
     kept: Option<T>,
+    /// It could not be written.
+    unwritten: bool,
 }
 
 impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
@@ -71,7 +73,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     pub fn open(state_dir: &Path, name: &str) -> Record<T> {
         let path = state_dir.join(name);
         let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Record { path: Some(path), kept }
+        Record { path: Some(path), kept, unwritten: false }
     }
 
     /// From now on the file stays as it is, for a dry run.
@@ -88,14 +90,26 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     /// # Errors
     /// 73.
     pub fn set(&mut self, value: Option<T>) -> Result<()> {
-        if self.kept == value {
-            return Ok(());
+        if self.kept != value {
+            self.kept = value;
+            self.unwritten = true;
         }
-        self.kept = value;
-        self.write().map_err(|error| {
-            let what = format!("cannot keep the agent's state{}", atomic::remedy(&error));
-            Error::because(Exit::CannotWrite, what, error)
-        })
+        self.settle()
+    }
+
+    /// Writes what could not be written before.
+    ///
+    /// # Errors
+    /// 73.
+    pub fn settle(&mut self) -> Result<()> {
+        if self.unwritten {
+            self.write().map_err(|error| {
+                let what = format!("cannot keep the agent's state{}", atomic::remedy(&error));
+                Error::because(Exit::CannotWrite, what, error)
+            })?;
+            self.unwritten = false;
+        }
+        Ok(())
     }
 
     fn write(&self) -> io::Result<()> {

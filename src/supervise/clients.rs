@@ -38,6 +38,7 @@ impl Supervise {
         let asked: Vec<(ClientId, u64)> = asked;
         let clients = asked.into_iter().map(|(client, _)| client);
         let mut outcome = self.ledger.checked(&checked.finding);
+        self.retry_state();
         match checked.finding {
             Ok(Finding::Install(candidate)) => {
                 self.verdict_clients.extend(clients);

@@ -32,8 +32,6 @@ pub(super) struct Ledger {
     installing: Option<Revision>,
     /// How the latest config took effect.
     changed_by: Option<String>,
-    /// Why the last known good could not be kept.
-    unkept: Option<String>,
     /// Candidates that the core holds.
     held: u32,
     /// There is an outcome that the server has not been told.
@@ -59,7 +57,6 @@ impl Ledger {
             rejected,
             installing: None,
             changed_by: None,
-            unkept: None,
             held: 0,
             concluded: false,
             polling: PollingStatus { endpoint, local_because, succeeded_at: None, error: None },
@@ -127,11 +124,6 @@ impl Ledger {
         self.rejected.get().is_some_and(|rejected| rejected.revision == *revision)
     }
 
-    /// Why the last known good could not be kept, if so.
-    pub(super) fn unkept(&self) -> Option<&str> {
-        self.unkept.as_deref()
-    }
-
     pub(super) fn rolled_back(&mut self, revision: Option<Revision>, problem: &str) {
         let problem = self.mask(problem);
         self.problems.config = noted(&format!("the config was rolled back: {problem}"));
@@ -140,9 +132,16 @@ impl Ledger {
         }
     }
 
-    pub(super) fn state_kept(&mut self, outcome: Result<()>) {
-        self.unkept = outcome.err().map(|error| error.to_string());
-        self.problems.state = self.unkept.as_deref().and_then(noted);
+    /// What cannot be written, if anything.
+    pub(super) fn state_kept(&mut self, problem: Option<&str>) {
+        if self.problems.state.as_ref().map(|noted| noted.problem.as_str()) != problem {
+            self.problems.state = problem.and_then(noted);
+        }
+    }
+
+    /// Writes the rejected revision if that could not be done before.
+    pub(super) fn settle_rejected(&mut self) -> Result<()> {
+        self.rejected.settle()
     }
 
     /// The outcome for those who wait for it, if this is about an install.
@@ -286,7 +285,6 @@ impl Ledger {
     fn reject(&mut self, rejected: Rejected) {
         if let Err(error) = self.rejected.set(Some(rejected)) {
             log::error!(error:% = error; "the rejected revision is not remembered past this run");
-            self.problems.state = noted(&error.to_string());
         }
     }
 

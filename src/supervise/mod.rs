@@ -13,10 +13,11 @@ mod clients;
 mod ledger;
 mod overlap;
 mod perform;
+mod unkept;
 mod watch;
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
@@ -36,6 +37,13 @@ use crate::store::{Candidate, Stamp, Store};
 use crate::wake::Receiver;
 use ledger::Ledger;
 use overlap::Overlap;
+use unkept::Unkept;
+
+/// Between two looks while poll(2) fails.
+const BLIND_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a stop may take beyond `stop-timeout`: a collector too young for SIGTERM, the reaping, the last words.
+const STOP_SLACK: Duration = Duration::from_secs(15);
 
 type Mailbox = crossbeam_channel::Sender<Mail>;
 
@@ -45,7 +53,7 @@ struct Living {
     process: Process,
     started_at: Uptime,
     /// The config that it was started with.
-    config: Option<Stamp>,
+    config: Stamp,
     /// It has said that everything is started.
     is_ready: bool,
     /// Its latest bind(2).
@@ -63,11 +71,15 @@ pub struct Supervise {
     store: Store,
     ledger: Ledger,
     overlap: Overlap,
+    unkept: Unkept,
     /// Oldest first; two during a hand-over.
     living: Vec<Living>,
     probe: Option<(Child, Probe)>,
     starts: u64,
     watchdog_at: Option<Uptime>,
+    /// Why poll(2) has failed, if it has.
+    blind: Option<rustix::io::Errno>,
+    stop_timeout: Duration,
     stop_clients: Vec<ClientId>,
     /// Clients of `--check` whose check has not ended.
     check_clients: Vec<(ClientId, u64)>,
@@ -107,11 +119,14 @@ impl Supervise {
             collector: parts.collector,
             ledger: Ledger::new(&parts.store, settings),
             overlap: Overlap::new(settings.restart_mode),
+            unkept: Unkept::default(),
             store: parts.store,
             living: Vec::new(),
             probe: None,
             starts: 0,
             watchdog_at,
+            blind: None,
+            stop_timeout: settings.stop_timeout,
             stop_clients: Vec::new(),
             check_clients: Vec::new(),
             verdict_clients: Vec::new(),
@@ -130,10 +145,7 @@ impl Supervise {
         self.tell_poller();
         self.notify.ready();
         while !self.finished {
-            if !self.sleep() {
-                self.exit = Exit::Bug;
-                self.handle(VecDeque::from([Event::StopRequested]));
-            }
+            self.sleep();
             let events = self.take_in();
             self.handle(events);
             self.tell_poller();
@@ -150,11 +162,12 @@ impl Supervise {
         self.clock.elapsed()
     }
 
-    /// Sleeps until a descriptor is ready or a deadline has come; false if poll(2) itself fails.
-    fn sleep(&self) -> bool {
+    /// Sleeps until a descriptor is ready or a deadline has come.
+    fn sleep(&mut self) {
         let unwatched = self.living.iter().any(|living| living.process.exit_fd().is_none());
         let slow_check = unwatched.then(|| self.now() + process::SLOW_CHECK);
-        let deadlines = [self.core.deadline(), self.server.deadline(), self.watchdog_at, slow_check];
+        let deadlines =
+            [self.core.deadline(), self.server.deadline(), self.watchdog_at, self.unkept.retry_at, slow_check];
         let until = deadlines.into_iter().flatten().min();
         let pause = until.map(|until| until.saturating_sub(self.now()));
         let mut fds: Vec<PollFd<'_>> = self
@@ -167,13 +180,19 @@ impl Supervise {
             .chain([PollFd::new(&self.mail, PollFlags::IN)])
             .collect();
         let pause = pause.and_then(|pause| pause.try_into().ok());
-        match rustix::event::poll(&mut fds, pause.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => true,
-            Err(error) => {
-                log::error!(error:% = error; "poll(2) failed, so the agent stops: please report this");
-                false
+        let error = match rustix::event::poll(&mut fds, pause.as_ref()) {
+            Ok(_) => None,
+            Err(error) if error == rustix::io::Errno::INTR => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = error {
+            // The kernel is out of memory, so nobody tells what has happened: it is looked at all the same.
+            if self.blind.is_none() {
+                log::error!(error:% = error; "poll(2) failed, so everything is looked at ten times a second: free some memory");
             }
+            std::thread::sleep(BLIND_INTERVAL);
         }
+        self.blind = error;
     }
 
     /// Everything that has happened meanwhile. All descriptors are non-blocking, so each is simply tried.
@@ -196,6 +215,9 @@ impl Supervise {
             self.notify.watchdog();
             self.watchdog_at = self.notify.watchdog_interval().map(|interval| now + interval);
         }
+        if self.unkept.retry_at.is_some_and(|at| now >= at) {
+            self.retry_state();
+        }
         if self.core.deadline().is_some_and(|deadline| now >= deadline) {
             events.push_back(Event::DeadlinePassed);
         }
@@ -216,7 +238,7 @@ impl Supervise {
 
     fn stop(&mut self, asked_by: &str, events: &mut VecDeque<Event<Candidate>>) {
         log::info!(asked_by = asked_by; "stopping");
-        self.notify.stopping();
+        self.notify.stopping(self.stop_timeout + STOP_SLACK);
         // Before an exit that came with it: a host that shuts down ends both, and that is no crash.
         events.push_front(Event::StopRequested);
     }

@@ -124,6 +124,9 @@ impl Supervise {
     /// Has new connections go to `child`, where it listens by now.
     pub(super) fn take_over(&mut self, child: Child) -> Option<Event<Candidate>> {
         let outcome = self.steer(child);
+        if self.pair(child).is_some_and(|(_, new)| new.process.binds().is_err()) {
+            self.overlap.is_blameless = true;
+        }
         match &outcome {
             Ok(()) => log::info!("the new collector serves"),
             Err(problem) => log::debug!(problem = problem.as_str(); "the new collector does not serve yet"),

@@ -8,7 +8,7 @@ use crate::control::Reply;
 use crate::core::event::{Action, Child, Event, Launch, Manner, Problem, Standing, Verdict};
 use crate::probe::Probe;
 use crate::process::Binds;
-use crate::store::{Candidate, Stamp};
+use crate::store::Candidate;
 use crate::value::Value;
 use crate::yaml;
 
@@ -40,12 +40,19 @@ impl Supervise {
     }
 
     pub(super) fn spawn(&mut self) -> Launch {
-        if !self.store.has_config() {
-            let fallback = self.store.has_fallback();
-            self.ledger.no_config(self.store.config(), fallback);
-            return Launch::NoConfig { fallback };
-        }
-        let config = Stamp::of(self.store.config());
+        let config = match self.store.look() {
+            Ok(Some(config)) => config,
+            Ok(None) => {
+                let fallback = self.store.has_fallback();
+                self.ledger.no_config(self.store.config(), fallback);
+                return Launch::NoConfig { fallback };
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                self.ledger.cannot_start(&problem);
+                return Launch::Failed(problem);
+            }
+        };
         let binds = if self.overlap.is_possible() { Binds::Watched } else { Binds::Unwatched };
         let process = match self.collector.spawn(self.store.config(), binds) {
             Ok(process) => process,
@@ -77,11 +84,9 @@ impl Supervise {
         if self.ledger.is_rejected(&candidate.revision) {
             return Err(format!("config {} was rejected meanwhile", candidate.revision.short()));
         }
-        if self.ledger.unkept().is_some() {
-            // The config in force is the only one that has proved itself, and this would overwrite it.
-            self.promote();
-        }
-        let installed = match self.ledger.unkept() {
+        // If the config in force is the only one that has proved itself, this would overwrite it.
+        self.retry_state();
+        let installed = match self.unkept.good() {
             Some(problem) => Err(problem.to_string()),
             None => self.store.install(&candidate).map_err(|error| error.to_string()),
         };
@@ -109,6 +114,7 @@ impl Supervise {
                 self.overlap.forgone = replaced;
             } else {
                 self.ledger.rolled_back(replaced, problem);
+                self.settle_state();
             }
         } else {
             log::warn!(problem = problem; "last known good put in place of the config");
@@ -133,18 +139,6 @@ impl Supervise {
             Some(Err(problem)) => Err(problem),
         };
         Some(Event::Probed { child, health })
-    }
-
-    fn promote(&mut self) {
-        // The newest is the one that has proved itself; an older one beside it did so long ago.
-        let stamp = self.living.last().and_then(|living| living.config);
-        let promoted = self.store.promote(stamp);
-        match &promoted {
-            Ok(true) => log::info!("the config has proved itself and is the last known good"),
-            Ok(false) => log::debug!("the collector has proved itself"),
-            Err(error) => log::error!(error:% = error; "cannot keep the last known good"),
-        }
-        self.ledger.state_kept(promoted.map(|_| ()));
     }
 
     fn conclude(&mut self, verdict: Verdict) {

@@ -2,8 +2,10 @@
 //!
 //! Each test has a quick form, which runs with all the others, and with `KM_LONG=1` a long one that leaves nothing out.
 
+mod disk_model;
 mod failing;
 mod killed;
+mod power;
 mod scenario;
 mod strace;
 

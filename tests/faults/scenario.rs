@@ -1,11 +1,14 @@
 //! What the agent is doing when a fault strikes, and how all must be in the end.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::disk_model::Files;
 use super::strace::{Fault, Point, Thread, Trace};
 use crate::operation::yaml;
 use crate::support::agent::Agent;
@@ -57,11 +60,21 @@ pub struct Scene {
     api: Api,
     scenario: Scenario,
     trace: Option<Trace>,
+    polls_before: usize,
     /// The first supervised start is over: from here on nothing may end the agent.
     pub was_up: bool,
 }
 
 impl Scenario {
+    pub const ALL: [Scenario; 6] = [
+        Scenario::Bootstrap,
+        Scenario::First,
+        Scenario::Install,
+        Scenario::HandOver,
+        Scenario::RollBack,
+        Scenario::FallBack,
+    ];
+
     /// The threads that have a part in it.
     pub fn threads(self) -> &'static [Thread] {
         match self {
@@ -102,7 +115,7 @@ impl Scene {
             Scenario::Bootstrap | Scenario::First => builder.build(),
             _ => builder.config(yaml(&good())).build(),
         };
-        let mut scene = Scene { agent, api, scenario, trace: None, was_up: false };
+        let mut scene = Scene { agent, api, scenario, trace: None, polls_before: 0, was_up: false };
         match scenario {
             Scenario::Bootstrap => scene.api.answer_config(scenario.sent()),
             Scenario::FallBack => {
@@ -118,6 +131,7 @@ impl Scene {
                 }
                 // So that a late answer to the first poll is not taken for the one that the fault is about.
                 scene.agent.wait_until("the first poll", || !scene.api.requests().is_empty());
+                scene.polls_before = scene.api.requests().len();
                 scene.was_up = true;
             }
         }
@@ -140,12 +154,52 @@ impl Scene {
                 self.ask();
             }
         }
-        poll_for(DEADLINE, || {
-            (self.agent.exit_status().is_some() || (fails && self.has_struck()) || self.is_over()).then_some(())
-        });
+        let is_ended = || self.agent.exit_status().is_some() || (fails && self.has_struck()) || self.seems_over();
+        poll_for(DEADLINE, || is_ended().then_some(()));
         if let Some(trace) = &mut self.trace {
             trace.detach(&self.agent);
         }
+    }
+
+    /// Lets it happen without a fault, and returns what strace saw of everybody's files.
+    #[track_caller]
+    pub fn record(&mut self) -> PathBuf {
+        let mut trace = match self.scenario {
+            Scenario::Bootstrap | Scenario::FallBack => {
+                let (trace, command) = Trace::command_of_all(&self.agent, &["start"]);
+                self.agent.spawn_command(command);
+                trace
+            }
+            Scenario::First | Scenario::Install | Scenario::HandOver | Scenario::RollBack => {
+                let trace = Trace::attach_to_all(&self.agent);
+                self.api.answer_config(self.scenario.sent());
+                self.ask();
+                trace
+            }
+        };
+        self.agent.wait_until("the outcome", || self.seems_over());
+        trace.detach(&self.agent);
+        trace.file().to_path_buf()
+    }
+
+    /// The power fails, and these files are what is left.
+    pub fn lose_power(&mut self, files: &Files, directories: &[&str]) {
+        if self.was_up {
+            self.agent.signal(Signal::KILL);
+            self.agent.wait_exit();
+            self.agent.wait_until("the collectors gone", || self.agent.processes().is_empty());
+        }
+        let root = self.agent.dir();
+        let settings = fs::read(self.agent.settings_file()).unwrap();
+        for name in directories {
+            let _ = fs::remove_dir_all(root.join(name));
+        }
+        fs::create_dir(root.join("etc")).unwrap();
+        for (path, content) in files {
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs::write(root.join(path), content).unwrap();
+        }
+        fs::write(self.agent.settings_file(), settings).unwrap();
     }
 
     /// What strace saw.
@@ -170,13 +224,37 @@ impl Scene {
 
     /// Whether all is as it must be in the end.
     pub fn is_over(&self) -> bool {
-        let rejected = self.scenario != Scenario::RollBack || self.agent.state_dir().join("rejected.json").exists();
-        rejected && self.is_settled(&self.scenario.outcome())
+        self.is_done() && self.is_settled(&self.scenario.outcome())
+    }
+
+    /// The same by the log alone, since a question would add to the system calls that are counted.
+    fn seems_over(&self) -> bool {
+        let log = self.agent.log();
+        let state = log.iter().rev().find(|line| line.msg() == "collector state");
+        self.is_done()
+            && self.is_told()
+            && self.is_in_force(&self.scenario.outcome())
+            && state.is_some_and(|line| line.field("to") == "running")
+            && self.agent.collectors().len() == 1
+    }
+
+    /// Whether the last trace of it is there.
+    fn is_done(&self) -> bool {
+        self.scenario != Scenario::RollBack || self.agent.state_dir().join("rejected.json").exists()
+    }
+
+    /// Whether the API has been asked for a config and then told what came of it.
+    fn is_told(&self) -> bool {
+        let polls = if self.scenario == Scenario::FallBack { 1 } else { 2 };
+        self.api.requests().len() >= self.polls_before + polls
+    }
+
+    fn is_in_force(&self, config: &Value) -> bool {
+        self.read_config().as_ref() == Some(config) && self.read_good().as_ref() == Some(config)
     }
 
     fn is_settled(&self, config: &Value) -> bool {
-        self.read_config() == Some(config.clone())
-            && self.read_good() == Some(config.clone())
+        self.is_in_force(config)
             && self.agent.status().is_some_and(|status| status["collector"]["state"] == "running")
             && self.agent.collectors().len() == 1
     }

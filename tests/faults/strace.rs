@@ -71,14 +71,28 @@ impl Trace {
 
     /// The command `args` of this agent from its first system call on; only its main thread is seen.
     pub fn command(agent: &Agent, args: &[&str], fault: Option<(&Point, Fault)>) -> (Trace, Command) {
-        let inner = agent.command(args);
         let file = trace_file(agent);
-        let mut command = strace(&file, fault);
-        // -D: the agent is our child and strace its grandchild, not the other way round.
-        command.args(["-D", "--"]).arg(inner.get_program()).args(inner.get_args());
-        command.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
-        command.current_dir(agent.dir());
-        (Trace { strace: None, file }, command)
+        (Trace { strace: None, file: file.clone() }, launched(agent, strace(&file, fault), args))
+    }
+
+    /// All threads and children of an agent, with what they write and the names of their files.
+    #[track_caller]
+    pub fn attach_to_all(agent: &Agent) -> Trace {
+        let file = trace_file(agent);
+        let strace = all(&file).arg("-p").arg(agent.pid().to_string()).spawn().expect("cannot start strace");
+        let trace = Trace { strace: Some(strace), file };
+        wait_until("strace attached", || process::tasks(agent.pid()).iter().all(|(tid, _)| tracer(*tid).is_some()));
+        trace
+    }
+
+    /// `command`, but with all that `attach_to_all` sees.
+    pub fn command_of_all(agent: &Agent, args: &[&str]) -> (Trace, Command) {
+        let file = trace_file(agent);
+        (Trace { strace: None, file: file.clone() }, launched(agent, all(&file), args))
+    }
+
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// From here on nothing strikes any more. SIGKILL, since strace blocks the others while it traces a command.
@@ -141,6 +155,25 @@ fn strace(file: &Path, fault: Option<(&Point, Fault)>) -> Command {
 /// Who traces a thread.
 fn tracer(tid: u32) -> Option<u32> {
     process::status(tid).map(|status| status.number("TracerPid") as u32).filter(|&pid| pid != 0)
+}
+
+/// -D: the agent is our child and strace its grandchild, not the other way round.
+fn launched(agent: &Agent, mut strace: Command, args: &[&str]) -> Command {
+    let inner = agent.command(args);
+    strace.args(["-D", "--"]).arg(inner.get_program()).args(inner.get_args());
+    strace.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    strace.current_dir(agent.dir());
+    strace
+}
+
+/// Larger than any file of these tests.
+const STRING_LIMIT: &str = "65536";
+
+fn all(file: &Path) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-qq", "-f", "-y", "-s", STRING_LIMIT, "-e", "trace=%file,%desc", "-o"]).arg(file);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
 }
 
 fn trace_file(agent: &Agent) -> PathBuf {

@@ -410,7 +410,8 @@ impl Drop for Agent {
     }
 }
 
-fn read_log(stderr: impl Read, log: &Mutex<Vec<Line>>) {
+/// Until the end of what an agent writes.
+pub fn read_log(stderr: impl Read, log: &Mutex<Vec<Line>>) {
     let mut stderr = BufReader::new(stderr);
     let mut bytes = Vec::new();
     while stderr.read_until(b'\n', &mut bytes).is_ok_and(|count| count > 0) {

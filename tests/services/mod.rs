@@ -1,0 +1,12 @@
+//! What runs the agent: service managers, and the kernel when memory is short.
+//!
+//! Service managers take root, and so do these tests: without it there is nothing to test.
+
+mod handover;
+mod machine;
+mod memory;
+mod systemd;
+
+fn is_root() -> bool {
+    rustix::process::getuid().is_root()
+}
