@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::api::Api;
 use super::bin::{Output, fake, kmagent, output};
+use super::machine;
 use super::process;
 use super::temp_dir::TempDir;
 use super::wait::{self, DEADLINE, poll_for};
@@ -349,6 +350,7 @@ impl Agent {
             let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
             let args = process::command_line(pid);
             program != agent
+                && Some(program.as_path()) != machine::emulator()
                 && args.iter().any(|arg| arg == "--config" || arg.starts_with("--config="))
                 && !args.iter().any(command)
         });
