@@ -6,7 +6,8 @@ DESTDIR =
 
 bindir = $(prefix)/bin
 libdir = $(prefix)/lib/kmagent
-mandir = $(prefix)/share/man
+datadir = $(prefix)/share
+mandir = $(datadir)/man
 confdir = $(sysconfdir)/kmagent
 
 CARGO = cargo
@@ -53,9 +54,15 @@ install:
 	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) $(DESTDIR)$(confdir)
 	$(INSTALL) -m 755 $(agent) $(DESTDIR)$(bindir)/kmagent
 	$(if $(collector),$(INSTALL) -m 755 $(collector) $(DESTDIR)$(libdir)/kmagent-collector)
-	$(INSTALL) -d $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8
+	$(INSTALL) -d $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man7 $(DESTDIR)$(mandir)/man8
 	$(INSTALL) -m 644 man/kmagent.yaml.5 $(DESTDIR)$(mandir)/man5/kmagent.yaml.5
+	$(INSTALL) -m 644 man/kmagent-check.7 $(DESTDIR)$(mandir)/man7/kmagent-check.7
 	$(INSTALL) -m 644 man/kmagent.8 $(DESTDIR)$(mandir)/man8/kmagent.8
+	$(INSTALL) -d $(DESTDIR)$(datadir)/bash-completion/completions $(DESTDIR)$(datadir)/zsh/site-functions \
+	    $(DESTDIR)$(datadir)/fish/vendor_completions.d
+	$(INSTALL) -m 644 dist/completions/kmagent.bash $(DESTDIR)$(datadir)/bash-completion/completions/kmagent
+	$(INSTALL) -m 644 dist/completions/_kmagent $(DESTDIR)$(datadir)/zsh/site-functions/_kmagent
+	$(INSTALL) -m 644 dist/completions/kmagent.fish $(DESTDIR)$(datadir)/fish/vendor_completions.d/kmagent.fish
 	test -e $(DESTDIR)$(confdir)/config.yaml || $(INSTALL) -m 600 dist/config.yaml $(DESTDIR)$(confdir)/config.yaml
 
 clean:

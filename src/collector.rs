@@ -15,6 +15,7 @@ use rustix::process::Signal;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::handover::program;
+use crate::leftovers;
 use crate::notify;
 use crate::process::{self, Binds, Ended, Process};
 use crate::settings::Settings;
@@ -37,6 +38,7 @@ pub struct Collector {
     local_config: Option<PathBuf>,
     environment: Vec<(&'static str, OsString)>,
     validate_timeout: Duration,
+    run_dir: PathBuf,
 }
 
 /// What the collector's own check says of a config.
@@ -62,6 +64,7 @@ impl Collector {
             local_config: settings.local_config.clone(),
             environment,
             validate_timeout: settings.validate_timeout,
+            run_dir: settings.run_dir.clone(),
         }
     }
 
@@ -118,6 +121,7 @@ impl Collector {
         if binds == Binds::Watched {
             command.env(program::GODEBUG, program::plain_tcp(std::env::var(program::GODEBUG).ok().as_deref()));
         }
+        command.env(leftovers::VARIABLE, &self.run_dir);
         Process::spawn(command, Signal::TERM, binds).map_err(|error| cannot_run(&path, error))
     }
 

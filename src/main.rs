@@ -15,6 +15,7 @@ mod error;
 mod exit;
 mod handover;
 mod init;
+mod leftovers;
 mod lock;
 mod logger;
 mod messages;
@@ -74,6 +75,7 @@ fn run(cli: Cli) -> Result<Exit> {
                 if settings.log_level == log::LevelFilter::Info { log::LevelFilter::Warn } else { settings.log_level };
             log_to_stderr(level, &settings);
             sys::inherited::keep_from_children();
+            sys::inherited::default_signals();
             check::wait(splay);
             let outcome = check::run(&settings, extent).unwrap_or_else(|error| Outcome::failed(&error));
             tell(&outcome, json)
@@ -92,6 +94,7 @@ fn print_settings(cli: &Cli) -> Result<Exit> {
 fn start(cli: &Cli) -> Result<Exit> {
     init::run_as_child_of_process_one()?;
     sys::inherited::keep_from_children();
+    sys::inherited::default_signals();
     let resolved = settings::resolve(&cli.flags, &environment)?;
     log_to_stderr(resolved.settings.log_level, &resolved.settings);
     for warning in &resolved.warnings {

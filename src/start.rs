@@ -13,6 +13,7 @@ use crate::config_check::ConfigCheck;
 use crate::control::server::Server;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
+use crate::leftovers;
 use crate::lock::Lock;
 use crate::messages::Notice;
 use crate::notify::Notify;
@@ -34,6 +35,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     let clock = Instant::now();
     make_directories(settings)?;
     let _lock = Lock::take(&settings.run_dir)?;
+    leftovers::end(&settings.run_dir, settings.stop_timeout);
     let store = Store::new(&settings.config, &settings.state_dir);
     store.sweep();
     begin(&store);

@@ -4,6 +4,7 @@ mod budgets;
 mod check;
 mod collector;
 mod commands;
+mod completions;
 mod containers;
 mod demo_test;
 mod docs;

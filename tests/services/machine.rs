@@ -1,5 +1,6 @@
-//! `Machine`: a Debian with its real systemd (tests/system/boot) and an agent installed in it by hand. Gone when dropped.
+//! `Machine`: a host of its own (tests/system/boot) with an agent installed in it by hand. Gone when dropped.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,32 +35,55 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// With the agent under test, this collector, the user and the service files, but nothing enabled or started.
+    /// A Debian that its real systemd has booted, with the agent under test, this collector, the user and the service files, but
+    /// nothing enabled or started.
     #[track_caller]
     pub fn boot(network: Network, collector: &Path) -> Machine {
+        let options = match network {
+            Network::Own => vec!["--private-network".to_string()],
+            Network::Shared => vec![],
+        };
+        let binds = binds(collector).into_iter().map(|bind| format!("--bind-ro={bind}"));
+        let machine = Machine::new("start", options.into_iter().chain(binds));
+        machine.install();
+        machine.does("cp /services/systemd/* /etc/systemd/system/");
+        machine
+    }
+
+    /// The same without any service manager, in this root (tests/system/root), and with the libraries that the programs need.
+    #[track_caller]
+    pub fn bare(root: &str, collector: &Path) -> Machine {
+        let libraries = libraries(&bin::kmagent()).into_iter().chain(libraries(collector));
+        let libraries = libraries.map(|path| format!("{}:{path}", Path::new(&path).canonicalize().unwrap().display()));
+        let libraries = libraries.collect::<BTreeSet<_>>();
+        // Debian has its own.
+        let libraries = libraries.into_iter().filter(|_| root != "debian");
+        let machine = Machine::new("bare", [root.to_string()].into_iter().chain(binds(collector)).chain(libraries));
+        machine.install();
+        machine
+    }
+
+    #[track_caller]
+    fn new(verb: &str, options: impl Iterator<Item = String>) -> Machine {
         let dir = TempDir::new();
         let machine = Machine { path: dir.join("machine"), _dir: dir };
-        let mut command = script("tests/system/boot", "start", &machine.path);
-        if let Network::Own = network {
-            command.arg("--private-network");
-        }
-        for (here, there) in [
-            (bin::kmagent().as_path(), AGENT),
-            (collector, COLLECTOR),
-            (&source::path("dist/services"), "/services"),
-            (&source::path("dist/config.yaml"), "/config.yaml"),
-        ] {
-            command.arg(format!("--bind-ro={}:{there}", here.canonicalize().unwrap().display()));
-        }
+        let mut command = script("tests/system/boot", verb, &machine.path);
+        command.args(options);
         let output = bin::output_within(TIMEOUT * 2, command);
         assert_eq!(output.code, Some(0), "{}", output.stderr);
-        machine.does(
-            "useradd --system --user-group --no-create-home --shell /usr/sbin/nologin kmagent
-             install -d -o kmagent -g kmagent /etc/kmagent
-             cp /services/systemd/* /etc/systemd/system/",
-        );
-        machine.write("/etc/kmagent/api-key", "key-of-root");
         machine
+    }
+
+    /// As an installer would.
+    #[track_caller]
+    fn install(&self) {
+        self.does(
+            "echo kmagent:x:997:997::/nonexistent:/bin/false >>/etc/passwd
+             echo kmagent:x:997: >>/etc/group
+             mkdir -p /etc/kmagent /etc/init.d
+             chown kmagent:kmagent /etc/kmagent",
+        );
+        self.write("/etc/kmagent/api-key", "key-of-root");
     }
 
     /// A command line of a shell, as root.
@@ -173,12 +197,36 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if thread::panicking() {
-            let log = self.sh("systemctl status --no-pager 'kmagent*'; journalctl --no-pager -n 100");
+            let log = self
+                .sh("ps | grep -v ps; ls -lR /etc/kmagent /run /var/lib/kmagent; tail -n 100 /var/log/messages
+                 systemctl status --no-pager 'kmagent*'; journalctl --no-pager -n 100");
             eprintln!("--- machine:\n{}{}", log.stdout, log.stderr);
             eprintln!("--- console:\n{}", fs::read_to_string(self.path.join("console")).unwrap_or_default());
         }
         let _ = script("tests/system/boot", "stop", &self.path).status();
     }
+}
+
+/// What a machine has of ours, each as HERE:THERE.
+fn binds(collector: &Path) -> Vec<String> {
+    let ours = [
+        (bin::kmagent(), AGENT),
+        (collector.to_path_buf(), COLLECTOR),
+        (source::path("dist/services"), "/services"),
+        (source::path("dist/config.yaml"), "/config.yaml"),
+    ];
+    ours.map(|(here, there)| format!("{}:{there}", here.canonicalize().unwrap().display())).into()
+}
+
+/// None for a static program.
+fn libraries(program: &Path) -> Vec<String> {
+    let listed = bin::output({
+        let mut command = Command::new("ldd");
+        command.arg(program);
+        command
+    });
+    let words = listed.stdout.split_whitespace().filter(|word| word.starts_with('/') && !word.ends_with(':'));
+    words.map(str::to_string).collect()
 }
 
 fn script(name: &str, verb: impl AsRef<OsStr>, argument: impl AsRef<OsStr>) -> Command {

@@ -5,6 +5,7 @@
 mod handover;
 mod machine;
 mod memory;
+mod scripts;
 mod systemd;
 
 fn is_root() -> bool {
