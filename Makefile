@@ -15,8 +15,8 @@ INSTALL = install
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 arch := $(shell uname -m)
 agent = $(CARGO_TARGET_DIR)/$(shell dist/arch triple $(arch))/release/kmagent
-# The collector to install, when there is one: yours, or the newest that `make collector` has built.
-collector = $(or $(KM_COLLECTOR),$(shell ls -t .cache/collector/*/kmagent-collector 2>/dev/null | head -n 1))
+# The collector to install, when there is one: yours, or what `make collector` has built, and not what was built for releases.
+collector = $(or $(KM_COLLECTOR),$(shell dist/collector/build --find))
 
 # The agent that ships: one static binary.
 build:
