@@ -354,6 +354,9 @@ impl Agent {
                 && args.iter().any(|arg| arg == "--config" || arg.starts_with("--config="))
                 && !args.iter().any(command)
         });
+        // Go's runtime clones its process for a moment to see whether it may (pidfd_send_signal(2)), command line and all.
+        let all = found.clone();
+        found.retain(|&pid| process::parent(pid).is_some_and(|parent| !all.contains(&parent)));
         found
     }
 
