@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::load::{Load, Mode};
 use super::{Scene, assert_seamless};
 use crate::support::agent::{Agent, Builder};
-use crate::support::bin;
+use crate::support::{bin, machine};
 
 /// Debian's nobody and nogroup.
 const NOBODY: u32 = 65534;
@@ -82,17 +82,26 @@ fn expect_seamless_as_nobody(title: &str, options: &[&str]) {
 
 #[test]
 fn as_an_ordinary_user() {
+    if machine::skips_hand_over() {
+        return;
+    }
     expect_seamless_as_nobody("as an ordinary user", &ORDINARY);
 }
 
 #[test]
 fn as_an_ordinary_user_in_a_hardened_unit() {
+    if machine::skips_hand_over() {
+        return;
+    }
     expect_seamless_as_nobody("as an ordinary user, hardened", &[&ORDINARY[..], &HARDENED].concat());
 }
 
 /// Root by number only: what root may do by way of capabilities fails.
 #[test]
 fn as_root_without_capabilities() {
+    if machine::skips_hand_over() {
+        return;
+    }
     if is_root() {
         let start = |agent: &Agent| spawn_with(agent, &HARDENED[1..]);
         expect_seamless("as root without capabilities", Scene::built("handover", |builder| builder, start));
@@ -102,6 +111,9 @@ fn as_root_without_capabilities() {
 /// What `in_namespaces` runs inside.
 #[test]
 fn as_whoever_runs_this() {
+    if machine::skips_hand_over() {
+        return;
+    }
     let title = if std::process::id() < 10 { "inside namespaces" } else { "as whoever runs this" };
     expect_seamless(title, Scene::new("handover"));
 }
@@ -122,6 +134,9 @@ fn in_namespaces(options: &[&str]) {
 
 #[test]
 fn in_a_container_as_root() {
+    if machine::skips_hand_over() {
+        return;
+    }
     if is_root() {
         in_namespaces(&[]);
     }
@@ -130,6 +145,9 @@ fn in_a_container_as_root() {
 /// Where user namespaces are closed to ordinary users, there are no such containers.
 #[test]
 fn in_a_container_without_root() {
+    if machine::skips_hand_over() {
+        return;
+    }
     let options = ["--user", "--map-root-user"];
     let possible = Command::new("unshare").args(options).arg(OsStr::new("true")).stderr(Stdio::null()).status();
     if possible.expect("unshare is missing").success() {

@@ -12,6 +12,7 @@ mod phases;
 mod plain;
 mod seamless;
 pub mod sink;
+mod unsupported;
 
 use std::fs;
 use std::io::Write;

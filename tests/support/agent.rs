@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::api::Api;
 use super::bin::{Output, fake, kmagent, output};
+use super::machine;
 use super::process;
 use super::temp_dir::TempDir;
 use super::wait::{self, DEADLINE, poll_for};
@@ -349,9 +350,13 @@ impl Agent {
             let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
             let args = process::command_line(pid);
             program != agent
+                && Some(program.as_path()) != machine::emulator()
                 && args.iter().any(|arg| arg == "--config" || arg.starts_with("--config="))
                 && !args.iter().any(command)
         });
+        // Go's runtime clones its process for a moment to see whether it may (pidfd_send_signal(2)), command line and all.
+        let all = found.clone();
+        found.retain(|&pid| process::parent(pid).is_some_and(|parent| !all.contains(&parent)));
         found
     }
 
