@@ -18,6 +18,7 @@ use crate::handover::program;
 use crate::notify;
 use crate::process::{self, Binds, Ended, Process};
 use crate::settings::Settings;
+use crate::sys::child;
 
 /// The collector that is shipped with the agent.
 const OWN_NAME: &str = "kmagent-collector";
@@ -25,6 +26,10 @@ const OWN_NAME: &str = "kmagent-collector";
 const UPSTREAM_NAMES: [&str; 2] = ["otelcol-contrib", "otelcol"];
 /// `--version` takes 20 ms; a host that swaps takes seconds.
 pub const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
+/// The collector's rank when memory runs out (oom_score_adj): before the agent, which has started it and can do so again, and
+/// before what the host is there for, unless that is larger by 30 % of the memory. Above what systemd gives the processes of a
+/// login (100 and 200, systemd-system.conf(5)).
+const OUT_OF_MEMORY_RANK: i32 = 300;
 
 #[derive(Clone, Debug)]
 pub struct Collector {
@@ -167,6 +172,7 @@ impl Collector {
     }
 
     fn equip(&self, command: &mut Command) {
+        child::rank_out_of_memory(command, OUT_OF_MEMORY_RANK);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         // They are about the agent; a collector that used them would speak in its name.
         for name in notify::VARIABLES {

@@ -53,8 +53,9 @@ impl Notify {
         self.send(&format!("STATUS={line}"));
     }
 
-    pub fn stopping(&self) {
-        self.send("STOPPING=1");
+    /// We are on our way out, and it will not take longer than `longest`, whatever the service manager's own patience is.
+    pub fn stopping(&self, longest: Duration) {
+        self.send(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", longest.as_micros()));
     }
 
     /// We are alive; due every `watchdog_interval`.
@@ -119,8 +120,9 @@ mod tests {
             notify.ready();
             notify.status("running\nMAINPID=1");
             notify.watchdog();
-            notify.stopping();
-            for expected in ["READY=1", "STATUS=running MAINPID=1", "WATCHDOG=1", "STOPPING=1"] {
+            notify.stopping(Duration::from_secs(40));
+            let stopping = "STOPPING=1\nEXTEND_TIMEOUT_USEC=40000000";
+            for expected in ["READY=1", "STATUS=running MAINPID=1", "WATCHDOG=1", stopping] {
                 assert_eq!(received(&listener), expected);
             }
         }

@@ -270,6 +270,13 @@ fn the_pages_are_sound_and_fit_80_columns() {
     }
 }
 
+/// A page as it is read, on one line; a word that ends a line with its own hyphen is whole again.
+pub fn text(page: &str) -> String {
+    let shown = mandoc(page, &["-T", "ascii"]).stdout;
+    let words = shown.lines().map(plain).collect::<Vec<_>>().join("\n");
+    words.split_whitespace().collect::<Vec<_>>().join(" ").replace("- ", "-")
+}
+
 /// Without what makes letters bold or underlined on a printer: a letter, a backspace, a letter.
 fn plain(line: &str) -> String {
     let mut plain = String::new();

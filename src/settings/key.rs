@@ -1,9 +1,13 @@
-//! The API key: given outright, read from a file, or left by systemd as a credential.
+//! The API key: given outright, read from a file that a setting names, or found where an installation keeps it.
 //!
 //! Of `api-key` and `api-key-file` the one from the higher source holds, so that a key for one run beats a file that the
 //! settings file names. It reads the file; it never shows what is in it.
+//!
+//! When neither is given, the first of these that holds anything is used: the credential that systemd left, and `api-key`
+//! beside the settings file, so `/etc/kmagent/api-key`. An empty one counts as unset: a unit's `LoadCredential` needs a
+//! file also on a host without a key. One that cannot be read is a problem, not a reason for local mode.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::sources::{Source, Sources, Won};
 use super::{Secret, file, parse};
@@ -30,26 +34,25 @@ pub fn choose(from: &mut Sources<'_>) -> Option<Secret> {
             let unused = if key_holds { ", not used: api-key holds" } else { "" };
             from.row("api-key-file", &value.display().to_string(), &format!("{source}{unused}"));
         }
-        None => from.row("api-key-file", "(none)", "default"),
+        None if key_holds => from.row("api-key-file", "(none)", "default"),
+        None => return found(from),
     }
-    if let Some(Won { value, source, .. }) = key.filter(|_| key_holds) {
-        from.row("api-key", "****", &source.to_string());
-        return Some(value);
-    }
-    let found = match key_file {
-        Some(Won { value: path, .. }) => read(from, &path, true).map(|key| (key, format!("file {}", path.display()))),
-        None => credential(from),
-    };
-    match found {
-        Some((key, source)) => {
-            from.row("api-key", "****", &source);
-            Some(key)
-        }
-        None => {
-            from.row("api-key", "(none)", "default");
-            None
+    match (key.filter(|_| key_holds), key_file) {
+        (Some(Won { value, source, .. }), _) => row(from, Some(value), &source.to_string()),
+        (None, named) => {
+            let path = named?.value;
+            let key = named_file(from, &path);
+            row(from, key, &format!("file {}", path.display()))
         }
     }
+}
+
+fn row(from: &mut Sources<'_>, key: Option<Secret>, source: &str) -> Option<Secret> {
+    match key {
+        Some(_) => from.row("api-key", "****", source),
+        None => from.row("api-key", "(none)", "default"),
+    }
+    key
 }
 
 fn warn_of_loser(from: &mut Sources<'_>, key: &Source, key_file: &Source) {
@@ -64,26 +67,61 @@ fn warn_of_loser(from: &mut Sources<'_>, key: &Source, key_file: &Source) {
     }
 }
 
-/// `LoadCredential=api-key:…` in a systemd unit (systemd.exec(5)).
-fn credential(from: &mut Sources<'_>) -> Option<(Secret, String)> {
-    let path = Path::new(&from.variable("CREDENTIALS_DIRECTORY")?).join("api-key");
-    read(from, &path, false).map(|key| (key, format!("credential {}", path.display())))
+/// The file that a setting names: that it is missing or blank is a problem.
+fn named_file(from: &mut Sources<'_>, path: &Path) -> Option<Secret> {
+    let missing = || Err("it does not exist: write the key there, or mend api-key-file".to_string());
+    let key = read(from, path).and_then(|text| text.map_or_else(missing, |text| parse_content(&text)));
+    note(from, path, key)
 }
 
-/// Reads a key, without the line end that editors leave. Every failure is a problem, but for a file that may be missing.
-fn read(from: &mut Sources<'_>, path: &Path, must_exist: bool) -> Option<Secret> {
-    let name = path.display();
-    let key = match file::read(path, MOST_BYTES) {
-        Ok(None) if !must_exist => return None,
-        Ok(None) => Err("it does not exist: write the key there, or mend api-key-file".to_string()),
-        Ok(Some((text, open_to_all))) => {
-            if open_to_all {
-                from.warnings.push(format!("every user can read the API key in {name}: chmod o-r {name}"));
+/// The key of the first default file that holds anything, with the rows of both settings.
+fn found(from: &mut Sources<'_>) -> Option<Secret> {
+    let mut empty = None;
+    for (path, word) in defaults(from) {
+        let name = path.display().to_string();
+        let key = match read(from, &path) {
+            Ok(None) => continue,
+            Ok(Some(text)) if text.trim().is_empty() => {
+                empty.get_or_insert(name);
+                continue;
             }
-            let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
-            parse::api_key(text).map_err(|cause| format!("its content {cause}"))
-        }
-        Err(cause) => Err(cause),
-    };
-    key.map_err(|cause| from.problem(format!("cannot read the API key: {name}: {cause}"))).ok()
+            Ok(Some(text)) => parse_content(&text),
+            Err(cause) => Err(cause),
+        };
+        let key = note(from, &path, key);
+        from.row("api-key-file", &name, "default");
+        return row(from, key, &format!("{word} {name}"));
+    }
+    match empty {
+        Some(name) => from.row("api-key-file", &name, "default, empty"),
+        None => from.row("api-key-file", "(none)", "default"),
+    }
+    row(from, None, "")
+}
+
+/// `LoadCredential=api-key:…` in a systemd unit (systemd.exec(5)), then what root and a unit without credentials read.
+fn defaults(from: &mut Sources<'_>) -> Vec<(PathBuf, &'static str)> {
+    let credential = from.variable("CREDENTIALS_DIRECTORY").map(|dir| (Path::new(&dir).join("api-key"), "credential"));
+    credential.into_iter().chain([(from.beside_the_file("api-key"), "file")]).collect()
+}
+
+/// `None` if there is no such file.
+fn read(from: &mut Sources<'_>, path: &Path) -> Result<Option<String>, String> {
+    let Some((text, open_to_all)) = file::read(path, MOST_BYTES)? else { return Ok(None) };
+    if open_to_all && !text.trim().is_empty() {
+        let name = path.display();
+        from.warnings.push(format!("every user can read the API key in {name}: chmod o-r {name}"));
+    }
+    Ok(Some(text))
+}
+
+/// Without the line end that editors leave.
+fn parse_content(text: &str) -> Result<Secret, String> {
+    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    parse::api_key(text).map_err(|cause| format!("its content {cause}"))
+}
+
+/// A failure becomes a problem.
+fn note(from: &mut Sources<'_>, path: &Path, key: Result<Secret, String>) -> Option<Secret> {
+    key.map_err(|cause| from.problem(format!("cannot read the API key: {}: {cause}", path.display()))).ok()
 }

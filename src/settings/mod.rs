@@ -447,11 +447,57 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_used_if_it_exists() {
-        let case = Case::new("credential", "").env("CREDENTIALS_DIRECTORY", "DIR/credentials");
-        assert_eq!(case.row("api-key"), ("(none)".to_string(), "default".to_string()));
+    fn the_key_is_found_as_a_credential_or_else_beside_the_settings() {
+        let pair = |value: &str, source: &str| (value.to_string(), source.to_string());
+        let case = Case::new("found", "").env("CREDENTIALS_DIRECTORY", "DIR/credentials");
+        assert_eq!(case.row("api-key"), pair("(none)", "default"));
+        assert_eq!(case.row("api-key-file"), pair("(none)", "default"));
+
+        let case = case.file("api-key", "beside\n");
+        assert_eq!(case.row("api-key"), pair("****", "file DIR/api-key"));
+        assert_eq!(case.row("api-key-file"), pair("DIR/api-key", "default"));
+        assert_eq!(case.run().unwrap().settings.api_key.unwrap().expose(), "beside");
+
         let case = case.file("credentials/api-key", "credential");
-        assert_eq!(case.row("api-key"), ("****".to_string(), "credential DIR/credentials/api-key".to_string()));
+        assert_eq!(case.row("api-key"), pair("****", "credential DIR/credentials/api-key"));
+        assert_eq!(case.row("api-key-file"), pair("DIR/credentials/api-key", "default"));
+
+        let case = case.flag("api-key-file", "DIR/other").file("other", "named");
+        assert_eq!(case.row("api-key"), pair("****", "file DIR/other"), "what is named outranks what is found");
+        let case = Case::new("found", "").file("api-key", "beside").env("KM_API_KEY", "k");
+        assert_eq!(case.row("api-key"), pair("****", "environment KM_API_KEY"));
+        assert_eq!(case.row("api-key-file"), pair("(none)", "default"), "it is not looked for");
+    }
+
+    /// An installation has an empty file where there is no key yet, so that systemd finds its credential.
+    #[test]
+    fn an_empty_file_that_is_found_counts_as_unset() {
+        for nothing in ["", "\n", " \r\n"] {
+            let case = Case::new("empty-key", "").env("CREDENTIALS_DIRECTORY", "DIR/credentials");
+            let case = case.file("credentials/api-key", nothing).file("api-key", nothing);
+            std::fs::set_permissions(case.dir.join("api-key"), Permissions::from_mode(0o644)).unwrap();
+            let resolved = case.run().unwrap();
+            assert_eq!((resolved.settings.api_key, resolved.warnings), (None, vec![]));
+            let expected = ("DIR/credentials/api-key".to_string(), "default, empty".to_string());
+            assert_eq!(case.row("api-key-file"), expected);
+            let case = case.file("api-key", "beside");
+            assert_eq!(case.row("api-key").1, "file DIR/api-key");
+        }
+    }
+
+    /// Local mode would look as if all were well.
+    #[test]
+    fn a_file_that_is_found_but_no_use_is_a_problem() {
+        for place in ["credentials/api-key", "api-key"] {
+            let case = Case::new("no-use", "").env("CREDENTIALS_DIRECTORY", "DIR/credentials");
+            let case = case.file(place, "SECRET\nmore\n").file("second", "k");
+            let [problem] = &case.problems()[..] else { panic!("{place}") };
+            assert!(problem.starts_with(&format!("cannot read the API key: DIR/{place}: its content ")), "{problem}");
+            std::fs::remove_file(case.dir.join(place)).unwrap();
+            std::fs::create_dir(case.dir.join(place)).unwrap();
+            assert!(case.problems()[0].contains(place), "it cannot be read, whoever we are");
+            assert!(case.env("KM_API_KEY_FILE", "DIR/second").run().is_ok(), "unless something else gives a key");
+        }
     }
 
     #[test]

@@ -101,6 +101,11 @@ impl<'a> Sources<'a> {
         self.named && self.file.unknown
     }
 
+    /// A file of that name in the directory of the settings file, whether that one exists or not.
+    pub fn beside_the_file(&self, name: &str) -> PathBuf {
+        self.file_path.with_file_name(name)
+    }
+
     pub fn has_flag(&self, name: &str) -> bool {
         self.flags.iter().any(|(flag, text)| *flag == name && !text.is_empty())
     }

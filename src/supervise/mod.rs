@@ -16,7 +16,7 @@ mod perform;
 mod watch;
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
@@ -36,6 +36,9 @@ use crate::store::{Candidate, Stamp, Store};
 use crate::wake::Receiver;
 use ledger::Ledger;
 use overlap::Overlap;
+
+/// What a stop may take beyond `stop-timeout`: a collector too young for SIGTERM, the reaping, the last words.
+const STOP_SLACK: Duration = Duration::from_secs(15);
 
 type Mailbox = crossbeam_channel::Sender<Mail>;
 
@@ -68,6 +71,7 @@ pub struct Supervise {
     probe: Option<(Child, Probe)>,
     starts: u64,
     watchdog_at: Option<Uptime>,
+    stop_timeout: Duration,
     stop_clients: Vec<ClientId>,
     /// Clients of `--check` whose check has not ended.
     check_clients: Vec<(ClientId, u64)>,
@@ -112,6 +116,7 @@ impl Supervise {
             probe: None,
             starts: 0,
             watchdog_at,
+            stop_timeout: settings.stop_timeout,
             stop_clients: Vec::new(),
             check_clients: Vec::new(),
             verdict_clients: Vec::new(),
@@ -216,7 +221,7 @@ impl Supervise {
 
     fn stop(&mut self, asked_by: &str, events: &mut VecDeque<Event<Candidate>>) {
         log::info!(asked_by = asked_by; "stopping");
-        self.notify.stopping();
+        self.notify.stopping(self.stop_timeout + STOP_SLACK);
         // Before an exit that came with it: a host that shuts down ends both, and that is no crash.
         events.push_front(Event::StopRequested);
     }

@@ -1,15 +1,17 @@
-//! What a child does between fork and exec: its parent-death signal and, if asked, a filter that reports each bind(2).
+//! What a child does between fork and exec: its parent-death signal and, if asked, its rank when memory runs out and a filter
+//! that reports each bind(2).
 //!
 //! Everything here runs in a copy of a process with several threads, so it may only do what is async-signal-safe: plain
 //! system calls, no allocation, no lock.
 
 use std::io;
-use std::io::IoSlice;
+use std::io::{IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
@@ -44,6 +46,35 @@ pub fn before_exec(command: &mut Command, on_parent_death: Signal, report_to: Op
             Ok(())
         });
     }
+}
+
+/// The child's rank among those that the kernel kills when memory runs out (oom_score_adj, proc_pid_oom_score_adj(5)), unless it
+/// has a higher one by inheritance; who cannot be ranked is run all the same.
+pub fn rank_out_of_memory(command: &mut Command, rank: i32) {
+    // SAFETY: the closure makes system calls and allocates nothing, as does what it calls.
+    unsafe {
+        command.pre_exec(move || {
+            let _ = raise_rank(rank);
+            Ok(())
+        });
+    }
+}
+
+/// For the child. To raise it takes no privilege. A child of vfork(2) would raise its parent's too, but where there is a closure
+/// for before the exec, `Command` uses fork(2).
+fn raise_rank(rank: i32) -> Result<(), Errno> {
+    let file = rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let mut digits = [0u8; 8];
+    let length = rustix::io::read(&file, &mut digits)?;
+    let inherited = std::str::from_utf8(&digits[..length]).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if inherited.is_none_or(|inherited| inherited < rank) {
+        let mut text = [0u8; 8];
+        let mut rest = &mut text[..];
+        write!(rest, "{rank}").map_err(|_| Errno::INVAL)?;
+        let left = rest.len();
+        rustix::io::write(&file, &text[..text.len() - left])?;
+    }
+    Ok(())
 }
 
 /// For the child: `signal` when `parent`'s thread ends.

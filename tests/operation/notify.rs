@@ -14,6 +14,9 @@ fn receive(listener: &UnixDatagram) -> String {
     String::from_utf8_lossy(&datagram[..length]).into_owned()
 }
 
+/// `quick`'s stop-timeout and what the agent adds to it.
+const STOPPING: &str = "STOPPING=1\nEXTEND_TIMEOUT_USEC=20000000";
+
 /// Everything up to the first datagram that is `last`.
 fn receive_until(listener: &UnixDatagram, last: &str) -> Vec<String> {
     let mut received = Vec::new();
@@ -41,7 +44,7 @@ fn ready_states_watchdog_and_stopping() {
         assert_eq!(receive(&listener), "WATCHDOG=1");
     }
     agent.signal(rustix::process::Signal::TERM);
-    receive_until(&listener, "STOPPING=1");
+    receive_until(&listener, STOPPING);
     // The drain is longer than the watchdog's patience.
     assert_eq!(receive_until(&listener, "WATCHDOG=1").len(), 2, "not alive while stopping");
     assert_eq!(agent.wait_exit(), 0);
@@ -59,5 +62,5 @@ fn without_a_watchdog_nobody_is_told_of_one_and_without_a_config_it_is_ready_too
     let error = listener.recv(&mut [0; 64]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
     assert_eq!(agent.stop(), 0);
-    assert_eq!(receive(&listener), "STOPPING=1");
+    assert_eq!(receive(&listener), STOPPING);
 }

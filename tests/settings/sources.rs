@@ -116,8 +116,21 @@ fn the_key_and_its_file() {
     std::fs::create_dir(case.dir.join("credentials")).unwrap();
     let credential = case.file("credentials/api-key", "of-systemd\n");
     let directory = case.dir.join("credentials").display().to_string();
-    let rows = case.rows(&[("CREDENTIALS_DIRECTORY", &directory)], &[]);
-    assert_eq!(rows["api-key"], (masked, format!("credential {credential}")));
+    let variables = [("CREDENTIALS_DIRECTORY", directory.as_str())];
+    let rows = case.rows(&variables, &[]);
+    assert_eq!(rows["api-key"], (masked.clone(), format!("credential {credential}")));
+
+    let beside = case.file("api-key", "of-the-installation\n");
+    assert_eq!(case.rows(&variables, &[])["api-key"].1, format!("credential {credential}"));
+    case.file("credentials/api-key", "");
+    let rows = case.rows(&variables, &[]);
+    assert_eq!(rows["api-key"], (masked, format!("file {beside}")), "an empty credential counts as unset");
+    assert_eq!(rows["api-key-file"], (beside.clone(), "default".to_string()));
+    case.file("api-key", "");
+    let rows = case.rows(&[], &[]);
+    assert_eq!((&rows["api-key"].0, &rows["api-key-file"].1), (&none, &"default, empty".to_string()));
+    case.file("api-key", "two\nlines\n");
+    case.print(&[], &[]).fails(78, &format!("cannot read the API key: {beside}: its content holds a line break"));
 }
 
 #[test]

@@ -1,0 +1,3 @@
+//! `dist/install.sh` and what it installs.
+
+mod template;

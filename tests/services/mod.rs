@@ -1,0 +1,3 @@
+//! What runs the agent: service managers, and the kernel when memory is short.
+
+mod memory;
