@@ -11,7 +11,6 @@ replies, no TLS).
 
 import os
 import random
-import shutil
 import socket
 import struct
 import subprocess
@@ -67,13 +66,6 @@ class Disk:
         with self.lock:
             journal, self.journal, self.cut_at = self.journal, None, None
             return journal
-
-    def cut(self):
-        with self.lock:
-            self._cut()
-
-    def _cut(self):
-        self.is_cut.set()
 
     def close(self):
         self.is_cut.set()
@@ -139,7 +131,7 @@ class Disk:
                 self.journal.append(("flush",) if kind == FLUSH else ("write", offset, data, bool(flags & FUA)))
                 if self.cut_at is not None and len(self.journal) >= self.cut_at:
                     # Before it is acknowledged.
-                    self._cut()
+                    self.is_cut.set()
                     return False
         error = 0 if kind in (READ, WRITE, FLUSH) else 22
         self.connection.sendall(struct.pack(">II8s", REPLY, error, cookie) + reply)
@@ -151,7 +143,7 @@ def after_cut(base, journal, seed, image):
     survives with seed 0, else about half. Returns the numbers of sectors that were lost and kept."""
     flushed_to = max((at for at, entry in enumerate(journal) if entry[0] == "flush"), default=-1)
     luck = random.Random(seed)
-    shutil.copyfile(base, image) if False else copy_sparse(base, image)
+    copy_sparse(base, image)
     lost = kept = 0
     with open(image, "r+b", buffering=0) as file:
         for at, entry in enumerate(journal):

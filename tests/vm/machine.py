@@ -42,6 +42,11 @@ def run(*command, **options):
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, **options).stdout.strip()
 
 
+def decoded(text):
+    """What base64(1) has printed."""
+    return base64.b64decode(text)
+
+
 class Kernel:
     def __init__(self, flavour, work, modules):
         directory = pathlib.Path(run(HERE / "kernel", flavour))
