@@ -41,8 +41,10 @@ class Disk:
         self.lock = threading.Lock()
         self.journal = None
         self.cut_at = None
-        # Set when the journal has grown to `cut_at`: nothing is served any more.
+        # Set when the power has failed: nothing is served any more.
         self.is_cut = threading.Event()
+        # What else is to lose its power then.
+        self.on_cut = lambda: None
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.address)
         self.listener.listen(1)
@@ -61,8 +63,12 @@ class Disk:
         with self.lock:
             return list(self.journal or [])
 
+    def cut(self):
+        self.is_cut.set()
+        self.on_cut()
+
     def stop_recording(self):
-        """The journal's end."""
+        """Returns the journal."""
         with self.lock:
             journal, self.journal, self.cut_at = self.journal, None, None
             return journal
@@ -131,7 +137,7 @@ class Disk:
                 self.journal.append(("flush",) if kind == FLUSH else ("write", offset, data, bool(flags & FUA)))
                 if self.cut_at is not None and len(self.journal) >= self.cut_at:
                     # Before it is acknowledged.
-                    self.is_cut.set()
+                    self.cut()
                     return False
         error = 0 if kind in (READ, WRITE, FLUSH) else 22
         self.connection.sendall(struct.pack(">II8s", REPLY, error, cookie) + reply)
