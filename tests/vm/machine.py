@@ -8,7 +8,6 @@ import base64
 import functools
 import os
 import pathlib
-import re
 import signal
 import socket
 import subprocess
@@ -122,14 +121,8 @@ class Machine:
         deadline = time.monotonic() + patience
         if self.connection is None:
             self.connection, self.pending = until("qemu", self._connect, patience), b""
-            # Nobody reads what is sent before the shell is there: ask until there is an answer, then forget the later ones.
-            self._send("echo early")
-            while self._answer(1) is None:
+            while self._line(1) != b"ready":
                 self._still_on("the machine does not come up", deadline)
-                self._send("echo early")
-            self._send("echo now")
-            while self._answer(1) != (0, "now"):
-                self._still_on("the machine's shell is mute", deadline)
         self._send(script)
         while (answer := self._answer(1)) is None:
             self._still_on(f"no answer to {script!r}", deadline)
@@ -151,6 +144,13 @@ class Machine:
 
     def _answer(self, patience):
         """Exit status and output; None if there is no answer by then."""
+        line = self._line(patience)
+        if line is None:
+            return None
+        status, _, text = line.partition(b" ")
+        return int(status), decoded(text).decode(errors="replace").rstrip("\n")
+
+    def _line(self, patience):
         self.connection.settimeout(patience)
         while b"\n" not in self.pending:
             try:
@@ -163,9 +163,7 @@ class Machine:
                 raise Failed(f"no shell any more; {self.complaint()}")
             self.pending += more
         line, _, self.pending = self.pending.partition(b"\n")
-        answer = re.fullmatch(rb"(\d+) ([A-Za-z0-9+/=]*)\r?", line)
-        # What is sent before the shell is there comes back as it is.
-        return (int(answer[1]), base64.b64decode(answer[2]).decode(errors="replace").rstrip("\n")) if answer else None
+        return line
 
     def tail(self, count=60):
         return "\n".join(self.console.read_text(errors="replace").splitlines()[-count:])
