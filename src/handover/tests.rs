@@ -196,7 +196,7 @@ fn a_bind_is_seen_and_leaves_nothing_behind() {
     let (tcp, udp) = (free("127.0.0.1"), free("[::1]"));
     let path = std::env::temp_dir().join(format!("kmagent-test-{}", std::process::id()));
     let stand_in = StandIn::start("one", &format!("tcp:{tcp} udp:{udp} tcp:127.0.0.1:0"));
-    assert_eq!(stand_in.binds().listeners(), [Listener::Tcp(tcp), Listener::Udp(udp)]);
+    assert_eq!(stand_in.binds().listeners().unwrap(), [Listener::Tcp(tcp), Listener::Udp(udp)]);
     assert_eq!(stand_in.binds().shareable(), Ok(()));
     let descriptors = fs_err::read_dir(format!("/proc/{}/fd", stand_in.0.id())).unwrap();
     let targets = descriptors.filter_map(|entry| fs_err::read_link(entry.unwrap().path()).ok());

@@ -106,11 +106,18 @@ impl Supervise {
     pub(super) fn answers_alone(&mut self, child: Child, address: &str) -> Result<(), Problem> {
         let Some((old, new)) = self.pair(child) else { return Ok(()) };
         let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        let at_port = |living: &Living| -> Vec<Listener> {
-            let listeners = living.process.binds().map(BindWatch::listeners).unwrap_or_default();
-            listeners.into_iter().filter(|listener| listener.port() == port).collect()
+        let at_port = |living: &Living| -> Result<Vec<Listener>, Problem> {
+            let mut listeners = living.process.binds()?.listeners()?;
+            listeners.retain(|listener| listener.port() == port);
+            Ok(listeners)
         };
-        let (old, new) = (at_port(old), at_port(new));
+        let (old, new) = match (at_port(old), at_port(new)) {
+            (Ok(old), Ok(new)) => (old, new),
+            (Err(problem), _) | (_, Err(problem)) => {
+                self.overlap.is_blameless = true;
+                return Err(problem);
+            }
+        };
         if new.is_empty() {
             return Err(format!("the new collector does not listen at its health check {address}"));
         }
@@ -156,10 +163,13 @@ impl Supervise {
 
     /// Whether what the new collector died of may be the old one's doing. A port that somebody else holds is not.
     fn is_in_the_way(&self, problem: &str) -> bool {
-        let holds = |port: u16| problem.contains(&format!(":{port}: "));
+        let is_named =
+            |listener: &Listener| listener.port().is_some_and(|port| problem.contains(&format!(":{port}: ")));
+        // Where we may not look, it is as likely the old one as anybody else.
+        let holds = |binds: &BindWatch| binds.listeners().map_or(true, |listeners| listeners.iter().any(is_named));
         let in_use = problem.contains("address already in use");
-        let ports = self.living.iter().filter_map(|living| living.process.binds().ok()).flat_map(|it| it.listeners());
-        eligible::blames_overlap(problem) && (!in_use || ports.filter_map(|listener| listener.port()).any(holds))
+        let mut binds = self.living.iter().filter_map(|living| living.process.binds().ok());
+        eligible::blames_overlap(problem) && (!in_use || binds.any(holds))
     }
 
     /// Has them go to the other one again.

@@ -82,11 +82,20 @@ impl Scene {
     /// With the stand-in collector, which answers as OTLP over HTTP does and passes nothing on.
     #[track_caller]
     fn with_stand_in(restart_mode: &str, settings: impl FnOnce(Builder) -> Builder) -> Scene {
+        Scene::with_stand_in_started(restart_mode, settings, spawn)
+    }
+
+    #[track_caller]
+    fn with_stand_in_started(
+        restart_mode: &str,
+        settings: impl FnOnce(Builder) -> Builder,
+        start: impl FnOnce(&Agent),
+    ) -> Scene {
         let (sink, ports) = (Sink::start(), Ports::free());
         let mut template = real_config(ports, &sink);
         template["fake"] = json!({"serve_otlp": true});
         template["receivers"]["otlp"]["protocols"].as_object_mut().unwrap().remove("grpc");
-        Scene::started(restart_mode, settings, spawn, sink, ports, template)
+        Scene::started(restart_mode, settings, start, sink, ports, template)
     }
 
     #[track_caller]

@@ -7,7 +7,7 @@ use crate::support::machine;
 
 /// Pushes a good config and returns how it took effect.
 #[track_caller]
-fn changed_by(scene: &Scene, name: &str, config: Value) -> String {
+pub(super) fn changed_by(scene: &Scene, name: &str, config: Value) -> String {
     scene.api.answer_config(config);
     scene.watch("verdict on a good config", || scene.is_good(name));
     let status = scene.status();

@@ -13,7 +13,9 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Signal, getpgrp, getpid, getppid, kill_process, setsid};
+use rustix::process::{
+    DumpableBehavior, Signal, getpgrp, getpid, getppid, kill_process, set_dumpable_behavior, setsid,
+};
 use serde::Deserialize;
 use serde_json::json;
 use serde_yaml::Value;
@@ -53,6 +55,8 @@ struct Script {
     close_outputs: bool,
     /// SIGSTOPs itself once ready.
     stop_self: bool,
+    /// Once ready it lets nobody of its own user look into it (PR_SET_DUMPABLE), as a security module would.
+    close_itself: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -223,6 +227,9 @@ fn run(configs: &[String]) {
         let null = OpenOptions::new().write(true).open("/dev/null").expect("/dev/null");
         rustix::stdio::dup2_stdout(&null).expect("dup2");
         rustix::stdio::dup2_stderr(&null).expect("dup2");
+    }
+    if script.close_itself {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).unwrap();
     }
     if script.stop_self {
         let _ = kill_process(getpid(), Signal::STOP);
