@@ -124,3 +124,7 @@ fn imitate(file: &File, replaced: &Metadata) -> io::Result<()> {
 fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
+
+#[cfg(test)]
+#[path = "atomic_tests.rs"]
+mod tests;

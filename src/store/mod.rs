@@ -7,6 +7,9 @@
 pub mod atomic;
 pub mod record;
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
