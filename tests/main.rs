@@ -16,5 +16,6 @@ mod man;
 mod operation;
 mod services;
 mod settings;
+mod soak;
 mod support;
 mod support_test;

@@ -125,3 +125,7 @@ fn imitate(file: &File, replaced: &Metadata) -> io::Result<()> {
 pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
+
+#[cfg(test)]
+#[path = "atomic_tests.rs"]
+mod tests;

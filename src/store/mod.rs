@@ -8,6 +8,9 @@ pub mod atomic;
 pub mod record;
 mod wary;
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;

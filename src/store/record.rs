@@ -132,3 +132,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
 pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

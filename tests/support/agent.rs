@@ -294,6 +294,17 @@ impl Agent {
         self.wait_for(what, || self.lines().iter().skip(seen).find(|line| condition(line)).cloned())
     }
 
+    /// `wait_log_after` for those who go through the log line by line: `seen` is moved behind the line that was found.
+    #[track_caller]
+    pub fn next_log(&self, seen: &mut usize, what: &str, condition: impl Fn(&Line) -> bool) -> Line {
+        self.wait_for(what, || {
+            let lines = self.lines();
+            let found = (*seen..lines.len()).find(|&number| condition(&lines[number]));
+            *seen = found.map_or(lines.len(), |number| number + 1);
+            found.map(|number| lines[number].clone())
+        })
+    }
+
     /// What `kmagent status --json` says; `None` when it fails.
     pub fn status(&self) -> Option<Value> {
         let output = self.run(["status", "--json"]);
