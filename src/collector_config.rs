@@ -150,7 +150,7 @@ fn referenced(reference: &str, env: &Env<'_>) -> Option<String> {
 const SHORTEST_SECRET: usize = 6;
 
 /// A key that contains one of these, in any case, holds a secret.
-const SECRET_KEYS: [&str; 16] = [
+const SECRET_KEYS: [&str; 22] = [
     "password",
     "passwd",
     "passphrase",
@@ -167,6 +167,12 @@ const SECRET_KEYS: [&str; 16] = [
     "private_key",
     "private-key",
     "connection_string",
+    "pwd",
+    "cookie",
+    "shared_key",
+    "signing_key",
+    "encryption_key",
+    "instrumentation_key",
 ];
 
 /// Unless it ends in one of these: then it says where the secret is, which an operator wants to read in a log.
@@ -389,6 +395,7 @@ exporters:
   other: {headers: [{name: X-Some-Name, value: listed-value}], Api_Key: "${file:/key}", clientSecret: "pa$$word"}
 extensions:
   setter: {headers: [{action: insert, key: X-Scope-OrgID, from_context: tenant_id}]}
+  azure: {instrumentation_key: ikey-0001, pwd: "${env:KEY}", Shared_Key: shared-1}
   tls: {private_key: "-----BEGIN-----\nMIIBVQ==\n"}
   empty: {token: , password: true, secret: "${env:UNSET}", access_key_id: AKIAEXAMPLE}
 "#;
@@ -399,8 +406,10 @@ extensions:
             "abcdef123",
             "first-one",
             "hunter22",
+            "ikey-0001",
             "listed-value",
             "pa$word",
+            "shared-1",
             "sk-12345",
             "tenant-1",
         ];

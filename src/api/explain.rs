@@ -104,6 +104,10 @@ fn explain_tls(error: &TlsError, ca_file: Option<&Path>, now: SystemTime) -> Str
             let presented = if presented.is_empty() { "no name at all".to_owned() } else { presented.join(", ") };
             format!("the server's certificate is for {presented}, not for {}", expected.to_str())
         }
+        // What `openssl req -x509` makes is one unless it is told otherwise.
+        TlsError::InvalidCertificate(Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the server's certificate is an authority's own; have that sign another one for the server".to_owned()
+        }
         TlsError::InvalidCertificate(other) => format!("the server's certificate is refused: {other}"),
         // The former if it refuses ours, the latter if it offers its own.
         TlsError::AlertReceived(AlertDescription::ProtocolVersion)

@@ -142,13 +142,15 @@ fn nothing_else_depends_on_the_date() {
     for (name, at) in names.into_iter().zip([10, now(), 20, year(2300)]) {
         clock.set(at);
         server.play(answer(ok(wanted(name, json!({})).to_string())));
-        let asked = server.connections();
+        let seen = agent.log().len();
         assert!(agent.run(["--check"]).says().contains("installed config"), "{name}");
-        // The check itself, and one more by which the server learns how it came out.
-        agent.wait_until("the report", || server.connections() >= asked + 2);
+        // One check more, by which the server learns how it came out.
+        agent.wait_log_after(seen, "the report", |line| line.msg() == "config is up to date");
         // A roll back, and what is remembered of it.
+        let seen = agent.log().len();
         server.play(answer(ok(wanted(&format!("bad {name}"), json!({"start": {"exit": 1}})).to_string())));
         agent.run(["--check"]).fails(65, "was rolled back");
+        agent.wait_log_after(seen, "the report", |line| line.msg() == "the API still sends the rejected config");
         agent.run(["--check"]).fails(65, "is rejected");
         assert_eq!(agent.config()["name"], name);
         assert!(agent.status().unwrap()["last_error_message"].as_str().unwrap().contains("rejected"));

@@ -12,6 +12,7 @@ mod hostile;
 mod network;
 mod phases;
 mod planted;
+mod proxy;
 mod retry_after;
 mod statuses;
 mod strings;
@@ -95,6 +96,8 @@ struct Trial {
     alone: Agent,
     /// The collector's process and the config file, as they must stay.
     before: (u32, (u64, i64, i64)),
+    /// What comes before a good answer: a proxy's part.
+    lead: Script,
     table: Table,
     count: usize,
     slowest: Duration,
@@ -109,19 +112,34 @@ impl Trial {
 
     /// `adapt` adds settings, for both hosts.
     fn with(title: &str, server: Hostile, adapt: impl Fn(Builder) -> Builder) -> Trial {
+        Trial::behind(Vec::new(), title, server, adapt)
+    }
+
+    /// `lead` comes before a good answer.
+    fn behind(lead: Script, title: &str, server: Hostile, adapt: impl Fn(Builder) -> Builder) -> Trial {
         let host = || {
             let builder = Agent::builder().setting("update-endpoint", server.url()).setting("api-key", KEY);
             let builder = builder.setting("poll-timeout", format!("{}s", POLL_TIMEOUT.as_secs()));
             let builder = builder.setting("config-check-interval", "1h").setting("min-uptime", "300ms");
             adapt(builder.config("fake: {}\nname: before\n"))
         };
-        server.play(answer(ok("{}")));
+        server.play([lead.clone(), answer(ok("{}"))].concat());
         let resident = host().spawn();
         resident.wait_log("the proof", |line| line.msg() == "collector state" && line.field("to") == "running");
         wait_for("the first poll", POLL_TIMEOUT + SLACK, || (server.connections() > 0).then_some(()));
         let before = (resident.wait_collector(), identity(&resident));
         let (table, alone) = (Table::new(title), host().setting("log-level", "info").build());
-        Trial { server, resident, alone, before, table, count: 0, slowest: Duration::ZERO, worst: (0, String::new()) }
+        Trial {
+            server,
+            resident,
+            alone,
+            before,
+            lead,
+            table,
+            count: 0,
+            slowest: Duration::ZERO,
+            worst: (0, String::new()),
+        }
     }
 
     fn run(mut self, cases: Vec<Case>) {
@@ -157,7 +175,7 @@ impl Trial {
         }
         self.unharmed(name);
         // The poller lives: it takes a good answer at once, and says so.
-        self.server.play(answer(ok("{}")));
+        self.good("{}");
         let good = self.resident.run(["--check"]);
         assert_eq!((good.code, good.stderr.as_str()), (Some(0), ""), "after {name}");
         assert_eq!(self.resident.status().unwrap()["polling"]["error"], Value::Null, "after {name}");
@@ -177,6 +195,10 @@ impl Trial {
         }
     }
 
+    fn good(&self, body: &str) {
+        self.server.play([self.lead.clone(), answer(ok(body))].concat());
+    }
+
     fn play(&self, case: &Case) {
         match &case.tls {
             Some(tls) => self.server.play_as(Some(Arc::clone(tls)), case.script.clone()),
@@ -193,7 +215,7 @@ impl Trial {
     /// What is good is still taken, and nobody has seen the key.
     fn recover(&mut self) {
         let config = json!({"fake": {}, "name": "after"});
-        self.server.play(answer(ok(json!({"restart_required": true, "config": config}).to_string())));
+        self.good(&json!({"restart_required": true, "config": config}).to_string());
         for agent in [&self.resident, &self.alone] {
             let output = agent.run(["--check"]);
             assert!(output.code == Some(0) && output.stdout.contains("installed config"), "{output:?}");

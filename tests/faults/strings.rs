@@ -132,7 +132,8 @@ fn in_the_log_the_status_and_a_check() {
         server.play(answer(wanted("deadly")));
         let seen = agent.log().len();
         assert_eq!(agent.run(["--check"]).code, Some(65));
-        agent.wait_log_after(seen, "the roll back", |line| line.text.contains("rolled back"));
+        // The roll back, and one check more, by which the server learns of it.
+        agent.wait_log_after(seen, "the report", |line| line.text.contains("the API still sends the rejected config"));
         fs::remove_file(agent.dir().join("die")).unwrap();
         look("a config that the collector dies of", 65);
         server.play(answer(wanted("good")));

@@ -122,12 +122,12 @@ fn certificates() {
         (
             "for clients",
             good.server(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
-            "the server's certificate is refused",
+            "the server's certificate is refused: certificate does not allow extended key usage for server authentication",
         ),
         (
             "an authority's",
             good.server(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
-            "the server's certificate is refused",
+            "the server's certificate is an authority's own; have that sign another one for the server",
         ),
     ] {
         cases.push(Case { tls: Some(tls), ..case(name, answer(ok("{}")), 75, says) });
