@@ -30,7 +30,10 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf>
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(&path)?;
     let written = match fs::metadata(target) {
         Ok(replaced) => imitate(file.file(), &replaced),
-        Err(_) => Ok(give_to_owner_of_directory(file.file(), &path)),
+        Err(_) => {
+            give_to_owner_of_directory(file.file(), &path);
+            Ok(())
+        }
     };
     let written = written.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     written.inspect_err(|_| {

@@ -180,6 +180,8 @@ fn the_key_is_roots_and_the_agent_has_it() {
     machine.does("systemctl start kmagent");
     let request = api.wait_for_next();
     assert_eq!(request.header("authorization"), Some("key-of-root"));
+    let credential = "/run/credentials/kmagent.service/api-key";
+    assert_eq!(machine.does(&format!("cat {credential} && stat -c '%U %a' {credential}")), "key-of-root\nkmagent 400");
     let collector = machine.wait_for("a collector", || machine.collectors().first().copied());
     let environment = machine.does(&format!("tr '\\0' '\\n' </proc/{collector}/environ"));
     assert!(environment.contains("\nKM_API_KEY=key-of-root\n"), "{environment}");
