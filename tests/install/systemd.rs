@@ -76,6 +76,12 @@ impl Machine {
         status["pid"].as_u64().unwrap()
     }
 
+    #[track_caller]
+    fn expect_gone(&self, unit: &str) {
+        let state = self.does(&format!("systemctl show --value -p LoadState -p ActiveState {unit}"));
+        assert_eq!(state, "not-found\ninactive", "{unit}");
+    }
+
     /// How often an agent was started, by its own log.
     fn starts(&self) -> usize {
         self.does("journalctl --sync; journalctl -o cat -u kmagent | grep -c '\"agent started\"' || :").parse().unwrap()
@@ -124,6 +130,11 @@ fn a_life() {
     }
     let machine = Machine::boot();
     let before = machine.tree();
+    // ---- first one that does not start, which systemd would try again and again
+    assert_fails(&machine.install("broken", QUICK), 69, "the agent does not come up");
+    machine.expect_gone("kmagent.service");
+    assert_same(&before, &machine.tree());
+
     let output = machine.install("old", QUICK);
     assert_done(&output);
     assert!(output.stdout.contains("service manager: systemd\n"), "{output:#?}");
@@ -180,12 +191,8 @@ fn a_life() {
     // ---- removed
     machine.does("systemctl enable -q --now kmagent-check.timer && rm -r /etc/systemd/system/kmagent.service.d");
     assert_done(&machine.sh("/usr/local/lib/kmagent/install.sh --uninstall"));
-    for unit in ["kmagent.service", "kmagent-check.timer"] {
-        assert_eq!(
-            machine.does(&format!("systemctl show --value -p LoadState -p ActiveState {unit}")),
-            "not-found\ninactive"
-        );
-    }
+    machine.expect_gone("kmagent.service");
+    machine.expect_gone("kmagent-check.timer");
     assert_eq!(machine.does("cat /etc/kmagent/api-key"), "sk_123456");
     assert_done(&machine.sh("/releases/new/install.sh --purge"));
     assert_same(&before, &machine.tree());
