@@ -25,6 +25,7 @@ use crate::support::agent::{Agent, Line};
 use crate::support::api::Api;
 use crate::support::bin;
 use crate::support::http::{Reply, Server};
+use crate::support::machine;
 use crate::support::otlp::{self, OtlpSink};
 use crate::support::process::free_port;
 use crate::support::temp_dir::TempDir;
@@ -118,6 +119,9 @@ fn every_component_has_its_verdict() {
 
 #[test]
 fn each_component_beside_itself_does_what_is_known_of_it() {
+    if machine::skips_hand_over() {
+        return;
+    }
     let present = components();
     let mut rows: Vec<(String, Row)> = table().into_iter().collect();
     rows.retain(|(key, _)| present.contains(&without_case(key)) || key.starts_with("service/"));
