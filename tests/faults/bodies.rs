@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::hostile::{Hostile, Script, Step, answer, ok, response};
-use super::{Case, MAX_CONFIG_SIZE, MEMORY, Table, Trial, body, case, forget_peak, peak};
+use super::{Case, MAX_CONFIG_SIZE, MEMORY, Table, Trial, body, case, forget_peak, peak, settled};
 use crate::support::agent::{Agent, Builder};
 
 const TOO_LONG: &str = "the answer is longer than 4194304 bytes; raise max-config-size";
@@ -212,8 +212,8 @@ fn the_largest_configs_that_are_taken() {
     {
         let server = Hostile::start(None);
         let agent = undemanding(Agent::builder()).setting("update-endpoint", server.url()).config("fake: {}");
-        let agent = agent.setting("config-check-interval", "1h").setting("min-uptime", "100ms").spawn();
-        agent.wait_status("running", |status| status["collector"]["state"] == "running");
+        let agent = agent.setting("config-check-interval", "1h").setting("min-uptime", "100ms");
+        let agent = settled(agent);
         let at_rest = forget_peak(&agent);
         let answer_text = format!("{{\"restart_required\":true,\"config\":{{{config}}}}}");
         assert!(answer_text.len() as u64 <= MAX_CONFIG_SIZE);

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::hostile::{Hostile, answer, ok};
 use super::tls::{Authority, trusting};
-use super::{KEY, Table};
+use super::{KEY, Table, reported, settled};
 use crate::support::agent::{Agent, Builder};
 use crate::support::temp_dir::TempDir;
 
@@ -133,9 +133,8 @@ fn nothing_else_depends_on_the_date() {
     let clock = Clock::new();
     let server = Hostile::start(None);
     clock.set(1);
-    let builder = clock.on(Agent::builder()).setting("update-endpoint", server.url()).setting("min-uptime", "300ms");
-    let agent = builder.setting("config-check-interval", "1h").config("fake: {}").spawn();
-    agent.wait_start(1);
+    let builder = clock.on(Agent::builder()).setting("update-endpoint", server.url()).setting("min-uptime", "1s");
+    let agent = settled(builder.setting("config-check-interval", "1h").config("fake: {}"));
     let wanted =
         |name: &str, fake: serde_json::Value| json!({"restart_required": true, "config": {"fake": fake, "name": name}});
     let names = ["a", "b", "c", "d"];
@@ -144,13 +143,12 @@ fn nothing_else_depends_on_the_date() {
         server.play(answer(ok(wanted(name, json!({})).to_string())));
         let seen = agent.log().len();
         assert!(agent.run(["--check"]).says().contains("installed config"), "{name}");
-        // One check more, by which the server learns how it came out.
-        agent.wait_log_after(seen, "the report", |line| line.msg() == "config is up to date");
+        reported(&agent, seen);
         // A roll back, and what is remembered of it.
         let seen = agent.log().len();
         server.play(answer(ok(wanted(&format!("bad {name}"), json!({"start": {"exit": 1}})).to_string())));
         agent.run(["--check"]).fails(65, "was rolled back");
-        agent.wait_log_after(seen, "the report", |line| line.msg() == "the API still sends the rejected config");
+        reported(&agent, seen);
         agent.run(["--check"]).fails(65, "is rejected");
         assert_eq!(agent.config()["name"], name);
         assert!(agent.status().unwrap()["last_error_message"].as_str().unwrap().contains("rejected"));

@@ -33,7 +33,6 @@ use serde_json::{Value, json};
 use crate::support::agent::{Agent, Builder};
 use crate::support::bin::{self, Output};
 use crate::support::process;
-use crate::support::wait::wait_for;
 use hostile::{Hostile, Script, answer, ok};
 
 /// The setting `poll-timeout` of every trial.
@@ -124,9 +123,7 @@ impl Trial {
             adapt(builder.config("fake: {}\nname: before\n"))
         };
         server.play([lead.clone(), answer(ok("{}"))].concat());
-        let resident = host().spawn();
-        resident.wait_log("the proof", |line| line.msg() == "collector state" && line.field("to") == "running");
-        wait_for("the first poll", POLL_TIMEOUT + SLACK, || (server.connections() > 0).then_some(()));
+        let resident = settled(host());
         let before = (resident.wait_collector(), identity(&resident));
         let (table, alone) = (Table::new(title), host().setting("log-level", "info").build());
         Trial {
@@ -226,6 +223,23 @@ impl Trial {
         assert!(!self.resident.status().unwrap().to_string().contains("SECRET"), "a secret in the status");
         assert_eq!(self.resident.stop(), 0);
     }
+}
+
+/// An agent whose collector has proved itself and whose first poll has been answered: what is played from now on is its server's
+/// next answer.
+#[track_caller]
+fn settled(builder: Builder) -> Agent {
+    let agent = builder.spawn();
+    agent.wait_status("a collector that has proved itself", |status| status["collector"]["state"] == "running");
+    reported(&agent, 0);
+    agent
+}
+
+/// Waits until the server has been told, by the log from line `seen` on: after each verdict there is one check more.
+#[track_caller]
+fn reported(agent: &Agent, seen: usize) {
+    let told = ["config is up to date", "the API still sends the rejected config"];
+    agent.wait_log_after(seen, "the report", |line| told.iter().any(|told| line.text.contains(told)));
 }
 
 /// What holds for the output of every check.

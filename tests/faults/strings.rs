@@ -7,7 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use serde_json::{Value, json};
 
 use super::hostile::{Hostile, answer, ok, response};
-use super::{KEY, Table, is_dangerous};
+use super::{KEY, Table, is_dangerous, reported, settled};
 use crate::support::agent::{Agent, Builder, Line};
 use crate::support::process;
 
@@ -78,13 +78,12 @@ fn in_the_log_the_status_and_a_check() {
     for format in ["json", "text"] {
         let server = Hostile::start(None);
         let builder = foul(Agent::builder()).setting("update-endpoint", server.url()).setting("api-key", KEY);
-        let builder = builder.setting("config-check-interval", "1h").setting("min-uptime", "200ms");
+        let builder = builder.setting("config-check-interval", "1h").setting("min-uptime", "1s");
         let builder = builder.setting("log-format", format).config("receivers: {}\n");
         let socket = builder.dir().join("notify");
         let told = UnixDatagram::bind(&socket).unwrap();
         told.set_nonblocking(true).unwrap();
-        let agent = builder.env("NOTIFY_SOCKET", socket.display().to_string()).spawn();
-        agent.wait_status("running", |status| status["collector"]["state"] == "running");
+        let agent = settled(builder.env("NOTIFY_SOCKET", socket.display().to_string()));
 
         let look = |what: &str, exit: i32| {
             for args in [&["--check"][..], &["--check", "--json"], &["status"], &["status", "--json"]] {
@@ -132,8 +131,7 @@ fn in_the_log_the_status_and_a_check() {
         server.play(answer(wanted("deadly")));
         let seen = agent.log().len();
         assert_eq!(agent.run(["--check"]).code, Some(65));
-        // The roll back, and one check more, by which the server learns of it.
-        agent.wait_log_after(seen, "the report", |line| line.text.contains("the API still sends the rejected config"));
+        reported(&agent, seen);
         fs::remove_file(agent.dir().join("die")).unwrap();
         look("a config that the collector dies of", 65);
         server.play(answer(wanted("good")));
@@ -210,11 +208,10 @@ fn secrets_of_a_collector_that_goes_on_stay_hidden() {
     };
     let goodbye = "leaving with SECRET-old and SECRET-bad1";
     let old = config("old", json!({"serve_otlp": true, "goodbye": goodbye}));
-    let builder = Agent::builder().setting("update-endpoint", server.url()).setting("min-uptime", "300ms");
+    let builder = Agent::builder().setting("update-endpoint", server.url()).setting("min-uptime", "1s");
     let builder = builder.setting("restart-mode", "handover").setting("config-check-interval", "1h");
-    let agent = builder.config(serde_yaml::to_string(&old).unwrap()).spawn();
+    let agent = settled(builder.config(serde_yaml::to_string(&old).unwrap()));
     let pid = agent.wait_start(1);
-    agent.wait_log("the proof", |line| line.msg() == "collector state" && line.field("to") == "running");
     if agent.count_log(|line| line.msg().starts_with("this host cannot hand over")) > 0 {
         eprintln!("faults: not tried, this host cannot hand over");
         return;
@@ -223,7 +220,9 @@ fn secrets_of_a_collector_that_goes_on_stay_hidden() {
         let stderr = format!("dying with SECRET-{name}");
         let bad = config(name, json!({"start": {"exit": 1}, "stderr": stderr}));
         server.play(answer(ok(json!({"restart_required": true, "config": bad}).to_string())));
+        let seen = agent.log().len();
         agent.run(["--check"]).fails(65, "dying with ****");
+        reported(&agent, seen);
         assert_eq!(agent.wait_collector(), pid, "the old one was not kept");
     }
     let seen = agent.log().len();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::hostile::{Hostile, answer, ok};
-use super::{Table, peak};
+use super::{Table, peak, reported, settled};
 use crate::support::agent::{Agent, Builder};
 use crate::support::bin;
 
@@ -63,7 +63,7 @@ fn on_the_disk() {
         let began_at = Instant::now();
         agent.spawn();
         agent.wait_status("running", |status| status["collector"]["state"] == "running");
-        agent.run(["--check"]).says();
+        reported(&agent, 0);
         // Another config: the bomb is compared, kept and replaced.
         let config = json!({"name": "good"});
         server.play(answer(ok(json!({"restart_required": true, "config": config}).to_string())));
@@ -119,8 +119,7 @@ fn as_the_settings_file() {
 fn from_the_api() {
     let server = Hostile::start(None);
     let agent = Agent::builder().setting("update-endpoint", server.url()).setting("min-uptime", "100ms");
-    let agent = agent.setting("config-check-interval", "1h").config("fake: {}").spawn();
-    agent.wait_start(1);
+    let agent = settled(agent.setting("config-check-interval", "1h").config("fake: {}"));
     let config = json!({
         "fake": {}, "a": "&a [*a,*a]", "b": "*a", "<<": {"c": "*a"}, "&d": "!!binary x", "*e": ["*a", "&a", "<<", "%YAML 9.9", "---"],
         "text": "a: &a [x]\nb: *a\n--- !x\n",
