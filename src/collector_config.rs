@@ -5,7 +5,6 @@
 //! so that a good config is not rolled back for a probe that could not have succeeded. References are expanded as the
 //! collector's confmap does it.
 
-use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::value::Value;
@@ -245,15 +244,6 @@ fn url_password(text: &str) -> Option<&str> {
     user_info.split_once(':').map(|(_, password)| password)
 }
 
-/// `text` with each of `secrets` replaced, the longest first, so that one which contains another leaves nothing
-/// behind.
-pub fn mask<'a>(text: &'a str, secrets: &[String]) -> Cow<'a, str> {
-    let mut found: Vec<&str> =
-        secrets.iter().map(String::as_str).filter(|secret| !secret.is_empty() && text.contains(secret)).collect();
-    found.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
-    found.into_iter().fold(Cow::Borrowed(text), |text, secret| Cow::Owned(text.replace(secret, "****")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -415,21 +405,5 @@ extensions:
             "tenant-1",
         ];
         assert_eq!(secrets(&config(yaml), &env), expected);
-    }
-
-    #[test]
-    fn masked_text() {
-        let secrets = ["abcdef".to_owned(), "abcdef123".to_owned(), String::new(), "été-été".to_owned()];
-        let cases = [
-            ("", ""),
-            ("nothing here", "nothing here"),
-            ("key abcdef123, abcdef.", "key ****, ****."),
-            ("abcdefabcdef", "********"),
-            ("un été-été!", "un ****!"),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(mask(text, &secrets), expected);
-        }
-        assert!(matches!(mask("nothing here", &secrets), Cow::Borrowed(_)));
     }
 }

@@ -5,10 +5,11 @@
 //! here recurses: both readers refuse a tree that is nested deeper than 128 levels, which keeps them, and dropping,
 //! within any thread's stack.
 
+use std::cell::Cell;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Deserialize, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize as FromSerde, Serialize};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -129,15 +130,63 @@ fn write_json_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(Tree)
+/// How much one reading may bring to memory, whatever the text is that it is read from: dense JSON takes thirty times its length,
+/// and YAML's aliases have no limit of their own.
+#[derive(Debug)]
+pub struct Allowance {
+    most: usize,
+    left: Cell<usize>,
+}
+
+/// Bytes of text that count as one value: about what a value itself takes.
+const TEXT_SHARE: usize = 64;
+
+impl Allowance {
+    /// `most` values, keys not counted; `TEXT_SHARE` bytes of text count as one more.
+    pub fn new(most: usize) -> Allowance {
+        Allowance { most, left: Cell::new(most) }
+    }
+
+    fn take<E: de::Error>(&self, count: usize) -> Result<(), E> {
+        match self.left.get().checked_sub(count) {
+            Some(left) => {
+                self.left.set(left);
+                Ok(())
+            }
+            None => {
+                self.left.set(0);
+                Err(de::Error::custom(format_args!("it has more than {} values", self.most)))
+            }
+        }
+    }
+
+    /// Whether a reading failed for want of it.
+    pub fn is_used_up(&self) -> bool {
+        self.left.get() == 0
     }
 }
 
-struct Tree;
+/// Reads a tree, within an allowance.
+#[derive(Clone, Copy)]
+pub struct Tree<'a>(pub &'a Allowance);
 
-impl<'de> Visitor<'de> for Tree {
+impl Tree<'_> {
+    fn text<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        self.0.take(text.len() / TEXT_SHARE)?;
+        Ok(Value::String(text.to_owned()))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.0.take(1)?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,26 +228,24 @@ impl<'de> Visitor<'de> for Tree {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::String(text.to_owned()))
-    }
-
-    fn visit_string<E: de::Error>(self, text: String) -> Result<Value, E> {
-        Ok(Value::String(text))
+        self.text(text)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = sequence.next_element()? {
+        while let Some(item) = sequence.next_element_seed(self)? {
             items.push(item);
         }
+        items.shrink_to_fit();
         Ok(Value::Array(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut entries = Vec::new();
-        while let Some((Key(key), value)) = map.next_entry()? {
-            entries.push((key, value));
+        while let Some(entry) = map.next_entry_seed(Key(self), self)? {
+            entries.push(entry);
         }
+        entries.shrink_to_fit();
         match repeated_key(&entries) {
             Some(key) => Err(de::Error::custom(format_args!("duplicate key {key:?}"))),
             None => Ok(Value::Object(entries)),
@@ -221,14 +268,16 @@ fn repeated_key(entries: &[(String, Value)]) -> Option<&str> {
 
 /// A key, as text. YAML's integers and booleans become their text, as they do in the collector (`404:` is "404");
 /// other types are refused, since a null or a list under which something is filed is a slip of the pen.
-struct Key(String);
+struct Key<'a>(Tree<'a>);
 
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::String(text) => Ok(Key(text)),
-            Value::Integer(number) => Ok(Key(number.to_string())),
-            Value::Bool(flag) => Ok(Key(flag.to_string())),
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        match deserializer.deserialize_any(self.0)? {
+            Value::String(text) => Ok(text),
+            Value::Integer(number) => Ok(number.to_string()),
+            Value::Bool(flag) => Ok(flag.to_string()),
             Value::Null | Value::Float(_) | Value::Array(_) | Value::Object(_) => {
                 Err(de::Error::custom("a key must be text"))
             }
@@ -285,7 +334,15 @@ impl std::error::Error for NotARevision {}
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
+
+    impl<'de> Deserialize<'de> for Value {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+            Tree(&Allowance::new(usize::MAX)).deserialize(deserializer)
+        }
+    }
 
     fn json(text: &str) -> Value {
         serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -347,15 +404,26 @@ mod tests {
     }
 
     #[test]
-    fn aliases_are_expanded_but_not_without_end() {
-        assert_eq!(yaml("a: &x [1]\nb: *x\n"), json(r#"{"a":[1],"b":[1]}"#));
-        let mut bomb = String::from("a0: &a0 [x]\n");
-        for level in 1..40 {
-            let below = format!("*a{}", level - 1);
-            bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [below.as_str(); 9].join(", ")));
+    fn an_allowance_counts_values_and_text() {
+        let read = |text: &str, most| {
+            let allowance = Allowance::new(most);
+            let tree = Tree(&allowance).deserialize(&mut serde_json::Deserializer::from_str(text));
+            assert!(tree.is_ok() || allowance.is_used_up());
+            tree.map(|_| ()).map_err(|error| error.to_string())
+        };
+        let text = "x".repeat(TEXT_SHARE);
+        for (json, values) in [
+            ("1", 1),
+            ("[]", 1),
+            ("[1,true,null,1.5,\"x\"]", 6),
+            (r#"{"a":1,"b":{"c":[[]]}}"#, 5),
+            (&format!("[\"{text}\"]"), 3),
+            (&format!("{{\"{text}{text}\":1}}"), 4),
+        ] {
+            assert_eq!(read(json, values), Ok(()), "{json}");
+            let error = read(json, values - 1).unwrap_err();
+            assert!(error.contains(&format!("it has more than {} values", values - 1)), "{json}: {error}");
         }
-        let error = serde_yaml::from_str::<Value>(&bomb).unwrap_err().to_string();
-        assert!(error.contains("repetition limit"), "{error}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use fs_err as fs;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Stamp, atomic};
+use super::{Stamp, atomic, wary};
 use crate::core::status::Noted;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -72,7 +72,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     /// Reads what is there.
     pub fn open(state_dir: &Path, name: &str) -> Record<T> {
         let path = state_dir.join(name);
-        let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let kept = wary::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Record { path: Some(path), kept, unwritten: false }
     }
 

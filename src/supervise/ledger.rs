@@ -6,9 +6,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::learned::Learned;
 use crate::api;
-use crate::collector::Collector;
-use crate::collector_config;
 use crate::control::{CheckResult, CollectorStatus, ConfigStatus, Outcome, PollingStatus, Status};
 use crate::core::Uptime;
 use crate::core::event::Verdict;
@@ -16,13 +15,12 @@ use crate::core::status::{self, Noted, Problems};
 use crate::core::supervisor::Phrase;
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::logger;
 use crate::messages::{Finding, Snapshot};
 use crate::report;
 use crate::settings::{Polling, Settings};
 use crate::store::Store;
 use crate::store::record::{self, Record, Rejected, unix_now};
-use crate::value::{Revision, Value};
+use crate::value::Revision;
 
 pub(super) struct Ledger {
     store: Store,
@@ -37,9 +35,7 @@ pub(super) struct Ledger {
     /// There is an outcome that the server has not been told.
     concluded: bool,
     polling: PollingStatus,
-    key: Option<String>,
-    /// To be masked: the key, and what looks like a secret in the configs.
-    secrets: Vec<String>,
+    pub(super) secrets: Learned,
 }
 
 impl Ledger {
@@ -60,16 +56,8 @@ impl Ledger {
             held: 0,
             concluded: false,
             polling: PollingStatus { endpoint, local_because, succeeded_at: None, error: None },
-            secrets: key.iter().cloned().collect(),
-            key,
+            secrets: Learned::new(key),
         }
-    }
-
-    /// From now on nothing that looks like a secret in these configs is shown.
-    pub(super) fn learn_secrets(&mut self, configs: &[Value], collector: &Collector) {
-        let found = configs.iter().flat_map(|config| collector_config::secrets(config, &|name| collector.env(name)));
-        self.secrets = self.key.iter().cloned().chain(found).collect();
-        logger::set_secrets(self.secrets.clone());
     }
 
     /// The problem, in words.
@@ -289,7 +277,7 @@ impl Ledger {
     }
 
     fn mask(&self, text: &str) -> String {
-        collector_config::mask(text, &self.secrets).into_owned()
+        self.secrets.mask(text)
     }
 }
 

@@ -3,6 +3,8 @@
 //! With `KM_LONG=1` it is the long form: hundreds of changes, ten minutes.
 
 mod bad_configs;
+mod blameless;
+mod components;
 mod confined;
 mod control;
 pub mod load;

@@ -84,3 +84,18 @@ fn a_bad_config_while_two_run_leaves_the_first_of_them_or_the_second() {
     scene.agent.wait_until("the second config as last known good", || scene.is_good("second"));
     assert_seamless(&counted("a bad config while two collectors run", loads));
 }
+
+/// Some components wait for their server before the receivers listen, for half a minute if need be. A health check would say so.
+#[test]
+fn one_that_is_slow_to_listen_gets_connections_when_it_does() {
+    let scene = scene();
+    let loads = load(&scene);
+    let mut slow = scene.config("slow");
+    slow["fake"]["ready_after_ms"] = 8000.into();
+    slow["service"]["extensions"] = serde_json::json!([]);
+    scene.api.answer_config(slow);
+    scene.agent.wait_until("the slow config as last known good", || scene.is_good("slow"));
+    let new = scene.agent.wait_collector();
+    assert!(process::listens(new, scene.ports.http), "it has been trusted before it listened");
+    assert_seamless(&counted("a new collector that listens after 8 s", loads));
+}

@@ -376,10 +376,15 @@ impl Agent {
     }
 
     /// Every live process that this agent or a command of it has started, themselves included: orphans cannot hide, since
-    /// they are known by the environment that they inherited.
+    /// they are known by the environment that they inherited. A command's own environment only root can read, as the agent's.
     pub fn processes(&self) -> Vec<u32> {
         let mark = self.env.iter().find(|(key, _)| key == "FAKE_LOG").map(|(key, value)| format!("{key}={value}"));
-        process::marked(&mark.unwrap())
+        let mut found = process::marked(&mark.unwrap());
+        let own = self.child.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).as_ref().map(Child::id);
+        if let Some(own) = own.filter(|own| !found.contains(own) && process::alive(*own)) {
+            found.insert(found.partition_point(|pid| *pid < own), own);
+        }
+        found
     }
 
     fn kill_everything(&self) {

@@ -37,6 +37,8 @@ struct Script {
     ignore_sigterm: bool,
     /// Time from SIGTERM to the end.
     drain_ms: u64,
+    /// Printed on stderr on SIGTERM.
+    goodbye: String,
     /// A grandchild that keeps the output pipes open and outlives SIGTERM.
     fork: Fork,
     /// Bytes of short lines on stderr once ready; `fake: flood done` follows.
@@ -115,6 +117,7 @@ fn ok_status() -> u16 {
 
 /// What SIGTERM is to drain.
 static OTLP: Mutex<Option<http::Server>> = Mutex::new(None);
+static GOODBYE: OnceLock<String> = OnceLock::new();
 static FDS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
 
 fn main() {
@@ -170,6 +173,7 @@ fn run(configs: &[String]) {
             refuse(&problem)
         }
     };
+    GOODBYE.get_or_init(|| script.goodbye);
     let death = match script.signal {
         Some(_) => Death { signal: script.signal, ..Death::default() },
         None => script.start,
@@ -356,6 +360,9 @@ fn on_sigterm(ignore: bool, drain_ms: u64) {
                 server.drain();
             }
             sleep(drain_ms);
+            if let Some(text) = GOODBYE.get().filter(|text| !text.is_empty()) {
+                say(&format!("{text}\n"));
+            }
             // Needs the output, as the real one does: it hangs while nobody reads a full pipe.
             say("info\tservice/service.go\tShutdown complete.\n");
             exit(0);
