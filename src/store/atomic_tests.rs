@@ -35,12 +35,15 @@ fn a_file_that_replaces_another_has_its_mode() {
     let dir = Dir::new();
     let target = dir.join("x");
     put(&target, "old");
-    for bits in [0o640, 0o604, 0o4700] {
-        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(bits)).unwrap();
+    for (old, new) in [(0o640, 0o640), (0o604, 0o604), (0o400, 0o400), (0o4750, 0o750)] {
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(old)).unwrap();
         write(&target, b"new").unwrap();
-        assert_eq!((mode(&target), read(&target).as_str()), (bits, "new"));
+        assert_eq!((mode(&target), read(&target).as_str()), (new, "new"));
     }
     assert_eq!(dir.names("."), ["x"]);
+    // A directory's mode is nothing for a file.
+    std::fs::create_dir(dir.join("d")).unwrap();
+    assert_eq!(mode(write_new(&dir.join("d"), ".mark-", b"").unwrap()), 0o600);
 }
 
 #[test]
@@ -53,9 +56,9 @@ fn a_file_that_replaces_another_has_its_owner() {
     for (uid, gid) in [(NOBODY, 0), (0, NOBODY), (NOBODY, NOBODY), (0, 0)] {
         put(&target, "old");
         chown(&target, Some(uid), Some(gid)).unwrap();
-        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o2755)).unwrap();
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o640)).unwrap();
         write(&target, b"new").unwrap();
-        assert_eq!((owner(&target), mode(&target)), ((uid, gid), 0o2755), "the set-id bit too");
+        assert_eq!((owner(&target), mode(&target)), ((uid, gid), 0o640));
     }
 }
 

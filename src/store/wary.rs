@@ -62,3 +62,7 @@ fn planted(path: &Path) -> io::Error {
     let what = format!("{} is a link that another user may have made: remove it", path.display());
     io::Error::new(io::ErrorKind::PermissionDenied, what)
 }
+
+#[cfg(test)]
+#[path = "wary_tests.rs"]
+mod tests;
