@@ -13,6 +13,7 @@ mod clients;
 mod ledger;
 mod overlap;
 mod perform;
+mod told;
 mod unkept;
 mod watch;
 
@@ -76,6 +77,8 @@ pub struct Supervise {
     living: Vec<Living>,
     probe: Option<(Child, Probe)>,
     starts: u64,
+    /// The collector program that was started last.
+    program: Option<Stamp>,
     watchdog_at: Option<Uptime>,
     /// Why poll(2) has failed, if it has.
     blind: Option<rustix::io::Errno>,
@@ -124,6 +127,7 @@ impl Supervise {
             living: Vec::new(),
             probe: None,
             starts: 0,
+            program: None,
             watchdog_at,
             blind: None,
             stop_timeout: settings.stop_timeout,

@@ -2,6 +2,7 @@
 //!
 //! Each test has a quick form, which runs with all the others, and with `KM_LONG=1` a long one that leaves nothing out.
 
+mod collector;
 mod disk_model;
 mod failing;
 mod killed;
@@ -42,10 +43,16 @@ fn points(scenario: Scenario, thread: Thread, is_taken: impl Fn(&str) -> bool) -
 /// Tries each point and counts those where the fault struck; a failure names its point.
 #[track_caller]
 fn each<T: Debug + Sync>(points: &[T], try_one: impl Fn(&T) -> bool + Sync) -> usize {
+    each_at_a_time(AT_A_TIME, points, try_one)
+}
+
+/// The same, with so many at a time.
+#[track_caller]
+fn each_at_a_time<T: Debug + Sync>(width: usize, points: &[T], try_one: impl Fn(&T) -> bool + Sync) -> usize {
     let (next, struck) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failed = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..AT_A_TIME {
+        for _ in 0..width.min(points.len()) {
             scope.spawn(|| {
                 while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
                     match panic::catch_unwind(AssertUnwindSafe(|| try_one(point))) {
