@@ -130,7 +130,7 @@ impl Poller {
         };
         let finding = match finding {
             Ok(finding) => {
-                self.cadence.succeeded(began_at);
+                self.cadence.succeeded(began_at, self.clock.elapsed());
                 if self.failing.take().is_some() {
                     log::info!("the API answers again");
                 }

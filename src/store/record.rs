@@ -143,3 +143,28 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
 pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+
+    #[test]
+    fn a_config_is_rejected_for_the_collector_that_it_failed_with() {
+        let here = Stamp::of(Path::new("/proc/self/exe"));
+        let other = Stamp::of(Path::new("/"));
+        assert!(here.is_some() && other.is_some() && here != other);
+        for (failed_with, collector, holds) in [
+            (here, here, true),
+            (here, other, false),
+            // There is none now: nothing could be tried.
+            (here, None, true),
+            (None, here, true),
+        ] {
+            let revision = Value::Null.revision();
+            let rejected =
+                Rejected { revision, problem: String::new(), at: 0, resolved: false, collector: failed_with };
+            assert_eq!(rejected.holds_for(collector), holds, "{failed_with:?} {collector:?}");
+        }
+    }
+}

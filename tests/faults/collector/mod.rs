@@ -66,6 +66,7 @@ pub struct Case {
     config: Box<dyn Fn() -> Value + Sync>,
     min_uptime: &'static str,
     stop_timeout: &'static str,
+    validate_timeout: &'static str,
     /// Its fate with a restart, and with a hand-over.
     fates: [Fate; 2],
     /// How long the collector takes to end, or is given to.
@@ -89,6 +90,7 @@ impl Case {
             config: Box::new(config),
             min_uptime: "500ms",
             stop_timeout: "5s",
+            validate_timeout: "30s",
             fates: [fate; 2],
             drain: Duration::ZERO,
             is_survived: false,
@@ -109,7 +111,8 @@ impl Case {
     }
 
     fn builder(&self, api: &Api, mode: Mode) -> Builder {
-        builder(api, mode).setting("min-uptime", self.min_uptime).setting("stop-timeout", self.stop_timeout)
+        let builder = builder(api, mode).setting("min-uptime", self.min_uptime);
+        builder.setting("stop-timeout", self.stop_timeout).setting("validate-timeout", self.validate_timeout)
     }
 
     fn fate(&self, mode: Mode) -> Fate {
