@@ -151,7 +151,7 @@ impl<'a> Alone<'a> {
                 Ok(refused(&rejected))
             }
             (Finding::StillRejected(rejected), _) => Ok(refused(&rejected)),
-            (Finding::Postponed(error), _) => Err(error),
+            (Finding::Postponed(error) | Finding::NotRestarted(error), _) => Err(error),
             (Finding::NotYet | Finding::OnItsWay, _) => {
                 done(CheckResult::Unchanged, "the API has a new config and does not ask to use it yet")
             }
@@ -212,7 +212,8 @@ impl<'a> Alone<'a> {
 
     fn undo(&mut self, revision: &Revision, replaced: bool, problem: String) -> Result<Outcome> {
         // First, so that the config is not installed again if this is cut short.
-        let rejected = Rejected { revision: revision.clone(), problem, at: unix_now(), resolved: false };
+        let collector = self.program.stamp();
+        let rejected = Rejected { revision: revision.clone(), problem, at: unix_now(), resolved: false, collector };
         self.reject(rejected.clone());
         let again = if replaced {
             self.store.restore_previous()?;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 
 use crate::error::{Error, Result};
@@ -19,6 +20,7 @@ use crate::leftovers;
 use crate::notify;
 use crate::process::{self, Binds, Ended, Process};
 use crate::settings::Settings;
+use crate::store::Stamp;
 use crate::sys::child;
 
 /// The collector that is shipped with the agent.
@@ -106,6 +108,11 @@ impl Collector {
         })
     }
 
+    /// Which file it is at present; `None` when there is none.
+    pub fn stamp(&self) -> Option<Stamp> {
+        Stamp::of(&self.find().ok()?)
+    }
+
     /// Starts a collector on `config`; it gets SIGTERM when the calling thread ends.
     ///
     /// # Errors
@@ -130,12 +137,21 @@ impl Collector {
     /// Asks the collector about the config in `candidate`.
     ///
     /// # Errors
-    /// 69 when it cannot be run, 75 when it does not answer in time: neither says anything about the config.
+    /// 69 when it cannot be run, 75 when it does not answer in time or is killed: none of that says anything about the config.
     pub fn validate(&self, candidate: &Path) -> Result<Validation> {
         let path = self.find()?;
         let command = self.command(&path, Some("validate"), candidate);
         match process::run(command, self.validate_timeout).map_err(|error| cannot_run(&path, error))? {
             Ended::Exited { status, .. } if status.success() => Ok(Validation::Good),
+            // The kernel when memory runs out, a person, a fault of the collector's own.
+            Ended::Exited { status, .. } if status.code().is_none() => Err(Error::new(
+                Exit::TryAgain,
+                format!(
+                    "{} validate {} before it had an answer: see in the kernel's log whether memory ran out",
+                    path.display(),
+                    process::describe(status)
+                ),
+            )),
             Ended::Exited { output, .. } if output.contains("unknown command") => Ok(Validation::Unsupported),
             Ended::Exited { status, output } => Ok(Validation::Bad(match output.is_empty() {
                 true => format!("{} {}", path.display(), process::describe(status)),
@@ -237,8 +253,20 @@ fn missing(what: String) -> Error {
 }
 
 fn cannot_run(path: &Path, error: std::io::Error) -> Error {
-    let what = format!("cannot run the collector {}", path.display());
+    let what = format!("cannot run the collector {}{}", path.display(), remedy(&error));
     Error::because(Exit::Unavailable, what, error)
+}
+
+/// What a person can do about a program that cannot be executed (execve(2)); empty when the error says it all.
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOEXEC) => " (it is no program for this machine: install the build for its architecture)",
+        Some(Errno::TXTBSY) => " (somebody has it open for writing: replace it by renaming a new file over it)",
+        // The file itself is there, or it would not have been found.
+        Some(Errno::NOENT) => " (the loader or interpreter that it names is missing: install a static build)",
+        Some(Errno::ACCESS) => " (remount its file system without noexec, or see what else forbids it)",
+        _ => "",
+    }
 }
 
 #[cfg(test)]

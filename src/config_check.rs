@@ -8,7 +8,7 @@ use crate::api::{Answer, Client, Extended, Failure, Options, Report};
 use crate::collector::{Collector, Validation};
 use crate::collector_config;
 use crate::core::answer::{Asked, Decision, Requests};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::messages::{Finding, Snapshot};
 use crate::output;
@@ -94,14 +94,14 @@ impl ConfigCheck {
     fn consider(&mut self, answer: Answer, known: &Snapshot, pending: Option<&Revision>) -> Result<Finding> {
         let config = answer.config;
         let revision = config.as_ref().map(Value::revision);
-        let rejected = known.rejected.as_ref();
+        let rejected = known.rejected.as_ref().filter(|rejected| rejected.holds_for(self.collector.stamp()));
         if config.as_ref().and_then(Value::as_object).is_some_and(<[_]>::is_empty) {
             let revision = revision.unwrap_or_else(|| Value::Null.revision());
             let problem = "the API sent an empty config, which no collector can run".to_string();
             // Refused anew each time it would be a new outcome each time, and each outcome is followed by a poll at once.
             return Ok(match rejected.filter(|rejected| rejected.revision == revision) {
                 Some(rejected) => Finding::StillRejected(rejected.clone()),
-                None => refused(revision, problem),
+                None => refused(revision, problem, None),
             });
         }
         let in_force = self.in_force();
@@ -111,6 +111,12 @@ impl ConfigCheck {
             return Ok(Finding::OnItsWay);
         }
         let decision = requests.decide(asked, in_force.as_ref(), rejected.map(|it| &it.revision), unix_now());
+        if decision == Decision::Restart
+            && let Err(error) = self.would_start_again()
+        {
+            // Not remembered as met.
+            return Ok(Finding::NotRestarted(error));
+        }
         self.remember(requests);
         match (decision, config, revision) {
             (Decision::Install, Some(config), Some(revision)) => self.prepare(&config, revision),
@@ -131,13 +137,35 @@ impl ConfigCheck {
         }
     }
 
+    /// Nobody is stopped for a collector that cannot be executed any more, or refuses the config in force.
+    ///
+    /// # Errors
+    /// Why it would not.
+    fn would_start_again(&self) -> Result<()> {
+        if !self.store.has_config() {
+            return Ok(());
+        }
+        let not_restarted = |exit, cause: String| {
+            Error::new(exit, format!("the collector is not restarted, though the API asks for it: {cause}"))
+        };
+        match self.collector.validate(self.store.config()) {
+            Ok(Validation::Good | Validation::Unsupported) => Ok(()),
+            Ok(Validation::Bad(output)) => Err(not_restarted(
+                Exit::ConfigRefused,
+                format!("it refuses the config in force: {}", output::gist(&output)),
+            )),
+            Err(error) => Err(not_restarted(error.exit(), error.to_string())),
+        }
+    }
+
     /// Renders, writes and validates the candidate.
     fn prepare(&mut self, config: &Value, revision: Revision) -> Result<Finding> {
         let text = match yaml::render_proven(config, self.most_yaml) {
             Ok(text) => text,
-            Err(error) => return Ok(refused(revision, format!("the config cannot be written as YAML: {error}"))),
+            Err(error) => return Ok(refused(revision, format!("the config cannot be written as YAML: {error}"), None)),
         };
         let candidate = self.store.write_candidate(&text, revision)?;
+        let program = self.collector.stamp();
         match self.collector.validate(candidate.path())? {
             Validation::Good => Ok(Finding::Install(candidate)),
             Validation::Unsupported => {
@@ -148,7 +176,7 @@ impl ConfigCheck {
                 let found = collector_config::secrets(config, &|name| self.collector.env(name));
                 let output = Secrets::new(self.key.iter().cloned().chain(found)).mask(&output).into_owned();
                 let problem = format!("the collector refuses the config: {}", output::gist(&output));
-                Ok(refused(candidate.revision.clone(), problem))
+                Ok(refused(candidate.revision.clone(), problem, program))
             }
         }
     }
@@ -217,6 +245,6 @@ pub fn longest(settings: &Settings) -> Duration {
     settings.poll_timeout + settings.validate_timeout + crate::collector::VERSION_TIMEOUT
 }
 
-fn refused(revision: Revision, problem: String) -> Finding {
-    Finding::Refused(Rejected { revision, problem, at: unix_now(), resolved: false })
+fn refused(revision: Revision, problem: String, collector: Option<Stamp>) -> Finding {
+    Finding::Refused(Rejected { revision, problem, at: unix_now(), resolved: false, collector })
 }

@@ -36,6 +36,8 @@ pub fn end(run_dir: &Path, stop_timeout: Duration) {
         for leftover in &left {
             // One that has ended meanwhile is no failure.
             let _ = rustix::process::pidfd_send_signal(&leftover.pidfd, signal);
+            // One that was suspended could not act on it.
+            let _ = rustix::process::pidfd_send_signal(&leftover.pidfd, Signal::CONT);
         }
         await_end(&mut left, patience);
     }

@@ -147,6 +147,15 @@ impl Process {
         let _ = rustix::process::kill_process_group(self.pid, signal);
     }
 
+    /// Whether somebody has suspended it (SIGSTOP and the like, signal(7)) and nobody has continued it since.
+    pub fn is_suspended(&self) -> bool {
+        let options = rustix::process::WaitIdOptions::STOPPED
+            | rustix::process::WaitIdOptions::NOHANG
+            | rustix::process::WaitIdOptions::NOWAIT;
+        let stopped = rustix::process::waitid(rustix::process::WaitId::Pid(self.pid), options);
+        matches!(stopped, Ok(Some(_)))
+    }
+
     /// Its exit status if it has ended; what it left of its group is killed then, and its last words are read.
     pub fn try_reap(&mut self, emit: &mut dyn FnMut(&[u8])) -> io::Result<Option<ExitStatus>> {
         let options = rustix::process::WaitIdOptions::EXITED

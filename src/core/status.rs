@@ -22,11 +22,16 @@ pub struct Problems {
     pub config: Option<Noted>,
     /// The agent's own files: the last known good or the rejected revision could not be kept.
     pub state: Option<Noted>,
+    /// A restart that the API asks for cannot be dared.
+    pub restart: Option<Noted>,
+    /// The collector lives and is not let run.
+    pub suspended: Option<Noted>,
 }
 
 impl Problems {
     pub fn newest(&self) -> Option<&Noted> {
-        [&self.state, &self.collector, &self.config].into_iter().flatten().max_by_key(|noted| noted.at)
+        let all = [&self.state, &self.restart, &self.collector, &self.suspended, &self.config];
+        all.into_iter().flatten().max_by_key(|noted| noted.at)
     }
 }
 

@@ -23,7 +23,7 @@ pub const REQUESTS: &str = "restart-requests.json";
 pub const INSTANCE_ID: &str = "instance-id.json";
 pub const UNFINISHED: &str = "unfinished-install.json";
 
-/// A config that was refused or rolled back, and is not tried again.
+/// A config that was refused or rolled back, and is not tried again with the same collector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
     pub revision: Revision,
@@ -33,6 +33,17 @@ pub struct Rejected {
     /// Another config has been put into force since: it is no problem any more, though still not tried again.
     #[serde(default)]
     pub resolved: bool,
+    /// The collector that it failed with. `None` if any would.
+    #[serde(default)]
+    pub collector: Option<Stamp>,
+}
+
+impl Rejected {
+    /// Whether it is rejected with this collector too. Another one may take it: the remedy for a config that names what a
+    /// collector lacks is a newer collector.
+    pub fn holds_for(&self, collector: Option<Stamp>) -> bool {
+        self.collector.is_none() || collector.is_none() || self.collector == collector
+    }
 }
 
 impl From<&Rejected> for Noted {

@@ -2,6 +2,7 @@
 
 use super::super::tests::{Dir, mode, read, write};
 use super::*;
+use crate::value::Value;
 
 const NAME: &str = "x.json";
 
@@ -95,7 +96,8 @@ fn a_missing_state_directory_is_made() {
 #[test]
 fn a_rejected_config_is_a_problem_with_its_name_and_time() {
     let revision = crate::value::Value::Null.revision();
-    let rejected = Rejected { revision: revision.clone(), problem: "boom".into(), at: 7, resolved: false };
+    let rejected =
+        Rejected { revision: revision.clone(), problem: "boom".into(), at: 7, resolved: false, collector: None };
     let noted = Noted::from(&rejected);
     assert_eq!((noted.problem, noted.at), (format!("config {} is rejected: boom", revision.short()), 7));
     // Written before there was `resolved`.
@@ -107,4 +109,22 @@ fn a_rejected_config_is_a_problem_with_its_name_and_time() {
 fn now_is_now() {
     let before = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     assert!((before..before + 60).contains(&unix_now()));
+}
+
+#[test]
+fn a_config_is_rejected_for_the_collector_that_it_failed_with() {
+    let here = Stamp::of(Path::new("/proc/self/exe"));
+    let other = Stamp::of(Path::new("/"));
+    assert!(here.is_some() && other.is_some() && here != other);
+    for (failed_with, collector, holds) in [
+        (here, here, true),
+        (here, other, false),
+        // There is none now: nothing could be tried.
+        (here, None, true),
+        (None, here, true),
+    ] {
+        let revision = Value::Null.revision();
+        let rejected = Rejected { revision, problem: String::new(), at: 0, resolved: false, collector: failed_with };
+        assert_eq!(rejected.holds_for(collector), holds, "{failed_with:?} {collector:?}");
+    }
 }

@@ -68,16 +68,16 @@ impl Place {
     }
 
     #[track_caller]
-    fn is_refused(self) {
+    fn assert_refused(self) {
         let error = read(&self.x).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
         assert!(error.to_string().contains(&format!("{} is a link", self.x.display())), "{error}");
     }
 
     #[track_caller]
-    fn is_not_followed(self) {
+    fn assert_not_followed(self) {
         assert_eq!(resolve(&self.x).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-        self.is_refused();
+        self.assert_refused();
     }
 }
 
@@ -116,8 +116,8 @@ fn our_own_links_are_followed() {
 fn a_link_of_another_user_is_followed_only_where_we_alone_could_have_put_it() {
     if is_root() {
         ours().linked(Some(NOBODY)).gives("target");
-        everybodys().linked(Some(NOBODY)).is_not_followed();
-        anothers().linked(Some(NOBODY)).is_not_followed();
+        everybodys().linked(Some(NOBODY)).assert_not_followed();
+        anothers().linked(Some(NOBODY)).assert_not_followed();
     }
 }
 
@@ -127,8 +127,8 @@ fn a_second_name_of_somebody_elses_file_is_refused_where_others_may_have_made_it
     if is_root() {
         ours().with_names(Some(NOBODY), 2).gives("file");
         for count in [2, 3] {
-            everybodys().with_names(Some(NOBODY), count).is_refused();
-            anothers().with_names(Some(0), count).is_refused();
+            everybodys().with_names(Some(NOBODY), count).assert_refused();
+            anothers().with_names(Some(0), count).assert_refused();
         }
         // Who owns the directory could read it all the same.
         anothers().with_names(Some(NOBODY), 2).gives("file");
@@ -139,8 +139,8 @@ fn a_second_name_of_somebody_elses_file_is_refused_where_others_may_have_made_it
 fn what_is_no_file_is_refused_and_not_waited_for() {
     let place = everybodys();
     mknodat(CWD, &place.x, FileType::Fifo, Mode::RUSR, 0).unwrap();
-    place.is_refused();
+    place.assert_refused();
     let place = everybodys();
     std::fs::create_dir(&place.x).unwrap();
-    place.is_refused();
+    place.assert_refused();
 }

@@ -14,6 +14,7 @@ impl Supervise {
     pub(super) fn take_request(&mut self, client: ClientId, request: Request, events: &mut VecDeque<Event<Candidate>>) {
         match request {
             Request::Status => {
+                self.look_for_suspended();
                 let serving = self.core.serving();
                 let living = self.living.iter().find(|living| Some(living.child) == serving);
                 let process = living.map(|living| (living.process.id(), self.now().saturating_sub(living.started_at)));
@@ -38,6 +39,7 @@ impl Supervise {
         let asked: Vec<(ClientId, u64)> = asked;
         let clients = asked.into_iter().map(|(client, _)| client);
         let mut outcome = self.ledger.checked(&checked.finding);
+        self.look_for_suspended();
         self.retry_state();
         match checked.finding {
             Ok(Finding::Install(candidate)) => {
@@ -63,6 +65,7 @@ impl Supervise {
                 Finding::OnItsWay
                 | Finding::Refused(_)
                 | Finding::Unchanged { .. }
+                | Finding::NotRestarted(_)
                 | Finding::NotYet
                 | Finding::StillRejected(_)
                 | Finding::Postponed(_)

@@ -14,6 +14,7 @@ mod learned;
 mod ledger;
 mod overlap;
 mod perform;
+mod told;
 mod unkept;
 mod watch;
 
@@ -77,6 +78,8 @@ pub struct Supervise {
     living: Vec<Living>,
     probe: Option<(Child, Probe)>,
     starts: u64,
+    /// The collector program that was started last.
+    program: Option<Stamp>,
     watchdog_at: Option<Uptime>,
     /// Why poll(2) has failed, if it has.
     blind: Option<rustix::io::Errno>,
@@ -125,6 +128,7 @@ impl Supervise {
             living: Vec::new(),
             probe: None,
             starts: 0,
+            program: None,
             watchdog_at,
             blind: None,
             stop_timeout: settings.stop_timeout,

@@ -20,7 +20,11 @@ impl Supervise {
             Action::SpawnBeside => return Some(Event::Launched(self.spawn_beside())),
             Action::TakeOver(child) => return self.take_over(child),
             Action::GiveBack(child) => self.give_back(child),
-            Action::Terminate(child) => self.signal(child, Signal::TERM),
+            Action::Terminate(child) => {
+                self.signal(child, Signal::TERM);
+                // One that somebody has suspended could not act on it.
+                self.signal(child, Signal::CONT);
+            }
             Action::Kill(child) => {
                 log::warn!("the collector did not end within stop-timeout, so it is killed");
                 self.signal(child, Signal::KILL);
@@ -53,6 +57,7 @@ impl Supervise {
                 return Launch::Failed(problem);
             }
         };
+        self.program = self.collector.stamp();
         let binds = if self.overlap.is_possible() { Binds::Watched } else { Binds::Unwatched };
         let process = match self.collector.spawn(self.store.config(), binds) {
             Ok(process) => process,
@@ -80,7 +85,7 @@ impl Supervise {
 
     fn install(&mut self, candidate: Candidate) -> Result<Manner, Problem> {
         self.ledger.takes_up(&candidate.revision);
-        if self.ledger.is_rejected(&candidate.revision) {
+        if self.ledger.is_rejected(&candidate.revision, self.collector.stamp()) {
             return Err(format!("config {} was rejected meanwhile", candidate.revision.short()));
         }
         // If the config in force is the only one that has proved itself, this would overwrite it.
@@ -112,7 +117,7 @@ impl Supervise {
                 log::info!("the old collector may have been in its way: the next check tries it without a hand-over");
                 self.overlap.forgone = replaced;
             } else {
-                self.ledger.rolled_back(replaced, problem);
+                self.ledger.rolled_back(replaced, problem, self.program);
                 self.settle_state();
             }
         } else {
@@ -126,7 +131,7 @@ impl Supervise {
         let configs: Vec<&Value> = configs.iter().collect();
         let check = collector_config::health_check(&configs, &|name| self.collector.env(name));
         let alone = check.as_ref().map_or(Ok(()), |check| self.answers_alone(child, &check.address));
-        if let Err(problem) = alone {
+        if let Err(problem) = self.is_let_run(child).and(alone) {
             return Some(Event::Probed { child, health: Err(problem) });
         }
         let health = match check.as_ref().and_then(Probe::begin) {

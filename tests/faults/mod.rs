@@ -5,6 +5,7 @@
 mod answers;
 mod bodies;
 mod clock;
+mod collector;
 mod core_dumps;
 
 mod hostile;

@@ -21,7 +21,7 @@ use strace::{Point, Thread};
 /// Most points wait for processes: two cores have room for this many at a time, besides the other tests.
 const AT_A_TIME: usize = 3;
 
-fn is_long() -> bool {
+pub(super) fn is_long() -> bool {
     std::env::var_os("KM_LONG").is_some_and(|value| value == "1")
 }
 
@@ -42,10 +42,20 @@ fn points(scenario: Scenario, thread: Thread, is_taken: impl Fn(&str) -> bool) -
 /// Tries each point and counts those where the fault struck; a failure names its point.
 #[track_caller]
 fn each<T: Debug + Sync>(points: &[T], try_one: impl Fn(&T) -> bool + Sync) -> usize {
+    each_at_a_time(AT_A_TIME, points, try_one)
+}
+
+/// The same, with so many at a time.
+#[track_caller]
+pub(super) fn each_at_a_time<T: Debug + Sync>(
+    width: usize,
+    points: &[T],
+    try_one: impl Fn(&T) -> bool + Sync,
+) -> usize {
     let (next, struck) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failed = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..AT_A_TIME {
+        for _ in 0..width.min(points.len()) {
             scope.spawn(|| {
                 while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
                     match panic::catch_unwind(AssertUnwindSafe(|| try_one(point))) {
