@@ -12,7 +12,6 @@ mod phases;
 mod plain;
 mod seamless;
 pub mod sink;
-mod sink;
 mod unsupported;
 mod yama;
 
