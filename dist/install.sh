@@ -22,31 +22,43 @@ usage() {
 usage: ./install.sh [--api-key-file FILE] [--no-start] [--init NAME]
        ./install.sh --uninstall [--purge]
 
-Installs kmagent from the unpacked tarball that install.sh lies in, or upgrades it. Run it as root, unless DESTDIR is set.
+Installs kmagent from the unpacked tarball that install.sh lies in, or upgrades
+it. Run it as root, unless DESTDIR is set.
 
   --api-key-file FILE  take the API key from FILE (- is standard input)
-  --no-start           neither start the service nor restart it; it starts with the host
-  --init NAME          systemd, openrc, procd, sysv or none, instead of what is found
-  --uninstall          remove what was installed; settings, config, key and state stay
+  --no-start           neither start nor restart the service; it starts with the
+                       host
+  --init NAME          systemd, openrc, procd, sysv or none, instead of what is
+                       found
+  --uninstall          remove what was installed; settings, config, key and
+                       state stay
   --purge              remove these too, and the user if install.sh made it
   --help               show this
 
 environment:
-  PREFIX               where the programs go (/usr/local); settings go to /etc/kmagent
-  DESTDIR              the root of another system, for packages and images: no user is made and no service started
+  PREFIX               where the programs go (/usr/local); settings go to
+                       /etc/kmagent
+  DESTDIR              the root of another system, for packages and images: no
+                       user is made and no service enabled or started
   KM_API_KEY           the API key; it is put in /etc/kmagent/api-key
   KM_COLLECTOR_ENDPOINT, KM_UPDATE_ENDPOINT, KM_HOST_NAME, ...
-                       each setting of kmagent.yaml(5) but the directories; they are put in /etc/kmagent/agent.yaml
+                       each setting of kmagent.yaml(5) but the directories; they
+                       are put in /etc/kmagent/agent.yaml
 
-At a terminal the key and the collector endpoint are asked for if they are not known. Settings, key and config that exist are
-never changed. If anything fails, it is undone, and an agent that ran goes on or is started again.
+At a terminal the key and the collector endpoint are asked for if they are not
+known. Settings, key and config that exist are never changed. If anything fails,
+it is undone, and an agent that ran goes on or is started again.
 
-exit status: 0 done, or nothing to do
-  64 wrong usage                            71 the system refused an account or the service
-  65 the tarball is damaged, or the new     73 a file cannot be written
-     collector refuses the config in force  75 another install.sh is running
-  69 built for another machine, a program   77 not root
-     is missing, or no agent came up        78 the settings are invalid
+exit status:
+  0   done, or nothing to do
+  64  wrong usage
+  65  the tarball is damaged, or the new collector refuses the config in force
+  69  built for another machine, a program is missing, or no agent came up
+  71  the system refused an account or the service
+  73  a file cannot be written
+  75  another install.sh is running
+  77  not root
+  78  the settings are invalid
 EOF
 }
 
@@ -64,23 +76,26 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # ---- what is to be undone when something fails: commands, the newest first, with every path in single quotes
 
 undo=''
+begun='' # whether that is more than a directory for our own use
 on_failure() { undo="$*$newline$undo"; }
 
 finish() {
     code=$?
     set +e
+    # What was not expected to fail has failed, and has said so.
+    case $code in 1 | 2 | 126 | 127) code=71 ;; esac
     trap '' INT TERM HUP
     trap - EXIT
     [ -z "$terminal" ] || stty "$terminal"
-    [ -z "$staged" ] || rm -rf "$stage"
     if [ "$code" -ne 0 ] && [ -n "$undo" ]; then
-        warn "undoing what was begun"
+        [ -z "$begun" ] || warn "undoing what was begun"
         while [ -n "$undo" ]; do
             step=${undo%%"$newline"*}
             undo=${undo#*"$newline"}
             eval "$step" </dev/null >/dev/null || warn "could not undo: $step"
         done
     fi
+    [ -z "$staged" ] || rm -rf "$stage"
     exit "$code"
 }
 
@@ -123,11 +138,18 @@ put() {
     esac
 }
 
+# What is new is on the disk before any name points to it. Only that: some other file system may hang.
+write_through() {
+    set --
+    for target in $pending; do set -- "$@" "$DESTDIR$(beside "$target" new)"; done
+    for file in $fresh; do set -- "$@" "$stage/$file"; done
+    if [ $# -gt 0 ]; then sync "$@" 2>/dev/null || die 73 "cannot write the new files through to the disk"; fi
+}
+
 restore() {
-    if [ -e "$1" ] || [ -h "$1" ]; then
-        # The second: two names of one file are left as they are by rename(2).
-        mv -f "$1" "$2" && rm -f "$1"
-    fi
+    if [ ! -e "$1" ] && [ ! -h "$1" ]; then return 0; fi
+    # Two names of one file are more than mv takes.
+    if [ -e "$2" ] && same "$1" "$2"; then rm -f "$1"; else mv -f "$1" "$2"; fi
 }
 
 # The old file keeps a second name until all is well; at no time is there none.
@@ -154,9 +176,10 @@ set_aside() {
     mv -f "$place" "$old" || die 73 "cannot remove $place"
 }
 
-# From here on nothing is undone.
+# From here on nothing is undone, so nothing fails any more.
 commit() {
     undo=''
+    set +e
     for target in $aside; do rm -f "$DESTDIR$(beside "$target" old)" || warn "could not remove an old $target"; done
 }
 
@@ -168,7 +191,8 @@ noted() { if [ -f "$DESTDIR$manifest" ]; then sed -n "s:^$1 ::p" "$DESTDIR$manif
 kept=$etc/.installed
 noted_kept() {
     if [ -f "$DESTDIR$kept" ]; then
-        grep -xE 'user|group|member (adm|systemd-journal)|dir /(etc|etc/kmagent|var|var/lib)' "$DESTDIR$kept" || :
+        sed -n -e '/^user$/p' -e '/^group$/p' -e '/^member adm$/p' -e '/^member systemd-journal$/p' -e '/^dir \/etc$/p' \
+            -e '/^dir \/etc\/kmagent$/p' -e '/^dir \/var$/p' -e '/^dir \/var\/lib$/p' "$DESTDIR$kept"
     fi
 }
 
@@ -185,7 +209,7 @@ is_busybox() { have "$1" && "$1" --help 2>&1 | grep -q BusyBox; }
 rewrite() {
     file=$1
     shift
-    if cp -p "$file" "$file.kmagent-new" && "$@" <"$file" >"$file.kmagent-new" && mv -f "$file.kmagent-new" "$file"; then return 0; fi
+    cp -p "$file" "$file.kmagent-new" && "$@" <"$file" >"$file.kmagent-new" && mv -f "$file.kmagent-new" "$file" && return 0
     rm -f "$file.kmagent-new"
     return 1
 }
@@ -193,8 +217,9 @@ rewrite() {
 append() { cat && printf '%s\n' "$1"; }
 
 free_id() {
+    ids=$(cut -d : -f 3 /etc/passwd /etc/group) || return 1
     free=999
-    while cut -d : -f 3 /etc/passwd /etc/group | grep -qx "$free"; do free=$((free - 1)); done
+    while printf '%s\n' "$ids" | grep -qx "$free"; do free=$((free - 1)); done
     [ "$free" -ge 100 ] && echo "$free"
 }
 
@@ -269,13 +294,13 @@ make_accounts() {
         say "making the system group $account"
         on_failure "drop_group"
         add_group || die 71 "cannot make the group $account"
-        accounts="group$newline"
+        accounts="${accounts}group$newline"
     fi
     if ! has_user; then
         say "making the system user $account"
         on_failure "if has_user; then drop_user; fi"
         add_user || die 71 "cannot make the user $account"
-        accounts="$accounts${newline}user"
+        accounts="${accounts}user$newline"
     fi
     # Which may read logs.
     for group in adm systemd-journal; do
@@ -283,7 +308,7 @@ make_accounts() {
         say "adding $account to the group $group"
         on_failure "if is_member $group; then drop_member $group; fi"
         add_member "$group" || die 71 "cannot add $account to the group $group"
-        accounts="$accounts${newline}member $group"
+        accounts="${accounts}member $group$newline"
     done
 }
 
@@ -315,15 +340,17 @@ put_service() {
         "$here/services/$2" >"$stage/service" || die 73 "cannot write $stage"
     # Somebody may have made it fit the host.
     recorded=$(noted "script $3")
-    if [ -n "$recorded" ] && [ -f "$DESTDIR$3" ] && [ "$(sum "$DESTDIR$3")" != "$recorded" ] && ! same "$stage/service" "$DESTDIR$3"; then
+    present=$recorded
+    if [ -f "$DESTDIR$3" ]; then present=$(sum "$DESTDIR$3"); fi
+    if [ -n "$recorded" ] && [ "$present" != "$recorded" ] && ! same "$stage/service" "$DESTDIR$3"; then
         say "leaving $3 alone, since it was changed; the new one is in $PREFIX/share/doc/kmagent/services"
-        files="$files $3" scripts="$scripts${newline}script $3 $recorded"
+        files="$files $3" scripts="${scripts}script $3 $recorded$newline"
         return 0
     fi
     put "$1" "$stage/service" "$3"
-    case $3 in /etc/*) scripts="$scripts${newline}script $3 $(sum "$stage/service")" ;; esac
+    case $3 in /etc/*) scripts="${scripts}script $3 $(sum "$stage/service")$newline" ;; esac
 }
-sum() { sha256sum <"$1" | cut -d ' ' -f 1; }
+sum() { line=$(sha256sum <"$1") && echo "${line%% *}"; }
 
 put_services() {
     case $init in
@@ -344,12 +371,11 @@ service() {
         systemd:reload) if is_live; then quietly systemctl daemon-reload; fi ;;
         systemd:enable) quietly systemctl enable kmagent.service ;;
         systemd:disable)
-            quietly systemctl disable kmagent.service kmagent-check.timer
-            if is_live; then quietly systemctl stop kmagent-check.timer; fi
+            quietly systemctl disable kmagent.service kmagent-check.timer && { ! is_live || quietly systemctl stop kmagent-check.timer; }
             ;;
         systemd:*) quietly systemctl "$1" kmagent.service ;;
         openrc:enable) quietly rc-update add kmagent default ;;
-        openrc:disable) quietly rc-update del kmagent default ;;
+        openrc:disable) if [ -h /etc/runlevels/default/kmagent ]; then quietly rc-update del kmagent default; fi ;;
         sysv:enable) enable_sysv ;;
         sysv:disable) disable_sysv ;;
         *:reload) ;;
@@ -357,7 +383,13 @@ service() {
         procd:* | sysv:*) quietly /etc/init.d/kmagent "$1" ;;
     esac
 }
-quietly() { output=$("$@" </dev/null 2>&1) || { [ -z "$output" ] || printf '%s\n' "$output" >&2; return 1; }; }
+# Into a file, not a pipe that a daemon might keep open; and as at boot: what is in our environment would outrank the settings
+# until then.
+quietly() {
+    if (trap - PIPE && exec env -i "PATH=$PATH" "$@") </dev/null >"$stage/output" 2>&1; then return 0; fi
+    cat "$stage/output" >&2
+    return 1
+}
 
 enable_sysv() {
     if have update-rc.d; then
@@ -387,6 +419,9 @@ sysv_links() {
     for level in 0 1 6; do echo "/etc/rc$level.d/K10kmagent"; done
 }
 
+# Of systemd only.
+is_enabled() { [ -z "$DESTDIR" ] && [ "$init" = systemd ] && systemctl --quiet is-enabled "$1" 2>/dev/null; }
+
 # What the agent that runs says of itself, if one does. Its environment is empty: only its settings file counts, as for the service.
 agent_says() { env -i "PATH=$PATH" "$DESTDIR$PREFIX/bin/kmagent" status --json 2>/dev/null; }
 collector_state() { agent_says | sed -n '/"collector": {/,/}/s/.*"state": "\(.*\)".*/\1/p'; }
@@ -406,18 +441,22 @@ service_state() {
     fi
 }
 
-# Until the agent answers; then, if $1 is running, until the collector has proved itself. 60 s, so that a slow host has time.
+# Until the agent answers; then, if $1 says that a collector ran before, until this one has proved itself. 60 s, so that a slow
+# host has time.
 wait_for_agent() {
-    tries=0 answered=''
+    tries=0 crashes=0 answered=''
     while [ "$tries" -lt 60 ]; do
         seen=$(collector_state || :)
         if [ -n "$seen" ]; then
             answered=yes
-            if [ "$1" != running ]; then return 0; fi
-            case $seen in
-                running) return 0 ;;
-                backoff) warn "the collector does not stay up" && return 1 ;;
+            case $1:$seen in
+                running:running | handing-over:running) return 0 ;;
+                running:backoff | handing-over:backoff) crashes=$((crashes + 1)) ;;
+                running:* | handing-over:*) ;;
+                *) return 0 ;;
             esac
+            # One end may be an accident.
+            if [ "$crashes" -ge 3 ]; then warn "the collector does not stay up" && return 1; fi
         fi
         tries=$((tries + 1))
         sleep 1
@@ -436,11 +475,12 @@ terminal='' # its state while it does not show what is typed
 
 # ask QUESTION: the answer is in $answer; with a second word it is not shown.
 ask() {
-    printf '%s' "$1" >&2
     if [ $# -eq 2 ]; then
+        # First, or the first letters show of somebody who types fast.
         terminal=$(stty -g)
         stty -echo
     fi
+    printf '%s' "$1" >&2
     IFS= read -r answer || :
     if [ $# -eq 2 ]; then
         stty "$terminal"
@@ -454,9 +494,9 @@ one_line() { case $2 in *"$newline"*) die 64 "$1 has several lines: it must be o
 # As a YAML scalar that comes back byte for byte. What YAML takes for a line break, or refuses, is escaped; here and below a text
 # goes by a here-document, since arguments show in ps.
 in_yaml() {
-    cat <<EOF | sed -e 's/[\\"]/\\&/g' -e "s/$(printf '\r')/\\\\r/g" -e "s/$(printf '\302\205')/\\\\N/g" \
+    sed -e 's/[\\"]/\\&/g' -e "s/$(printf '\r')/\\\\r/g" -e "s/$(printf '\302\205')/\\\\N/g" \
         -e "s/$(printf '\342\200\250')/\\\\L/g" -e "s/$(printf '\342\200\251')/\\\\P/g" -e "s/$(printf '\357\273\277')/\\\\uFEFF/g" \
-        -e 's/^/"/' -e 's/$/"/'
+        -e 's/^/"/' -e 's/$/"/' <<EOF
 $1
 EOF
 }
@@ -474,7 +514,7 @@ make_settings() {
         case $name in
             '' | api-key | api-key-file | config | state-dir | run-dir) value='' ;;
             *)
-                variable=KM_$(printf '%s' "$name" | tr 'a-z-' 'A-Z_')
+                variable=KM_$(printf '%s' "$name" | tr 'a-z-' 'A-Z_') || return 1
                 eval "value=\${$variable-}"
                 one_line "$variable" "$value"
                 ;;
@@ -482,7 +522,7 @@ make_settings() {
         if [ -z "$value" ]; then
             printf '%s\n' "$line"
         else
-            printf '%s: ' "$name" && in_yaml "$value"
+            { printf '%s: ' "$name" && in_yaml "$value"; } || return 1
         fi
     done <"$here/etc/kmagent/agent.yaml"
 }
@@ -510,7 +550,7 @@ stage_settings() {
         cp "$DESTDIR$etc/api-key" "$stage/api-key" || die 73 "cannot copy $etc/api-key"
     else
         stage_key
-        fresh="$fresh api-key"
+        if [ -s "$stage/api-key" ] || [ ! -f "$DESTDIR$etc/api-key" ]; then fresh="$fresh api-key"; fi
     fi
     # A host that has been installed before may be without one on purpose, waiting for the API's.
     if [ ! -e "$DESTDIR$etc/config.yaml" ] && [ ! -h "$DESTDIR$etc/config.yaml" ] && [ ! -f "$DESTDIR$manifest" ]; then
@@ -559,7 +599,9 @@ accepts() {
 
 # A collector that refuses the config in force would leave the host with none, as its last known good would be refused too.
 check_collector() {
-    new=$here/lib/kmagent/kmagent-collector config=$(setting config) overlay=$(setting local-config)
+    new=$here/lib/kmagent/kmagent-collector
+    config=$(setting config)
+    overlay=$(setting local-config)
     if [ -n "$DESTDIR" ] || [ ! -f "$new" ] || [ ! -f "$config" ]; then return 0; fi
     # Another one is used.
     [ -z "$(setting collector)" ] || return 0
@@ -576,7 +618,9 @@ check_collector() {
 
 # own OPTION PATH: gives the account what is root's.
 own() {
-    if [ ! -e "$2" ] || [ -h "$2" ] || [ "$(owner_of "$2")" != 0:0 ]; then return 0; fi
+    if [ ! -e "$2" ] || [ -h "$2" ]; then return 0; fi
+    owner=$(owner_of "$2")
+    if [ "$owner" != 0:0 ]; then return 0; fi
     on_failure "if [ -e '$2' ]; then chown $1 0:0 '$2'; fi"
     chown "$1" "$account:$account" "$2" || die 73 "cannot give $2 to $account"
 }
@@ -601,7 +645,8 @@ place_settings() {
     if [ -n "$DESTDIR" ]; then return 0; fi
     # The agent renames its config in there, so the directory must be its own. Once it is, what somebody puts there is not
     # given away any more: it could be a second name of a file that nobody must read.
-    if [ "$(owner_of "$etc")" = 0:0 ]; then
+    owner=$(owner_of "$etc")
+    if [ "$owner" = 0:0 ]; then
         for file in agent.yaml api-key config.yaml config.yaml.rejected; do own -h "$etc/$file"; done
         own -h "$etc"
     fi
@@ -609,12 +654,13 @@ place_settings() {
 }
 
 note_settings() {
+    already=$(noted_kept)
     {
-        noted_kept
+        [ -z "$already" ] || printf '%s\n' "$already"
         for dir in $first_made $made; do echo "dir $dir"; done
-        [ -z "$accounts" ] || printf '%s\n' "$accounts"
-    } | sort -u | grep . >"$stage/installed" || return 0
-    if [ -f "$DESTDIR$kept" ] && same "$stage/installed" "$DESTDIR$kept"; then return 0; fi
+        printf '%s' "$accounts"
+    } | sort -u >"$stage/installed"
+    if [ ! -s "$stage/installed" ] || { [ -f "$DESTDIR$kept" ] && same "$stage/installed" "$DESTDIR$kept"; }; then return 0; fi
     [ -f "$DESTDIR$kept" ] || on_failure "rm -f '$DESTDIR$kept'"
     { chmod 644 "$stage/installed" && mv -f "$stage/installed" "$DESTDIR$kept"; } || die 73 "cannot write $DESTDIR$kept"
 }
@@ -631,11 +677,14 @@ take_stage() {
     if ! mkdir -m 700 "$stage" 2>/dev/null; then
         [ -d "$stage" ] || die 73 "cannot make the directory $stage"
         other=$(cat "$stage/pid" 2>/dev/null || :)
-        if [ -n "$other" ] && kill -0 "$other" 2>/dev/null; then die 75 "another install.sh is running, process $other"; fi
+        if [ -n "$other" ] && kill -0 "$other" 2>/dev/null; then
+            die 75 "another install.sh is running, process $other; if that is none, remove $stage"
+        fi
         say "removing what an interrupted install.sh left behind"
         { rm -rf "$stage" && mkdir -m 700 "$stage"; } || die 73 "cannot make the directory $stage"
     fi
     staged=yes
+    on_failure "rm -rf '$stage'"
     echo $$ >"$stage/pid" || die 73 "cannot write $stage"
 }
 
@@ -650,16 +699,28 @@ check_tarball() {
         printf '%s\n' "$bad" | grep -v ': OK$' >&2
         die 65 "the tarball is damaged: unpack it again; nothing was changed"
     }
-    answer=$("$here/bin/kmagent" --version 2>&1) || {
-        printf '%s\n' "$answer" >&2
+}
+
+# A shell takes a program of another machine for a script, so the header is looked at first (elf(5): e_machine).
+check_machine() {
+    header=$(od -An -v -tx1 -N20 "$here/bin/kmagent" 2>/dev/null | tr -d ' \n')
+    case $header in
+        7f454c46*)
+            case $(uname -m):${header#????????????????????????????????????} in
+                x86_64:3e00 | x86_64:0300 | i?86:0300 | aarch64:b700 | aarch64:2800 | arm*:2800 | riscv64:f300) ;;
+                x86_64:* | i?86:* | aarch64:* | arm*:* | riscv64:*)
+                    die 69 "bin/kmagent is built for another machine than this one ($(uname -m)): take the tarball for it" ;;
+            esac
+            ;;
+    esac
+    version=$(cd "$stage" && "$here/bin/kmagent" --version) ||
         die 69 "bin/kmagent does not run on this machine ($(uname -m)): take the tarball for it; or is $here mounted noexec?"
-    }
-    version=${answer#kmagent }
+    version=${version#kmagent }
 }
 
 put_everything() {
-    # shellcheck disable=SC2013 # a name is one word
-    for name in $(sed 's/^[0-9a-f]* [ *]//' "$here/SHA256SUMS"); do
+    names=$(sed 's/^[0-9a-f]* [ *]//' "$here/SHA256SUMS")
+    for name in $names; do
         case $name in
             bin/* | lib/*) put 755 "$here/$name" "$PREFIX/$name" ;;
             share/*) put 644 "$here/$name" "$PREFIX/$name" ;;
@@ -674,7 +735,9 @@ put_everything() {
     put_services
     # A tarball without a collector takes none away.
     collector=$PREFIX/lib/kmagent/kmagent-collector
-    if noted file | grep -qx "$collector" && [ ! -f "$here/lib/kmagent/kmagent-collector" ]; then files="$files $collector"; fi
+    if [ ! -f "$here/lib/kmagent/kmagent-collector" ]; then
+        for file in $old_files; do if [ "$file" = "$collector" ]; then files="$files $file"; fi; done
+    fi
 }
 
 put_manifest() {
@@ -683,9 +746,10 @@ put_manifest() {
         echo "version $version"
         echo "init $init"
         if [ -n "$started" ]; then echo started yes; fi
-        { for dir in $made; do echo "dir $dir"; done && noted dir | sed 's/^/dir /'; } | sort -ru
+        # The innermost first.
+        for dir in $made $old_dirs; do echo "dir $dir"; done | sort -ru
         for file in $files $manifest; do echo "file $file"; done | sort -u
-        printf '%s\n' "$scripts" | grep . || :
+        printf '%s' "$scripts"
     } >"$stage/manifest"
     put 644 "$stage/manifest" "$manifest"
 }
@@ -697,10 +761,18 @@ is_stale() {
 
 install_all() {
     check_tarball
-    old_version=$(noted version) old_init=$(noted init) old_files=$(noted file)
+    # A line each: only the last failure of a line is noticed.
+    old_version=$(noted version)
+    old_init=$(noted init)
+    old_files=$(noted file)
+    old_dirs=$(noted dir)
+    if [ -n "$init" ] && [ "${old_init:-$init}" != "$init" ]; then
+        die 64 "it is installed for $old_init: run it with --uninstall first, which keeps the settings"
+    fi
     [ -n "$init" ] || init=${old_init:-$(find_init)}
     scripts='' was=stopped collector_was=''
     take_stage
+    check_machine
     stage_settings
     # Nothing that is started from here on needs it.
     unset KM_API_KEY
@@ -708,7 +780,8 @@ install_all() {
     check_collector
 
     # What is to become of the service.
-    started=$(noted started) action=none
+    started=$(noted started)
+    action=none
     if is_live; then
         was=$(service_state)
         if [ "$was" = running ]; then collector_was=$(collector_state || :); fi
@@ -724,20 +797,21 @@ install_all() {
     else
         say "installing kmagent $version in $PREFIX, service manager: $init"
     fi
+    begun=yes
     if [ -z "$DESTDIR" ]; then make_accounts; fi
     put_everything
     put_manifest
-    # Before any name points to the new files.
-    sync
+    write_through
     place_settings
     note_settings
 
-    restarted=''
-    # shellcheck disable=SC2016,SC2034 # it is expanded when it is run
-    on_failure 'service reload; if [ -n "$restarted" ]; then service restart; fi'
+    restarted='' enabled='' # these two decide how it is undone
+    # By a package of 1.x, say.
+    if [ -z "$old_init" ] && is_enabled kmagent.service; then enabled=yes; fi
+    on_failure put_service_back
     # shellcheck disable=SC2086 # a path is one word
     set -- $pending
-    say "putting $# new files in place"
+    if [ $# -gt 0 ]; then say "putting $# new files in place"; else say "all files are in place"; fi
     swap_in
     for file in $old_files; do
         case " $files $manifest " in *" $file "*) ;; *) set_aside "$file" ;; esac
@@ -750,9 +824,9 @@ install_all() {
 start_service() {
     if [ -n "$DESTDIR" ] || [ "$init" = none ]; then return 0; fi
     if [ -n "$pending" ]; then service reload || die 71 "the service manager does not take the service"; fi
-    if [ "$old_init" != "$init" ]; then
+    if [ -z "$old_init" ]; then
         say "enabling the service"
-        on_failure 'service disable'
+        [ -n "$enabled" ] || on_failure 'service disable'
         service enable || die 71 "cannot enable the service"
     fi
     if [ "$action" = restart ] && [ -z "$changed" ] && ! is_stale; then action=none; fi
@@ -760,7 +834,6 @@ start_service() {
         none) return 0 ;;
         restart)
             say "restarting the service"
-            # shellcheck disable=SC2034 # see above
             restarted=yes
             ;;
         start)
@@ -771,17 +844,31 @@ start_service() {
     { service "$action" && wait_for_agent "$collector_was"; } || { explain_failure && die 69 "the agent does not come up"; }
 }
 
+# What is installed is again what was.
+put_service_back() {
+    service reload
+    if [ -n "$enabled" ]; then service enable; fi
+    if [ -n "$restarted" ]; then
+        # A 1.x agent does not answer.
+        service restart && { [ ! -x "$PREFIX/bin/kmagent" ] || wait_for_agent ''; }
+    fi
+}
+
 tell_rest() {
     if [ -n "$DESTDIR" ]; then return 0; fi
     if [ ! -s "$etc/api-key" ] && [ -z "$(setting api-key)" ]; then
         say "there is no API key yet: put it in $etc/api-key and restart the agent"
     fi
-    case $init:$was:$action in
-        none:*) say "no service manager was found: run $PREFIX/bin/kmagent start, for instance from inittab" ;;
-        *:running:none) if [ -n "$changed" ] || is_stale; then say "the agent that runs is still the one before: restart it when it suits"; fi ;;
-        *:*:none) say "the service is not started: it was stopped, or --no-start was given, or this system does not run $init" ;;
-        *) env -i "PATH=$PATH" "$PREFIX/bin/kmagent" status || : ;;
-    esac
+    if is_stale; then
+        say "the agent that runs is still the one before: restart it when it suits"
+    elif agent_says >/dev/null; then
+        env -i "PATH=$PATH" "$PREFIX/bin/kmagent" status
+    elif [ "$init" = none ]; then
+        say "no service manager was found: run $PREFIX/bin/kmagent start, for instance from inittab"
+    else
+        say "the service is not started: it was stopped, or --no-start was given, or this system does not run $init"
+    fi
+    case :$PATH: in *":$PREFIX/bin:"*) ;; *) say "$PREFIX/bin is not in PATH" ;; esac
     say "done; to remove it again: $PREFIX/lib/kmagent/install.sh --uninstall"
 }
 
@@ -793,22 +880,25 @@ uninstall() {
         return 0
     fi
     init=$(noted init)
-    say "removing kmagent $(noted version) from $DESTDIR$PREFIX"
+    old_files=$(noted file)
+    old_dirs=$(noted dir)
+    say "removing kmagent from $DESTDIR$PREFIX"
+    begun=yes
     on_failure 'service reload'
-    if is_live; then
-        stop_service
+    if is_live; then stop_service; fi
+    if [ -z "$DESTDIR" ] && [ "$init" != none ]; then
+        disable_service
     elif [ -z "$DESTDIR" ] && agent_says >/dev/null; then
         say "stopping the agent that runs"
         "$PREFIX/bin/kmagent" stop || die 71 "cannot stop the agent: nothing was removed"
     fi
-    for file in $(noted file); do
+    for file in $old_files; do
         if [ "$file" != "$manifest" ]; then set_aside "$file"; fi
     done
-    dirs=$(noted dir)
     set_aside "$manifest"
     commit
     if [ -z "$DESTDIR" ]; then service reload || warn "the service manager could not be told"; fi
-    for dir in $dirs; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
+    for dir in $old_dirs; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
 }
 
 stop_service() {
@@ -817,10 +907,12 @@ stop_service() {
         on_failure 'service start'
         service stop || die 71 "cannot stop the service: nothing was removed"
     fi
+}
+
+disable_service() {
     say "disabling the service"
-    if [ "$init" != systemd ] || [ "$(systemctl is-enabled kmagent.service 2>/dev/null || :)" = enabled ]; then
-        on_failure 'service enable'
-    fi
+    if [ "$init" != systemd ] || is_enabled kmagent.service; then on_failure 'service enable'; fi
+    if is_enabled kmagent-check.timer; then on_failure 'quietly systemctl enable --now kmagent-check.timer'; fi
     service disable || die 71 "cannot disable the service: nothing was removed"
 }
 
@@ -832,7 +924,11 @@ purge() {
         rm -f "$DESTDIR$etc/$file" || trouble=yes
     done
     rm -f "$DESTDIR$etc"/.config.yaml.candidate-* || trouble=yes
-    rm -rf "${DESTDIR:?}$state" || trouble=yes
+    rm -rf "$DESTDIR$state" || trouble=yes
+    rm -f "$DESTDIR/etc/default/kmagent" "$DESTDIR/etc/conf.d/kmagent" || trouble=yes
+    for dir in "$DESTDIR"/etc/systemd/system/kmagent*.d; do
+        if [ -d "$dir" ]; then say "keeping $dir: it was not made by kmagent"; fi
+    done
     if [ -z "$DESTDIR" ]; then rm -rf /run/kmagent || trouble=yes; fi
     if [ -d "$DESTDIR$etc" ] && ! rmdir "$DESTDIR$etc" 2>/dev/null; then
         say "keeping $etc: there is something in it that is not kmagent's"
@@ -845,11 +941,10 @@ purge() {
 }
 
 drop_accounts() {
-    has_user || return 0
     for word in $(printf '%s\n' "$1" | sed -n 's/^member //p'); do
         if is_member "$word"; then drop_member "$word" || return 1; fi
     done
-    if printf '%s\n' "$1" | grep -qx user; then say "removing the user $account" && drop_user || return 1; fi
+    if printf '%s\n' "$1" | grep -qx user && has_user; then say "removing the user $account" && drop_user || return 1; fi
     if printf '%s\n' "$1" | grep -qx group; then drop_group || return 1; fi
 }
 
@@ -876,7 +971,8 @@ main() {
     done
     case $init in '' | systemd | openrc | procd | sysv | none) ;; *) die 64 "no such service manager: $init, see ./install.sh --help" ;; esac
     one_line KM_API_KEY "$api_key"
-    here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+    case $0 in */*) here=${0%/*} ;; *) here=. ;; esac
+    here=$(CDPATH='' cd -- "$here" && pwd)
 
     DESTDIR=${DESTDIR-}
     case $DESTDIR in

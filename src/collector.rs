@@ -5,19 +5,22 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::handover::program;
+use crate::leftovers;
 use crate::notify;
 use crate::process::{self, Binds, Ended, Process};
 use crate::settings::Settings;
+use crate::store::Stamp;
 use crate::sys::child;
 
 /// The collector that is shipped with the agent.
@@ -37,6 +40,7 @@ pub struct Collector {
     local_config: Option<PathBuf>,
     environment: Vec<(&'static str, OsString)>,
     validate_timeout: Duration,
+    run_dir: PathBuf,
 }
 
 /// What the collector's own check says of a config.
@@ -62,6 +66,7 @@ impl Collector {
             local_config: settings.local_config.clone(),
             environment,
             validate_timeout: settings.validate_timeout,
+            run_dir: settings.run_dir.clone(),
         }
     }
 
@@ -91,14 +96,21 @@ impl Collector {
         let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_path_buf()));
         let own = beside.iter().flat_map(|dir| [dir.join(OWN_NAME), dir.join("../lib/kmagent").join(OWN_NAME)]);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let dirs: Vec<PathBuf> = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
+        let dirs: Vec<PathBuf> =
+            std::env::split_paths(&path).filter(|dir| dir.is_absolute() && is_trusted(dir)).collect();
         let upstream = UPSTREAM_NAMES.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
-        own.chain(upstream).find(|path| is_program(path)).ok_or_else(|| {
+        own.chain(upstream.filter(|path| is_trusted(path))).find(|path| is_program(path)).ok_or_else(|| {
             missing(format!(
-                "no collector: neither {OWN_NAME} beside the agent nor {} on PATH",
-                UPSTREAM_NAMES.join(" or ")
+                "no collector: neither {OWN_NAME} beside the agent nor {} on PATH{}",
+                UPSTREAM_NAMES.join(" or "),
+                if is_root() { ", where root looks only in folders that nobody else may write" } else { "" }
             ))
         })
+    }
+
+    /// Which file it is at present; `None` when there is none.
+    pub fn stamp(&self) -> Option<Stamp> {
+        Stamp::of(&self.find().ok()?)
     }
 
     /// Starts a collector on `config`; it gets SIGTERM when the calling thread ends.
@@ -118,18 +130,28 @@ impl Collector {
         if binds == Binds::Watched {
             command.env(program::GODEBUG, program::plain_tcp(std::env::var(program::GODEBUG).ok().as_deref()));
         }
+        command.env(leftovers::VARIABLE, &self.run_dir);
         Process::spawn(command, Signal::TERM, binds).map_err(|error| cannot_run(&path, error))
     }
 
     /// Asks the collector about the config in `candidate`.
     ///
     /// # Errors
-    /// 69 when it cannot be run, 75 when it does not answer in time: neither says anything about the config.
+    /// 69 when it cannot be run, 75 when it does not answer in time or is killed: none of that says anything about the config.
     pub fn validate(&self, candidate: &Path) -> Result<Validation> {
         let path = self.find()?;
         let command = self.command(&path, Some("validate"), candidate);
         match process::run(command, self.validate_timeout).map_err(|error| cannot_run(&path, error))? {
             Ended::Exited { status, .. } if status.success() => Ok(Validation::Good),
+            // The kernel when memory runs out, a person, a fault of the collector's own.
+            Ended::Exited { status, .. } if status.code().is_none() => Err(Error::new(
+                Exit::TryAgain,
+                format!(
+                    "{} validate {} before it had an answer: see in the kernel's log whether memory ran out",
+                    path.display(),
+                    process::describe(status)
+                ),
+            )),
             Ended::Exited { output, .. } if output.contains("unknown command") => Ok(Validation::Unsupported),
             Ended::Exited { status, output } => Ok(Validation::Bad(match output.is_empty() {
                 true => format!("{} {}", path.display(), process::describe(status)),
@@ -213,6 +235,15 @@ fn version_in(output: &str) -> Option<String> {
     })
 }
 
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether only root can have put it there, or can change it; what an ordinary user runs is that user's affair.
+fn is_trusted(path: &Path) -> bool {
+    !is_root() || fs_err::metadata(path).is_ok_and(|meta| meta.uid() == 0 && meta.permissions().mode() & 0o022 == 0)
+}
+
 fn is_program(path: &Path) -> bool {
     fs_err::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
@@ -222,8 +253,20 @@ fn missing(what: String) -> Error {
 }
 
 fn cannot_run(path: &Path, error: std::io::Error) -> Error {
-    let what = format!("cannot run the collector {}", path.display());
+    let what = format!("cannot run the collector {}{}", path.display(), remedy(&error));
     Error::because(Exit::Unavailable, what, error)
+}
+
+/// What a person can do about a program that cannot be executed (execve(2)); empty when the error says it all.
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOEXEC) => " (it is no program for this machine: install the build for its architecture)",
+        Some(Errno::TXTBSY) => " (somebody has it open for writing: replace it by renaming a new file over it)",
+        // The file itself is there, or it would not have been found.
+        Some(Errno::NOENT) => " (the loader or interpreter that it names is missing: install a static build)",
+        Some(Errno::ACCESS) => " (remount its file system without noexec, or see what else forbids it)",
+        _ => "",
+    }
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@ use crate::api::{Answer, Client, Extended, Failure, Options, Report};
 use crate::collector::{Collector, Validation};
 use crate::collector_config;
 use crate::core::answer::{Asked, Decision, Requests};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
 use crate::messages::{Finding, Snapshot};
 use crate::output;
 use crate::report;
+use crate::secrets::Secrets;
 use crate::settings::Settings;
 use crate::store::record::{self, Record, Rejected, unix_now};
 use crate::store::{Stamp, Store};
@@ -26,6 +28,8 @@ pub struct ConfigCheck {
     requests: Record<Requests>,
     /// The revision of the config file as it was last seen; `None` when it is not one that can be read.
     in_force: Option<(Stamp, Option<Revision>)>,
+    /// Bytes of a config as YAML: twice the longest answer, as YAML that is made of JSON has blanks for its braces.
+    most_yaml: u64,
     host: report::Host,
     /// `None` unless the extended report is asked for.
     instance_id: Option<Record<String>>,
@@ -51,6 +55,7 @@ impl ConfigCheck {
             version: Record::open(store.state_dir(), record::COLLECTOR_VERSION),
             requests: Record::open(store.state_dir(), record::REQUESTS),
             in_force: None,
+            most_yaml: settings.max_config_size.saturating_mul(2),
             host: report::Host::new(settings),
             instance_id: settings.report_extended.then(|| Record::open(store.state_dir(), record::INSTANCE_ID)),
             started_at: Instant::now(),
@@ -89,14 +94,14 @@ impl ConfigCheck {
     fn consider(&mut self, answer: Answer, known: &Snapshot, pending: Option<&Revision>) -> Result<Finding> {
         let config = answer.config;
         let revision = config.as_ref().map(Value::revision);
-        let rejected = known.rejected.as_ref();
+        let rejected = known.rejected.as_ref().filter(|rejected| rejected.holds_for(self.collector.stamp()));
         if config.as_ref().and_then(Value::as_object).is_some_and(<[_]>::is_empty) {
             let revision = revision.unwrap_or_else(|| Value::Null.revision());
             let problem = "the API sent an empty config, which no collector can run".to_string();
             // Refused anew each time it would be a new outcome each time, and each outcome is followed by a poll at once.
             return Ok(match rejected.filter(|rejected| rejected.revision == revision) {
                 Some(rejected) => Finding::StillRejected(rejected.clone()),
-                None => refused(revision, problem),
+                None => refused(revision, problem, None),
             });
         }
         let in_force = self.in_force();
@@ -106,6 +111,12 @@ impl ConfigCheck {
             return Ok(Finding::OnItsWay);
         }
         let decision = requests.decide(asked, in_force.as_ref(), rejected.map(|it| &it.revision), unix_now());
+        if decision == Decision::Restart
+            && let Err(error) = self.would_start_again()
+        {
+            // Not remembered as met.
+            return Ok(Finding::NotRestarted(error));
+        }
         self.remember(requests);
         match (decision, config, revision) {
             (Decision::Install, Some(config), Some(revision)) => self.prepare(&config, revision),
@@ -126,13 +137,35 @@ impl ConfigCheck {
         }
     }
 
+    /// Nobody is stopped for a collector that cannot be executed any more, or refuses the config in force.
+    ///
+    /// # Errors
+    /// Why it would not.
+    fn would_start_again(&self) -> Result<()> {
+        if !self.store.has_config() {
+            return Ok(());
+        }
+        let not_restarted = |exit, cause: String| {
+            Error::new(exit, format!("the collector is not restarted, though the API asks for it: {cause}"))
+        };
+        match self.collector.validate(self.store.config()) {
+            Ok(Validation::Good | Validation::Unsupported) => Ok(()),
+            Ok(Validation::Bad(output)) => Err(not_restarted(
+                Exit::ConfigRefused,
+                format!("it refuses the config in force: {}", output::gist(&output)),
+            )),
+            Err(error) => Err(not_restarted(error.exit(), error.to_string())),
+        }
+    }
+
     /// Renders, writes and validates the candidate.
     fn prepare(&mut self, config: &Value, revision: Revision) -> Result<Finding> {
-        let text = match yaml::render_proven(config) {
+        let text = match yaml::render_proven(config, self.most_yaml) {
             Ok(text) => text,
-            Err(error) => return Ok(refused(revision, format!("the config cannot be written as YAML: {error}"))),
+            Err(error) => return Ok(refused(revision, format!("the config cannot be written as YAML: {error}"), None)),
         };
         let candidate = self.store.write_candidate(&text, revision)?;
+        let program = self.collector.stamp();
         match self.collector.validate(candidate.path())? {
             Validation::Good => Ok(Finding::Install(candidate)),
             Validation::Unsupported => {
@@ -140,15 +173,10 @@ impl ConfigCheck {
                 Ok(Finding::Install(candidate))
             }
             Validation::Bad(output) => {
-                let secrets: Vec<String> = self
-                    .key
-                    .iter()
-                    .cloned()
-                    .chain(collector_config::secrets(config, &|name| self.collector.env(name)))
-                    .collect();
-                let output = collector_config::mask(&output, &secrets);
+                let found = collector_config::secrets(config, &|name| self.collector.env(name));
+                let output = Secrets::new(self.key.iter().cloned().chain(found)).mask(&output).into_owned();
                 let problem = format!("the collector refuses the config: {}", output::gist(&output));
-                Ok(refused(candidate.revision.clone(), problem))
+                Ok(refused(candidate.revision.clone(), problem, program))
             }
         }
     }
@@ -161,7 +189,12 @@ impl ConfigCheck {
         {
             return revision.clone();
         }
-        let revision = self.store.read_config().ok().map(|config| config.revision());
+        let revision = match self.store.read_config() {
+            Ok(config) => Some(config.revision()),
+            Err(error) if error.exit() == Exit::ConfigRefused => None,
+            // It is there and may be readable next time.
+            Err(_) => return None,
+        };
         self.in_force = Some((stamp, revision.clone()));
         revision
     }
@@ -212,6 +245,6 @@ pub fn longest(settings: &Settings) -> Duration {
     settings.poll_timeout + settings.validate_timeout + crate::collector::VERSION_TIMEOUT
 }
 
-fn refused(revision: Revision, problem: String) -> Finding {
-    Finding::Refused(Rejected { revision, problem, at: unix_now(), resolved: false })
+fn refused(revision: Revision, problem: String, collector: Option<Stamp>) -> Finding {
+    Finding::Refused(Rejected { revision, problem, at: unix_now(), resolved: false, collector })
 }

@@ -8,8 +8,11 @@ use std::path::Path;
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 
+use rustix::fs::OFlags;
+
 use crate::error::{Error, Result};
 use crate::exit::Exit;
+use crate::store::atomic;
 
 /// Held as long as this lives.
 #[derive(Debug)]
@@ -22,8 +25,7 @@ impl Lock {
     /// 73 when the run directory cannot be used, 75 when somebody else holds the lock.
     pub fn take(run_dir: &Path) -> Result<Lock> {
         let path = run_dir.join("lock");
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = file.map_err(unusable)?.into_file();
+        let file = open(&path).map_err(unusable)?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { file }),
             Err(TryLockError::WouldBlock) => {
@@ -40,6 +42,22 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Closing alone would leave it to a child between fork and exec, which has a copy of the descriptor.
         let _ = self.file.unlock();
+    }
+}
+
+/// Made if it is missing; made by us and by nobody else, or a link in its place would have us give away what it leads to.
+fn open(path: &Path) -> std::io::Result<File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).mode(0o600);
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            atomic::give_to_owner_of_directory(file.file(), path);
+            Ok(file.into_file())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Ok(options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)?.into_file())
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Finding {
     OnItsWay,
     /// The config in force is to be started anew.
     Restart,
+    /// The same, but what runs might not come up again; the next check tries again.
+    NotRestarted(Error),
     /// The collector or we refuse the config, for good.
     Refused(Rejected),
     /// It is the config that was rejected before.

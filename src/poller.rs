@@ -30,7 +30,7 @@ pub struct Poller {
     refused: Option<Rejected>,
     /// Why the latest check failed; a reason is logged once.
     failing: Option<String>,
-    /// Why the latest config could not be tried; logged once too.
+    /// Why the latest config could not be tried, or the collector not be restarted; logged once too.
     postponed: Option<String>,
 }
 
@@ -130,7 +130,7 @@ impl Poller {
         };
         let finding = match finding {
             Ok(finding) => {
-                self.cadence.succeeded(began_at);
+                self.cadence.succeeded(began_at, self.clock.elapsed());
                 if self.failing.take().is_some() {
                     log::info!("the API answers again");
                 }
@@ -178,6 +178,12 @@ impl Poller {
             Finding::OnItsWay => log::debug!("the config awaits its verdict"),
             Finding::Install(candidate) => log::info!(revision = candidate.revision.short(); "new config is valid"),
             Finding::Restart => log::info!("the API asks for a restart of the collector"),
+            Finding::NotRestarted(error) => {
+                if postponed.as_deref() != Some(error.what()) {
+                    log::error!(error:% = error; "the collector stays as it is, the next checks try again");
+                }
+                self.postponed = Some(error.what().to_string());
+            }
             Finding::Refused(rejected) => {
                 log::error!(revision = rejected.revision.short(), problem = rejected.problem.as_str(); "new config refused, the one in force stays");
             }

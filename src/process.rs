@@ -147,13 +147,24 @@ impl Process {
         let _ = rustix::process::kill_process_group(self.pid, signal);
     }
 
+    /// Whether somebody has suspended it (SIGSTOP and the like, signal(7)) and nobody has continued it since.
+    pub fn is_suspended(&self) -> bool {
+        let options = rustix::process::WaitIdOptions::STOPPED
+            | rustix::process::WaitIdOptions::NOHANG
+            | rustix::process::WaitIdOptions::NOWAIT;
+        let stopped = rustix::process::waitid(rustix::process::WaitId::Pid(self.pid), options);
+        matches!(stopped, Ok(Some(_)))
+    }
+
     /// Its exit status if it has ended; what it left of its group is killed then, and its last words are read.
     pub fn try_reap(&mut self, emit: &mut dyn FnMut(&[u8])) -> io::Result<Option<ExitStatus>> {
         let options = rustix::process::WaitIdOptions::EXITED
             | rustix::process::WaitIdOptions::NOHANG
             | rustix::process::WaitIdOptions::NOWAIT;
-        if rustix::process::waitid(rustix::process::WaitId::Pid(self.pid), options)?.is_none() {
-            return Ok(None);
+        match rustix::process::waitid(rustix::process::WaitId::Pid(self.pid), options) {
+            Ok(None) | Err(Errno::INTR) => return Ok(None),
+            Ok(Some(_)) => {}
+            Err(error) => return Err(error.into()),
         }
         // Before the child is reaped: until then nobody else can have its number as a group.
         self.signal(Signal::KILL);

@@ -13,6 +13,7 @@ use crate::config_check::ConfigCheck;
 use crate::control::server::Server;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
+use crate::leftovers;
 use crate::lock::Lock;
 use crate::messages::Notice;
 use crate::notify::Notify;
@@ -25,14 +26,19 @@ use crate::wake;
 /// The remedy for what the system refuses.
 const LIMITS: &str = "(raise the limits on memory, open files and processes that it runs with)";
 
+/// From the agent's directory: what an image or a package that cannot put a config into `/etc` has in store for the first start.
+const DEFAULT_CONFIG: &str = "../share/kmagent/config.yaml";
+
 /// # Errors
 /// Something that the agent needs before the first start is refused to it.
 pub fn run(settings: &Settings) -> Result<Exit> {
     let clock = Instant::now();
     make_directories(settings)?;
     let _lock = Lock::take(&settings.run_dir)?;
+    leftovers::end(&settings.run_dir, settings.stop_timeout);
     let store = Store::new(&settings.config, &settings.state_dir);
     store.sweep();
+    begin(&store);
     let collector = Collector::new(settings);
     let asks = match &settings.polling {
         Polling::Endpoint(url) => Asks::Api(Box::new(ConfigCheck::new(settings, url, &collector, &store)?)),
@@ -62,6 +68,22 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     let exit = Supervise::new(parts, settings, seed()).run();
     log::info!("agent stopped");
     Ok(exit)
+}
+
+/// The first config, and what will keep it from being replaced.
+fn begin(store: &Store) {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(DEFAULT_CONFIG)));
+    match beside.map_or(Ok(false), |default| store.begin_with(&default)) {
+        Ok(true) => log::info!(path:% = store.config().display(); "there was no config, so it is the default one"),
+        Ok(false) => {}
+        Err(error) => log::warn!(error:% = error; "there is no config"),
+    }
+    if store.is_mounted() {
+        log::warn!(
+            path:% = store.config().display();
+            "the config is mounted as a single file, so it can never be replaced: mount the directory that it is in"
+        );
+    }
 }
 
 /// Makes the agent's own directories, and the config's, where they are missing.

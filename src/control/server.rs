@@ -3,15 +3,14 @@
 //! The supervisor polls its descriptors and decides the answers. A client that is slow, silent or talkative loses its
 //! connection and nothing else.
 
-use std::fs::Permissions;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fs_err as fs;
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::{Reply, Request, socket_path};
@@ -26,12 +25,17 @@ const REQUEST_LIMIT: usize = 1024;
 /// A client has this long to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// After a failure to accept; `status` and the like wait for longer than this.
+const REST_TIME: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
     clients: Vec<Client>,
     next_id: u64,
+    /// Nobody is admitted until then: the system has no descriptor left, and whoever waits would wake us without end.
+    rest_until: Option<Uptime>,
 }
 
 /// Tells clients apart.
@@ -56,33 +60,40 @@ impl Server {
     pub fn bind(run_dir: &Path) -> Result<Server> {
         let path = socket_path(run_dir);
         let listener = listen(&path).map_err(|error| refused(&path, error))?;
-        Ok(Server { listener, path, clients: Vec::new(), next_id: 0 })
+        Ok(Server { listener, path, clients: Vec::new(), next_id: 0, rest_until: None })
     }
 
     /// To be polled for reading: the listener unless too many clients wait for an answer, and each client.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let listener = self.has_room().then(|| self.listener.as_fd());
+        let listener = (self.has_room() && self.rest_until.is_none()).then(|| self.listener.as_fd());
         listener.into_iter().chain(self.clients.iter().map(|client| client.stream.as_fd()))
     }
 
-    /// When the next silent client is to be dropped.
+    /// When the next silent client is to be dropped, or the next one may be admitted.
     pub fn deadline(&self) -> Option<Uptime> {
-        self.clients.iter().filter_map(|client| client.request_until).min()
+        self.clients.iter().filter_map(|client| client.request_until).chain(self.rest_until).min()
     }
 
     /// Accepts and reads whatever there is, and gives the requests that are complete.
     pub fn serve(&mut self, now: Uptime) -> Vec<(ClientId, Request)> {
         let mut requests = Vec::new();
+        self.rest_until.take_if(|until| now >= *until);
         loop {
             // First, so that nobody who has asked counts as silent.
             self.read(now, &mut requests);
-            if !self.has_room() {
+            if !self.has_room() || self.rest_until.is_some() {
                 return requests;
             }
             match self.listener.accept() {
                 Ok((stream, _)) => self.admit(stream, now),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return requests,
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return requests,
+                Err(error) => {
+                    log::warn!(error:%; "cannot answer on the control socket now (raise the limit on open files)");
+                    self.rest_until = Some(now + REST_TIME);
+                    return requests;
+                }
             }
         }
     }
@@ -166,8 +177,11 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let listener = UnixListener::bind(&unnamed)?;
-    fs::set_permissions(&unnamed, Permissions::from_mode(0o600))?;
+    // Private from its first moment; chmod(2) afterwards would follow what somebody put in its place. There is one thread yet.
+    let former = rustix::process::umask(Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(&unnamed);
+    rustix::process::umask(former);
+    let listener = listener?;
     listener.set_nonblocking(true)?;
     fs::rename(&unnamed, path)?;
     Ok(listener)

@@ -64,10 +64,14 @@ impl Cadence {
         self.origin = self.latest;
     }
 
-    /// A check that began at `began_at` was answered.
-    pub fn succeeded(&mut self, began_at: Uptime) {
+    /// A check that began at `began_at` was answered, and is over at `now`. One that took longer than the interval, since the
+    /// collector's own check hung, is not followed by the next at once, which could not report it yet.
+    pub fn succeeded(&mut self, began_at: Uptime, now: Uptime) {
         self.failing = None;
-        self.next = self.interval.map(|interval| began_at + self.jitter.spread(interval, JITTER_PERCENT));
+        self.next = self.interval.map(|interval| {
+            let pause = self.jitter.spread(interval, JITTER_PERCENT);
+            if began_at + pause > now { began_at + pause } else { now + pause }
+        });
     }
 
     /// A check failed at `now`: wait the interval, then twice as long each time, never less than the server asks for.
@@ -115,8 +119,15 @@ mod tests {
     fn first_at_once_then_an_interval_apart_measured_from_the_beginning() {
         let mut cadence = Cadence::new(Some(MINUTE), 1);
         assert_eq!(cadence.next(), Some(Uptime::ZERO));
-        cadence.succeeded(MINUTE);
+        cadence.succeeded(MINUTE, MINUTE + Duration::from_secs(50));
         assert!((0.9..=1.1).contains(&minutes(&cadence, MINUTE)));
+    }
+
+    #[test]
+    fn a_check_that_took_longer_than_the_interval_is_followed_by_a_pause() {
+        let mut cadence = Cadence::new(Some(MINUTE), 1);
+        cadence.succeeded(MINUTE, MINUTE * 3);
+        assert!((0.9..=1.1).contains(&minutes(&cadence, MINUTE * 3)));
     }
 
     #[test]
@@ -127,7 +138,7 @@ mod tests {
             let delay = minutes(&cadence, MINUTE);
             assert!((base * 0.9..=base * 1.1).contains(&delay), "{delay} for {base}");
         }
-        cadence.succeeded(MINUTE);
+        cadence.succeeded(MINUTE, MINUTE);
         assert!(minutes(&cadence, MINUTE) <= 1.1);
         cadence.failed(MINUTE, None);
         assert!(minutes(&cadence, MINUTE) <= 1.1);
@@ -158,7 +169,7 @@ mod tests {
             if brings_config {
                 cadence.brought_config();
             }
-            cadence.succeeded(at);
+            cadence.succeeded(at, at);
             cadence.concluded(at);
             cadence.next() == Some(at)
         };
@@ -184,7 +195,7 @@ mod tests {
         cadence.failed(MINUTE, Some(MINUTE));
         assert_eq!(cadence.next(), None);
         cadence.asked(MINUTE);
-        cadence.succeeded(MINUTE);
+        cadence.succeeded(MINUTE, MINUTE);
         assert_eq!(cadence.next(), None);
     }
 }

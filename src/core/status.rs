@@ -22,11 +22,16 @@ pub struct Problems {
     pub config: Option<Noted>,
     /// The agent's own files: the last known good or the rejected revision could not be kept.
     pub state: Option<Noted>,
+    /// A restart that the API asks for cannot be dared.
+    pub restart: Option<Noted>,
+    /// The collector lives and is not let run.
+    pub suspended: Option<Noted>,
 }
 
 impl Problems {
     pub fn newest(&self) -> Option<&Noted> {
-        [&self.state, &self.collector, &self.config].into_iter().flatten().max_by_key(|noted| noted.at)
+        let all = [&self.state, &self.restart, &self.collector, &self.suspended, &self.config];
+        all.into_iter().flatten().max_by_key(|noted| noted.at)
     }
 }
 
@@ -54,5 +59,14 @@ mod tests {
         assert_eq!(problems.newest().unwrap().problem, "config");
         problems.state = noted("state", 30);
         assert_eq!(problems.newest().unwrap().problem, "state");
+    }
+
+    #[test]
+    fn a_collector_that_is_on_its_way_counts_as_running() {
+        use Phrase::*;
+        for phrase in [Starting, Running, HandingOver, Stopping] {
+            assert!(counts_as_running(phrase), "{phrase:?}");
+        }
+        assert!(!counts_as_running(Stopped) && !counts_as_running(Backoff));
     }
 }

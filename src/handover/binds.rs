@@ -110,8 +110,12 @@ impl BindWatch {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         let got = rustix::net::recvmsg(channel, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags);
-        // Nothing of a child that has been executed: it has not tried.
-        let got = got.map_err(unfiltered)?;
+        let got = got.map_err(|errno| match errno {
+            // Nothing of a child that has been executed: it has not tried.
+            Errno::AGAIN => unfiltered(errno),
+            // What it sent goes with the channel, and then its every bind(2) fails.
+            errno => Refusal::Lost(errno),
+        })?;
         let rights = ancillary.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,

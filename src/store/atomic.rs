@@ -1,17 +1,19 @@
 //! Files that are whole or not there: written under another name, synced, then renamed.
 //!
-//! It knows nothing of configs. A file keeps the mode and owner of the one that it replaces; a new one is 0600.
+//! It knows nothing of configs. A file keeps the mode and owner of the one that it replaces; a new one is 0600, and what root makes
+//! belongs to whom its directory belongs to.
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
 /// What a file of ours is created with: it may hold credentials.
 const PRIVATE: u32 = 0o600;
@@ -27,25 +29,41 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf>
     name.push(format!("{mark}{}-{number}", std::process::id()));
     let path = target.with_file_name(name);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(&path)?;
-    let written = imitate(file.file(), fs::metadata(target).ok().as_ref())
-        .and_then(|()| file.write_all(bytes))
-        .and_then(|()| file.sync_all());
+    let written = match fs::symlink_metadata(target) {
+        Ok(replaced) if replaced.is_file() => imitate(file.file(), &replaced),
+        Ok(_) | Err(_) => {
+            give_to_owner_of_directory(file.file(), &path);
+            Ok(())
+        }
+    };
+    let written = written.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     written.inspect_err(|_| {
         let _ = fs::remove_file(&path);
     })?;
     Ok(path)
 }
 
-/// Renames `source` over `target`, both in one directory, and syncs that.
+/// Renames `source` over `target`, both in one directory, and syncs that. Once renamed it is replaced, whatever becomes of the
+/// sync: only a power failure could bring the old one back, which is whole too.
 pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
     fs::rename(source, target)?;
-    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(directory)?.sync_all()
+    if let Err(error) = fs::File::open(directory_of(target)).and_then(|directory| directory.sync_all()) {
+        log::warn!(path:% = target.display(), error:%; "replaced, but a power failure now may bring the old file back");
+    }
+    Ok(())
 }
 
-/// Replaces the content of `target`, which need not exist.
+/// Replaces the content of `target`, which need not exist, and neither need its directory: one that could not be made before, or
+/// was removed, is made now, and private.
 pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = write_new(target, WRITING_MARK, bytes)?;
+    let path = match write_new(target, WRITING_MARK, bytes) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = target.parent().ok_or(error)?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+            write_new(target, WRITING_MARK, bytes)?
+        }
+        written => written?,
+    };
     replace(&path, target).inspect_err(|_| {
         let _ = fs::remove_file(&path);
     })
@@ -62,6 +80,13 @@ pub fn sweep(directory: &Path, mark: &str) {
     }
 }
 
+/// Whether the file itself is mounted there, as container engines mount single files: it cannot be renamed over (EBUSY, rename(2)).
+/// False where the kernel does not tell (before 5.8, statx(2)).
+pub fn is_mounted(path: &Path) -> bool {
+    let found = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
+    found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 /// What a person can do about a file that cannot be written; empty when the error says it all.
 pub fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -75,13 +100,32 @@ pub fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
+/// For a file that this process has just made at `path`: what somebody does as root, a `--check` for instance, must not lock the
+/// agent out that runs as another user. That it cannot be done is no failure.
+pub fn give_to_owner_of_directory(file: &File, path: &Path) {
+    if rustix::process::geteuid().is_root()
+        && let Ok(directory) = fs::metadata(directory_of(path))
+        && directory.uid() != 0
+    {
+        let _ = std::os::unix::fs::fchown(file, Some(directory.uid()), Some(directory.gid()));
+    }
+}
+
 /// Gives a new file the owner and mode of the one that it will replace.
-fn imitate(file: &File, replaced: Option<&Metadata>) -> io::Result<()> {
-    let Some(replaced) = replaced else { return Ok(()) };
+fn imitate(file: &File, replaced: &Metadata) -> io::Result<()> {
     let own = file.metadata()?;
     if (own.uid(), own.gid()) != (replaced.uid(), replaced.gid()) {
         std::os::unix::fs::fchown(file, Some(replaced.uid()), Some(replaced.gid()))?;
     }
-    // After the owner, since chown(2) clears the set-id bits, and a mode must not be granted to the wrong owner.
-    file.set_permissions(std::fs::Permissions::from_mode(replaced.mode() & 0o7777))
+    // After the owner, since a mode must not be granted to the wrong owner. No config is a program, so without the set-id bits.
+    file.set_permissions(std::fs::Permissions::from_mode(replaced.mode() & 0o777))
 }
+
+/// Where a file is, also when that is the current directory.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+#[path = "atomic_tests.rs"]
+mod tests;

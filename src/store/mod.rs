@@ -6,6 +6,10 @@
 
 pub mod atomic;
 pub mod record;
+mod wary;
+
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::io;
@@ -63,9 +67,18 @@ pub struct Stamp {
 impl Stamp {
     /// `None` when there is no such file, or it cannot be looked at.
     pub fn of(path: &Path) -> Option<Stamp> {
-        let meta = fs::metadata(path).ok()?;
+        Stamp::look(path).ok().flatten()
+    }
+
+    /// `None` when there is no such file.
+    fn look(path: &Path) -> io::Result<Option<Stamp>> {
+        let meta = match fs::metadata(path) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
-        Some(Stamp { inode: meta.ino(), size: meta.size(), changed })
+        Ok(Some(Stamp { inode: meta.ino(), size: meta.size(), changed }))
     }
 }
 
@@ -82,23 +95,57 @@ impl Store {
         &self.state_dir
     }
 
-    /// The config file itself when the setting names a symbolic link: the target is replaced, the link stays.
-    fn target(&self) -> PathBuf {
-        fs::canonicalize(&self.config).unwrap_or_else(|_| self.config.clone())
+    /// The config file itself when the setting names a symbolic link: the target is replaced, or made, and the link stays.
+    fn target(&self) -> io::Result<PathBuf> {
+        match wary::resolve(&self.config).and_then(fs::canonicalize) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(match fs::read_link(&self.config) {
+                Ok(named) => self.config.with_file_name(named),
+                Err(_) => self.config.clone(),
+            }),
+            found => found,
+        }
     }
 
     fn last_known_good(&self) -> PathBuf {
         self.state_dir.join(LAST_KNOWN_GOOD)
     }
 
-    /// Whether there is a config file.
-    pub fn has_config(&self) -> bool {
-        fs::metadata(&self.config).is_ok()
+    /// The config file as it is now; `None` when there is none.
+    ///
+    /// # Errors
+    /// 69 when it cannot be looked at, which does not mean that it is missing.
+    pub fn look(&self) -> Result<Option<Stamp>> {
+        let what = |error| {
+            Error::because(Exit::Unavailable, format!("cannot look at the config{}", atomic::remedy(&error)), error)
+        };
+        Stamp::look(&self.config).map_err(what)
     }
 
-    /// Whether there is a last known good to go back to.
+    /// Whether there is a config file, or something that cannot be looked at.
+    pub fn has_config(&self) -> bool {
+        !matches!(self.look(), Ok(None))
+    }
+
+    /// Whether the config is a mount of its own, which can be replaced neither by a candidate nor by a roll back.
+    pub fn is_mounted(&self) -> bool {
+        self.target().is_ok_and(|target| atomic::is_mounted(&target))
+    }
+
+    /// Copies `default`, if there is such a file, to where there is no config yet and nothing to fall back to. True if it did.
+    ///
+    /// # Errors
+    /// 73, naming the path and the remedy.
+    pub fn begin_with(&self, default: &Path) -> Result<bool> {
+        if self.has_config() || self.has_fallback() || fs::metadata(default).is_err() {
+            return Ok(false);
+        }
+        let copied = fs::read(default).and_then(|bytes| atomic::write(&self.config, &bytes));
+        copied.map(|()| true).map_err(|error| self.cannot_write("cannot put the default config in place", error))
+    }
+
+    /// Whether there is a last known good to go back to, or something that cannot be looked at.
     pub fn has_fallback(&self) -> bool {
-        fs::metadata(self.last_known_good()).is_ok()
+        !matches!(Stamp::look(&self.last_known_good()), Ok(None))
     }
 
     /// The config in force, as a tree.
@@ -122,8 +169,9 @@ impl Store {
     /// # Errors
     /// 73, naming the path and the remedy.
     pub fn write_candidate(&self, text: &str, revision: Revision) -> Result<Candidate> {
-        let target = self.target();
-        let path = atomic::write_new(&target, CANDIDATE_MARK, text.as_bytes())
+        let path = self
+            .target()
+            .and_then(|target| atomic::write_new(&target, CANDIDATE_MARK, text.as_bytes()))
             .map_err(|error| self.cannot_write("cannot write the new config", error))?;
         Ok(Candidate { path, revision })
     }
@@ -133,13 +181,14 @@ impl Store {
     /// # Errors
     /// 73, with the config as it was.
     pub fn install(&self, candidate: &Candidate) -> Result<()> {
-        atomic::replace(&candidate.path, &self.target())
+        self.target()
+            .and_then(|target| atomic::replace(&candidate.path, &target))
             .map_err(|error| self.cannot_write("cannot put the new config in place", error))
     }
 
     /// Compares the config in force with the last known good, byte by byte.
     pub fn standing(&self) -> Standing {
-        match (fs::read(&self.config), fs::read(self.last_known_good())) {
+        match (wary::read(&self.config), wary::read(&self.last_known_good())) {
             (Ok(config), Ok(good)) if config == good => Standing::Proved,
             (_, Ok(_)) => Standing::OnTrial,
             (_, Err(_)) => Standing::Alone,
@@ -151,11 +200,11 @@ impl Store {
     ///
     /// # Errors
     /// 73; the former last known good is whole.
-    pub fn promote(&self, stamp: Option<Stamp>) -> Result<bool> {
-        let bytes = fs::read(&self.config).map_err(|error| self.cannot_write("cannot read the config", error))?;
+    pub fn promote(&self, stamp: Stamp) -> Result<bool> {
+        let bytes = wary::read(&self.config).map_err(|error| self.cannot_write("cannot read the config", error))?;
         let good = self.last_known_good();
-        let same = fs::read(&good).is_ok_and(|kept| kept == bytes);
-        if same || stamp != Stamp::of(&self.config) {
+        let same = wary::read(&good).is_ok_and(|kept| kept == bytes);
+        if same || self.look()? != Some(stamp) {
             return Ok(false);
         }
         atomic::write(&good, &bytes).map_err(|error| self.cannot_write("cannot keep the last known good", error))?;
@@ -172,8 +221,8 @@ impl Store {
 
     fn restore(&self, source: &Path) -> Result<()> {
         let failed = |error| self.cannot_write("cannot restore the former config", error);
-        let bytes = fs::read(source).map_err(failed)?;
-        let target = self.target();
+        let bytes = wary::read(source).map_err(failed)?;
+        let target = self.target().map_err(failed)?;
         let restored = atomic::write_new(&target, CANDIDATE_MARK, &bytes).map_err(failed)?;
         if let Err(error) = keep_rejected(&target) {
             log::warn!(error:% = error; "the rejected config could not be kept");
@@ -189,7 +238,7 @@ impl Store {
     /// # Errors
     /// 73.
     pub fn keep_previous(&self) -> Result<()> {
-        let kept = fs::read(&self.config).and_then(|bytes| atomic::write(&self.state_dir.join(PREVIOUS), &bytes));
+        let kept = wary::read(&self.config).and_then(|bytes| atomic::write(&self.state_dir.join(PREVIOUS), &bytes));
         kept.map_err(|error| self.cannot_write("cannot keep the present config", error))
     }
 
@@ -209,12 +258,13 @@ impl Store {
 
     /// Where a roll back keeps what it replaced.
     pub fn rejected_path(&self) -> PathBuf {
-        with_suffix(&self.target(), ".rejected")
+        with_suffix(&self.target().unwrap_or_else(|_| self.config.clone()), ".rejected")
     }
 
     /// Removes candidates that a killed agent left beside the config.
     pub fn sweep(&self) {
-        for directory in [self.target().parent(), Some(self.state_dir.as_path())].into_iter().flatten() {
+        let beside = self.target().ok().and_then(|target| Some(target.parent()?.to_path_buf()));
+        for directory in beside.iter().chain([&self.state_dir]) {
             atomic::sweep(directory, CANDIDATE_MARK);
         }
     }
@@ -225,7 +275,7 @@ impl Store {
 }
 
 fn read_tree(path: &Path) -> Result<Value> {
-    let bytes = fs::read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
+    let bytes = wary::read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
     let what = || format!("cannot parse {}", path.display());
     yaml::read(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
 }

@@ -11,7 +11,7 @@ use fs_err as fs;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Stamp, atomic};
+use super::{Stamp, atomic, wary};
 use crate::core::status::Noted;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -23,7 +23,7 @@ pub const REQUESTS: &str = "restart-requests.json";
 pub const INSTANCE_ID: &str = "instance-id.json";
 pub const UNFINISHED: &str = "unfinished-install.json";
 
-/// A config that was refused or rolled back, and is not tried again.
+/// A config that was refused or rolled back, and is not tried again with the same collector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
     pub revision: Revision,
@@ -33,6 +33,17 @@ pub struct Rejected {
     /// Another config has been put into force since: it is no problem any more, though still not tried again.
     #[serde(default)]
     pub resolved: bool,
+    /// The collector that it failed with. `None` if any would.
+    #[serde(default)]
+    pub collector: Option<Stamp>,
+}
+
+impl Rejected {
+    /// Whether it is rejected with this collector too. Another one may take it: the remedy for a config that names what a
+    /// collector lacks is a newer collector.
+    pub fn holds_for(&self, collector: Option<Stamp>) -> bool {
+        self.collector.is_none() || collector.is_none() || self.collector == collector
+    }
 }
 
 impl From<&Rejected> for Noted {
@@ -64,14 +75,16 @@ pub struct Record<T> {
     /// `None` when nothing is to be written.
     path: Option<PathBuf>,
     kept: Option<T>,
+    /// It could not be written.
+    unwritten: bool,
 }
 
 impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     /// Reads what is there.
     pub fn open(state_dir: &Path, name: &str) -> Record<T> {
         let path = state_dir.join(name);
-        let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Record { path: Some(path), kept }
+        let kept = wary::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Record { path: Some(path), kept, unwritten: false }
     }
 
     /// From now on the file stays as it is, for a dry run.
@@ -88,14 +101,26 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     /// # Errors
     /// 73.
     pub fn set(&mut self, value: Option<T>) -> Result<()> {
-        if self.kept == value {
-            return Ok(());
+        if self.kept != value {
+            self.kept = value;
+            self.unwritten = true;
         }
-        self.kept = value;
-        self.write().map_err(|error| {
-            let what = format!("cannot keep the agent's state{}", atomic::remedy(&error));
-            Error::because(Exit::CannotWrite, what, error)
-        })
+        self.settle()
+    }
+
+    /// Writes what could not be written before.
+    ///
+    /// # Errors
+    /// 73.
+    pub fn settle(&mut self) -> Result<()> {
+        if self.unwritten {
+            self.write().map_err(|error| {
+                let what = format!("cannot keep the agent's state{}", atomic::remedy(&error));
+                Error::because(Exit::CannotWrite, what, error)
+            })?;
+            self.unwritten = false;
+        }
+        Ok(())
     }
 
     fn write(&self) -> io::Result<()> {
@@ -118,3 +143,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
 pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

@@ -14,6 +14,7 @@ impl Supervise {
     pub(super) fn take_request(&mut self, client: ClientId, request: Request, events: &mut VecDeque<Event<Candidate>>) {
         match request {
             Request::Status => {
+                self.look_for_suspended();
                 let serving = self.core.serving();
                 let living = self.living.iter().find(|living| Some(living.child) == serving);
                 let process = living.map(|living| (living.process.id(), self.now().saturating_sub(living.started_at)));
@@ -24,12 +25,14 @@ impl Supervise {
                 self.stop_clients.push(client);
                 self.stop("kmagent stop", events);
             }
-            Request::Check => {
-                self.ticket += 1;
-                self.check_clients.push((client, self.ticket));
-                let _ = self.poller.send(Mail::CheckNow { ticket: self.ticket });
-            }
+            Request::Check => self.ask_for(client),
         }
+    }
+
+    fn ask_for(&mut self, client: ClientId) {
+        self.ticket += 1;
+        self.check_clients.push((client, self.ticket));
+        let _ = self.poller.send(Mail::CheckNow { ticket: self.ticket });
     }
 
     pub(super) fn take_check(&mut self, checked: Checked, events: &mut VecDeque<Event<Candidate>>) {
@@ -38,6 +41,8 @@ impl Supervise {
         let asked: Vec<(ClientId, u64)> = asked;
         let clients = asked.into_iter().map(|(client, _)| client);
         let mut outcome = self.ledger.checked(&checked.finding);
+        self.look_for_suspended();
+        self.retry_state();
         match checked.finding {
             Ok(Finding::Install(candidate)) => {
                 self.verdict_clients.extend(clients);
@@ -47,6 +52,11 @@ impl Supervise {
             }
             Ok(Finding::OnItsWay) if self.ledger.awaits_verdict() => {
                 self.verdict_clients.extend(clients);
+                return;
+            }
+            Ok(Finding::OnItsWay) => {
+                // The verdict came while the poller was asking, and word of it is on its way: now it can be told.
+                clients.for_each(|client| self.ask_for(client));
                 return;
             }
             Ok(Finding::Restart) => events.push_back(Event::RestartRequested),
@@ -59,9 +69,9 @@ impl Supervise {
                 outcome = Outcome::done(CheckResult::Restarted, message);
             }
             Ok(
-                Finding::OnItsWay
-                | Finding::Refused(_)
+                Finding::Refused(_)
                 | Finding::Unchanged { .. }
+                | Finding::NotRestarted(_)
                 | Finding::NotYet
                 | Finding::StillRejected(_)
                 | Finding::Postponed(_)

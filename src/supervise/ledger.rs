@@ -6,42 +6,32 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::api;
-use crate::collector::Collector;
-use crate::collector_config;
-use crate::control::{CheckResult, CollectorStatus, ConfigStatus, Outcome, PollingStatus, Status};
-use crate::core::Uptime;
+use super::learned::Learned;
+use crate::control::{CheckResult, Outcome, PollingStatus};
 use crate::core::event::Verdict;
-use crate::core::status::{self, Noted, Problems};
-use crate::core::supervisor::Phrase;
+use crate::core::status::{Noted, Problems};
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::logger;
-use crate::messages::{Finding, Snapshot};
-use crate::report;
+use crate::messages::Finding;
 use crate::settings::{Polling, Settings};
-use crate::store::Store;
 use crate::store::record::{self, Record, Rejected, unix_now};
-use crate::value::{Revision, Value};
+use crate::store::{Stamp, Store};
+use crate::value::Revision;
 
 pub(super) struct Ledger {
-    store: Store,
-    problems: Problems,
-    rejected: Record<Rejected>,
+    pub(super) store: Store,
+    pub(super) problems: Problems,
+    pub(super) rejected: Record<Rejected>,
     /// Put into force and without a verdict.
     installing: Option<Revision>,
     /// How the latest config took effect.
-    changed_by: Option<String>,
-    /// Why the last known good could not be kept.
-    unkept: Option<String>,
+    pub(super) changed_by: Option<String>,
     /// Candidates that the core holds.
     held: u32,
     /// There is an outcome that the server has not been told.
     concluded: bool,
-    polling: PollingStatus,
-    key: Option<String>,
-    /// To be masked: the key, and what looks like a secret in the configs.
-    secrets: Vec<String>,
+    pub(super) polling: PollingStatus,
+    pub(super) secrets: Learned,
 }
 
 impl Ledger {
@@ -59,20 +49,11 @@ impl Ledger {
             rejected,
             installing: None,
             changed_by: None,
-            unkept: None,
             held: 0,
             concluded: false,
             polling: PollingStatus { endpoint, local_because, succeeded_at: None, error: None },
-            secrets: key.iter().cloned().collect(),
-            key,
+            secrets: Learned::new(key),
         }
-    }
-
-    /// From now on nothing that looks like a secret in these configs is shown.
-    pub(super) fn learn_secrets(&mut self, configs: &[Value], collector: &Collector) {
-        let found = configs.iter().flat_map(|config| collector_config::secrets(config, &|name| collector.env(name)));
-        self.secrets = self.key.iter().cloned().chain(found).collect();
-        logger::set_secrets(self.secrets.clone());
     }
 
     /// The problem, in words.
@@ -123,26 +104,38 @@ impl Ledger {
         self.changed_by = Some(words);
     }
 
-    pub(super) fn is_rejected(&self, revision: &Revision) -> bool {
-        self.rejected.get().is_some_and(|rejected| rejected.revision == *revision)
+    pub(super) fn is_rejected(&self, revision: &Revision, collector: Option<Stamp>) -> bool {
+        self.rejected.get().is_some_and(|it| it.revision == *revision && it.holds_for(collector))
     }
 
-    /// Why the last known good could not be kept, if so.
-    pub(super) fn unkept(&self) -> Option<&str> {
-        self.unkept.as_deref()
-    }
-
-    pub(super) fn rolled_back(&mut self, revision: Option<Revision>, problem: &str) {
+    pub(super) fn rolled_back(&mut self, revision: Option<Revision>, problem: &str, collector: Option<Stamp>) {
         let problem = self.mask(problem);
         self.problems.config = noted(&format!("the config was rolled back: {problem}"));
         if let Some(revision) = revision {
-            self.reject(Rejected { revision, problem, at: unix_now(), resolved: false });
+            self.reject(Rejected { revision, problem, at: unix_now(), resolved: false, collector });
         }
     }
 
-    pub(super) fn state_kept(&mut self, outcome: Result<()>) {
-        self.unkept = outcome.err().map(|error| error.to_string());
-        self.problems.state = self.unkept.as_deref().and_then(noted);
+    /// The collector that does nothing, since somebody sent it SIGSTOP or the like.
+    pub(super) fn suspended(&mut self, pid: Option<u32>) {
+        let problem = pid.map(|pid| {
+            format!("the collector is suspended, so it does nothing: `kill -CONT {pid}`, or have it restarted")
+        });
+        if update(&mut self.problems.suspended, problem.as_deref())
+            && let Some(problem) = problem
+        {
+            log::warn!(problem = problem.as_str(); "collector suspended");
+        }
+    }
+
+    /// What cannot be written, if anything.
+    pub(super) fn state_kept(&mut self, problem: Option<&str>) {
+        update(&mut self.problems.state, problem);
+    }
+
+    /// Writes the rejected revision if that could not be done before.
+    pub(super) fn settle_rejected(&mut self) -> Result<()> {
+        self.rejected.settle()
     }
 
     /// The outcome for those who wait for it, if this is about an install.
@@ -198,6 +191,11 @@ impl Ledger {
         }
         self.polling.succeeded_at = Some(unix_now());
         self.polling.error = None;
+        let not_restarted = match finding {
+            Finding::NotRestarted(error) => Some(self.mask(&error.to_string())),
+            _ => None,
+        };
+        update(&mut self.problems.restart, not_restarted.as_deref());
         match finding {
             Finding::Unchanged { confirmed } => {
                 if *confirmed && !self.awaits_verdict() {
@@ -222,50 +220,13 @@ impl Ledger {
                 self.problems.config = noted(&self.mask(&error.to_string()));
                 Outcome::failed(error)
             }
+            Finding::NotRestarted(error) => Outcome::failed(error),
             Finding::Local { reason } => Outcome::done(CheckResult::Unchanged, reason.as_str()),
         }
     }
 
     pub(super) fn take_concluded(&mut self) -> bool {
         std::mem::take(&mut self.concluded)
-    }
-
-    pub(super) fn snapshot(&self, phrase: Phrase, restarts: u64) -> Snapshot {
-        Snapshot {
-            collector_status: match status::counts_as_running(phrase) {
-                true => api::Status::Running,
-                false => api::Status::Stopped,
-            },
-            problem: self.problems.newest().cloned(),
-            rejected: self.rejected.get().cloned(),
-            restarts,
-        }
-    }
-
-    /// `process` is the collector's pid and uptime, if it lives.
-    pub(super) fn status(&self, phrase: Phrase, now: Uptime, process: Option<(u32, Uptime)>, starts: u64) -> Status {
-        let rejected = self.rejected.get();
-        let revision = self.store.read_config().ok().map(|config| config.revision().to_string());
-        Status {
-            agent_version: env!("CARGO_PKG_VERSION").to_string(),
-            pid: std::process::id(),
-            uptime_seconds: now.as_secs(),
-            collector: CollectorStatus {
-                state: phrase.as_str().to_string(),
-                pid: process.map(|(pid, _)| pid),
-                uptime_seconds: process.map(|(_, uptime)| uptime.as_secs()),
-                restarts: starts.saturating_sub(1),
-            },
-            config: ConfigStatus {
-                path: self.store.config().to_path_buf(),
-                revision,
-                changed_by: self.changed_by.clone(),
-                rejected_revision: rejected.map(|rejected| rejected.revision.to_string()),
-                rejected_because: rejected.map(|rejected| rejected.problem.clone()),
-            },
-            polling: self.polling.clone(),
-            last_error_message: self.problems.newest().map(report::message).unwrap_or_default(),
-        }
     }
 
     fn still_rejected(&mut self, rejected: &Rejected) -> Outcome {
@@ -286,13 +247,21 @@ impl Ledger {
     fn reject(&mut self, rejected: Rejected) {
         if let Err(error) = self.rejected.set(Some(rejected)) {
             log::error!(error:% = error; "the rejected revision is not remembered past this run");
-            self.problems.state = noted(&error.to_string());
         }
     }
 
     fn mask(&self, text: &str) -> String {
-        collector_config::mask(text, &self.secrets).into_owned()
+        self.secrets.mask(text)
     }
+}
+
+/// A problem keeps its time while it stays the same. True if it is another one.
+fn update(kept: &mut Option<Noted>, problem: Option<&str>) -> bool {
+    let is_new = kept.as_ref().map(|noted| noted.problem.as_str()) != problem;
+    if is_new {
+        *kept = problem.and_then(noted);
+    }
+    is_new
 }
 
 fn noted(problem: &str) -> Option<Noted> {

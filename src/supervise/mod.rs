@@ -10,9 +10,12 @@
 //! It decides nothing: `core` does. It never does what may block for long: the poller does.
 
 mod clients;
+mod learned;
 mod ledger;
 mod overlap;
 mod perform;
+mod told;
+mod unkept;
 mod watch;
 
 use std::collections::VecDeque;
@@ -36,6 +39,10 @@ use crate::store::{Candidate, Stamp, Store};
 use crate::wake::Receiver;
 use ledger::Ledger;
 use overlap::Overlap;
+use unkept::Unkept;
+
+/// Between two looks while poll(2) fails.
+const BLIND_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a stop may take beyond `stop-timeout`: a collector too young for SIGTERM, the reaping, the last words.
 const STOP_SLACK: Duration = Duration::from_secs(15);
@@ -48,7 +55,7 @@ struct Living {
     process: Process,
     started_at: Uptime,
     /// The config that it was started with.
-    config: Option<Stamp>,
+    config: Stamp,
     /// It has said that everything is started.
     is_ready: bool,
     /// Its latest bind(2).
@@ -66,11 +73,16 @@ pub struct Supervise {
     store: Store,
     ledger: Ledger,
     overlap: Overlap,
+    unkept: Unkept,
     /// Oldest first; two during a hand-over.
     living: Vec<Living>,
     probe: Option<(Child, Probe)>,
     starts: u64,
+    /// The collector program that was started last.
+    program: Option<Stamp>,
     watchdog_at: Option<Uptime>,
+    /// Why poll(2) has failed, if it has.
+    blind: Option<rustix::io::Errno>,
     stop_timeout: Duration,
     stop_clients: Vec<ClientId>,
     /// Clients of `--check` whose check has not ended.
@@ -111,11 +123,14 @@ impl Supervise {
             collector: parts.collector,
             ledger: Ledger::new(&parts.store, settings),
             overlap: Overlap::new(settings.restart_mode),
+            unkept: Unkept::default(),
             store: parts.store,
             living: Vec::new(),
             probe: None,
             starts: 0,
+            program: None,
             watchdog_at,
+            blind: None,
             stop_timeout: settings.stop_timeout,
             stop_clients: Vec::new(),
             check_clients: Vec::new(),
@@ -135,10 +150,7 @@ impl Supervise {
         self.tell_poller();
         self.notify.ready();
         while !self.finished {
-            if !self.sleep() {
-                self.exit = Exit::Bug;
-                self.handle(VecDeque::from([Event::StopRequested]));
-            }
+            self.sleep();
             let events = self.take_in();
             self.handle(events);
             self.tell_poller();
@@ -155,11 +167,12 @@ impl Supervise {
         self.clock.elapsed()
     }
 
-    /// Sleeps until a descriptor is ready or a deadline has come; false if poll(2) itself fails.
-    fn sleep(&self) -> bool {
+    /// Sleeps until a descriptor is ready or a deadline has come.
+    fn sleep(&mut self) {
         let unwatched = self.living.iter().any(|living| living.process.exit_fd().is_none());
         let slow_check = unwatched.then(|| self.now() + process::SLOW_CHECK);
-        let deadlines = [self.core.deadline(), self.server.deadline(), self.watchdog_at, slow_check];
+        let deadlines =
+            [self.core.deadline(), self.server.deadline(), self.watchdog_at, self.unkept.retry_at, slow_check];
         let until = deadlines.into_iter().flatten().min();
         let pause = until.map(|until| until.saturating_sub(self.now()));
         let mut fds: Vec<PollFd<'_>> = self
@@ -172,13 +185,19 @@ impl Supervise {
             .chain([PollFd::new(&self.mail, PollFlags::IN)])
             .collect();
         let pause = pause.and_then(|pause| pause.try_into().ok());
-        match rustix::event::poll(&mut fds, pause.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => true,
-            Err(error) => {
-                log::error!(error:% = error; "poll(2) failed, so the agent stops: please report this");
-                false
+        let error = match rustix::event::poll(&mut fds, pause.as_ref()) {
+            Ok(_) => None,
+            Err(error) if error == rustix::io::Errno::INTR => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = error {
+            // The kernel is out of memory, so nobody tells what has happened: it is looked at all the same.
+            if self.blind.is_none() {
+                log::error!(error:% = error; "poll(2) failed, so everything is looked at ten times a second: free some memory");
             }
+            std::thread::sleep(BLIND_INTERVAL);
         }
+        self.blind = error;
     }
 
     /// Everything that has happened meanwhile. All descriptors are non-blocking, so each is simply tried.
@@ -200,6 +219,9 @@ impl Supervise {
         if self.watchdog_at.is_some_and(|at| now >= at) {
             self.notify.watchdog();
             self.watchdog_at = self.notify.watchdog_interval().map(|interval| now + interval);
+        }
+        if self.unkept.retry_at.is_some_and(|at| now >= at) {
+            self.retry_state();
         }
         if self.core.deadline().is_some_and(|deadline| now >= deadline) {
             events.push_back(Event::DeadlinePassed);

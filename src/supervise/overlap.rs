@@ -13,8 +13,8 @@ use crate::settings::RestartMode;
 use crate::store::Candidate;
 use crate::value::{Revision, Value};
 
-/// A collector that has not bound anything for so long has started, even if its log level keeps it from saying so: a hundred times
-/// what one takes from exec to ready on a fast host (design section 10).
+/// A collector that listens on all that its predecessor does, and has not bound anything for so long, has started, even if its
+/// log level keeps it from saying so: a hundred times what one takes from exec to ready on a fast host (design section 10).
 const QUIET_TIME: Duration = Duration::from_secs(2);
 
 /// Whether hand-overs are to be tried, as far as that is known at start.
@@ -131,6 +131,9 @@ impl Supervise {
     /// Has new connections go to `child`, where it listens by now.
     pub(super) fn take_over(&mut self, child: Child) -> Option<Event<Candidate>> {
         let outcome = self.steer(child);
+        if self.pair(child).is_some_and(|(_, new)| new.process.binds().is_err()) {
+            self.overlap.is_blameless = true;
+        }
         match &outcome {
             Ok(()) => log::info!("the new collector serves"),
             Err(problem) => log::debug!(problem = problem.as_str(); "the new collector does not serve yet"),
@@ -144,9 +147,15 @@ impl Supervise {
             // min_uptime may be short, or the host slow.
             return Err("the new collector is still starting".to_string());
         }
+        let is_ready = new.is_ready;
         let (old, new) = (old.process.binds()?, new.process.binds()?);
+        let missing = steering::missing(old, new);
+        // A component may wait for its server for half a minute (contrib's mongodb does), before the receivers listen.
+        if let (false, Some(listener)) = (is_ready, missing.first()) {
+            return Err(format!("the new collector does not listen on {listener} yet"));
+        }
         steering::to_new(old, new)?;
-        for listener in steering::missing(old, new) {
+        for listener in missing {
             log::info!(listener:% = listener; "the new config no longer listens there, the old collector does until its end");
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::control::Reply;
 use crate::core::event::{Action, Child, Event, Launch, Manner, Problem, Standing, Verdict};
 use crate::probe::Probe;
 use crate::process::Binds;
-use crate::store::{Candidate, Stamp};
+use crate::store::Candidate;
 use crate::value::Value;
 use crate::yaml;
 
@@ -20,7 +20,11 @@ impl Supervise {
             Action::SpawnBeside => return Some(Event::Launched(self.spawn_beside())),
             Action::TakeOver(child) => return self.take_over(child),
             Action::GiveBack(child) => self.give_back(child),
-            Action::Terminate(child) => self.signal(child, Signal::TERM),
+            Action::Terminate(child) => {
+                self.signal(child, Signal::TERM);
+                // One that somebody has suspended could not act on it.
+                self.signal(child, Signal::CONT);
+            }
             Action::Kill(child) => {
                 log::warn!("the collector did not end within stop-timeout, so it is killed");
                 self.signal(child, Signal::KILL);
@@ -40,12 +44,20 @@ impl Supervise {
     }
 
     pub(super) fn spawn(&mut self) -> Launch {
-        if !self.store.has_config() {
-            let fallback = self.store.has_fallback();
-            self.ledger.no_config(self.store.config(), fallback);
-            return Launch::NoConfig { fallback };
-        }
-        let config = Stamp::of(self.store.config());
+        let config = match self.store.look() {
+            Ok(Some(config)) => config,
+            Ok(None) => {
+                let fallback = self.store.has_fallback();
+                self.ledger.no_config(self.store.config(), fallback);
+                return Launch::NoConfig { fallback };
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                self.ledger.cannot_start(&problem);
+                return Launch::Failed(problem);
+            }
+        };
+        self.program = self.collector.stamp();
         let binds = if self.overlap.is_possible() { Binds::Watched } else { Binds::Unwatched };
         let process = match self.collector.spawn(self.store.config(), binds) {
             Ok(process) => process,
@@ -59,8 +71,7 @@ impl Supervise {
         self.starts += 1;
         // After the start, which is not to wait for it.
         log::info!(pid = process.id(); "collector started");
-        let configs = self.configs();
-        self.ledger.learn_secrets(&configs, &self.collector);
+        self.ledger.secrets.learn(child, &self.living, &self.configs(), &self.collector);
         let now = self.now();
         self.living.push(Living { child, process, started_at: now, config, is_ready: false, bound_at: now });
         Launch::Spawned { child, standing: self.store.standing() }
@@ -74,14 +85,12 @@ impl Supervise {
 
     fn install(&mut self, candidate: Candidate) -> Result<Manner, Problem> {
         self.ledger.takes_up(&candidate.revision);
-        if self.ledger.is_rejected(&candidate.revision) {
+        if self.ledger.is_rejected(&candidate.revision, self.collector.stamp()) {
             return Err(format!("config {} was rejected meanwhile", candidate.revision.short()));
         }
-        if self.ledger.unkept().is_some() {
-            // The config in force is the only one that has proved itself, and this would overwrite it.
-            self.promote();
-        }
-        let installed = match self.ledger.unkept() {
+        // If the config in force is the only one that has proved itself, this would overwrite it.
+        self.retry_state();
+        let installed = match self.unkept.good() {
             Some(problem) => Err(problem.to_string()),
             None => self.store.install(&candidate).map_err(|error| error.to_string()),
         };
@@ -108,7 +117,8 @@ impl Supervise {
                 log::info!("the old collector may have been in its way: the next check tries it without a hand-over");
                 self.overlap.forgone = replaced;
             } else {
-                self.ledger.rolled_back(replaced, problem);
+                self.ledger.rolled_back(replaced, problem, self.program);
+                self.settle_state();
             }
         } else {
             log::warn!(problem = problem; "last known good put in place of the config");
@@ -121,7 +131,7 @@ impl Supervise {
         let configs: Vec<&Value> = configs.iter().collect();
         let check = collector_config::health_check(&configs, &|name| self.collector.env(name));
         let alone = check.as_ref().map_or(Ok(()), |check| self.answers_alone(child, &check.address));
-        if let Err(problem) = alone {
+        if let Err(problem) = self.is_let_run(child).and(alone) {
             return Some(Event::Probed { child, health: Err(problem) });
         }
         let health = match check.as_ref().and_then(Probe::begin) {
@@ -133,18 +143,6 @@ impl Supervise {
             Some(Err(problem)) => Err(problem),
         };
         Some(Event::Probed { child, health })
-    }
-
-    fn promote(&mut self) {
-        // The newest is the one that has proved itself; an older one beside it did so long ago.
-        let stamp = self.living.last().and_then(|living| living.config);
-        let promoted = self.store.promote(stamp);
-        match &promoted {
-            Ok(true) => log::info!("the config has proved itself and is the last known good"),
-            Ok(false) => log::debug!("the collector has proved itself"),
-            Err(error) => log::error!(error:% = error; "cannot keep the last known good"),
-        }
-        self.ledger.state_kept(promoted.map(|_| ()));
     }
 
     fn conclude(&mut self, verdict: Verdict) {

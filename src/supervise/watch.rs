@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Supervise;
-use crate::core::event::Event;
+use crate::core::event::{Child, Event, Problem};
 use crate::logger;
 use crate::process;
 use crate::store::Candidate;
@@ -46,6 +46,20 @@ impl Supervise {
         let problem = self.ledger.crashed(status, uptime, &living.process.tail());
         log::warn!(pid = pid, status = status, uptime_seconds = uptime.as_secs_f64(); "collector exited by itself");
         Event::Exited { child, problem }
+    }
+
+    /// One that has been suspended for as long as it lives has proved nothing.
+    pub(super) fn is_let_run(&self, child: Child) -> Result<(), Problem> {
+        match self.living.iter().any(|living| living.child == child && living.process.is_suspended()) {
+            true => Err("the collector is suspended by a signal (SIGSTOP or the like)".to_string()),
+            false => Ok(()),
+        }
+    }
+
+    /// Nobody is woken by a collector that is suspended: it is looked for when there is somebody to tell.
+    pub(super) fn look_for_suspended(&mut self) {
+        let suspended = self.living.iter().find(|living| living.process.is_suspended());
+        self.ledger.suspended(suspended.map(|living| living.process.id()));
     }
 
     pub(super) fn watch_probe(&mut self, events: &mut VecDeque<Event<Candidate>>) {

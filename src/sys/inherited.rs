@@ -1,8 +1,22 @@
-//! Descriptors that the agent was started with.
+//! What the agent was started with and does not want: descriptors, signals that are ignored or blocked.
 
 use std::os::fd::{BorrowedFd, RawFd};
 
+use libc::{SIG_DFL, SIG_SETMASK, SIGCHLD};
 use rustix::io::FdFlags;
+
+/// Has signals do again what they do by default. With SIGCHLD ignored nobody is told how a child ended (sigaction(2)), with
+/// SIGTERM blocked nobody could stop us, and the collector would inherit both. To be called while there is only one thread.
+pub fn default_signals() {
+    // SAFETY: zero is a valid signal set, which sigemptyset(3) fills in; no handler of ours is installed yet, and no other thread
+    // depends on the mask.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(SIG_SETMASK, &none, std::ptr::null_mut());
+        libc::signal(SIGCHLD, SIG_DFL);
+    }
+}
 
 /// Keeps the descriptors that this process was started with, but for the standard streams, from its children: a lock that a script
 /// holds would stay held for as long as a collector lives. To be called while there is only one thread.

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::load::{Load, Mode};
 use super::{Scene, assert_seamless, plain};
 use crate::support::agent::{Agent, Builder};
-use crate::support::bin;
+use crate::support::{bin, machine};
 
 /// Debian's nobody and nogroup.
 const NOBODY: u32 = 65534;
@@ -88,17 +88,26 @@ fn expect_seamless_as_nobody(title: &str, options: &[&str]) {
 
 #[test]
 fn as_an_ordinary_user() {
+    if machine::skips_hand_over() {
+        return;
+    }
     expect_seamless_as_nobody("as an ordinary user", &ORDINARY);
 }
 
 #[test]
 fn as_an_ordinary_user_in_a_hardened_unit() {
+    if machine::skips_hand_over() {
+        return;
+    }
     expect_seamless_as_nobody("as an ordinary user, hardened", &[&ORDINARY[..], &HARDENED].concat());
 }
 
 /// Root by number only: what root may do by way of capabilities fails.
 #[test]
 fn as_root_without_capabilities() {
+    if machine::skips_hand_over() {
+        return;
+    }
     if is_root() {
         let start = |agent: &Agent| spawn_with(agent, &HARDENED[1..]);
         expect_seamless("as root without capabilities", Scene::built("handover", |builder| builder, start));
@@ -109,6 +118,9 @@ fn as_root_without_capabilities() {
 /// is not the config's fault.
 #[test]
 fn a_collector_that_closes_itself_is_restarted_plainly_and_no_config_is_rejected() {
+    if machine::skips_hand_over() {
+        return;
+    }
     if !is_root() {
         return;
     }
@@ -129,6 +141,9 @@ fn a_collector_that_closes_itself_is_restarted_plainly_and_no_config_is_rejected
 /// What `in_namespaces` runs inside.
 #[test]
 fn as_whoever_runs_this() {
+    if machine::skips_hand_over() {
+        return;
+    }
     let title = if std::process::id() < 10 { "inside namespaces" } else { "as whoever runs this" };
     expect_seamless(title, Scene::new("handover"));
 }
@@ -149,6 +164,9 @@ fn in_namespaces(options: &[&str]) {
 
 #[test]
 fn in_a_container_as_root() {
+    if machine::skips_hand_over() {
+        return;
+    }
     if is_root() {
         in_namespaces(&[]);
     }
@@ -157,6 +175,9 @@ fn in_a_container_as_root() {
 /// Where user namespaces are closed to ordinary users, there are no such containers.
 #[test]
 fn in_a_container_without_root() {
+    if machine::skips_hand_over() {
+        return;
+    }
     let options = ["--user", "--map-root-user"];
     let possible = Command::new("unshare").args(options).arg(OsStr::new("true")).stderr(Stdio::null()).status();
     if possible.expect("unshare is missing").success() {

@@ -3,13 +3,16 @@
 //! With `KM_LONG=1` it is the long form: hundreds of changes, ten minutes.
 
 mod bad_configs;
+mod blameless;
+mod components;
 mod confined;
 mod control;
-mod load;
+pub mod load;
 mod phases;
 mod plain;
 mod seamless;
-mod sink;
+pub mod sink;
+mod unsupported;
 mod yama;
 
 use std::fs;
@@ -46,10 +49,10 @@ struct Scene {
 }
 
 #[derive(Clone, Copy)]
-struct Ports {
-    grpc: u16,
-    http: u16,
-    health: u16,
+pub struct Ports {
+    pub grpc: u16,
+    pub http: u16,
+    pub health: u16,
 }
 
 /// What was seen while a change was on its way.
@@ -208,7 +211,7 @@ impl Scene {
 }
 
 impl Ports {
-    fn free() -> Ports {
+    pub fn free() -> Ports {
         Ports { grpc: process::free_port(), http: process::free_port(), health: process::free_port() }
     }
 }
@@ -219,7 +222,7 @@ fn spawn(agent: &Agent) {
 
 /// Ends the clients and prints what they saw.
 #[track_caller]
-fn counted(title: &str, loads: Vec<Load>) -> Vec<Report> {
+pub fn counted(title: &str, loads: Vec<Load>) -> Vec<Report> {
     let reports: Vec<Report> = loads.into_iter().map(Load::stop).collect();
     let rows: Vec<String> = reports.iter().map(Report::rows).collect();
     // Past the capture of output: the numbers are the point.
@@ -227,13 +230,13 @@ fn counted(title: &str, loads: Vec<Load>) -> Vec<Report> {
     reports
 }
 
-fn named(template: &Value, name: &str) -> Value {
+pub fn named(template: &Value, name: &str) -> Value {
     let mut config = template.clone();
     config["processors"]["resource"]["attributes"][0]["value"] = json!(name);
     config
 }
 
-fn real_config(ports: Ports, sink: &Sink) -> Value {
+pub fn real_config(ports: Ports, sink: &Sink) -> Value {
     let local = |port: u16| json!({"endpoint": format!("127.0.0.1:{port}")});
     let pipeline = json!({"receivers": ["otlp"], "processors": ["resource", "batch"], "exporters": ["otlp_http"]});
     json!({
@@ -255,7 +258,7 @@ fn real_config(ports: Ports, sink: &Sink) -> Value {
 
 /// Nothing refused, nothing reset, nothing lost on the way in.
 #[track_caller]
-fn assert_seamless(reports: &[Report]) {
+pub fn assert_seamless(reports: &[Report]) {
     for report in reports {
         let Report { refused, reset, other, .. } = *report;
         assert_eq!((refused, reset, other), (0, 0, 0), "{report:?}");

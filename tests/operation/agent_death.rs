@@ -31,6 +31,59 @@ fn the_collector_ends_with_its_agent_and_the_next_start_works() {
 }
 
 #[test]
+fn what_outlives_a_killed_agent_is_ended_by_the_next() {
+    let stubborn = scripted("a", json!({"ignore_sigterm": true, "fork": "session"}));
+    let agent = settled(quick().setting("stop-timeout", "300ms"), &stubborn);
+    agent.wait_until("a grandchild", || !agent.records_of("grandchild").is_empty());
+    agent.signal(Signal::KILL);
+    agent.wait_exit();
+    let left = agent.processes();
+    assert_eq!(left.len(), 2, "the collector and its child were to outlive the agent");
+    fs::write(agent.config_file(), super::yaml(&named("b"))).unwrap();
+    let log = agent.log().len();
+    agent.spawn();
+    let said =
+        agent.wait_log_after(log, "what was left behind", |line| line.msg().contains("has left processes behind"));
+    wait_running(&agent, log);
+    let pids = said.json["pids"].to_string();
+    for pid in left {
+        assert!(pids.contains(&pid.to_string()) && !process::alive(pid), "{pid} is not in {pids}, or lives");
+    }
+    assert_eq!(agent.stop(), 0);
+    let log = agent.log().len();
+    agent.spawn();
+    wait_running(&agent, log);
+    assert_eq!(
+        agent.count_log(|line| line.msg().contains("has left processes behind")),
+        1,
+        "nothing was left this time"
+    );
+}
+
+/// As some init programs and scripts leave them to what they start.
+#[test]
+fn signals_that_were_ignored_or_blocked_for_the_agent_work_again() {
+    let agent = quick().config(super::yaml(&named("a"))).build();
+    let mut command = std::process::Command::new("python3");
+    let script = "import os, signal, sys\n\
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n\
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGCHLD])\n\
+        os.execv(sys.argv[1], sys.argv[1:])";
+    let inner = agent.command(["start"]);
+    command.args(["-c", script]).arg(inner.get_program()).args(inner.get_args());
+    command.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    agent.spawn_command(command);
+    wait_running(&agent, 0);
+    let pid = agent.wait_start(1);
+    process::signal(pid, Signal::ABORT);
+    let crash = agent.wait_log("the crash", |line| line.msg() == "collector exited by itself");
+    assert_eq!(crash.field("status"), "was killed by SIGABRT");
+    let blocked = process::status(agent.wait_start(2)).unwrap().field("SigBlk").to_string();
+    assert_eq!(u64::from_str_radix(&blocked, 16), Ok(0), "the collector has signals blocked");
+    assert_eq!(agent.stop(), 0);
+}
+
+#[test]
 fn candidates_of_a_killed_agent_are_swept() {
     let api = Api::plain();
     let agent = settled(quick().api(&api), &named("a"));

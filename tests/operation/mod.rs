@@ -8,7 +8,7 @@ mod crash;
 mod disk;
 mod install;
 mod notify;
-mod output;
+pub mod output;
 mod polling;
 mod probation;
 mod refusal;
@@ -56,7 +56,7 @@ pub fn settled(builder: Builder, config: &Value) -> Agent {
 }
 
 /// `start` by way of a shell, whose script ends with `exec` of `"$0" "$@"`.
-fn through_shell(agent: &Agent, script: &str) -> Command {
+pub fn through_shell(agent: &Agent, script: &str) -> Command {
     let start = agent.command(["start"]);
     let mut shell = Command::new("/bin/sh");
     shell.env_clear().envs(start.get_envs().filter_map(|(key, value)| Some((key, value?))));
@@ -122,7 +122,7 @@ fn strays(agent: &Agent) -> Vec<String> {
 }
 
 /// From one log line to a later one, by their time stamps.
-fn seconds_between(from: &Line, to: &Line) -> f64 {
+pub fn seconds_between(from: &Line, to: &Line) -> f64 {
     let seconds = |line: &Line| {
         // 2026-11-22T14:04:37.123Z
         let time = line.field("ts")[11..23].split(':').map(|part| part.parse::<f64>().unwrap());

@@ -2,19 +2,21 @@
 
 use serde_json::{Value, json};
 
-use super::{identity, named, quick, settled, wait_polls, wait_running};
+use super::{identity, message, named, quick, settled, wait_good, wait_polls, wait_running, yaml};
 use crate::support::agent::Agent;
 use crate::support::api::Api;
 
 /// A request, and the same answer over and over: one restart, that keeps the file as it is.
 fn expect_one_restart(agent: &Agent, api: &Api, answer: &Value) {
     let (file, starts, log) = (identity(&agent.config_file()), agent.starts(), agent.log().len());
+    let validations = agent.records_of("validate").len();
     api.answer(answer.clone());
     agent.wait_start(starts + 1);
     wait_running(agent, log);
     wait_polls(agent, api, 3);
     assert_eq!((agent.starts(), identity(&agent.config_file())), (starts + 1, file), "{answer}");
-    assert_eq!(agent.records_of("validate").len(), 0);
+    // Whether it would start again.
+    assert_eq!(agent.records_of("validate").len(), validations + 1);
 }
 
 #[test]
@@ -51,6 +53,32 @@ fn an_installed_config_needs_no_second_restart() {
     wait_running(&agent, log);
     wait_polls(&agent, &api, 3);
     assert_eq!((agent.starts(), agent.config()), (2, named("b")));
+}
+
+/// By a person, by hand: what runs is not given up for it.
+#[test]
+fn a_request_is_put_off_while_the_collector_refuses_the_config_in_force() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("a"));
+    let (pid, asked) = (agent.wait_collector(), api.requests().len());
+    std::fs::write(agent.config_file(), "fake: {validate: fail}").unwrap();
+    api.answer(json!({"restart_required": true}));
+    let words = "is not restarted, though the API asks for it: it refuses the config in force";
+    let told = api.wait_for_request_after(asked, "the reason", |request| message(request).contains(words));
+    assert!(message(&told).contains("told to refuse this config"), "{}", message(&told));
+    let output = agent.run(["--check"]);
+    output.fails(65, words);
+    assert_eq!((agent.wait_collector(), agent.starts()), (pid, 1));
+
+    // Not asked for any more, it is no problem any more.
+    api.answer(json!({"restart_required": false}));
+    let asked = api.requests().len();
+    api.wait_for_request_after(asked, "no problem", |request| message(request).is_empty());
+    // Asked for again, and the config is good again: the request was not lost.
+    std::fs::write(agent.config_file(), yaml(&named("b"))).unwrap();
+    api.answer(json!({"restart_required": true}));
+    wait_good(&agent, &named("b"));
+    assert_eq!(agent.starts(), 2);
 }
 
 #[test]

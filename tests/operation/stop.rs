@@ -109,12 +109,14 @@ fn a_stop_during_a_change_ends_with_the_new_config_in_place() {
 }
 
 #[test]
-fn a_suspended_collector_is_killed() {
-    let agent = settled(quick().setting("stop-timeout", "1s"), &scripted("a", json!({"stop_self": true})));
+fn a_suspended_collector_is_continued_and_drains() {
+    let agent = settled(quick(), &named("a"));
     let pid = agent.wait_collector();
+    process::signal(pid, Signal::STOP);
     agent.wait_until("a suspended collector", || process::status(pid).is_some_and(|status| status.state() == 'T'));
     agent.signal(Signal::TERM);
     assert_stopped(&agent);
+    agent.wait_log("the drain", |line| line.text.contains("Shutdown complete"));
 }
 
 #[test]

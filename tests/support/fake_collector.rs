@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, exit};
 use std::sync::{Mutex, OnceLock};
@@ -31,6 +32,8 @@ struct Script {
     validate: Validate,
     /// Printed on stderr first of all.
     stderr: String,
+    /// Printed next.
+    print: Option<Print>,
     /// Time from the start to "Everything is ready".
     ready_after_ms: u64,
     start: Death,
@@ -39,6 +42,8 @@ struct Script {
     ignore_sigterm: bool,
     /// Time from SIGTERM to the end.
     drain_ms: u64,
+    /// Printed on stderr on SIGTERM.
+    goodbye: String,
     /// A grandchild that keeps the output pipes open and outlives SIGTERM.
     fork: Fork,
     /// Bytes of short lines on stderr once ready; `fake: flood done` follows.
@@ -66,9 +71,33 @@ enum Validate {
     Hang,
     /// There is no such command, as in old collectors.
     Missing,
+    /// Killed before it has an answer, as when memory runs out.
+    Killed,
 }
 
-/// An end of its own accord, by exit status or by signal (`KILL`, `SEGV` …).
+/// What a YAML string cannot hold.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Print {
+    /// Every byte there is, many times over.
+    Binary,
+    /// Truncated and overlong sequences, surrogates, another encoding.
+    Latin,
+    /// What drives a terminal, and what looks like a log line of the agent's own.
+    Escapes,
+}
+
+impl Print {
+    fn bytes(self) -> Vec<u8> {
+        match self {
+            Print::Binary => (0..=255).cycle().take(64 * 1024).chain(*b"\n").collect(),
+            Print::Latin => b"caf\xe9 \xff\xfe \xc0\xaf \xed\xa0\x80 \xf0\x9f\n".to_vec(),
+            Print::Escapes => b"\x1b]0;title\x07\x1b[2J{\"level\":\"error\",\"msg\":\"forged\"}\rforged\x00\n".to_vec(),
+        }
+    }
+}
+
+/// An end of its own accord, by exit status or by signal (`KILL`, `SEGV` …, as kill(1) knows them).
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Death {
@@ -111,6 +140,15 @@ struct Health {
     /// 503 until then, counted from ready.
     #[serde(default)]
     after_ms: u64,
+    /// From the question to the answer.
+    #[serde(default)]
+    delay_ms: u64,
+    /// Accepts connections and says nothing.
+    #[serde(default)]
+    is_silent: bool,
+    /// An answer that is not HTTP.
+    #[serde(default)]
+    is_garbled: bool,
 }
 
 fn ok_status() -> u16 {
@@ -119,6 +157,7 @@ fn ok_status() -> u16 {
 
 /// What SIGTERM is to drain.
 static OTLP: Mutex<Option<http::Server>> = Mutex::new(None);
+static GOODBYE: OnceLock<String> = OnceLock::new();
 static FDS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
 
 fn main() {
@@ -162,6 +201,7 @@ fn validate(configs: &[String]) {
         Validate::Fail => refuse("fake: told to refuse this config"),
         Validate::Hang => sleep_for_ever(),
         Validate::Missing => unknown_command("validate"),
+        Validate::Killed => kill_self("KILL"),
     }
 }
 
@@ -174,18 +214,19 @@ fn run(configs: &[String]) {
             refuse(&problem)
         }
     };
+    GOODBYE.get_or_init(|| script.goodbye);
     let death = match script.signal {
         Some(_) => Death { signal: script.signal, ..Death::default() },
         None => script.start,
     };
-    // A handler for the signal that it is to die by would spare its life.
-    if !matches!(death.signal.as_deref(), Some("TERM" | "INT" | "HUP")) {
-        on_sigterm(script.ignore_sigterm, script.drain_ms);
-    }
+    on_sigterm(script.ignore_sigterm, script.drain_ms);
     // From here on a test may send signals: the handler is there.
     let starts = record("run", configs);
     if !script.stderr.is_empty() {
         say(&format!("{}\n", script.stderr.trim_end()));
+    }
+    if let Some(print) = script.print {
+        say_bytes(&print.bytes());
     }
     let holder = match script.fork {
         Fork::No => None,
@@ -201,7 +242,8 @@ fn run(configs: &[String]) {
         die(&death);
     }
     sleep(script.ready_after_ms);
-    let health = script.health.or(ports.health.map(|port| Health { port, status: 200, after_ms: 0 }));
+    let well = |port| Health { port, status: 200, after_ms: 0, delay_ms: 0, is_silent: false, is_garbled: false };
+    let health = script.health.or(ports.health.map(well));
     let _server = health.map(serve_health);
     if script.serve_otlp {
         let port = ports.otlp.unwrap_or_else(|| refuse("fake: serve_otlp, but the OTLP receiver has no http endpoint"));
@@ -344,6 +386,13 @@ fn descriptors() -> BTreeMap<String, PathBuf> {
 fn serve_health(health: Health) -> http::Server {
     let ready_at = std::time::Instant::now() + Duration::from_millis(health.after_ms);
     serve(health.port, "extension health_check", move |_| {
+        sleep(health.delay_ms);
+        if health.is_silent {
+            return http::Reply::Hang;
+        }
+        if health.is_garbled {
+            return http::Reply::Raw(b"SSH-2.0-fake\r\n".to_vec());
+        }
         let status = if std::time::Instant::now() < ready_at { 503 } else { health.status };
         http::Reply::status(status, &[], format!("status {status}"))
     })
@@ -363,6 +412,9 @@ fn on_sigterm(ignore: bool, drain_ms: u64) {
                 server.drain();
             }
             sleep(drain_ms);
+            if let Some(text) = GOODBYE.get().filter(|text| !text.is_empty()) {
+                say(&format!("{text}\n"));
+            }
             // Needs the output, as the real one does: it hangs while nobody reads a full pipe.
             say("info\tservice/service.go\tShutdown complete.\n");
             exit(0);
@@ -372,24 +424,18 @@ fn on_sigterm(ignore: bool, drain_ms: u64) {
 }
 
 fn die(death: &Death) -> ! {
-    if let Some(name) = &death.signal {
-        let signal = match name.as_str() {
-            "KILL" => Signal::KILL,
-            "TERM" => Signal::TERM,
-            "INT" => Signal::INT,
-            "HUP" => Signal::HUP,
-            "SEGV" => Signal::SEGV,
-            "ABRT" => Signal::ABORT,
-            "BUS" => Signal::BUS,
-            _ => refuse(&format!("fake: unknown signal {name}")),
-        };
-        // Rust's own handler for SIGSEGV and SIGBUS survives the first one, and takes itself away.
-        loop {
-            let _ = kill_process(getpid(), signal);
-            sleep(1);
-        }
+    match &death.signal {
+        Some(name) => kill_self(name),
+        None => exit(death.exit.unwrap_or(1)),
     }
-    exit(death.exit.unwrap_or(1))
+}
+
+/// By way of a shell in this process's place: an exec takes away the handlers that Rust and we have set, and `exec` gives SIGPIPE
+/// its meaning back.
+fn kill_self(name: &str) -> ! {
+    let script = format!("ulimit -c 0; kill -s {name} $$");
+    let error = Command::new("/bin/sh").args(["-c", &script]).exec();
+    refuse(&format!("fake: cannot die by {name}: {error}"))
 }
 
 /// The collector prints an error twice: once by its logger or cobra, once by its main.
@@ -405,7 +451,11 @@ fn unknown_command(name: &str) -> ! {
 
 /// Writes to stderr; without a reader it ends, where the real one dies of SIGPIPE.
 fn say(text: &str) {
-    if io::stderr().write_all(text.as_bytes()).is_err() {
+    say_bytes(text.as_bytes());
+}
+
+fn say_bytes(bytes: &[u8]) {
+    if io::stderr().write_all(bytes).is_err() {
         exit(141);
     }
 }

@@ -1,0 +1,74 @@
+//! A power failure after every step: what was not synced is dropped, and the agent that then starts finds whole files and converges.
+//!
+//! The steps are those of a real run, seen by strace; what may be left of them is `disk_model`'s business.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::disk_model::{Disk, Files, Step, steps};
+use super::each;
+use super::scenario::{Scenario, Scene};
+
+/// Where the agent writes what must survive.
+const DIRECTORIES: [&str; 2] = ["etc", "state"];
+
+fn read_all(root: &Path) -> Files {
+    let directories = DIRECTORIES.iter().filter_map(|name| fs::read_dir(root.join(name)).ok());
+    let entries = directories.flatten().map(|entry| entry.unwrap().path());
+    entries.map(|path| (path.strip_prefix(root).unwrap().to_path_buf(), fs::read(&path).unwrap())).collect()
+}
+
+#[track_caller]
+fn fail_everywhere(scenario: Scenario) {
+    let mut scene = Scene::new(scenario);
+    let before = read_all(scene.agent.dir());
+    let trace = scene.record();
+    let steps = steps(&trace, scene.agent.dir());
+    let mut disk = Disk::new(&before);
+    let mut states: BTreeSet<Files> = disk.remains();
+    for step in &steps {
+        disk.take(step);
+        states.extend(disk.remains());
+    }
+    let after = read_all(scene.agent.dir());
+    assert!(states.contains(&after), "the model does not lead to what is there\n{after:?}\n{steps:?}");
+    let syncs = steps.iter().filter(|step| matches!(step, Step::Sync(_))).count();
+    assert!(syncs > 0 && states.len() > 2, "{steps:?}");
+    // The agent's settings hold its own paths, so each state needs a scene of its own.
+    let states: Vec<Files> = states.into_iter().collect();
+    drop(scene);
+    each(&states, |state| {
+        let mut scene = Scene::new(scenario);
+        scene.lose_power(state, &DIRECTORIES);
+        scene.assert_whole();
+        scene.assert_recovers();
+        true
+    });
+    eprintln!("faults: {scenario:?}: {} steps, {} states after a power failure", steps.len(), states.len());
+}
+
+#[test]
+fn during_a_bootstrap() {
+    fail_everywhere(Scenario::Bootstrap);
+}
+
+#[test]
+fn during_an_install() {
+    fail_everywhere(Scenario::Install);
+}
+
+#[test]
+fn during_a_hand_over() {
+    fail_everywhere(Scenario::HandOver);
+}
+
+#[test]
+fn during_a_roll_back() {
+    fail_everywhere(Scenario::RollBack);
+}
+
+#[test]
+fn during_a_fall_back_at_start() {
+    fail_everywhere(Scenario::FallBack);
+}

@@ -1,0 +1,187 @@
+//! Faults at chosen system calls of one thread of the agent, by strace(1).
+//!
+//! strace counts each system call by its name and, without `-f`, sees one thread only, so a point is a name and a number.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::Signal;
+
+use crate::support::agent::Agent;
+use crate::support::process;
+use crate::support::wait::wait_until;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thread {
+    /// The main thread.
+    Supervisor,
+    Poller,
+}
+
+/// The `number`th call of that name, from 1.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    pub call: String,
+    pub number: usize,
+}
+
+/// What happens at a point.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// SIGKILL, before the call is carried out.
+    Killed,
+    /// The call is not carried out and returns this error.
+    Error(&'static str),
+}
+
+impl Fault {
+    fn expression(self, point: &Point) -> String {
+        let Point { call, number } = point;
+        match self {
+            Fault::Killed => format!("inject={call}:signal=KILL:when={number}"),
+            Fault::Error(errno) => format!("inject={call}:error={errno}:when={number}"),
+        }
+    }
+}
+
+/// A thread that is being traced, and perhaps meets a fault.
+pub struct Trace {
+    strace: Option<Child>,
+    file: PathBuf,
+}
+
+impl Trace {
+    /// Attaches to a thread of a running agent.
+    #[track_caller]
+    pub fn attach(agent: &Agent, thread: Thread, fault: Option<(&Point, Fault)>) -> Trace {
+        let pid = agent.pid();
+        let tid = match thread {
+            Thread::Supervisor => pid,
+            Thread::Poller => thread_named(pid, "poller"),
+        };
+        let file = trace_file(agent);
+        let mut command = strace(&file, fault);
+        let strace = command.arg("-p").arg(tid.to_string()).spawn().expect("cannot start strace");
+        let trace = Trace { strace: Some(strace), file };
+        wait_until("strace attached", || tracer(tid).is_some() || agent.exit_status().is_some());
+        trace
+    }
+
+    /// The command `args` of this agent from its first system call on; only its main thread is seen.
+    pub fn command(agent: &Agent, args: &[&str], fault: Option<(&Point, Fault)>) -> (Trace, Command) {
+        let file = trace_file(agent);
+        (Trace { strace: None, file: file.clone() }, launched(agent, strace(&file, fault), args))
+    }
+
+    /// All threads and children of an agent, with what they write and the names of their files.
+    #[track_caller]
+    pub fn attach_to_all(agent: &Agent) -> Trace {
+        let file = trace_file(agent);
+        let strace = all(&file).arg("-p").arg(agent.pid().to_string()).spawn().expect("cannot start strace");
+        let trace = Trace { strace: Some(strace), file };
+        wait_until("strace attached", || process::tasks(agent.pid()).iter().all(|(tid, _)| tracer(*tid).is_some()));
+        trace
+    }
+
+    /// `command`, but with all that `attach_to_all` sees.
+    pub fn command_of_all(agent: &Agent, args: &[&str]) -> (Trace, Command) {
+        let file = trace_file(agent);
+        (Trace { strace: None, file: file.clone() }, launched(agent, all(&file), args))
+    }
+
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// From here on nothing strikes any more. SIGKILL, since strace blocks the others while it traces a command.
+    #[track_caller]
+    pub fn detach(&mut self, agent: &Agent) {
+        if let Some(strace) = &mut self.strace.take() {
+            process::signal(strace.id(), Signal::KILL);
+            strace.wait().unwrap();
+        }
+        wait_until("strace detached", || {
+            tracer(agent.pid()).is_none_or(|tracer| !process::signal(tracer, Signal::KILL))
+        });
+    }
+
+    /// How often each system call was made so far.
+    pub fn calls(&self) -> BTreeMap<String, usize> {
+        let mut calls = BTreeMap::new();
+        for line in fs::read_to_string(&self.file).unwrap_or_default().lines() {
+            if let Some((name, _)) = line.split_once('(')
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            {
+                *calls.entry(name.to_string()).or_insert(0) += 1;
+            }
+        }
+        calls
+    }
+
+    /// Whether an error was returned in a call's stead.
+    pub fn has_struck(&self) -> bool {
+        fs::read_to_string(&self.file).unwrap_or_default().contains("(INJECTED)")
+    }
+
+    /// The call that was tampered with, for a report.
+    pub fn struck(&self) -> String {
+        let text = fs::read_to_string(&self.file).unwrap_or_default();
+        text.lines().find(|line| line.contains("(INJECTED)")).unwrap_or_default().to_string()
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        if let Some(strace) = &mut self.strace {
+            process::signal(strace.id(), Signal::KILL);
+            let _ = strace.wait();
+        }
+    }
+}
+
+fn strace(file: &Path, fault: Option<(&Point, Fault)>) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-qq", "-s", "256", "-o"]).arg(file);
+    // Without this it would wait for what the agent writes to be looked at by nobody.
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    if let Some((point, fault)) = fault {
+        command.arg("-e").arg(fault.expression(point));
+    }
+    command
+}
+
+/// Who traces a thread.
+fn tracer(tid: u32) -> Option<u32> {
+    process::status(tid).map(|status| status.number("TracerPid") as u32).filter(|&pid| pid != 0)
+}
+
+/// -D: the agent is our child and strace its grandchild, not the other way round.
+fn launched(agent: &Agent, mut strace: Command, args: &[&str]) -> Command {
+    let inner = agent.command(args);
+    strace.args(["-D", "--"]).arg(inner.get_program()).args(inner.get_args());
+    strace.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    strace.current_dir(agent.dir());
+    strace
+}
+
+/// Larger than any file of these tests.
+const STRING_LIMIT: &str = "65536";
+
+fn all(file: &Path) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-qq", "-f", "-y", "-s", STRING_LIMIT, "-e", "trace=%file,%desc", "-o"]).arg(file);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+fn trace_file(agent: &Agent) -> PathBuf {
+    agent.dir().join("strace")
+}
+
+#[track_caller]
+fn thread_named(pid: u32, name: &str) -> u32 {
+    let found = process::tasks(pid).into_iter().find(|(_, task)| task.field("Name") == name);
+    found.unwrap_or_else(|| panic!("no thread {name} in {pid}")).0
+}

@@ -1,0 +1,224 @@
+//! kmagent(8): commands, options, status, files, environment, exit statuses, messages.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{AGENT, SETTINGS, flag_items, help, items, part, section, text, words};
+use crate::check::{config, host};
+use crate::support::agent::Agent;
+use crate::support::api::Api;
+use crate::support::source::{self, read};
+
+#[test]
+fn every_command_and_option_is_that_of_the_usage() {
+    let help = help();
+    let listed = help.split("\n\n").nth(1).unwrap();
+    let mut known: BTreeSet<String> =
+        listed.lines().map(|line| line.split_whitespace().next().unwrap().into()).collect();
+    known.extend(["--help", "--version"].map(String::from));
+    let (commands, options) = (section(AGENT, "COMMANDS"), section(AGENT, "OPTIONS"));
+    let own = options.split("\n.Ss ").next().unwrap();
+    let named = words(&commands, "Cm").into_iter().map(String::from);
+    let named: BTreeSet<String> = named.chain(flag_items(&commands)).chain(flag_items(own)).collect();
+    assert_eq!(named, known);
+    let synopsis = section(AGENT, "SYNOPSIS");
+    let said = super::flags(&synopsis).into_iter().chain(super::uses(&synopsis, "Cm").into_iter().map(String::from));
+    assert_eq!(said.filter(|word| word != "|").collect::<BTreeSet<_>>(), known, "SYNOPSIS");
+}
+
+#[test]
+fn every_flag_stands_in_its_group() {
+    let help = help();
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    for line in help.split("agent.yaml:\n").nth(1).unwrap().lines().filter(|line| line.starts_with("  ")) {
+        let mut words = line.split_whitespace().map(String::from);
+        if !line.starts_with("            ") {
+            groups.push((words.next().unwrap(), Vec::new()));
+        }
+        groups.last_mut().unwrap().1.extend(words);
+    }
+    let names: usize = groups.iter().map(|(_, names)| names.len()).sum();
+    assert_eq!(names, source::settings().len());
+    let options = section(AGENT, "OPTIONS");
+    for (group, names) in groups {
+        let heading = group[..1].to_uppercase() + &group[1..];
+        let expected: BTreeSet<String> = names.iter().map(|name| format!("--{name}")).collect();
+        assert_eq!(flag_items(part(&options, ".Ss", &heading)), expected, "{group}");
+        let described = section(SETTINGS, &heading.to_uppercase());
+        for name in names {
+            assert!(described.contains(&format!(".It Cm {name} : ")), "{name} is not under {heading} in {SETTINGS}");
+        }
+    }
+}
+
+#[test]
+fn every_exit_status_is_there() {
+    assert_eq!(items(&section(AGENT, "EXIT STATUS")), source::exit_statuses());
+}
+
+/// `collector.pid` and so on: every key of an object, however deep.
+fn keys(value: &Value, above: &str, found: &mut Vec<String>) {
+    match value.as_object() {
+        Some(entries) => entries.iter().for_each(|(key, value)| keys(value, &format!("{above}.{key}"), found)),
+        None => found.push(above.trim_start_matches('.').to_string()),
+    }
+}
+
+#[test]
+fn every_line_state_and_key_of_the_status_is_there() {
+    let status = section(AGENT, "STATUS");
+    let (states, listed) = status.split_once(".Fl Fl json\n").unwrap();
+    let source = read("src/core/supervisor/view.rs");
+    let known = source.lines().filter_map(|line| line.trim().strip_prefix("Phrase::")?.split('"').nth(1));
+    assert_eq!(words(states, "Cm"), known.collect::<Vec<_>>());
+    let source = read("src/status.rs").split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(");
+    let lines: Vec<&str> = source.split("line(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(items(states).into_iter().filter(|item| !item.starts_with("Cm ")).collect::<Vec<_>>(), lines);
+
+    let agent = Agent::builder().spawn();
+    let shown = agent.wait_status("an agent", |_| true);
+    let mut found = Vec::new();
+    keys(&shown, "", &mut found);
+    found.sort();
+    let mut named = words(listed, "Cm");
+    named.sort();
+    assert_eq!(named, found);
+}
+
+/// Both ways: what the source asks for or gives stands in the page, and nothing else.
+#[test]
+fn every_variable_is_there() {
+    let environment = section(AGENT, "ENVIRONMENT");
+    let (ours, given) = environment.split_once("The collector's environment").unwrap();
+    let named: BTreeSet<&str> = words(&environment, "Ev").into_iter().flat_map(|item| item.split(" , ")).collect();
+    let source = source::everything();
+    let is_name =
+        |word: &&str| word.contains('_') && word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let asked = source
+        .split('"')
+        .filter(is_name)
+        .filter(|word| !["CARGO_", "KMAGENT_", "KM_TEST_", "KM_LONG"].iter().any(|own| word.starts_with(own)));
+    let settings: Vec<String> = source::settings().into_iter().map(|[_, variable, _]| variable).collect();
+    let asked = asked.filter(|word| !settings.iter().any(|setting| setting == word));
+    // Without an underscore they cannot be told from other words.
+    let mut known: BTreeSet<&str> = asked.chain(["KM_*", "PATH", "GODEBUG"]).collect();
+    known.extend(["KM_API_KEY", "KM_COLLECTOR_ENDPOINT", "KM_DOCKER_ENDPOINT"]);
+    assert_eq!(named, known);
+    for name in ["\"PATH\"", "\"GODEBUG\""] {
+        assert!(source.contains(name), "nothing in the source asks for {name}");
+    }
+    // The rule that stands for all settings, and its one exception.
+    for setting in &settings {
+        assert!(setting.starts_with("KM_") && ours.contains(".It Ev KM_*\n"), "{setting}");
+    }
+    assert!(ours.contains(".Ev KM_COLLECTOR_CONFIG .\n"));
+    let collector = read("src/collector.rs");
+    let set = collector.split("(\"KM_").skip(1).filter_map(|rest| rest.split('"').next());
+    for name in set.map(|name| format!("KM_{name}")) {
+        assert!(words(given, "Ev").iter().any(|item| item.split(" , ").any(|word| word == name)), "{name}");
+    }
+}
+
+/// A host on which everything happens that leaves a file: an install by `--check`, a start, a config that is rolled back.
+#[test]
+fn every_file_is_there() {
+    let api = Api::plain();
+    let builder = host(&api).setting("report-extended", true);
+    let dir = builder.dir().display().to_string();
+    let builder =
+        builder.setting("on-change", format!("cd {dir} && ls -A etc state run > seen")).setting("min-uptime", "500ms");
+    let agent = builder.config("fake: {stderr: old}").build();
+    fs::write(agent.dir().join("etc/api-key"), "").unwrap();
+    api.answer_config(config("one"));
+    agent.run(["--check"]).says();
+    let mut seen: BTreeSet<String> =
+        fs::read_to_string(agent.dir().join("seen")).unwrap().lines().map(String::from).collect();
+    seen.retain(|name| !name.is_empty() && !name.ends_with(':'));
+    agent.spawn();
+    agent.wait_until("the first last known good", || agent.state_dir().join("last-known-good.yaml").exists());
+    api.answer_config(json!({"fake": {"start": {"exit": 3}}}));
+    agent.run(["--check"]).fails(65, "rolled back");
+    for dir in ["etc", "state", "run"].map(|name| agent.dir().join(name)) {
+        seen.extend(fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()));
+    }
+    let files = section(AGENT, "FILES");
+    let paths = words(part(&files, ".Ss", "What it reads and writes"), "Pa");
+    // Those with a star and control.new are there for a moment.
+    let lasting = paths.into_iter().filter(|path| !path.contains('*') && !path.ends_with("/control.new"));
+    let named: BTreeSet<String> = lasting.map(|path| path.rsplit('/').next().unwrap().into()).collect();
+    assert_eq!(named, seen);
+}
+
+/// What a release holds beside what is in /etc, both ways; `dist/stage` lays it out.
+#[test]
+fn every_installed_file_is_there() {
+    let files = section(AGENT, "FILES");
+    let named = words(part(&files, ".Ss", "What is installed"), "Pa");
+    let stage = read("dist/stage");
+    let places = stage.split(['"', ' ', '\n', '$']).map(|word| word.trim_start_matches("to/").trim_start_matches('/'));
+    let places = places.filter(|word| ["bin/", "lib/", "share/"].iter().any(|dir| word.starts_with(dir)));
+    let places: BTreeSet<&str> = places.map(|word| word.trim_end_matches("/THIRD-PARTY-NOTICES")).collect();
+    assert!(places.len() > 6, "dist/stage is written differently: {places:?}");
+    for place in &places {
+        let path = format!("/usr/local/{place}");
+        let covered = |named: &&str| path.starts_with(named) || named.starts_with(&path);
+        assert!(named.iter().any(covered), "{path} is not under What is installed");
+    }
+    for path in named {
+        let staged = match path.strip_prefix("/usr/local/") {
+            Some(unit) if unit.starts_with("lib/systemd/") => continue,
+            Some(place) => places.iter().any(|known| known.starts_with(place) || place.starts_with(known)),
+            None => path == "/etc/init.d/kmagent",
+        };
+        assert!(staged, "{path} is not what dist/stage lays out");
+    }
+}
+
+/// Each message of the page stands in the source, and each line that an operator must act on stands in the page.
+#[test]
+fn every_message_is_there() {
+    let source = source::everything();
+    let messages = section(AGENT, "DIAGNOSTICS");
+    assert!(items(&messages).len() > 10);
+    for message in items(&messages) {
+        source::assert_quoted(&source, message, "...");
+    }
+    let errors: Vec<&str> = source.split("log::error!(").skip(1).filter_map(said).collect();
+    assert!(errors.len() > 9, "{errors:?}");
+    for error in errors {
+        let told = items(&messages).into_iter().any(|item| error.starts_with(item));
+        assert!(told, "DIAGNOSTICS does not tell of {error:?}");
+    }
+}
+
+/// The message of a call to `log`: the first text that follows its fields.
+fn said(call: &str) -> Option<&str> {
+    let message = call.strip_prefix('"').or_else(|| Some(call.split_once("; \"")?.1))?;
+    message.split('"').next()
+}
+
+/// Numbers that the text gives, beside the constants that they stand for.
+#[test]
+fn every_number_is_that_of_the_source() {
+    let text = text(AGENT);
+    for (file, constant, words) in [
+        ("src/core/supervisor/mod.rs", "SETTLE_DELAY: Duration = Duration::from_millis(400)", "400 milliseconds old"),
+        ("src/core/supervisor/mod.rs", "PROBE_TIMEOUT: Duration = Duration::from_secs(5)", "within 5 seconds"),
+        ("src/core/supervisor/mod.rs", "GATHER_TIMEOUT: Duration = Duration::from_secs(30)", "30 seconds more at most"),
+        ("src/core/supervisor/mod.rs", "LOOK_INTERVAL: Duration = Duration::from_secs(60)", "noticed within a minute"),
+        ("src/core/backoff.rs", "CAP: Duration = Duration::from_secs(60)", "waits 1, 2, 4 seconds and so on up to 60"),
+        ("src/core/backoff.rs", "JITTER_PERCENT: u32 = 20", "up to 60, +-20 %"),
+        ("src/core/cadence.rs", "JITTER_PERCENT: u32 = 10", "apart, +-10 %"),
+        ("src/core/cadence.rs", "FAILURE_CAP: Duration = Duration::from_secs(15 * 60)", "up to 15 minutes"),
+        ("src/core/answer.rs", "REPEAT_SECONDS: u64 = 3600", "repeated once an hour"),
+        ("src/handover/eligible.rs", "of_old.saturating_add(of_old / 2)", "at least one and a half times"),
+        ("src/status.rs", "revision.get(..12)", "Twelve digits"),
+        ("src/store/atomic.rs", "PRIVATE: u32 = 0o600", "a new one has mode 0600"),
+        ("src/start.rs", "0o700", "made with mode 0700"),
+    ] {
+        assert!(read(file).contains(constant), "{file}: {constant}");
+        assert!(text.contains(words), "{AGENT} does not say {words:?}");
+    }
+}

@@ -1,0 +1,247 @@
+//! The systemd units, under a real systemd.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::is_root;
+use super::machine::{AGENT, COLLECTOR, Machine, Network};
+use crate::support::api::Api;
+use crate::support::bin;
+use crate::support::wait::holds_for;
+
+const UNIT: &str = "kmagent.service";
+
+/// The exposure, of 100, that `systemd-analyze security` (252) gives the units. What the agent's 21 are for is in its comments:
+/// the network and its sockets (10), /proc (3), other users' files, homes and groups (7), its own name (1). The check's further
+/// ones are for being root and for giving files their owners.
+const EXPOSURE: [(&str, u32); 2] = [("kmagent.service", 21), ("kmagent-check.service", 24)];
+
+/// A machine with the stand-in collector.
+#[track_caller]
+fn machine(script: Value) -> Machine {
+    let machine = Machine::boot(Network::Own, &bin::fake());
+    machine.config(&json!({"fake": script}));
+    machine.settings(&json!({"min-uptime": "500ms", "log-level": "debug"}));
+    machine
+}
+
+#[test]
+fn the_units_are_sound_and_closed_as_far_as_they_say() {
+    if !is_root() {
+        return;
+    }
+    let machine = machine(json!({}));
+    let units = "kmagent.service kmagent-check.service kmagent-check.timer";
+    let output = machine.sh(&format!("cd /etc/systemd/system && systemd-analyze verify --man=no {units}"));
+    assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (Some(0), "", ""));
+    // The negative control: it does see what systemd does not know.
+    machine.write("/tmp/wrong/wrong.service", "[Service]\nExecStart=/bin/true\nNoSuchThing=1");
+    assert!(machine.sh("systemd-analyze verify --man=no /tmp/wrong/wrong.service").stderr.contains("NoSuchThing"));
+    for (unit, exposure) in EXPOSURE {
+        let security = |threshold: u32| {
+            let line =
+                format!("systemd-analyze security --offline=true --threshold={threshold} /etc/systemd/system/{unit}");
+            let output = machine.sh(&line);
+            (output.code, output.stdout)
+        };
+        let (code, listed) = security(exposure);
+        assert_eq!(code, Some(0), "{unit} is more open than that:\n{listed}");
+        assert_ne!(security(exposure - 1).0, Some(0), "{unit} is closed further than EXPOSURE says");
+    }
+}
+
+#[test]
+fn it_is_active_once_ready_says_how_it_is_and_drains_when_it_stops() {
+    if !is_root() {
+        return;
+    }
+    let machine = machine(json!({"drain_ms": 3000}));
+    machine.does("mkfifo /run/hold && chmod 666 /run/hold");
+    let held = format!("/bin/sh -c 'read line </run/hold; exec {AGENT} start'");
+    // Less than the drain takes: the agent says how long its stop may take.
+    machine.drop_in(UNIT, &format!("[Service]\nExecStart=\nExecStart={held}\nTimeoutStopSec=1s"));
+    // A host that is not online, and never will be.
+    let offline = "[Unit]\nBefore=network-online.target\n[Service]\nType=oneshot\nExecStart=/bin/false";
+    machine.write("/etc/systemd/system/offline.service", offline);
+    machine.drop_in("network-online.target", "[Unit]\nRequires=offline.service");
+    machine.does("systemctl start --no-block kmagent");
+    machine.wait_property(UNIT, "ActiveState", "activating");
+    assert_eq!(machine.property("network-online.target", "ActiveState"), "inactive");
+    assert_eq!(machine.collectors(), [0; 0]);
+    machine.does("echo >/run/hold && systemctl start kmagent");
+    assert_eq!(machine.property(UNIT, "ActiveState"), "active");
+    machine.wait_property(UNIT, "StatusText", "collector running");
+    assert!(machine.does("systemctl status kmagent").contains("Status: \"collector running\""));
+    assert_eq!(machine.property(UNIT, "OOMPolicy"), "continue");
+    assert_eq!(machine.property(UNIT, "OOMScoreAdjust"), "-500");
+    let rank = |pid: u32| machine.does(&format!("cat /proc/{pid}/oom_score_adj"));
+    let (agent, collector) = (machine.processes(AGENT), machine.collectors());
+    assert_eq!((agent.len(), collector.len()), (1, 1));
+    // A host that is itself a container may have lost the right to lower it.
+    let lowered = machine.sh("echo -500 >/proc/self/oom_score_adj").code == Some(0);
+    assert_eq!(rank(agent[0]), if lowered { "-500" } else { "0" });
+    assert_eq!(rank(collector[0]), "300");
+    machine.does("systemctl stop kmagent");
+    assert_eq!(machine.property(UNIT, "Result"), "success");
+    let journal = machine.journal(UNIT);
+    assert!(journal.contains("agent stopped") && !journal.contains("killed"), "{journal}");
+    assert_eq!(machine.does("ls /run/kmagent"), "lock", "what the lock is in stays");
+    // Who stops it by itself means it.
+    machine.does(
+        "rm /etc/systemd/system/kmagent.service.d/test.conf && systemctl daemon-reload && systemctl start kmagent",
+    );
+    machine.does("kmagent stop");
+    machine.wait_property(UNIT, "ActiveState", "inactive");
+    assert_eq!(machine.property(UNIT, "Result"), "success");
+}
+
+#[test]
+fn an_agent_that_is_killed_comes_back_however_often_and_leaves_no_orphan() {
+    if !is_root() {
+        return;
+    }
+    // It does not heed what the kernel sends it when the agent dies.
+    let machine = machine(json!({"ignore_sigterm": true}));
+    machine.drop_in(UNIT, "[Service]\nRestartSec=100ms");
+    machine.does("systemctl start kmagent");
+    for restarts in 1..=6 {
+        let collectors =
+            machine.wait_for("a collector", || Some(machine.collectors()).filter(|found| found.len() == 1));
+        machine.does("systemctl kill --kill-who=main --signal=KILL kmagent");
+        machine.wait_property(UNIT, "NRestarts", &restarts.to_string());
+        machine.wait_for("a new collector, alone", || match machine.collectors()[..] {
+            [pid] => (pid != collectors[0]).then_some(()),
+            _ => None,
+        });
+    }
+    machine.wait_property(UNIT, "StatusText", "collector running");
+    // A collector that dies is the agent's business.
+    let agent = machine.processes(AGENT);
+    machine.does(&format!("kill -KILL {}", machine.collectors()[0]));
+    machine.wait_for("a restart of the collector", || (machine.status()["collector"]["restarts"] == 1).then_some(()));
+    assert_eq!(machine.processes(AGENT), agent);
+    assert_eq!(machine.property(UNIT, "ActiveState"), "active");
+}
+
+#[test]
+fn an_agent_that_hangs_is_replaced() {
+    if !is_root() {
+        return;
+    }
+    let machine = machine(json!({}));
+    machine.drop_in(UNIT, "[Service]\nWatchdogSec=2s\nRestartSec=100ms");
+    machine.does("systemctl start kmagent");
+    holds_for("an agent that is alive is left alone", Duration::from_secs(4), || {
+        machine.property(UNIT, "NRestarts") == "0"
+    });
+    let hung = machine.processes(AGENT);
+    machine.does(&format!("kill -STOP {}", hung[0]));
+    machine.wait_property(UNIT, "NRestarts", "1");
+    machine.wait_property(UNIT, "StatusText", "collector running");
+    assert_ne!(machine.processes(AGENT), hung);
+    assert!(machine.journal(UNIT).contains("Watchdog timeout"));
+    assert_eq!(machine.collectors().len(), 1);
+}
+
+#[test]
+fn what_no_restart_mends_is_not_restarted() {
+    if !is_root() {
+        return;
+    }
+    let machine = machine(json!({}));
+    machine.drop_in(UNIT, "[Service]\nRestartSec=100ms");
+    machine.settings(&json!({"min-uptime": "soon"}));
+    assert_ne!(machine.sh("systemctl start kmagent").code, Some(0));
+    assert_eq!(machine.property(UNIT, "ExecMainStatus"), "78");
+    holds_for("wrong settings are not tried again", Duration::from_secs(1), || {
+        machine.property(UNIT, "NRestarts") == "0" && machine.property(UNIT, "ActiveState") == "failed"
+    });
+    // A lock that somebody holds is.
+    machine.settings(&json!({"min-uptime": "500ms"}));
+    machine.does("setsid runuser -u kmagent -- flock /run/kmagent/lock sleep 600 >/dev/null 2>&1 &");
+    machine.sh("systemctl start kmagent");
+    machine.wait_for("tries", || machine.property(UNIT, "NRestarts").parse::<u32>().ok().filter(|&tries| tries > 2));
+    assert!(machine.journal(UNIT).contains("status=75"));
+    machine.does("pkill -x sleep");
+    machine.wait_property(UNIT, "StatusText", "collector running");
+}
+
+#[test]
+fn the_key_is_roots_and_the_agent_has_it() {
+    if !is_root() {
+        return;
+    }
+    let api = Api::plain();
+    let machine = Machine::boot(Network::Shared, &bin::fake());
+    machine.config(&json!({"fake": {}}));
+    machine.settings(&json!({"min-uptime": "500ms", "update-endpoint": api.url(), "config-check-interval": "1s"}));
+    assert_eq!(machine.does("stat -c '%U %a' /etc/kmagent/api-key"), "root 600");
+    machine.does("systemctl start kmagent");
+    let request = api.wait_for_next();
+    assert_eq!(request.header("authorization"), Some("key-of-root"));
+    let credential = "/run/credentials/kmagent.service/api-key";
+    assert_eq!(machine.does(&format!("cat {credential} && stat -c '%U %a' {credential}")), "key-of-root\nkmagent 400");
+    let collector = machine.wait_for("a collector", || machine.collectors().first().copied());
+    let environment = machine.does(&format!("tr '\\0' '\\n' </proc/{collector}/environ"));
+    assert!(environment.contains("\nKM_API_KEY=key-of-root\n"), "{environment}");
+    assert_eq!(machine.does(&format!("stat -c %U /proc/{collector}")), "kmagent");
+    // A host may lose the file: the agent goes on without a key.
+    let seen = api.requests().len();
+    machine.does("rm /etc/kmagent/api-key && systemctl restart kmagent");
+    let request = api
+        .wait_for_request_after(seen, "a request without a key", |request| request.header("authorization").is_none());
+    assert_eq!(request.method, "POST");
+    assert_eq!(machine.property(UNIT, "ActiveState"), "active");
+}
+
+#[test]
+fn the_timer_checks_and_on_change_restarts_what_runs_the_collector() {
+    if !is_root() {
+        return;
+    }
+    let api = Api::plain();
+    api.answer_config(json!({"name": "new"}));
+    let machine = Machine::boot(Network::Shared, &bin::fake());
+    machine.config(&json!({"name": "old"}));
+    let on_change = "systemctl restart otelcol";
+    machine.settings(&json!({"update-endpoint": api.url(), "on-change": on_change, "log-level": "debug"}));
+    let runs = format!("[Service]\nUser=kmagent\nExecStart={COLLECTOR} --config /etc/kmagent/config.yaml");
+    machine.write("/etc/systemd/system/otelcol.service", &runs);
+    machine.does("systemctl start otelcol");
+    let before = machine.property("otelcol", "InvocationID");
+    machine.drop_in("kmagent-check.timer", "[Timer]\nOnActiveSec=0\nRandomizedDelaySec=0\nAccuracySec=1ms");
+    machine.does("systemctl enable --now kmagent-check.timer");
+    assert_eq!(api.wait_for_next().header("authorization"), Some("key-of-root"));
+    machine.wait_for("a restart of the collector", || {
+        (machine.property("otelcol", "InvocationID") != before).then_some(())
+    });
+    machine.wait_property("kmagent-check.service", "ActiveState", "inactive");
+    assert_eq!(machine.property("kmagent-check.service", "Result"), "success");
+    assert!(machine.journal("kmagent-check.service").contains("installed config"));
+    assert_eq!(machine.does("stat -c '%U %a' /etc/kmagent/config.yaml"), "kmagent 600");
+    assert!(machine.does("cat /etc/kmagent/config.yaml").contains("name: new"));
+    assert_eq!(machine.property("otelcol", "ActiveState"), "active");
+}
+
+#[test]
+fn what_root_does_by_hand_does_not_lock_the_agent_out() {
+    if !is_root() {
+        return;
+    }
+    let api = Api::plain();
+    api.answer_config(json!({"fake": {"validate": "fail"}}));
+    let machine = Machine::boot(Network::Shared, &bin::fake());
+    machine.settings(&json!({"min-uptime": "500ms", "update-endpoint": api.url()}));
+    // An agent was here: the directories are its user's, and empty.
+    machine.does("install -d -m 700 -o kmagent -g kmagent /var/lib/kmagent /run/kmagent");
+    assert_eq!(machine.sh("kmagent --check").code, Some(65), "a refused config is remembered");
+    api.answer_config(json!({"fake": {}}));
+    assert!(machine.does("kmagent --check").starts_with("installed config"));
+    let made = machine.does("ls -A /run/kmagent /var/lib/kmagent");
+    assert!(made.contains("lock") && made.contains("rejected.json"), "{made}");
+    let not_the_agents = "find /run/kmagent /var/lib/kmagent /etc/kmagent ! -user kmagent ! -name api-key";
+    assert_eq!(machine.does(not_the_agents), "");
+    machine.does("systemctl start kmagent");
+    machine.wait_running();
+}
