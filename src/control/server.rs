@@ -21,6 +21,8 @@ use crate::exit::Exit;
 
 /// More at once than any host has people and cron jobs. When there are as many, the one that has been silent for longest has to go.
 const CLIENT_LIMIT: usize = 32;
+/// How many of them may wait for a check, which may take a minute: there is room for those who ask for something else.
+pub const CHECK_LIMIT: usize = 24;
 /// A request is one short line.
 const REQUEST_LIMIT: usize = 1024;
 /// A client has this long to send its request.
@@ -112,6 +114,10 @@ impl Server {
                 false
             }
         });
+    }
+
+    pub fn is_there(&self, id: ClientId) -> bool {
+        self.clients.iter().any(|client| client.id == id)
     }
 
     fn has_room(&self) -> bool {

@@ -7,7 +7,9 @@ mod disk_model;
 mod failing;
 mod killed;
 mod power;
+mod races;
 mod scenario;
+mod storm;
 mod strace;
 
 use std::fmt::Debug;
