@@ -13,15 +13,20 @@ confdir = $(sysconfdir)/kmagent
 CARGO = cargo
 INSTALL = install
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
-target := $(shell uname -m)-unknown-linux-musl
-agent = $(CARGO_TARGET_DIR)/$(target)/release/kmagent
-# The collector to install, when there is one: yours, or the newest that `make collector` has built.
-collector = $(or $(KM_COLLECTOR),$(shell ls -t .cache/collector/*/kmagent-collector 2>/dev/null | head -n 1))
+arch := $(shell uname -m)
+agent = $(CARGO_TARGET_DIR)/$(shell dist/arch triple $(arch))/release/kmagent
+# The collector to install, when there is one: yours, or what `make collector` has built, and not what was built for releases.
+collector = $(or $(KM_COLLECTOR),$(shell dist/collector/build --find))
 
 # The agent that ships: one static binary.
 build:
 	tests/prepare build
-	$(CARGO) build --locked --release --target $(target) --bin kmagent
+	dist/cross $(arch) build --release --bin kmagent
+
+# The tarballs, in target/dist; dist/release tells of them. Takes Go as well.
+dist:
+	tests/prepare dist
+	dist/release $(RELEASE)
 
 # The collector that goes with it; it takes Go and, the first time, minutes.
 collector:
@@ -59,9 +64,10 @@ install:
 	$(INSTALL) -m 644 dist/completions/_kmagent $(DESTDIR)$(datadir)/zsh/site-functions/_kmagent
 	$(INSTALL) -m 644 dist/completions/kmagent.fish $(DESTDIR)$(datadir)/fish/vendor_completions.d/kmagent.fish
 	test -e $(DESTDIR)$(confdir)/config.yaml || $(INSTALL) -m 600 dist/config.yaml $(DESTDIR)$(confdir)/config.yaml
+	test -e $(DESTDIR)$(confdir)/agent.yaml || $(INSTALL) -m 600 dist/agent.yaml $(DESTDIR)$(confdir)/agent.yaml
 
 clean:
 	$(CARGO) clean
 	rm -rf .cache
 
-.PHONY: build collector demo test check install clean
+.PHONY: build dist collector demo test check install clean

@@ -1,4 +1,5 @@
-//! What happens when the program itself is wrong: a panic ends it with its own exit status, never with 101 or a core dump.
+//! What happens when the program itself is wrong: a panic ends it with its own exit status, never with 101, and nothing that ends
+//! it leaves a core dump.
 //!
 //! The release build does not unwind, so all of it happens in the panic hook. A panic of the main thread exits at once and the
 //! kernel tells the collector (its parent-death signal). A panic of a worker is told to the supervisor, which stops the
@@ -9,7 +10,16 @@ use std::panic::PanicHookInfo;
 use std::process;
 use std::thread;
 
+use rustix::process::DumpableBehavior;
+
 use crate::exit::Exit;
+
+/// For every mode: no core dump of this process, whatever ends it, and no tracing by others of its user (PR_SET_DUMPABLE, prctl(2)).
+/// The API key is in its memory. A child gets the default back with its exec, so the collector's dumps are its own affair.
+pub fn leave_no_core() {
+    // It fails on no kernel that runs us.
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
 
 /// For every mode.
 pub fn exit_on_panic() {

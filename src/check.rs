@@ -19,6 +19,7 @@ use crate::lock::Lock;
 use crate::messages::{Finding, Snapshot};
 use crate::output;
 use crate::process::{self, Ended};
+use crate::secrets::Secrets;
 use crate::settings::{Polling, Settings};
 use crate::store::record::{self, Record, Rejected, Unfinished, unix_now};
 use crate::store::{Candidate, Store};
@@ -273,8 +274,7 @@ impl<'a> Alone<'a> {
         let env = |name: &str| self.program.env(name);
         let config = self.store.read_config().map(|config| collector_config::secrets(&config, &env));
         let key = self.settings.api_key.iter().map(|key| key.expose().to_string());
-        let secrets: Vec<String> = key.chain(config.unwrap_or_default()).collect();
-        collector_config::mask(text, &secrets).into_owned()
+        Secrets::new(key.chain(config.unwrap_or_default())).mask(text).into_owned()
     }
 
     /// The server should learn how it came out; the check itself is done, so that this fails changes nothing.

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -96,12 +96,14 @@ impl Collector {
         let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_path_buf()));
         let own = beside.iter().flat_map(|dir| [dir.join(OWN_NAME), dir.join("../lib/kmagent").join(OWN_NAME)]);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let dirs: Vec<PathBuf> = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
+        let dirs: Vec<PathBuf> =
+            std::env::split_paths(&path).filter(|dir| dir.is_absolute() && is_trusted(dir)).collect();
         let upstream = UPSTREAM_NAMES.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
-        own.chain(upstream).find(|path| is_program(path)).ok_or_else(|| {
+        own.chain(upstream.filter(|path| is_trusted(path))).find(|path| is_program(path)).ok_or_else(|| {
             missing(format!(
-                "no collector: neither {OWN_NAME} beside the agent nor {} on PATH",
-                UPSTREAM_NAMES.join(" or ")
+                "no collector: neither {OWN_NAME} beside the agent nor {} on PATH{}",
+                UPSTREAM_NAMES.join(" or "),
+                if is_root() { ", where root looks only in folders that nobody else may write" } else { "" }
             ))
         })
     }
@@ -231,6 +233,15 @@ fn version_in(output: &str) -> Option<String> {
         let numeric = |part: &&str| part.starts_with(|c: char| c.is_ascii_digit());
         (parts.len() == 3 && parts.iter().all(numeric)).then(|| format!("v{number}"))
     })
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether only root can have put it there, or can change it; what an ordinary user runs is that user's affair.
+fn is_trusted(path: &Path) -> bool {
+    !is_root() || fs_err::metadata(path).is_ok_and(|meta| meta.uid() == 0 && meta.permissions().mode() & 0o022 == 0)
 }
 
 fn is_program(path: &Path) -> bool {

@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::messages::{Finding, Snapshot};
 use crate::output;
 use crate::report;
+use crate::secrets::Secrets;
 use crate::settings::Settings;
 use crate::store::record::{self, Record, Rejected, unix_now};
 use crate::store::{Stamp, Store};
@@ -27,6 +28,8 @@ pub struct ConfigCheck {
     requests: Record<Requests>,
     /// The revision of the config file as it was last seen; `None` when it is not one that can be read.
     in_force: Option<(Stamp, Option<Revision>)>,
+    /// Bytes of a config as YAML: twice the longest answer, as YAML that is made of JSON has blanks for its braces.
+    most_yaml: u64,
     host: report::Host,
     /// `None` unless the extended report is asked for.
     instance_id: Option<Record<String>>,
@@ -52,6 +55,7 @@ impl ConfigCheck {
             version: Record::open(store.state_dir(), record::COLLECTOR_VERSION),
             requests: Record::open(store.state_dir(), record::REQUESTS),
             in_force: None,
+            most_yaml: settings.max_config_size.saturating_mul(2),
             host: report::Host::new(settings),
             instance_id: settings.report_extended.then(|| Record::open(store.state_dir(), record::INSTANCE_ID)),
             started_at: Instant::now(),
@@ -156,7 +160,7 @@ impl ConfigCheck {
 
     /// Renders, writes and validates the candidate.
     fn prepare(&mut self, config: &Value, revision: Revision) -> Result<Finding> {
-        let text = match yaml::render_proven(config) {
+        let text = match yaml::render_proven(config, self.most_yaml) {
             Ok(text) => text,
             Err(error) => return Ok(refused(revision, format!("the config cannot be written as YAML: {error}"), None)),
         };
@@ -169,13 +173,8 @@ impl ConfigCheck {
                 Ok(Finding::Install(candidate))
             }
             Validation::Bad(output) => {
-                let secrets: Vec<String> = self
-                    .key
-                    .iter()
-                    .cloned()
-                    .chain(collector_config::secrets(config, &|name| self.collector.env(name)))
-                    .collect();
-                let output = collector_config::mask(&output, &secrets);
+                let found = collector_config::secrets(config, &|name| self.collector.env(name));
+                let output = Secrets::new(self.key.iter().cloned().chain(found)).mask(&output).into_owned();
                 let problem = format!("the collector refuses the config: {}", output::gist(&output));
                 Ok(refused(candidate.revision.clone(), problem, program))
             }

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 /// Names the run directory in the environment of each collector.
-pub const VARIABLE: &str = "KMAGENT_RUN_DIR";
+pub const VARIABLE: &str = "KM_AGENT_RUN_DIR";
 /// They were told to end when their agent died, so this is for their last words; the default of stop-timeout.
 const PATIENCE: Duration = Duration::from_secs(30);
 

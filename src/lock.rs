@@ -8,6 +8,8 @@ use std::path::Path;
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 
+use rustix::fs::OFlags;
+
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::store::atomic;
@@ -52,7 +54,9 @@ fn open(path: &Path) -> std::io::Result<File> {
             atomic::give_to_owner_of_directory(file.file(), path);
             Ok(file.into_file())
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(options.open(path)?.into_file()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Ok(options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)?.into_file())
+        }
         Err(error) => Err(error),
     }
 }

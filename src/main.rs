@@ -25,6 +25,7 @@ mod poller;
 mod probe;
 mod process;
 mod report;
+mod secrets;
 mod settings;
 mod start;
 mod status;
@@ -34,19 +35,23 @@ mod supervise;
 mod sys;
 mod utc;
 mod value;
+mod visible;
 mod wake;
 mod yaml;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use cli::{Cli, Mode};
 use control::{CheckResult, Outcome};
 use error::{Error, Result};
 use exit::Exit;
+use secrets::Secrets;
 
 fn main() -> ExitCode {
+    bug::leave_no_core();
     bug::exit_on_panic();
     match cli::parse(std::env::args_os().skip(1)).and_then(run) {
         Ok(exit) => exit.into(),
@@ -105,16 +110,17 @@ fn start(cli: &Cli) -> Result<Exit> {
 
 fn log_to_stderr(level: log::LevelFilter, settings: &settings::Settings) {
     logger::init(level, settings.log_format);
-    logger::set_secrets(settings.api_key.iter().map(|key| key.expose().to_string()).collect());
+    let key = settings.api_key.iter().map(|key| key.expose().to_string());
+    logger::set_secrets(Arc::new(Secrets::new(key)));
 }
 
 /// Silent when nothing changed; an error goes to standard error, for scripts too.
 fn tell(outcome: &Outcome, json: bool) -> Result<Exit> {
     let exit = Exit::from_code(outcome.exit).unwrap_or(Exit::Bug);
     if json {
-        print(&format!("{}\n", serde_json::to_string(outcome).unwrap_or_default()))?;
+        print(&format!("{}\n", visible::json(&serde_json::to_string(outcome).unwrap_or_default())))?;
     } else if exit == Exit::Done && outcome.result != CheckResult::Unchanged {
-        print(&format!("{}\n", outcome.message))?;
+        print(&format!("{}\n", visible::line(&outcome.message)))?;
     }
     if exit == Exit::Done { Ok(exit) } else { Err(Error::new(exit, outcome.message.clone())) }
 }
@@ -133,9 +139,9 @@ fn print(text: &str) -> Result<Exit> {
     }
 }
 
-/// To standard error; when that is closed there is nobody left to tell. What a collector printed may be part of it, so nothing in
-/// it is to move a terminal's cursor.
+/// To standard error; when that is closed there is nobody left to tell. What the API or a collector said may be part of it, so
+/// nothing in it is to move a terminal's cursor.
 fn complain(line: &str) {
-    let line = line.replace(char::is_control, " ");
+    let line = line.replace(visible::is_invisible, " ");
     let _ = writeln!(std::io::stderr(), "kmagent: {line}");
 }

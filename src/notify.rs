@@ -11,6 +11,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::visible;
+
 /// What the service manager sets for us, and only for us.
 pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
@@ -49,7 +51,7 @@ impl Notify {
     /// One line for `systemctl status`.
     pub fn status(&self, text: &str) {
         // A newline would start the next assignment.
-        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line: String = text.replace(visible::is_invisible, " ");
         self.send(&format!("STATUS={line}"));
     }
 

@@ -8,9 +8,13 @@ use crate::control::{Reply, Request, Status, client};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::utc::Utc;
+use crate::visible;
 
 /// The supervisor answers between two events; a host that swaps takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Of the second and later lines of a value: as wide as the column of names.
+const INDENTATION: &str = "           ";
 
 /// # Errors
 /// 69 when no agent runs.
@@ -18,7 +22,8 @@ pub fn run(run_dir: &Path, json: bool) -> Result<String> {
     match client::ask(run_dir, Request::Status, TIMEOUT)? {
         Some(Reply::Status(status)) if json => {
             let text = serde_json::to_string_pretty(&status);
-            text.map(|text| text + "\n").map_err(|error| Error::because(Exit::Bug, "cannot show the status", error))
+            text.map(|text| visible::json(&text) + "\n")
+                .map_err(|error| Error::because(Exit::Bug, "cannot show the status", error))
         }
         Some(Reply::Status(status)) => Ok(render(&status)),
         Some(reply) => Err(Error::new(Exit::Bug, format!("the agent gave an unexpected reply: {reply:?}"))),
@@ -29,8 +34,8 @@ pub fn run(run_dir: &Path, json: bool) -> Result<String> {
 fn render(status: &Status) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "{name:<10} {value}");
+        // Behind an indentation nothing of the API's or the collector's can pass for a line of ours. Writing to a String does not fail.
+        let _ = writeln!(text, "{name:<10} {}", visible::lines(&value, INDENTATION));
     };
     line("agent", format!("{}, pid {}, up {}", status.agent_version, status.pid, span(status.uptime_seconds)));
     let collector = &status.collector;
@@ -62,7 +67,7 @@ fn render(status: &Status) -> String {
         },
     );
     if !status.last_error_message.is_empty() {
-        line("problem", status.last_error_message.replace('\n', "\n           "));
+        line("problem", status.last_error_message.clone());
     }
     text
 }

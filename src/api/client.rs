@@ -8,22 +8,38 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use ureq::config::AutoHeaderValue;
-use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
+use ureq::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use ureq::http::{HeaderValue, Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
+use super::answer::decode;
 use super::explain::{exit_for, explain, retry_after};
 use super::parts::{authorities, authorization, connect_proxy, endpoint, shown};
 use super::transport::{CallingThreadResolver, connector};
-use super::{Answer, EXCERPT, Report, decode, encode, excerpt, proxy};
+use super::{Answer, Report, encode, proxy};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
+use crate::secrets::Secrets;
 use crate::settings::Secret;
+use crate::visible;
 
 /// For a report of at most 8 KiB and an answer of any length that is read piece by piece; ureq's default of 128 KiB each would be most
 /// of the agent's memory (design, section 11).
 const BUFFER: usize = 16 * 1024;
+
+/// Most bytes of somebody else's text in a message of ours (design, section 5).
+const EXCERPT: usize = 512;
+
+/// Most bytes of a body that is no JSON object: enough to recognise a login page by.
+const BEGINNING: usize = 20;
+
+/// Most bytes of a message but for the URL. It can only be longer with two excerpts in it, or with a proxy's name.
+const MESSAGE: usize = 2 * EXCERPT;
+
+/// Bytes of an answer at its largest for each value in a config. Real configs take 20 to 40; every byte of one that is denser costs
+/// more memory, up to 150 bytes, while it is read and proved.
+const BYTES_PER_VALUE: u64 = 16;
 
 /// The settings that a call depends on.
 pub struct Options<'a> {
@@ -43,8 +59,9 @@ pub struct Client {
     /// The endpoint without user, password and query, for messages.
     shown: String,
     authorization: Option<HeaderValue>,
-    /// Masked in messages.
     api_key: Option<Secret>,
+    /// The key, to be masked in messages.
+    secrets: Secrets,
     ca_file: Option<PathBuf>,
     poll_timeout: Duration,
     max_answer: u64,
@@ -86,7 +103,8 @@ impl Client {
             .accept_encoding(AutoHeaderValue::None)
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER)
-            .max_response_header_size(BUFFER)
+            // One less: a header that fills the buffer could not be told from one that breaks off.
+            .max_response_header_size(BUFFER - 1)
             .max_idle_connections(0)
             .build();
         Ok(Client {
@@ -95,6 +113,7 @@ impl Client {
             endpoint,
             authorization: options.api_key.map(authorization).transpose()?,
             api_key: options.api_key.cloned(),
+            secrets: Secrets::new(options.api_key.map(|key| key.expose().to_string())),
             ca_file: options.ca_file.map(Path::to_owned),
             poll_timeout: options.poll_timeout,
             max_answer: options.max_answer,
@@ -116,7 +135,9 @@ impl Client {
             return Err(self.refused(&mut response));
         }
         let body = self.read(&mut response)?;
-        decode(&body).map_err(|cause| self.failure(Exit::BadAnswer, format!("the answer cannot be read: {cause}")))
+        let most_values = usize::try_from(self.max_answer / BYTES_PER_VALUE).unwrap_or(usize::MAX);
+        decode(&body, most_values, |body| self.excerpt(body, BEGINNING))
+            .map_err(|cause| self.failure(Exit::BadAnswer, format!("the answer cannot be read: {cause}")))
     }
 
     /// The whole body; one byte more than allowed is the most that is ever held.
@@ -125,6 +146,12 @@ impl Client {
             let limit = self.max_answer;
             self.failure(Exit::BadAnswer, format!("the answer is longer than {limit} bytes; raise max-config-size"))
         };
+        if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+            let encoding = self.excerpt(encoding.as_bytes(), BEGINNING);
+            let cause =
+                format!("the answer is encoded as {encoding}, which was not asked for; have the server not do that");
+            return Err(self.failure(Exit::BadAnswer, cause));
+        }
         if response.body().content_length().is_some_and(|length| length > self.max_answer) {
             return Err(too_long());
         }
@@ -147,19 +174,18 @@ impl Client {
         if let Some(location) = response.headers().get(LOCATION).filter(|_| status.is_redirection()) {
             let location = match std::str::from_utf8(location.as_bytes()).ok().and_then(|text| text.parse().ok()) {
                 Some(uri) => shown(&uri),
-                None => excerpt(location.as_bytes(), EXCERPT),
+                None => self.excerpt(location.as_bytes(), EXCERPT),
             };
             cause += &format!(
                 ", a redirect to {location}, which is not followed; if it is right, set update-endpoint to it"
             );
         }
         let retry_after = retry_after(response.headers(), SystemTime::now());
-        // Enough for a key that begins within what is shown: masked first, then cut.
-        let limit = EXCERPT + self.api_key.as_ref().map_or(0, |key| key.expose().len());
         let mut body = Vec::new();
-        // A body that breaks off is shown as far as it came.
-        let _: io::Result<usize> = response.body_mut().as_reader().take(limit as u64).read_to_end(&mut body);
-        let body = excerpt(self.mask(&String::from_utf8_lossy(&body)).as_bytes(), EXCERPT);
+        // A body that breaks off is shown as far as it came. One byte more tells whether there is more.
+        let limit = self.looked_at(EXCERPT) as u64 + 1;
+        let _: io::Result<usize> = response.body_mut().as_reader().take(limit).read_to_end(&mut body);
+        let body = self.excerpt(&body, EXCERPT);
         cause += remedy;
         if !body.is_empty() {
             cause += ": ";
@@ -175,15 +201,25 @@ impl Client {
     }
 
     fn failure(&self, exit: Exit, cause: String) -> Failure {
-        let error = Error::because(exit, format!("config check: {}", self.shown), self.mask(&cause));
+        let cause = self.secrets.mask(&cause);
+        let cause = visible::line(&cause[..cause.floor_char_boundary(MESSAGE)]).into_owned();
+        let error = Error::because(exit, format!("config check: {}", self.shown), cause);
         Failure { error, retry_after: None }
     }
 
-    fn mask(&self, text: &str) -> String {
-        match &self.api_key {
-            Some(key) if !key.expose().is_empty() => text.replace(key.expose(), "****"),
-            _ => text.to_owned(),
-        }
+    /// The beginning of what the server sent, at most `limit` bytes, without the key and without any part of it.
+    fn excerpt(&self, text: &[u8], limit: usize) -> String {
+        let most = self.looked_at(limit);
+        let masked = match text.get(..most) {
+            Some(beginning) => self.secrets.mask_beginning(&String::from_utf8_lossy(beginning)),
+            None => self.secrets.mask(&String::from_utf8_lossy(text)).into_owned(),
+        };
+        masked[..masked.floor_char_boundary(limit)].trim().to_owned()
+    }
+
+    /// Enough for a key that begins within the `limit` bytes that are shown.
+    fn looked_at(&self, limit: usize) -> usize {
+        limit + self.api_key.as_ref().map_or(0, |key| key.expose().len())
     }
 }
 

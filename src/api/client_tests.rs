@@ -392,3 +392,87 @@ fn a_ca_file_is_read_at_start() {
     }
     std::fs::remove_file(path).unwrap();
 }
+
+/// A panic of a library would end the agent (src/bug.rs), so no answer may bring one about: a seeded walk over answers that differ
+/// from good ones in a few bytes. `KM_LONG=1` goes a hundred times as far.
+#[test]
+fn no_answer_makes_anything_panic() {
+    const GOOD: [&str; 5] = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 46\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n{\"restart_required\":true,\"config\":{\"a\":[1.5e3]}}",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\n{\"\r\n9\r\nconfig\":{\r\n2\r\n}}\r\n0\r\nTrailer: x\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.0 200\r\n\r\n{\"config\":{\"\\u00e9\":\"\\ud83e\\udd80\"}}",
+        "HTTP/1.1 302 Found\r\nLocation: https://u:p@a.example:8443/x?y#z\r\nConnection: close\r\n\r\nelsewhere",
+        "HTTP/1.1 503 Oh\r\nRetry-After: Sun, 06 Nov 1994 08:50:37 GMT\r\nContent-Encoding: gzip\r\n\r\nbusy",
+    ];
+    const TOKENS: [&str; 14] = [
+        "\r\n",
+        "\r\n\r\n",
+        "\0",
+        "0",
+        "-",
+        "ffffffffffffffff",
+        ":",
+        ";",
+        " ",
+        "\u{e9}",
+        "[",
+        "{",
+        "\"",
+        "HTTP/1.1 101 X\r\n\r\n",
+    ];
+    let rounds = if std::env::var_os("KM_LONG").is_some_and(|value| value == "1") { 100_000 } else { 1000 };
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut below = |limit: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % limit as u64) as usize
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = impatient(&format!("http://{}/", listener.local_addr().unwrap()), &[]);
+    let (answers, next) = std::sync::mpsc::channel::<Vec<u8>>();
+    let serving = std::thread::spawn(move || {
+        for answer in next {
+            let (mut connection, _) = listener.accept().unwrap();
+            request(&mut connection);
+            // In one piece, or in two.
+            let (first, second) = answer.split_at(if answer.len() % 3 == 0 { answer.len() / 2 } else { answer.len() });
+            let _ = connection.write_all(first).and_then(|()| connection.write_all(second));
+        }
+    });
+    let (mut taken, mut refused) = (0, 0);
+    for round in 0..rounds {
+        let mut answer = GOOD[round % GOOD.len()].as_bytes().to_vec();
+        for _ in 0..below(4) {
+            let (at, count) = (below(answer.len()), below(8));
+            let end = (at + count).min(answer.len());
+            match below(5) {
+                0 => answer[at] = below(256) as u8,
+                1 => drop(answer.drain(at..end)),
+                2 => answer.truncate(at.max(1)),
+                3 => {
+                    let piece = answer[at..end].repeat(below(30));
+                    answer.splice(at..at, piece);
+                }
+                _ => drop(answer.splice(at..at, TOKENS[below(TOKENS.len())].bytes()).count()),
+            }
+            if answer.is_empty() {
+                answer.push(b'x');
+            }
+        }
+        answers.send(answer).unwrap();
+        match client.check(&report()) {
+            Ok(_) => taken += 1,
+            Err(failure) => {
+                let text = failure.error.to_string();
+                assert!(text.len() < 10 * MESSAGE && !text.contains(visible::is_invisible), "{text:?}");
+                assert!(failure.retry_after.is_none_or(|wait| wait <= Duration::from_secs(3600)));
+                refused += 1;
+            }
+        }
+    }
+    drop(answers);
+    serving.join().unwrap();
+    // The walk comes to both.
+    assert!(taken > rounds / 10 && refused > rounds / 10, "{taken} {refused}");
+}

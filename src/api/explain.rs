@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use rustls::CertificateError::*;
 use rustls::pki_types::UnixTime;
-use rustls::{Error as TlsError, InvalidMessage};
+use rustls::{AlertDescription, Error as TlsError, InvalidMessage, PeerIncompatible};
 use ureq::http::HeaderMap;
 use ureq::http::header::{DATE, RETRY_AFTER};
 
@@ -60,6 +60,8 @@ pub fn explain(error: ureq::Error, timeout: Duration, ca_file: Option<&Path>, no
         },
         HostNotFound => "the host name has no address".to_owned(),
         ConnectProxyFailed(reason) => reason,
+        // There is input, and more is needed to make anything of it, and no more comes or fits the buffer.
+        BodyStalled => "the answer broke off within a chunk's size".to_owned(),
         Protocol(error) => return (Exit::BadAnswer, format!("the answer is not HTTP: {error}")),
         LargeResponseHeader(..) => return (Exit::BadAnswer, "the answer's header is too long".to_owned()),
         other => other.to_string(),
@@ -102,7 +104,16 @@ fn explain_tls(error: &TlsError, ca_file: Option<&Path>, now: SystemTime) -> Str
             let presented = if presented.is_empty() { "no name at all".to_owned() } else { presented.join(", ") };
             format!("the server's certificate is for {presented}, not for {}", expected.to_str())
         }
+        // What `openssl req -x509` makes is one unless it is told otherwise.
+        TlsError::InvalidCertificate(Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the server's certificate is an authority's own; have that sign another one for the server".to_owned()
+        }
         TlsError::InvalidCertificate(other) => format!("the server's certificate is refused: {other}"),
+        // The former if it refuses ours, the latter if it offers its own.
+        TlsError::AlertReceived(AlertDescription::ProtocolVersion)
+        | TlsError::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
+            "the server speaks neither TLS 1.2 nor 1.3; have it do so, as older versions are not safe".to_owned()
+        }
         TlsError::AlertReceived(alert) => format!("the server broke off the TLS handshake: {alert:?}"),
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the server does not speak TLS on this port; check scheme and port of update-endpoint".to_owned()

@@ -3,15 +3,14 @@
 //! The supervisor polls its descriptors and decides the answers. A client that is slow, silent or talkative loses its
 //! connection and nothing else.
 
-use std::fs::Permissions;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fs_err as fs;
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::{Reply, Request, socket_path};
@@ -149,7 +148,7 @@ impl Server {
         if self.clients.len() >= CLIENT_LIMIT
             && let Some(index) = self.silent()
         {
-            self.clients.remove(index);
+            self.clients.remove(index).write(&Reply::Busy);
         }
         if stream.set_nonblocking(true).is_ok() {
             let id = ClientId(self.next_id);
@@ -184,8 +183,11 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let listener = UnixListener::bind(&unnamed)?;
-    fs::set_permissions(&unnamed, Permissions::from_mode(0o600))?;
+    // Private from its first moment; chmod(2) afterwards would follow what somebody put in its place. There is one thread yet.
+    let former = rustix::process::umask(Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(&unnamed);
+    rustix::process::umask(former);
+    let listener = listener?;
     listener.set_nonblocking(true)?;
     fs::rename(&unnamed, path)?;
     Ok(listener)

@@ -55,4 +55,15 @@ mod tests {
         assert!(spread.iter().any(|d| d.as_secs_f64() < 85.0) && spread.iter().any(|d| d.as_secs_f64() > 115.0));
         assert_eq!(Jitter::new(0).spread(base, 0), base);
     }
+
+    /// The first outputs of the published algorithm, worked out elsewhere. A slip in it would still look random, for a while.
+    #[test]
+    fn it_is_the_generator_that_it_says() {
+        let mut jitter = Jitter::new(7);
+        for output in
+            [0xD1FB_AF7F_728D_2EAEu64, 0xEDA4_6C77_629D_A6AEu64, 0x16DF_9D6A_C76B_D322u64, 0x1B8D_7895_3576_722Eu64]
+        {
+            assert_eq!((jitter.fraction() * (1u64 << 53) as f64) as u64, output >> 11);
+        }
+    }
 }

@@ -60,4 +60,13 @@ mod tests {
         problems.state = noted("state", 30);
         assert_eq!(problems.newest().unwrap().problem, "state");
     }
+
+    #[test]
+    fn a_collector_that_is_on_its_way_counts_as_running() {
+        use Phrase::*;
+        for phrase in [Starting, Running, HandingOver, Stopping] {
+            assert!(counts_as_running(phrase), "{phrase:?}");
+        }
+        assert!(!counts_as_running(Stopped) && !counts_as_running(Backoff));
+    }
 }

@@ -168,8 +168,11 @@ impl BindWatch {
 
     /// Where the collector can be reached now; not to be asked while it is being stopped, when our copies, however
     /// short-lived, could take a connection that its successor should have.
-    pub fn listeners(&self) -> Vec<Listener> {
-        self.held().into_iter().map(|held| held.listener).collect()
+    ///
+    /// # Errors
+    /// We may not look, see `held`.
+    pub fn listeners(&self) -> Result<Vec<Listener>, String> {
+        Ok(self.held()?.into_iter().map(|held| held.listener).collect())
     }
 
     /// Whether each of its listeners can be shared and steered; the error is what stands in the way.
@@ -177,7 +180,7 @@ impl BindWatch {
         if let Some(problem) = &self.unprepared {
             return Err(problem.clone());
         }
-        for held in self.held() {
+        for held in self.held()? {
             if held.listener == Listener::Unix {
                 return Err("it listens on a Unix socket".to_string());
             }
@@ -188,8 +191,11 @@ impl BindWatch {
         Ok(())
     }
 
-    pub(super) fn held(&self) -> Vec<Held> {
-        self.bound.iter().filter_map(Bound::hold).collect()
+    /// # Errors
+    /// We may not look any more: a security module can take that right away from a running host (Yama's ptrace_scope). What was
+    /// bound until then is as it was, but nothing is known of it.
+    pub(super) fn held(&self) -> Result<Vec<Held>, String> {
+        self.bound.iter().filter_map(|bound| bound.hold().transpose()).collect()
     }
 
     /// What to remember of a socket that is about to be bound; `None` when it is none that anybody could connect to.
@@ -205,7 +211,7 @@ impl BindWatch {
             Ok(copy) => copy,
             // bind(2) will say so itself.
             Err(Errno::BADF) => return Ok(None),
-            Err(errno) => return Err(format!("a socket of process {process} cannot be looked at: {errno}")),
+            Err(errno) => return Err(hidden(process, errno)),
         };
         let Ok(domain) = sockopt::socket_domain(&copy) else { return Ok(None) };
         let is_inet = matches!(domain, AddressFamily::INET | AddressFamily::INET6);
@@ -225,8 +231,17 @@ impl BindWatch {
 
 impl Bound {
     /// `None` when it has been closed, does not listen or is connected.
-    fn hold(&self) -> Option<Held> {
-        let socket = copy(self.process, self.fd).ok()?;
+    fn hold(&self) -> Result<Option<Held>, String> {
+        let socket = match copy(self.process, self.fd) {
+            Ok(socket) => socket,
+            // It is closed, its process has ended, or its number is a thread's by now.
+            Err(Errno::BADF | Errno::SRCH | Errno::INVAL) => return Ok(None),
+            Err(errno) => return Err(hidden(self.process, errno)),
+        };
+        Ok(self.look_at(socket))
+    }
+
+    fn look_at(&self, socket: OwnedFd) -> Option<Held> {
         if sockopt::socket_cookie(&socket) != Ok(self.cookie) {
             return None;
         }
@@ -244,6 +259,10 @@ impl Bound {
         };
         takes_anything.then_some(Held { listener, socket, bound_at: self.bound_at })
     }
+}
+
+fn hidden(process: Pid, errno: Errno) -> String {
+    format!("a socket of process {process} cannot be looked at: {errno}")
 }
 
 fn ready(fd: BorrowedFd<'_>) -> Result<PollFlags, Errno> {

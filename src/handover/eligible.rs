@@ -1,9 +1,9 @@
 //! Whether two collectors may run side by side, as far as their configs and the host's memory tell. Pure.
 //!
-//! The lists are what was seen when each component of `dist/collector/edge.yaml` was run twice at once, and, for components that
-//! are not in it, what contrib's documentation says that they hold exclusively or read from where somebody else stopped. A
-//! component that is in no list may overlap: most do, and one that cannot share refuses to start, which `blames_overlap` tells
-//! from a bad config.
+//! What is known of the components of `dist/collector/edge.yaml` and `full.yaml` was seen when each ran twice at once
+//! (`tests/handover/components.yaml` has it all, and is held against this), and of others it is what contrib's documentation says
+//! that they hold exclusively or read from where somebody else stopped. A component that is in no list may overlap: most do, and
+//! one that cannot share refuses to start, which `blames_overlap` tells from a bad config.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::value::Value;
 
 /// Read a stream that each of two readers would deliver in full, or that only one may read. What merely scrapes may overlap for
 /// a while: the same gauge twice is no error. Underscores left out: contrib renames `filelog` to `file_log` and so on.
-const READ_ONCE: [&str; 24] = [
+const READ_ONCE: [&str; 23] = [
     "awscloudwatch",
     "awss3",
     "azureblob",
@@ -34,7 +34,6 @@ const READ_ONCE: [&str; 24] = [
     "profiling",
     "pulsar",
     "s3",
-    "sqlquery",
     "windowseventlog",
     "windowseventtrace",
 ];
@@ -159,7 +158,9 @@ fn judge_component(section: &str, id: &str, component: &Value, obstacles: &mut V
     if is_reference(component) {
         obstacles.push(unknown(&format!("{section}.{id}")));
     }
-    let is_read_once = section == "receivers" && READ_ONCE.contains(&kind.as_str());
+    // The log queries of sqlquery remember up to where they have read; its other queries merely scrape.
+    let is_read_once = section == "receivers"
+        && (READ_ONCE.contains(&kind.as_str()) || kind == "sqlquery" && has_key(component, "logs"));
     if is_read_once {
         obstacles.push(Obstacle::Unwise(format!("two of the receiver {id} would deliver everything twice")));
     }
@@ -171,6 +172,13 @@ fn judge_component(section: &str, id: &str, component: &Value, obstacles: &mut V
         || section == "extensions" && kind == "pprof" && is_set(component.get("save_to_file"));
     if writes_file {
         obstacles.push(Obstacle::Unwise(format!("two of the {singular} {id} would write the same file")));
+    }
+    // What spanmetrics and its like count is a total since their start, and two would tell theirs in turns. They do so once a
+    // minute, if not told otherwise, which is longer than two run.
+    let is_delta =
+        component.get("aggregation_temporality").and_then(Value::as_str).is_some_and(|it| it.ends_with("DELTA"));
+    if section == "connectors" && is_set(component.get("metrics_flush_interval")) && !is_delta {
+        obstacles.push(Obstacle::Unwise(format!("two of the connector {id} would tell one counter in turns")));
     }
     if section == "extensions" && kind == "opamp" {
         obstacles.push(Obstacle::Unwise(format!("two of the extension {id} would speak for one instance")));
@@ -192,7 +200,11 @@ fn judge_component(section: &str, id: &str, component: &Value, obstacles: &mut V
         if key.split('_').any(|word| word == "wal") && is_set(Some(value)) && section == "exporters" {
             obstacles.push(Obstacle::Impossible(format!("the {singular} {id} keeps a log that only one may open")));
         }
-        if owns_sockets && (key == "transport" && text.starts_with("unix") || text.starts_with("unix:")) {
+        // fluentforward takes a path for a Unix socket's name.
+        let is_unix = key == "transport" && text.starts_with("unix")
+            || text.starts_with("unix:")
+            || key == "endpoint" && text.starts_with('/');
+        if owns_sockets && is_unix {
             obstacles.push(Obstacle::Impossible(format!("the {singular} {id} listens on a Unix socket")));
         }
     });
@@ -222,6 +234,12 @@ fn is_reference(value: &Value) -> bool {
 
 fn is_set(value: Option<&Value>) -> bool {
     !matches!(value, None | Some(Value::Null | Value::Bool(false))) && value.and_then(Value::as_str) != Some("")
+}
+
+fn has_key(value: &Value, name: &str) -> bool {
+    let mut found = false;
+    visit(value, &mut |key, _| found |= key == name);
+    found
 }
 
 /// Each key of each map, however deep.
@@ -269,6 +287,7 @@ mod tests {
             ("receivers", "prometheus/2", "{config: {}}"),
             ("receivers", "docker_stats", "{endpoint: 'unix:///var/run/docker.sock'}"),
             ("receivers", "mysql", "{transport: unix, endpoint: /run/mysqld.sock}"),
+            ("receivers", "sqlquery", "{queries: [{sql: select 1, metrics: [{metric_name: logs}]}]}"),
             ("receivers", "syslog", "{udp: {listen_address: '127.0.0.1:514'}, storage: null}"),
             ("processors", "batch", "{}"),
             ("exporters", "debug", "{}"),
@@ -277,6 +296,11 @@ mod tests {
             ("extensions", "pprof", "{save_to_file: ''}"),
             ("extensions", "zpages", "{endpoint: '${env:ZPAGES}'}"),
             ("connectors", "spanmetrics", "null"),
+            (
+                "connectors",
+                "spanmetrics/often",
+                "{metrics_flush_interval: 15s, aggregation_temporality: AGGREGATION_TEMPORALITY_DELTA}",
+            ),
         ] {
             let config = with(section, id, component);
             assert_eq!(may_overlap(&[&yaml(PLAIN)], &[&config], &PLENTY), Ok(()), "{id}");
@@ -291,7 +315,14 @@ mod tests {
             ("receivers", "journald", "null"),
             ("receivers", "windowseventlog", "{}"),
             ("receivers", "receiver_creator", "{receivers: {filelog: {config: {}}}}"),
+            (
+                "receivers",
+                "sqlquery",
+                "{queries: [{sql: select 1, metrics: []}, {sql: select a, logs: [{body_column: a}]}]}",
+            ),
             ("exporters", "file/a", "{path: /tmp/a}"),
+            ("connectors", "spanmetrics", "{metrics_flush_interval: 15s}"),
+            ("connectors", "spanmetrics", "{metrics_flush_interval: 1m, aggregation_temporality: CUMULATIVE}"),
             ("extensions", "file_storage", "{}"),
             ("extensions", "redis_storage/1", "{}"),
             ("extensions", "pprof", "{save_to_file: /tmp/profile}"),
@@ -301,6 +332,7 @@ mod tests {
             ("receivers", "filelog", "{storage: file_storage}"),
             ("receivers", "otlp", "{protocols: {grpc: {transport: unix, endpoint: /run/a.sock}}}"),
             ("receivers", "fluentforward", "{endpoint: 'unix:///run/a.sock'}"),
+            ("receivers", "fluentforward", "{endpoint: /run/a.sock}"),
             ("exporters", "otlp_http", "{sending_queue: {storage: file_storage}}"),
             ("exporters", "prometheusremotewrite", "{wal: {directory: /var/wal}}"),
             ("extensions", "health_check", "{transport: unix, endpoint: /run/h.sock}"),

@@ -35,17 +35,17 @@ use crate::sys::steer;
 /// Before the new one is started: nothing of what the old one listens on reaches it. Again when the old one binds meanwhile.
 ///
 /// # Errors
-/// A listener that cannot be steered: do not start a second collector.
+/// A listener that cannot be steered, or may not be looked at: do not start a second collector.
 pub fn hold(old: &BindWatch) -> Result<(), String> {
-    steer_to(old.held(), Vec::new())
+    steer_to(old.held()?, Vec::new())
 }
 
 /// Everything new goes to `new`, wherever both listen.
 ///
 /// # Errors
-/// A listener that cannot be steered; others may have been: `to_old` brings them back.
+/// A listener that cannot be steered, or may not be looked at; others may have been: `to_old` brings them back.
 pub fn to_new(old: &BindWatch, new: &BindWatch) -> Result<(), String> {
-    let (old, mut new) = (old.held(), new.held());
+    let (old, mut new) = (old.held()?, new.held()?);
     new.retain(|held| old.iter().any(|other| other.listener == held.listener));
     steer_to(new, old)
 }
@@ -53,23 +53,24 @@ pub fn to_new(old: &BindWatch, new: &BindWatch) -> Result<(), String> {
 /// Everything new goes to `old` again.
 ///
 /// # Errors
-/// A listener that cannot be steered.
+/// A listener that cannot be steered, or may not be looked at.
 pub fn to_old(old: &BindWatch, new: &BindWatch) -> Result<(), String> {
-    steer_to(old.held(), new.held())
+    steer_to(old.held()?, new.held()?)
 }
 
 /// After the other one has left.
 pub fn release(left: &BindWatch) {
-    for held in left.held() {
+    // What may not be looked at is not going to be handed over from.
+    for held in left.held().unwrap_or_default() {
         // There may be no program.
         let _ = steer::detach(held.socket.as_fd());
     }
 }
 
-/// What clients of `old` would miss at `new`.
+/// What clients of `old` would miss at `new`, as far as that can be seen.
 pub fn missing(old: &BindWatch, new: &BindWatch) -> Vec<Listener> {
-    let there = new.listeners();
-    old.listeners().into_iter().filter(|listener| !there.contains(listener)).collect()
+    let (old, new) = (old.listeners().unwrap_or_default(), new.listeners().unwrap_or_default());
+    old.into_iter().filter(|listener| !new.contains(listener)).collect()
 }
 
 fn steer_to(winners: Vec<Held>, others: Vec<Held>) -> Result<(), String> {

@@ -11,36 +11,16 @@ use std::time::SystemTime;
 use log::kv::{self, Key, VisitSource, VisitValue};
 use log::{Level, Record};
 
+use crate::secrets::Secrets;
 use crate::settings::LogFormat;
 use crate::utc::Utc;
+use crate::visible::{self, is_invisible};
 
 /// The target of the collector's own lines.
 pub const COLLECTOR: &str = "collector";
 
 /// Longest collector line that is passed on, in bytes (design, section 8); the rest of a longer one is cut off.
 const LONGEST_COLLECTOR_LINE: usize = 64 * 1024;
-
-/// What must never be shown, longest first, so that a secret within another one does not leave the other's ends behind.
-#[derive(Debug, Default)]
-pub struct Secrets(Vec<String>);
-
-impl Secrets {
-    pub fn new(mut secrets: Vec<String>) -> Secrets {
-        secrets.retain(|secret| !secret.is_empty());
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Secrets(secrets)
-    }
-
-    fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut text = Cow::Borrowed(text);
-        for secret in &self.0 {
-            if text.contains(secret.as_str()) {
-                text = Cow::Owned(text.replace(secret.as_str(), "****"));
-            }
-        }
-        text
-    }
-}
 
 /// What all lines of one moment have in common.
 pub struct Style<'a> {
@@ -74,8 +54,11 @@ impl Style<'_> {
             LogFormat::Json => self.end(self.start(Level::Info, COLLECTOR, text)),
             LogFormat::Text => {
                 let mut line = String::with_capacity(text.len() + 1);
+                if looks_like_ours(text) {
+                    line.push_str("collector: ");
+                }
                 for c in text.chars() {
-                    if c == '\t' { line.push(c) } else { push_visible(&mut line, c) }
+                    if c == '\t' { line.push(c) } else { visible::push(&mut line, c) }
                 }
                 self.end(line)
             }
@@ -102,9 +85,9 @@ impl Style<'_> {
             }
             LogFormat::Text => {
                 let _ = write!(line, "{at} {level:<5} ");
-                target.chars().for_each(|c| push_visible(&mut line, c));
+                target.chars().for_each(|c| visible::push(&mut line, c));
                 line.push_str(": ");
-                message.chars().for_each(|c| push_visible(&mut line, c));
+                message.chars().for_each(|c| visible::push(&mut line, c));
             }
         }
         line
@@ -127,11 +110,11 @@ impl Style<'_> {
             }
             LogFormat::Text => {
                 line.push(' ');
-                key.chars().for_each(|c| push_visible(line, c));
+                key.chars().for_each(|c| visible::push(line, c));
                 line.push('=');
                 let is_word = !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || "\"\\=".contains(c));
                 if is_word {
-                    text.chars().for_each(|c| push_visible(line, c));
+                    text.chars().for_each(|c| visible::push(line, c));
                 } else {
                     push_quoted(line, &text);
                 }
@@ -211,9 +194,7 @@ fn push_json(line: &mut String, text: &str) {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
             '\t' => line.push_str("\\t"),
-            c if is_invisible(c) => {
-                let _ = write!(line, "\\u{:04x}", c as u32);
-            }
+            c if is_invisible(c) => visible::push_json(line, c),
             c => line.push(c),
         }
     }
@@ -226,18 +207,16 @@ fn push_quoted(line: &mut String, text: &str) {
         if c == '"' || c == '\\' {
             line.push('\\');
         }
-        push_visible(line, c);
+        visible::push(line, c);
     }
     line.push('"');
 }
 
-fn push_visible(line: &mut String, c: char) {
-    if is_invisible(c) { line.extend(c.escape_default()) } else { line.push(c) }
-}
-
-/// Control characters (C0, DEL, C1), line separators, and the marks that reorder a line on screen. All are within 16 bits.
-fn is_invisible(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether a line begins as ours do in text form: a time stamp, a blank, a level. The collector's own have a tab there.
+fn looks_like_ours(text: &str) -> bool {
+    const LENGTH: usize = "2026-11-22T14:04:37.123Z ".len();
+    let shape = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
+    text.bytes().take(LENGTH).map(shape).eq(*b"0000-00-00T00:00:00.000Z ")
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ fn text_quotes_only_what_needs_it() {
 
 #[test]
 fn nobody_can_forge_a_line_or_a_terminal_escape() {
-    const ATTACK: &str = "a\nb\r\u{1b}[31m\u{9b}2J\0\u{7f}\u{2028}\u{202e}c";
+    const ATTACK: &str = "a\nb\r\u{1b}[31m\u{9b}2J\0\u{7f}\u{2028}\u{202e}\u{200f}\u{61c}\u{e0041}c";
     for format in [LogFormat::Json, LogFormat::Text] {
         for line in [line(format, ATTACK, &[("field", ATTACK.into())]), {
             style(format, &Secrets::default()).collector(ATTACK.as_bytes())
@@ -101,6 +101,19 @@ fn collector_lines_are_passed_on() {
         format!("{{\"ts\":\"{TS}\",\"level\":\"info\",\"target\":\"collector\",\"msg\":\"2026\\tinfo\"}}\n")
     );
     assert_eq!(text.collector(&vec![b'x'; 70_000]).len(), LONGEST_COLLECTOR_LINE + 1);
+}
+
+#[test]
+fn a_collector_line_does_not_pass_for_one_of_ours() {
+    let none = Secrets::default();
+    let ours = line(LogFormat::Text, "agent stopped", &[]);
+    let ours = ours.trim_end();
+    assert_eq!(style(LogFormat::Text, &none).collector(ours.as_bytes()), format!("collector: {ours}\n"));
+    let json = style(LogFormat::Json, &none).collector(ours.as_bytes());
+    assert!(json.contains(r#""target":"collector""#) && json.contains("agent stopped"), "{json}");
+    for theirs in ["2026-11-22T14:04:37.123Z\tinfo\tready", "2026-11-22T14:04:37.123+0100 info", "2026"] {
+        assert_eq!(style(LogFormat::Text, &none).collector(theirs.as_bytes()), format!("{theirs}\n"));
+    }
 }
 
 #[test]

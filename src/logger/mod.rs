@@ -14,8 +14,9 @@ use std::time::SystemTime;
 use log::{LevelFilter, Log, Metadata, Record};
 use rustix::fs::{Mode, OFlags};
 
+use crate::secrets::Secrets;
 use crate::settings::LogFormat;
-use line::{COLLECTOR, Secrets, Style};
+use line::{COLLECTOR, Style};
 use sink::Sink;
 
 type Stderr = Box<dyn AsFd + Send>;
@@ -38,10 +39,10 @@ pub fn init(level: LevelFilter, format: LogFormat) {
     log::set_max_level(level);
 }
 
-/// Replaces the texts that every later line shows as `****`; empty ones are ignored. Nothing is masked before the first call.
-pub fn set_secrets(secrets: Vec<String>) {
+/// Replaces the texts that every later line shows as `****`. Nothing is masked before the first call.
+pub fn set_secrets(secrets: Arc<Secrets>) {
     if let Some(logger) = LOGGER.get() {
-        *lock(&logger.secrets) = Arc::new(Secrets::new(secrets));
+        *lock(&logger.secrets) = secrets;
     }
 }
 

@@ -10,9 +10,14 @@ use std::path::Path;
 use super::pairs::{self, Shape};
 use super::suggest;
 use super::table::{self, Kind, SETTINGS, Setting};
+use crate::yaml;
 
-/// Far above any real settings file, low enough to read into memory without a thought.
-const MOST_BYTES: u64 = 1024 * 1024;
+/// Ten times a settings file with a comment for each setting. It is read once for each line that is reported, and a mistaken name
+/// (a collector's config, a log) should be told at once.
+const MOST_BYTES: u64 = 64 * 1024;
+
+/// Levels of brackets in a file that has none; its parser takes the square of their number.
+const MOST_NESTING: usize = 64;
 
 /// Enough to mend a file with; a file with more is not a settings file.
 const MOST_PROBLEMS: usize = 20;
@@ -90,7 +95,11 @@ pub fn read(path: &Path, most_bytes: u64) -> Result<Option<(String, bool)>, Stri
 fn parse(name: &str, text: &str) -> SettingsFile {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut file = SettingsFile { found: true, ..SettingsFile::default() };
-    let pairs = match pairs::read(text) {
+    let pairs = match yaml::nesting(text.as_bytes()) {
+        0..=MOST_NESTING => pairs::read(text),
+        _ => Err((1, "expected \"key: value\" lines, not nested lists or mappings".to_string())),
+    };
+    let pairs = match pairs {
         Ok(pairs) => pairs,
         Err((line, cause)) => {
             file.problems.push(Problem { line, text: format!("{name}:{line}: {cause}") });
@@ -247,6 +256,30 @@ mod tests {
         assert!(texts(&file)[MOST_PROBLEMS].contains("more problems"));
     }
 
+    /// The largest of each kind; without their limits they take minutes, or gigabytes.
+    #[test]
+    fn nothing_in_a_file_takes_long() {
+        let most = MOST_BYTES as usize;
+        let aliases = |value: &str| {
+            let start = format!("config: &x {value}\n");
+            let count = (most - start.len()) / "k0000: *x\n".len();
+            start + &(0..count).map(|n| format!("k{n:04}: *x\n")).collect::<String>()
+        };
+        for (text, problem) in [
+            (aliases(&"x".repeat(most / 2)), "its aliases make too much of it"),
+            (aliases(&format!("[{}1]", "1,".repeat(most / 4))), "its aliases make too much of it"),
+            (format!("config: {}", "{a: ".repeat(most / 5)), "not nested lists or mappings"),
+            ("[".repeat(most), "not nested lists or mappings"),
+            ("? ".repeat(most / 2), "expected \"key: value\" lines"),
+            ((0..most / 8).map(|n| format!("k{n:04}:\n")).collect(), "unknown key"),
+        ] {
+            let began_at = std::time::Instant::now();
+            let file = parse("f", &text);
+            assert!(texts(&file)[0].contains(problem), "{:.60}: {:?}", text, texts(&file));
+            assert!(began_at.elapsed() < std::time::Duration::from_secs(10), "{:?}: {text:.60}", began_at.elapsed());
+        }
+    }
+
     #[test]
     fn files_on_disk() {
         let dir = std::env::temp_dir().join(format!("kmagent-settings-file-{}", std::process::id()));
@@ -262,8 +295,8 @@ mod tests {
             (b"api-key: abc\n".to_vec(), 0o644, None, Some("chmod o-r")),
             (b"config: /a\n".to_vec(), 0o644, None, None),
             (b"config: \xff\n".to_vec(), 0o600, Some("not UTF-8"), None),
-            (vec![b'#'; 1024 * 1024], 0o600, None, None),
-            (vec![b'#'; 1024 * 1024 + 1], 0o600, Some("larger than 1048576 bytes"), None),
+            (vec![b'#'; 64 * 1024], 0o600, None, None),
+            (vec![b'#'; 64 * 1024 + 1], 0o600, Some("larger than 65536 bytes"), None),
         ] {
             std::fs::write(&path, bytes).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();

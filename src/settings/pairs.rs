@@ -3,9 +3,11 @@
 //! serde_yaml gives neither a scalar's own text beside its type nor any position but an error's. So the text is read
 //! several times: for the shapes, for the texts, and up to one key for its line. It knows nothing of settings.
 
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 #[derive(Debug)]
 pub struct Pair {
@@ -27,8 +29,11 @@ pub enum Shape {
 /// All pairs, in the order of the file. Fails with a line and what is wrong there; that never repeats the file's text,
 /// which may be secret.
 pub fn read(text: &str) -> Result<Vec<Pair>, (usize, String)> {
+    let items = Cell::new(text.len());
     let document = || serde_yaml::Deserializer::from_str(text);
-    let pairs = document().deserialize_any(Shapes).and_then(|shapes| document().deserialize_any(Texts(shapes)));
+    let pairs = document()
+        .deserialize_any(Shapes(&items))
+        .and_then(|shapes| document().deserialize_any(Texts { shapes, most: text.len() }));
     pairs.map_err(|error| {
         let line = error.location().map_or(1, |location| location.line());
         // serde_yaml appends the position, which our caller puts in front; and it quotes a value of the wrong type.
@@ -47,9 +52,13 @@ pub fn line_of(text: &str, index: usize) -> usize {
     outcome.err().and_then(|error| error.location()).map_or(1, |location| location.line())
 }
 
-struct Shapes;
+/// Aliases can multiply what a file holds; nothing else makes more of it than it is long.
+const TOO_MUCH: &str = "its aliases make too much of it";
 
-impl<'de> Visitor<'de> for Shapes {
+/// Within so many items of lists and mappings.
+struct Shapes<'a>(&'a Cell<usize>);
+
+impl<'de> Visitor<'de> for Shapes<'_> {
     type Value = Vec<Shape>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,7 +77,7 @@ impl<'de> Visitor<'de> for Shapes {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Shape>, A::Error> {
         let mut shapes = Vec::new();
-        while let Some((IgnoredAny, shape)) = map.next_entry()? {
+        while let Some((IgnoredAny, shape)) = map.next_entry_seed(PhantomData, ShapeOf(self.0))? {
             shapes.push(shape);
         }
         Ok(shapes)
@@ -76,7 +85,11 @@ impl<'de> Visitor<'de> for Shapes {
 }
 
 /// Reads the pairs whose values have these shapes.
-struct Texts(Vec<Shape>);
+struct Texts {
+    shapes: Vec<Shape>,
+    /// Bytes of all texts together, which only aliases can exceed.
+    most: usize,
+}
 
 impl<'de> Visitor<'de> for Texts {
     type Value = Vec<Pair>;
@@ -95,16 +108,19 @@ impl<'de> Visitor<'de> for Texts {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Pair>, A::Error> {
         let mut pairs = Vec::new();
-        for shape in self.0 {
-            let Some(key) = map.next_key()? else { break };
+        let mut left = self.most;
+        for shape in self.shapes {
+            let Some(key) = map.next_key::<String>()? else { break };
             let text = match shape {
                 // Asked for a string, serde_yaml gives any scalar as it is written.
-                Shape::Boolean | Shape::Text => map.next_value()?,
+                Shape::Boolean | Shape::Text => map.next_value::<String>()?,
                 Shape::Null | Shape::Collection => {
                     map.next_value::<IgnoredAny>()?;
                     String::new()
                 }
             };
+            let size = key.len() + text.len();
+            left = left.checked_sub(size).ok_or_else(|| Error::custom(TOO_MUCH))?;
             pairs.push(Pair { key, shape, text });
         }
         // serde_yaml takes a mapping that is not read to its end for an error.
@@ -148,15 +164,24 @@ impl Visitor<'_> for NoKey {
     }
 }
 
-struct ShapeOf;
+struct ShapeOf<'a>(&'a Cell<usize>);
 
-impl<'de> Deserialize<'de> for Shape {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shape, D::Error> {
-        deserializer.deserialize_any(ShapeOf)
+impl ShapeOf<'_> {
+    fn one_more<E: Error>(&self) -> Result<(), E> {
+        self.0.set(self.0.get().checked_sub(1).ok_or_else(|| E::custom(TOO_MUCH))?);
+        Ok(())
     }
 }
 
-impl<'de> Visitor<'de> for ShapeOf {
+impl<'de> DeserializeSeed<'de> for ShapeOf<'_> {
+    type Value = Shape;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Shape, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ShapeOf<'_> {
     type Value = Shape;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -196,12 +221,16 @@ impl<'de> Visitor<'de> for ShapeOf {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shape, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
+        while items.next_element::<IgnoredAny>()?.is_some() {
+            self.one_more()?;
+        }
         Ok(Shape::Collection)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+            self.one_more()?;
+        }
         Ok(Shape::Collection)
     }
 }

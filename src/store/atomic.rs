@@ -29,9 +29,9 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf>
     name.push(format!("{mark}{}-{number}", std::process::id()));
     let path = target.with_file_name(name);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(&path)?;
-    let written = match fs::metadata(target) {
-        Ok(replaced) => imitate(file.file(), &replaced),
-        Err(_) => {
+    let written = match fs::symlink_metadata(target) {
+        Ok(replaced) if replaced.is_file() => imitate(file.file(), &replaced),
+        Ok(_) | Err(_) => {
             give_to_owner_of_directory(file.file(), &path);
             Ok(())
         }
@@ -117,10 +117,15 @@ fn imitate(file: &File, replaced: &Metadata) -> io::Result<()> {
     if (own.uid(), own.gid()) != (replaced.uid(), replaced.gid()) {
         std::os::unix::fs::fchown(file, Some(replaced.uid()), Some(replaced.gid()))?;
     }
-    // After the owner, since chown(2) clears the set-id bits, and a mode must not be granted to the wrong owner.
-    file.set_permissions(std::fs::Permissions::from_mode(replaced.mode() & 0o7777))
+    // After the owner, since a mode must not be granted to the wrong owner. No config is a program, so without the set-id bits.
+    file.set_permissions(std::fs::Permissions::from_mode(replaced.mode() & 0o777))
 }
 
-fn directory_of(path: &Path) -> &Path {
+/// Where a file is, also when that is the current directory.
+pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
+
+#[cfg(test)]
+#[path = "atomic_tests.rs"]
+mod tests;

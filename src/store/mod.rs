@@ -6,6 +6,10 @@
 
 pub mod atomic;
 pub mod record;
+mod wary;
+
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::io;
@@ -93,7 +97,7 @@ impl Store {
 
     /// The config file itself when the setting names a symbolic link: the target is replaced, or made, and the link stays.
     fn target(&self) -> io::Result<PathBuf> {
-        match fs::canonicalize(&self.config) {
+        match wary::resolve(&self.config).and_then(fs::canonicalize) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(match fs::read_link(&self.config) {
                 Ok(named) => self.config.with_file_name(named),
                 Err(_) => self.config.clone(),
@@ -184,7 +188,7 @@ impl Store {
 
     /// Compares the config in force with the last known good, byte by byte.
     pub fn standing(&self) -> Standing {
-        match (fs::read(&self.config), fs::read(self.last_known_good())) {
+        match (wary::read(&self.config), wary::read(&self.last_known_good())) {
             (Ok(config), Ok(good)) if config == good => Standing::Proved,
             (_, Ok(_)) => Standing::OnTrial,
             (_, Err(_)) => Standing::Alone,
@@ -197,9 +201,9 @@ impl Store {
     /// # Errors
     /// 73; the former last known good is whole.
     pub fn promote(&self, stamp: Stamp) -> Result<bool> {
-        let bytes = fs::read(&self.config).map_err(|error| self.cannot_write("cannot read the config", error))?;
+        let bytes = wary::read(&self.config).map_err(|error| self.cannot_write("cannot read the config", error))?;
         let good = self.last_known_good();
-        let same = fs::read(&good).is_ok_and(|kept| kept == bytes);
+        let same = wary::read(&good).is_ok_and(|kept| kept == bytes);
         if same || self.look()? != Some(stamp) {
             return Ok(false);
         }
@@ -217,7 +221,7 @@ impl Store {
 
     fn restore(&self, source: &Path) -> Result<()> {
         let failed = |error| self.cannot_write("cannot restore the former config", error);
-        let bytes = fs::read(source).map_err(failed)?;
+        let bytes = wary::read(source).map_err(failed)?;
         let target = self.target().map_err(failed)?;
         let restored = atomic::write_new(&target, CANDIDATE_MARK, &bytes).map_err(failed)?;
         if let Err(error) = keep_rejected(&target) {
@@ -234,7 +238,7 @@ impl Store {
     /// # Errors
     /// 73.
     pub fn keep_previous(&self) -> Result<()> {
-        let kept = fs::read(&self.config).and_then(|bytes| atomic::write(&self.state_dir.join(PREVIOUS), &bytes));
+        let kept = wary::read(&self.config).and_then(|bytes| atomic::write(&self.state_dir.join(PREVIOUS), &bytes));
         kept.map_err(|error| self.cannot_write("cannot keep the present config", error))
     }
 
@@ -271,7 +275,7 @@ impl Store {
 }
 
 fn read_tree(path: &Path) -> Result<Value> {
-    let bytes = fs::read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
+    let bytes = wary::read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
     let what = || format!("cannot parse {}", path.display());
     yaml::read(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
 }

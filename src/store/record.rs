@@ -11,7 +11,7 @@ use fs_err as fs;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Stamp, atomic};
+use super::{Stamp, atomic, wary};
 use crate::core::status::Noted;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -83,7 +83,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     /// Reads what is there.
     pub fn open(state_dir: &Path, name: &str) -> Record<T> {
         let path = state_dir.join(name);
-        let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let kept = wary::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Record { path: Some(path), kept, unwritten: false }
     }
 
@@ -145,26 +145,5 @@ pub fn unix_now() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::value::Value;
-
-    #[test]
-    fn a_config_is_rejected_for_the_collector_that_it_failed_with() {
-        let here = Stamp::of(Path::new("/proc/self/exe"));
-        let other = Stamp::of(Path::new("/"));
-        assert!(here.is_some() && other.is_some() && here != other);
-        for (failed_with, collector, holds) in [
-            (here, here, true),
-            (here, other, false),
-            // There is none now: nothing could be tried.
-            (here, None, true),
-            (None, here, true),
-        ] {
-            let revision = Value::Null.revision();
-            let rejected =
-                Rejected { revision, problem: String::new(), at: 0, resolved: false, collector: failed_with };
-            assert_eq!(rejected.holds_for(collector), holds, "{failed_with:?} {collector:?}");
-        }
-    }
-}
+#[path = "record_tests.rs"]
+mod tests;

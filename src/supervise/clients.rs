@@ -31,11 +31,7 @@ impl Supervise {
                 let error = Error::new(Exit::TryAgain, "too many checks wait already: try again");
                 self.server.reply(client, &Reply::Checked(Outcome::failed(&error)));
             }
-            Request::Check => {
-                self.ticket += 1;
-                self.check_clients.push((client, self.ticket));
-                let _ = self.poller.send(Mail::CheckNow { ticket: self.ticket });
-            }
+            Request::Check => self.ask_for(client),
         }
     }
 
@@ -45,6 +41,12 @@ impl Supervise {
         self.check_clients.retain(|(client, _)| server.is_there(*client));
         self.verdict_clients.retain(|client| server.is_there(*client));
         self.check_clients.len() + self.verdict_clients.len() < CHECK_LIMIT
+    }
+
+    fn ask_for(&mut self, client: ClientId) {
+        self.ticket += 1;
+        self.check_clients.push((client, self.ticket));
+        let _ = self.poller.send(Mail::CheckNow { ticket: self.ticket });
     }
 
     pub(super) fn take_check(&mut self, checked: Checked, events: &mut VecDeque<Event<Candidate>>) {
@@ -66,6 +68,11 @@ impl Supervise {
                 self.verdict_clients.extend(clients);
                 return;
             }
+            Ok(Finding::OnItsWay) => {
+                // The verdict came while the poller was asking, and word of it is on its way: now it can be told.
+                clients.for_each(|client| self.ask_for(client));
+                return;
+            }
             Ok(Finding::Restart) => events.push_back(Event::RestartRequested),
             // A person may have put a config in place.
             Ok(Finding::Local { .. } | Finding::Unchanged { .. })
@@ -76,8 +83,7 @@ impl Supervise {
                 outcome = Outcome::done(CheckResult::Restarted, message);
             }
             Ok(
-                Finding::OnItsWay
-                | Finding::Refused(_)
+                Finding::Refused(_)
                 | Finding::Unchanged { .. }
                 | Finding::NotRestarted(_)
                 | Finding::NotYet

@@ -6,19 +6,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::collector::Collector;
-use crate::collector_config;
+use super::learned::Learned;
 use crate::control::{CheckResult, Outcome, PollingStatus};
 use crate::core::event::Verdict;
 use crate::core::status::{Noted, Problems};
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::logger;
 use crate::messages::Finding;
 use crate::settings::{Polling, Settings};
 use crate::store::record::{self, Record, Rejected, unix_now};
 use crate::store::{Stamp, Store};
-use crate::value::{Revision, Value};
+use crate::value::Revision;
 
 pub(super) struct Ledger {
     pub(super) store: Store,
@@ -33,9 +31,7 @@ pub(super) struct Ledger {
     /// There is an outcome that the server has not been told.
     concluded: bool,
     pub(super) polling: PollingStatus,
-    key: Option<String>,
-    /// To be masked: the key, and what looks like a secret in the configs.
-    secrets: Vec<String>,
+    pub(super) secrets: Learned,
 }
 
 impl Ledger {
@@ -56,16 +52,8 @@ impl Ledger {
             held: 0,
             concluded: false,
             polling: PollingStatus { endpoint, local_because, succeeded_at: None, error: None },
-            secrets: key.iter().cloned().collect(),
-            key,
+            secrets: Learned::new(key),
         }
-    }
-
-    /// From now on nothing that looks like a secret in these configs is shown.
-    pub(super) fn learn_secrets(&mut self, configs: &[Value], collector: &Collector) {
-        let found = configs.iter().flat_map(|config| collector_config::secrets(config, &|name| collector.env(name)));
-        self.secrets = self.key.iter().cloned().chain(found).collect();
-        logger::set_secrets(self.secrets.clone());
     }
 
     /// The problem, in words.
@@ -263,7 +251,7 @@ impl Ledger {
     }
 
     fn mask(&self, text: &str) -> String {
-        collector_config::mask(text, &self.secrets).into_owned()
+        self.secrets.mask(text)
     }
 }
 

@@ -10,6 +10,7 @@
 //! It decides nothing: `core` does. It never does what may block for long: the poller does.
 
 mod clients;
+mod learned;
 mod ledger;
 mod overlap;
 mod perform;

@@ -13,8 +13,8 @@ use crate::settings::RestartMode;
 use crate::store::Candidate;
 use crate::value::{Revision, Value};
 
-/// A collector that has not bound anything for so long has started, even if its log level keeps it from saying so: a hundred times
-/// what one takes from exec to ready on a fast host (design section 10).
+/// A collector that listens on all that its predecessor does, and has not bound anything for so long, has started, even if its
+/// log level keeps it from saying so: a hundred times what one takes from exec to ready on a fast host (design section 10).
 const QUIET_TIME: Duration = Duration::from_secs(2);
 
 /// Whether hand-overs are to be tried, as far as that is known at start.
@@ -106,11 +106,18 @@ impl Supervise {
     pub(super) fn answers_alone(&mut self, child: Child, address: &str) -> Result<(), Problem> {
         let Some((old, new)) = self.pair(child) else { return Ok(()) };
         let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        let at_port = |living: &Living| -> Vec<Listener> {
-            let listeners = living.process.binds().map(BindWatch::listeners).unwrap_or_default();
-            listeners.into_iter().filter(|listener| listener.port() == port).collect()
+        let at_port = |living: &Living| -> Result<Vec<Listener>, Problem> {
+            let mut listeners = living.process.binds()?.listeners()?;
+            listeners.retain(|listener| listener.port() == port);
+            Ok(listeners)
         };
-        let (old, new) = (at_port(old), at_port(new));
+        let (old, new) = match (at_port(old), at_port(new)) {
+            (Ok(old), Ok(new)) => (old, new),
+            (Err(problem), _) | (_, Err(problem)) => {
+                self.overlap.is_blameless = true;
+                return Err(problem);
+            }
+        };
         if new.is_empty() {
             return Err(format!("the new collector does not listen at its health check {address}"));
         }
@@ -140,9 +147,15 @@ impl Supervise {
             // min_uptime may be short, or the host slow.
             return Err("the new collector is still starting".to_string());
         }
+        let is_ready = new.is_ready;
         let (old, new) = (old.process.binds()?, new.process.binds()?);
+        let missing = steering::missing(old, new);
+        // A component may wait for its server for half a minute (contrib's mongodb does), before the receivers listen.
+        if let (false, Some(listener)) = (is_ready, missing.first()) {
+            return Err(format!("the new collector does not listen on {listener} yet"));
+        }
         steering::to_new(old, new)?;
-        for listener in steering::missing(old, new) {
+        for listener in missing {
             log::info!(listener:% = listener; "the new config no longer listens there, the old collector does until its end");
         }
         Ok(())
@@ -150,10 +163,13 @@ impl Supervise {
 
     /// Whether what the new collector died of may be the old one's doing. A port that somebody else holds is not.
     fn is_in_the_way(&self, problem: &str) -> bool {
-        let holds = |port: u16| problem.contains(&format!(":{port}: "));
+        let is_named =
+            |listener: &Listener| listener.port().is_some_and(|port| problem.contains(&format!(":{port}: ")));
+        // Where we may not look, it is as likely the old one as anybody else.
+        let holds = |binds: &BindWatch| binds.listeners().map_or(true, |listeners| listeners.iter().any(is_named));
         let in_use = problem.contains("address already in use");
-        let ports = self.living.iter().filter_map(|living| living.process.binds().ok()).flat_map(|it| it.listeners());
-        eligible::blames_overlap(problem) && (!in_use || ports.filter_map(|listener| listener.port()).any(holds))
+        let mut binds = self.living.iter().filter_map(|living| living.process.binds().ok());
+        eligible::blames_overlap(problem) && (!in_use || binds.any(holds))
     }
 
     /// Has them go to the other one again.

@@ -71,8 +71,7 @@ impl Supervise {
         self.starts += 1;
         // After the start, which is not to wait for it.
         log::info!(pid = process.id(); "collector started");
-        let configs = self.configs();
-        self.ledger.learn_secrets(&configs, &self.collector);
+        self.ledger.secrets.learn(child, &self.living, &self.configs(), &self.collector);
         let now = self.now();
         self.living.push(Living { child, process, started_at: now, config, is_ready: false, bound_at: now });
         Launch::Spawned { child, standing: self.store.standing() }

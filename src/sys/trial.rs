@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rustix::process::{Pid, Signal, getpid};
+use rustix::process::{DumpableBehavior, Pid, Signal, getpid};
 
 use super::child;
 
@@ -16,6 +16,9 @@ pub fn fork(channel: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> io::Result<Pid> 
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
+            // We are not dumpable, so neither is a copy of us, and without root nobody may copy its socket then. A real child
+            // becomes dumpable by its exec.
+            let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
             let filtered = child::die_with(parent, Signal::KILL).and_then(|()| child::report_binds(channel));
             if filtered.is_ok() {
                 // SAFETY: no address of length 0, which the kernel refuses without looking at it.

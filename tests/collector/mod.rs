@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod check;
+mod full;
 mod idle;
 mod killed;
 mod live;

@@ -121,7 +121,8 @@ fn clients_that_leave_early_or_say_nothing_do_no_harm() {
 fn a_storm_of_silent_connections_does_not_lock_people_out() {
     let agent = agent();
     let storm: Vec<UnixStream> = (0..200).map(|_| connect(&agent)).collect();
-    let descriptors = || fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count();
+    // Where we may look at all.
+    let descriptors = || process::descriptors(agent.pid()).unwrap_or_default();
     unharmed(&agent);
     assert!(descriptors() < 100, "{} descriptors", descriptors());
     assert_eq!(agent.run(["stop"]).says(), "");

@@ -110,7 +110,8 @@ fn text_tells_a_person_the_same() {
 
 #[test]
 fn restarts_and_the_last_problem_are_told() {
-    let agent = Agent::builder().config("fake: {stderr: a last line}").spawn();
+    // The problem stands until the next collector has proved itself.
+    let agent = Agent::builder().config("fake: {stderr: a last line}").setting("min-uptime", "3s").spawn();
     agent.wait_status("running", |status| status["collector"]["state"] == "running");
     crate::support::process::signal(agent.wait_start(1), Signal::KILL);
     let status = agent.wait_status("a restart", |status| status["collector"]["restarts"] == 1);

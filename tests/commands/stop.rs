@@ -90,7 +90,7 @@ fn stop_of_an_agent_that_is_killed_meanwhile_succeeds() {
 /// As systemd does with `RuntimeDirectory=`, the moment that the agent has ended.
 #[test]
 fn stop_succeeds_when_the_run_directory_goes_with_the_agent() {
-    let agent = Agent::builder().config("fake: {drain_ms: 300}").spawn();
+    let agent = Agent::builder().config("fake: {drain_ms: 2000}").spawn();
     agent.wait_start(1);
     let output = thread::scope(|scope| {
         let stop = scope.spawn(|| agent.run(["stop"]));

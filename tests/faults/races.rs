@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::collector::{Mode, better, builder, config as named, good, is_good, is_state};
-use super::{each_at_a_time, is_long};
+use super::system_calls::{each_at_a_time, is_long};
 use crate::operation::{settled, yaml};
 use crate::support::agent::{Agent, Builder};
 use crate::support::api::Api;

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::collector::{Ground, Mode, builder, good};
-use super::is_long;
+use super::system_calls::is_long;
 use crate::operation::settled;
 use crate::support::agent::Agent;
 use crate::support::api::{Api, Reply};

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::load::{Load, Mode};
 use super::{Scene, assert_seamless, counted, rounds, spawn};
 use crate::support::agent::Builder;
-use crate::support::bin;
+use crate::support::{bin, machine};
 
 /// The real collector, which gets a signal as many seconds after its start as the config's name says: `KILL-after-5`. The
 /// sender's own command line has no `--config`, so that nobody counts it as a collector.
@@ -41,6 +41,9 @@ fn expect_unnoticed(title: &str, count: usize, config: impl Fn(&Scene, usize) ->
 
 #[test]
 fn that_end_the_collector_cost_no_client_anything() {
+    if machine::skips_hand_over() {
+        return;
+    }
     let count = rounds(3, 12);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     expect_unnoticed(&format!("{count} configs that end the collector"), count, |scene, round| match round % 3 {
@@ -61,6 +64,9 @@ fn that_end_the_collector_cost_no_client_anything() {
 /// What a killed collector had in its hands is lost. So for this the new one may not serve before it has lived for a while.
 #[test]
 fn that_kill_the_collector_cost_no_client_anything() {
+    if machine::skips_hand_over() {
+        return;
+    }
     let count = rounds(2, 8);
     expect_unnoticed(&format!("{count} configs that kill the collector"), count, |scene, round| match round % 2 {
         0 => (scene.config(&format!("KILL-after-1, {round}")), "SIGKILL"),
@@ -70,6 +76,9 @@ fn that_kill_the_collector_cost_no_client_anything() {
 
 #[test]
 fn that_make_it_sick_cost_no_client_anything() {
+    if machine::skips_hand_over() {
+        return;
+    }
     let count = rounds(2, 10);
     let scene = Scene::with_stand_in("handover", |builder| builder);
     let http = scene.ports.http;

@@ -3,6 +3,8 @@
 //! With `KM_LONG=1` it is the long form: hundreds of changes, ten minutes.
 
 mod bad_configs;
+mod blameless;
+mod components;
 mod confined;
 mod control;
 pub mod load;
@@ -10,6 +12,8 @@ mod phases;
 mod plain;
 mod seamless;
 pub mod sink;
+mod unsupported;
+mod yama;
 
 use std::fs;
 use std::io::Write;
@@ -19,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, Builder};
 use crate::support::api::Api;
-use crate::support::wait::{poll_for, wait_until};
+use crate::support::wait::{poll_for, slowness, wait_until};
 use crate::support::{bin, process};
 use load::{Load, Mode, Report};
 use sink::Sink;
@@ -71,7 +75,8 @@ impl Scene {
         let template = real_config(ports, &sink);
         // Long enough for a real collector to start, and be healthy, on a host that is busy with tests; and the agent's own
         // default to drain in, since what is killed loses what it holds.
-        let patient = |builder: Builder| builder.setting("min-uptime", "3s").setting("stop-timeout", "30s");
+        let min_uptime = format!("{}s", 3 * slowness());
+        let patient = |builder: Builder| builder.setting("min-uptime", min_uptime).setting("stop-timeout", "30s");
         let with_collector = |builder: Builder| settings(patient(builder.collector(bin::collector())));
         Scene::started(restart_mode, with_collector, start, sink, ports, template)
     }
@@ -79,11 +84,20 @@ impl Scene {
     /// With the stand-in collector, which answers as OTLP over HTTP does and passes nothing on.
     #[track_caller]
     fn with_stand_in(restart_mode: &str, settings: impl FnOnce(Builder) -> Builder) -> Scene {
+        Scene::with_stand_in_started(restart_mode, settings, spawn)
+    }
+
+    #[track_caller]
+    fn with_stand_in_started(
+        restart_mode: &str,
+        settings: impl FnOnce(Builder) -> Builder,
+        start: impl FnOnce(&Agent),
+    ) -> Scene {
         let (sink, ports) = (Sink::start(), Ports::free());
         let mut template = real_config(ports, &sink);
         template["fake"] = json!({"serve_otlp": true});
         template["receivers"]["otlp"]["protocols"].as_object_mut().unwrap().remove("grpc");
-        Scene::started(restart_mode, settings, spawn, sink, ports, template)
+        Scene::started(restart_mode, settings, start, sink, ports, template)
     }
 
     #[track_caller]

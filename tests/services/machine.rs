@@ -78,8 +78,12 @@ impl Machine {
     #[track_caller]
     fn install(&self) {
         self.does(
-            "echo kmagent:x:997:997::/nonexistent:/bin/false >>/etc/passwd
-             echo kmagent:x:997: >>/etc/group
+            "if command -v useradd; then
+                 useradd --system --user-group --no-create-home --shell /usr/sbin/nologin kmagent
+             else
+                 echo kmagent:x:997:997::/nonexistent:/bin/false >>/etc/passwd
+                 echo kmagent:x:997: >>/etc/group
+             fi
              mkdir -p /etc/kmagent /etc/init.d
              chown kmagent:kmagent /etc/kmagent",
         );

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::is_root;
-use super::machine::{AGENT, Machine};
-use crate::support::bin;
+use super::machine::{AGENT, Machine, Network};
+use crate::support::api::Api;
+use crate::support::{bin, source};
 
 const SETTINGS: &str = "/etc/kmagent/agent.yaml";
 
@@ -123,7 +124,7 @@ fn sysv_with_busybox_and_nothing_else() {
     }
 }
 
-/// As a host that OpenRC has booted.
+/// On a host that OpenRC brings up.
 #[test]
 fn openrc() {
     if !is_root() {
@@ -131,12 +132,13 @@ fn openrc() {
     }
     let machine = machine("debian", "openrc/kmagent");
     start_syslog(&machine);
-    machine.does("mkdir -p /run/openrc && touch /run/openrc/softlevel");
     let service = |verb: &str| machine.sh(&format!("rc-service kmagent {verb}"));
-    assert_eq!(service("status").code, Some(3));
     machine.does("rc-update add kmagent default");
-    let started = service("start");
-    assert_eq!((started.code, started.stderr.as_str()), (Some(0), ""), "{started:?}");
+    // What else Debian has for these levels is of no use in here.
+    machine.sh("openrc sysinit; openrc boot");
+    assert_eq!(service("status").code, Some(3));
+    let up = machine.sh("openrc default");
+    assert!(up.stdout.contains("Starting kmagent"), "{up:?}");
     let agent = expect_running(&machine);
     let status = service("status");
     assert!(status.code == Some(0) && status.stdout.contains("running, pid"), "{status:?}");
@@ -163,4 +165,90 @@ fn openrc() {
     assert_eq!(wrong.code, Some(1));
     assert!(wrong.stderr.contains("is not a duration"), "{wrong:?}");
     expect_stopped(&machine);
+}
+
+/// procd is OpenWrt's own: its shell library is stood in for by one that writes down what it is asked for.
+const RC_COMMON: &str = r#"#!/bin/sh
+# What OpenWrt's /etc/rc.common and procd.sh offer to a script of theirs.
+. "$1"
+procd_open_instance() { echo "open $*"; }
+procd_set_param() {
+    echo "set $*"
+    case $1 in command) shift && asked="$*" ;; esac
+}
+procd_close_instance() { echo "close $asked"; }
+[ "$USE_PROCD" = 1 ] && [ "$START" -gt 0 ] && [ "$STOP" -gt 0 ] || exit 3
+[ "$2" = start ] && start_service
+"#;
+
+#[test]
+fn procd_is_asked_for_what_the_agent_needs() {
+    if !is_root() {
+        return;
+    }
+    let machine = machine("busybox", "procd/kmagent");
+    machine.write("/etc/rc.common", RC_COMMON);
+    // OpenWrt has no /run of its own.
+    machine.does("chmod +x /etc/rc.common && busybox ash -n /etc/init.d/kmagent && umount /run && rm -r /run && mkdir -p /var/run");
+    // As the kernel runs a script whose first line has an argument.
+    let first = machine.does("head -n 1 /etc/init.d/kmagent");
+    assert_eq!(first, "#!/bin/sh /etc/rc.common");
+    let asked = machine.does("/etc/init.d/kmagent start");
+    let asked: Vec<&str> = asked.lines().collect();
+    assert_eq!(asked.first(), Some(&"open "));
+    assert_eq!(asked.last(), Some(&format!("close {AGENT} start").as_str()));
+    for expected in [
+        format!("set command {AGENT} start").as_str(),
+        "set user kmagent",
+        "set group kmagent",
+        "set respawn 3600 5 0",
+        "set term_timeout 90",
+        "set stdout 1",
+        "set stderr 1",
+        "set file /etc/kmagent/agent.yaml",
+        "set limits core=0 nofile=65536 65536",
+        "set no_new_privs 1",
+    ] {
+        assert!(asked.contains(&expected), "no {expected:?} in {asked:?}");
+    }
+    assert_eq!(machine.does("stat -c '%U %a' /run/kmagent /var/lib/kmagent"), "kmagent 700\nkmagent 700");
+    assert_eq!(machine.does("readlink -f /run"), "/var/run");
+    // It is a command that works for that user.
+    machine.does(&format!("start-stop-daemon -S -b -c kmagent:kmagent -x {AGENT} -- start"));
+    expect_running(&machine);
+    machine.does("kmagent stop");
+    machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
+    let wrong = machine.sh("/etc/init.d/kmagent start");
+    assert!(wrong.code == Some(1) && wrong.stdout.is_empty(), "{wrong:?}");
+}
+
+/// Debian's cron runs each line of the template, once it is made one, at the next boot instead of every few minutes.
+#[test]
+fn cron() {
+    if !is_root() {
+        return;
+    }
+    let lines = source::read("dist/services/cron/kmagent");
+    let is_inactive = |line: &str| line.is_empty() || line.starts_with('#') || line.contains("=/");
+    assert!(lines.lines().all(is_inactive), "as shipped it does nothing");
+    let api = Api::plain();
+    api.answer_config(json!({"fake": {}, "name": "new"}));
+    let machine = Machine::boot(Network::Shared, &bin::fake());
+    machine.does("cp /services/sysv/kmagent /etc/init.d/kmagent && chown kmagent /etc/kmagent/api-key");
+    machine.settings(&json!({"min-uptime": "500ms", "update-endpoint": api.url()}));
+    // As a crontab's own line is taken as it is, the time excepted.
+    let activate = |number: usize| {
+        let line = lines.lines().filter(|line| line.starts_with("#*/")).nth(number).expect("a template line");
+        let command = line.splitn(6, ' ').nth(5).unwrap().replace("--splay 5m", "--splay 0");
+        let text = lines.replace(line, &format!("@reboot {command}"));
+        machine.write("/etc/cron.d/kmagent", &text);
+        machine.does("rm -f /run/crond.reboot && systemctl restart cron");
+    };
+    activate(0);
+    machine.wait_for("a config by way of cron's check", || {
+        machine.sh("cat /etc/kmagent/config.yaml").stdout.contains("name: new").then_some(())
+    });
+    assert_eq!(machine.collectors(), [0; 0]);
+    activate(1);
+    expect_running(&machine);
 }

@@ -61,8 +61,13 @@ fn it_is_active_once_ready_says_how_it_is_and_drains_when_it_stops() {
     let held = format!("/bin/sh -c 'read line </run/hold; exec {AGENT} start'");
     // Less than the drain takes: the agent says how long its stop may take.
     machine.drop_in(UNIT, &format!("[Service]\nExecStart=\nExecStart={held}\nTimeoutStopSec=1s"));
+    // A host that is not online, and never will be.
+    let offline = "[Unit]\nBefore=network-online.target\n[Service]\nType=oneshot\nExecStart=/bin/false";
+    machine.write("/etc/systemd/system/offline.service", offline);
+    machine.drop_in("network-online.target", "[Unit]\nRequires=offline.service");
     machine.does("systemctl start --no-block kmagent");
     machine.wait_property(UNIT, "ActiveState", "activating");
+    assert_eq!(machine.property("network-online.target", "ActiveState"), "inactive");
     assert_eq!(machine.collectors(), [0; 0]);
     machine.does("echo >/run/hold && systemctl start kmagent");
     assert_eq!(machine.property(UNIT, "ActiveState"), "active");
@@ -82,6 +87,13 @@ fn it_is_active_once_ready_says_how_it_is_and_drains_when_it_stops() {
     let journal = machine.journal(UNIT);
     assert!(journal.contains("agent stopped") && !journal.contains("killed"), "{journal}");
     assert_eq!(machine.does("ls /run/kmagent"), "lock", "what the lock is in stays");
+    // Who stops it by itself means it.
+    machine.does(
+        "rm /etc/systemd/system/kmagent.service.d/test.conf && systemctl daemon-reload && systemctl start kmagent",
+    );
+    machine.does("kmagent stop");
+    machine.wait_property(UNIT, "ActiveState", "inactive");
+    assert_eq!(machine.property(UNIT, "Result"), "success");
 }
 
 #[test]
@@ -168,6 +180,8 @@ fn the_key_is_roots_and_the_agent_has_it() {
     machine.does("systemctl start kmagent");
     let request = api.wait_for_next();
     assert_eq!(request.header("authorization"), Some("key-of-root"));
+    let credential = "/run/credentials/kmagent.service/api-key";
+    assert_eq!(machine.does(&format!("cat {credential} && stat -c '%U %a' {credential}")), "key-of-root\nkmagent 400");
     let collector = machine.wait_for("a collector", || machine.collectors().first().copied());
     let environment = machine.does(&format!("tr '\\0' '\\n' </proc/{collector}/environ"));
     assert!(environment.contains("\nKM_API_KEY=key-of-root\n"), "{environment}");

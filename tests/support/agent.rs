@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::api::Api;
 use super::bin::{Output, fake, kmagent, output};
+use super::machine;
 use super::process;
 use super::temp_dir::TempDir;
 use super::wait::{self, DEADLINE, poll_for};
@@ -293,6 +294,17 @@ impl Agent {
         self.wait_for(what, || self.lines().iter().skip(seen).find(|line| condition(line)).cloned())
     }
 
+    /// `wait_log_after` for those who go through the log line by line: `seen` is moved behind the line that was found.
+    #[track_caller]
+    pub fn next_log(&self, seen: &mut usize, what: &str, condition: impl Fn(&Line) -> bool) -> Line {
+        self.wait_for(what, || {
+            let lines = self.lines();
+            let found = (*seen..lines.len()).find(|&number| condition(&lines[number]));
+            *seen = found.map_or(lines.len(), |number| number + 1);
+            found.map(|number| lines[number].clone())
+        })
+    }
+
     /// What `kmagent status --json` says; `None` when it fails.
     pub fn status(&self) -> Option<Value> {
         let output = self.run(["status", "--json"]);
@@ -349,9 +361,13 @@ impl Agent {
             let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
             let args = process::command_line(pid);
             program != agent
+                && Some(program.as_path()) != machine::emulator()
                 && args.iter().any(|arg| arg == "--config" || arg.starts_with("--config="))
                 && !args.iter().any(command)
         });
+        // Go's runtime clones its process for a moment to see whether it may (pidfd_send_signal(2)), command line and all.
+        let all = found.clone();
+        found.retain(|&pid| process::parent(pid).is_some_and(|parent| !all.contains(&parent)));
         found
     }
 
@@ -365,10 +381,15 @@ impl Agent {
     }
 
     /// Every live process that this agent or a command of it has started, themselves included: orphans cannot hide, since
-    /// they are known by the environment that they inherited.
+    /// they are known by the environment that they inherited. A command's own environment only root can read, as the agent's.
     pub fn processes(&self) -> Vec<u32> {
         let mark = self.env.iter().find(|(key, _)| key == "FAKE_LOG").map(|(key, value)| format!("{key}={value}"));
-        process::marked(&mark.unwrap())
+        let mut found = process::marked(&mark.unwrap());
+        let own = self.child.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).as_ref().map(Child::id);
+        if let Some(own) = own.filter(|own| !found.contains(own) && process::alive(*own)) {
+            found.insert(found.partition_point(|pid| *pid < own), own);
+        }
+        found
     }
 
     fn kill_everything(&self) {

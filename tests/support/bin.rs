@@ -1,17 +1,64 @@
 //! The programs under test and beside it, and how to run one to its end.
 
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
+use super::machine;
 use super::wait::{DEADLINE, poll_for};
 
-/// The agent under test: `KMAGENT_BIN`, else the one that cargo has just built.
+/// The agent under test: `KMAGENT_BIN`, else the one that cargo has just built. One that is for another machine is run by way
+/// of a script.
 pub fn kmagent() -> PathBuf {
+    static KMAGENT: OnceLock<PathBuf> = OnceLock::new();
+    let find = || match machine::emulator() {
+        Some(emulator) => {
+            let script = emulated(emulator, &real_kmagent());
+            let mut hasher = DefaultHasher::new();
+            script.hash(&mut hasher);
+            let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulated-{:x}", hasher.finish()));
+            fs::create_dir_all(&dir).unwrap();
+            // By rename: others may be running it.
+            let unfinished = dir.join(std::process::id().to_string());
+            write_program(&unfinished, &script);
+            fs::rename(unfinished, dir.join("kmagent")).unwrap();
+            dir.join("kmagent")
+        }
+        None => real_kmagent(),
+    };
+    KMAGENT.get_or_init(find).clone()
+}
+
+/// The binary itself.
+pub fn real_kmagent() -> PathBuf {
     std::env::var_os("KMAGENT_BIN").map_or_else(|| env!("CARGO_BIN_EXE_kmagent").into(), PathBuf::from)
+}
+
+/// Copies the agent under test to a place that everybody can reach.
+pub fn copy_kmagent(to: &Path) {
+    match machine::emulator() {
+        Some(emulator) => {
+            let real = to.with_extension("real");
+            fs::copy(real_kmagent(), &real).unwrap();
+            write_program(to, &emulated(emulator, &real));
+        }
+        None => _ = fs::copy(real_kmagent(), to).unwrap(),
+    }
+}
+
+fn emulated(emulator: &Path, program: &Path) -> String {
+    format!("#!/bin/sh\nexec {} {} \"$@\"\n", emulator.display(), program.display())
+}
+
+fn write_program(path: &Path, script: &str) {
+    fs::write(path, script).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// The stand-in collector (fake_collector.rs).

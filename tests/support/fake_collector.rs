@@ -14,7 +14,9 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Signal, getpgrp, getpid, getppid, kill_process, setsid};
+use rustix::process::{
+    DumpableBehavior, Signal, getpgrp, getpid, getppid, kill_process, set_dumpable_behavior, setsid,
+};
 use serde::Deserialize;
 use serde_json::json;
 use serde_yaml::Value;
@@ -40,6 +42,8 @@ struct Script {
     ignore_sigterm: bool,
     /// Time from SIGTERM to the end.
     drain_ms: u64,
+    /// Printed on stderr on SIGTERM.
+    goodbye: String,
     /// A grandchild that keeps the output pipes open and outlives SIGTERM.
     fork: Fork,
     /// Bytes of short lines on stderr once ready; `fake: flood done` follows.
@@ -54,6 +58,8 @@ struct Script {
     close_outputs: bool,
     /// SIGSTOPs itself once ready.
     stop_self: bool,
+    /// Once ready it lets nobody of its own user look into it (PR_SET_DUMPABLE), as a security module would.
+    close_itself: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -151,6 +157,7 @@ fn ok_status() -> u16 {
 
 /// What SIGTERM is to drain.
 static OTLP: Mutex<Option<http::Server>> = Mutex::new(None);
+static GOODBYE: OnceLock<String> = OnceLock::new();
 static FDS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
 
 fn main() {
@@ -207,6 +214,7 @@ fn run(configs: &[String]) {
             refuse(&problem)
         }
     };
+    GOODBYE.get_or_init(|| script.goodbye);
     let death = match script.signal {
         Some(_) => Death { signal: script.signal, ..Death::default() },
         None => script.start,
@@ -257,6 +265,9 @@ fn run(configs: &[String]) {
         let null = OpenOptions::new().write(true).open("/dev/null").expect("/dev/null");
         rustix::stdio::dup2_stdout(&null).expect("dup2");
         rustix::stdio::dup2_stderr(&null).expect("dup2");
+    }
+    if script.close_itself {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).unwrap();
     }
     if script.stop_self {
         let _ = kill_process(getpid(), Signal::STOP);
@@ -401,6 +412,9 @@ fn on_sigterm(ignore: bool, drain_ms: u64) {
                 server.drain();
             }
             sleep(drain_ms);
+            if let Some(text) = GOODBYE.get().filter(|text| !text.is_empty()) {
+                say(&format!("{text}\n"));
+            }
             // Needs the output, as the real one does: it hangs while nobody reads a full pipe.
             say("info\tservice/service.go\tShutdown complete.\n");
             exit(0);

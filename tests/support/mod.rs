@@ -7,6 +7,7 @@ pub mod agent;
 pub mod api;
 pub mod bin;
 pub mod http;
+pub mod machine;
 pub mod otlp;
 pub mod process;
 pub mod source;

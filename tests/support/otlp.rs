@@ -1,5 +1,6 @@
 //! Telemetry in and out: sends OTLP/HTTP JSON to a collector, and records what one exports.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +20,16 @@ pub fn send_metric(port: u16, name: &str, value: f64) -> Result<(), String> {
     let point = json!({"timeUnixNano": now(), "asDouble": value});
     let metric = json!({"name": name, "gauge": {"dataPoints": [point]}});
     send(port, "v1/metrics", json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}))
+}
+
+/// Sends one span of a trace of its own.
+pub fn send_span(port: u16, name: &str) -> Result<(), String> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let id = format!("{:016x}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let (trace, at) = (format!("{id}{id}"), now());
+    let span = json!({"traceId": trace, "spanId": id, "name": name, "startTimeUnixNano": at, "endTimeUnixNano": at, "kind": 2});
+    let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": "test"}}]});
+    send(port, "v1/traces", json!({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [span]}]}]}))
 }
 
 fn send(port: u16, path: &str, body: Value) -> Result<(), String> {

@@ -65,6 +65,11 @@ pub fn io(pid: u32) -> BTreeMap<String, u64> {
     fields.filter_map(|(key, value)| Some((key.to_string(), value.parse().ok()?))).collect()
 }
 
+/// How many descriptors the process has open; `None` where we may not look: the agent lets nobody but root look into it.
+pub fn descriptors(pid: u32) -> Option<usize> {
+    fs::read_dir(format!("/proc/{pid}/fd")).ok().map(Iterator::count)
+}
+
 /// Whether the process exists and has not died (a zombie has).
 pub fn alive(pid: u32) -> bool {
     status(pid).is_some_and(|status| !matches!(status.state(), 'Z' | 'X'))

@@ -193,7 +193,12 @@ fn an_old_one_that_dies_before_the_roll_back_is_done_is_replaced_by_what_is_roll
     let both = || probing().candidate("c").ill().expect("give back 2, roll back (ill)").exit_of(1).expect("");
     let rolled_back = both().rolled_back().expect("rolled back (ill), install c, terminate 2");
     rolled_back.installed().expect("").exit_of(2).expect("spawn");
-    both().not_rolled_back().expect("failing (ill; disk full), install c").not_installed().due().expect("probe 2");
+    both()
+        .not_rolled_back()
+        .expect("failing (ill; disk full), install c")
+        .not_installed()
+        .due_at(115.4)
+        .expect("probe 2");
     both().exit_of(2).expect("roll back (boom)");
     let none = || waiting().candidate("c").exit_of(2).expect("roll back (boom)").exit_of(1).expect("");
     none().rolled_back().expect("rolled back (boom), install c").not_installed().due_at(100.4).expect("spawn");

@@ -423,3 +423,11 @@ fn no_signal_before_the_collector_has_settled() {
     young().at(0.2).exited().finished();
     script().launched(Alone).at(0.4).stop().expect("terminate 1").due_at(30.4).expect("kill 1");
 }
+
+/// The words are an interface: the log and `status` show them.
+#[test]
+fn phrases_have_words() {
+    use Phrase::*;
+    let words = [Stopped, Starting, Running, HandingOver, Stopping, Backoff].map(Phrase::as_str);
+    assert_eq!(words, ["stopped", "starting", "running", "handing-over", "stopping", "backoff"]);
+}

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Fate::{Postponed, Refused, RolledBack, Trusted};
 use super::program::{place_program, place_script};
 use super::{Case, Ground, Mode, better, builder, good, is_good, row, story, try_all, wait_told};
-use crate::faults::is_long;
+use crate::faults::system_calls::is_long;
 use crate::operation::{message, settled};
 use crate::support::api::Api;
 use crate::support::wait::wait_for;

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{each_at_a_time, is_long};
+use super::system_calls::{each_at_a_time, is_long};
 use crate::operation::{message, settled, yaml};
 use crate::support::agent::{Agent, Builder, Line};
 use crate::support::api::Api;

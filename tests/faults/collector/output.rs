@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Fate::{RolledBack, Trusted};
 use super::{Case, Ground, Mode, better, builder, config, good, is_good, row, status, try_all, wait_good};
-use crate::faults::is_long;
+use crate::faults::system_calls::is_long;
 use crate::operation::{through_shell, yaml};
 use crate::support::agent::Agent;
 use crate::support::api::Api;

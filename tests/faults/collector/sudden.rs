@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Fate::{RolledBack, TrustedUntil};
 use super::{AT_A_TIME, Case, Ground, Mode, builder, good, is_state, row, story, try_all, wait_told};
-use crate::faults::each_at_a_time;
+use crate::faults::system_calls::each_at_a_time;
 use crate::operation::{seconds_between, settled};
 use crate::support::api::Api;
 use crate::support::process;

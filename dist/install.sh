@@ -1,0 +1,1014 @@
+#!/bin/sh
+# Installs kmagent from the unpacked tarball that this script lies in, upgrades it, or removes it. --help says how to use it.
+#
+# Everything is checked first, then put beside what is there, then swapped in by renames; at last the service is restarted, once.
+# Whatever fails, up to an agent that does not come up, takes all of it back. It needs no network, and no program that busybox
+# does not have.
+set -eu
+umask 022
+# Bytes, not characters; and messages that can be compared.
+LC_ALL=C
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export LC_ALL PATH
+
+account=kmagent
+etc=/etc/kmagent
+state=/var/lib/kmagent
+newline='
+'
+
+usage() {
+    cat <<'EOF'
+usage: ./install.sh [--api-key-file FILE] [--no-start] [--init NAME]
+       ./install.sh --uninstall [--purge]
+
+Installs kmagent from the unpacked tarball that install.sh lies in, or upgrades
+it. Run it as root, unless DESTDIR is set.
+
+  --api-key-file FILE  take the API key from FILE (- is standard input)
+  --no-start           neither start nor restart the service; it starts with the
+                       host
+  --init NAME          systemd, openrc, procd, sysv or none, instead of what is
+                       found
+  --uninstall          remove what was installed; settings, config, key and
+                       state stay
+  --purge              remove these too, and the user if install.sh made it
+  --help               show this
+
+environment:
+  PREFIX               where the programs go (/usr/local); settings go to
+                       /etc/kmagent
+  DESTDIR              the root of another system, for packages and images: no
+                       user is made and no service enabled or started
+  KM_API_KEY           the API key; it is put in /etc/kmagent/api-key
+  KM_COLLECTOR_ENDPOINT, KM_UPDATE_ENDPOINT, KM_HOST_NAME, ...
+                       each setting of kmagent.yaml(5) but the directories; they
+                       are put in /etc/kmagent/agent.yaml
+
+At a terminal the key and the collector endpoint are asked for if they are not
+known. Settings, key and config that exist are never changed. If anything fails,
+it is undone, and an agent that ran goes on or is started again.
+
+exit status:
+  0   done, or nothing to do
+  64  wrong usage
+  65  the tarball is damaged, or the new collector refuses the config in force
+  69  built for another machine, a program is missing, or no agent came up
+  71  the system refused an account or the service
+  73  a file cannot be written
+  75  another install.sh is running
+  77  not root
+  78  the settings are invalid
+EOF
+}
+
+# Nobody may be reading; that is no reason to stop halfway.
+say() { printf '%s\n' "$*" 2>/dev/null || :; }
+warn() { printf 'install.sh: %s\n' "$*" >&2 || :; }
+die() {
+    code=$1
+    shift
+    warn "$*"
+    exit "$code"
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# ---- what is to be undone when something fails: commands, the newest first, with every path in single quotes
+
+undo=''
+begun='' # whether that is more than a directory for our own use
+on_failure() { undo="$*$newline$undo"; }
+
+finish() {
+    code=$?
+    set +e
+    # What was not expected to fail has failed, and has said so.
+    case $code in 1 | 2 | 126 | 127) code=71 ;; esac
+    trap '' INT TERM HUP
+    trap - EXIT
+    [ -z "$terminal" ] || stty "$terminal"
+    if [ "$code" -ne 0 ] && [ -n "$undo" ]; then
+        [ -z "$begun" ] || warn "undoing what was begun"
+        while [ -n "$undo" ]; do
+            step=${undo%%"$newline"*}
+            undo=${undo#*"$newline"}
+            eval "$step" </dev/null >/dev/null || warn "could not undo: $step"
+        done
+    fi
+    [ -z "$staged" ] || rm -rf "$stage"
+    exit "$code"
+}
+
+# ---- files: paths are those of the installed system; DESTDIR goes before them only where they are used
+
+made=''    # directories that were made, the innermost first
+pending='' # files that lie beside their place
+aside=''   # files that were moved out of the way
+files=''   # everything that is installed
+changed='' # whether that concerns the running service
+
+beside() { printf '%s/.%s.kmagent-%s' "${1%/*}" "${1##*/}" "$2"; }
+
+make_dirs() {
+    if [ -z "$1" ] || [ -d "$DESTDIR$1" ]; then return 0; fi
+    make_dirs "${1%/*}"
+    mkdir "$DESTDIR$1" || die 73 "cannot make the directory $DESTDIR$1"
+    on_failure "rmdir '$DESTDIR$1'"
+    made="$1 $made"
+}
+
+# same FILE FILE
+same() {
+    if have cmp; then cmp -s "$1" "$2"; else [ "$(sha256sum <"$1")" = "$(sha256sum <"$2")" ]; fi
+}
+
+# put MODE SOURCE TARGET: beside its place; one that is there already stays.
+put() {
+    files="$files $3"
+    if [ -f "$DESTDIR$3" ] && same "$2" "$DESTDIR$3" && { [ "$1" != 755 ] || [ -x "$DESTDIR$3" ]; }; then return 0; fi
+    make_dirs "${3%/*}"
+    new=$DESTDIR$(beside "$3" new)
+    on_failure "rm -f '$new'"
+    rm -f "$new"
+    { cp "$2" "$new" && chmod "$1" "$new"; } || die 73 "cannot write $new"
+    pending="$pending $3"
+    case $3 in
+        "$PREFIX"/share/*) ;;
+        "$PREFIX"/bin/* | "$PREFIX"/lib/kmagent/kmagent-collector | */kmagent.service | /etc/init.d/*) changed=yes ;;
+    esac
+}
+
+# What is new is on the disk before any name points to it. Only that: some other file system may hang.
+write_through() {
+    set --
+    for target in $pending; do set -- "$@" "$DESTDIR$(beside "$target" new)"; done
+    for file in $fresh; do set -- "$@" "$stage/$file"; done
+    if [ $# -gt 0 ]; then sync "$@" 2>/dev/null || die 73 "cannot write the new files through to the disk"; fi
+}
+
+restore() {
+    if [ ! -e "$1" ] && [ ! -h "$1" ]; then return 0; fi
+    # Two names of one file are more than mv takes.
+    if [ -e "$2" ] && same "$1" "$2"; then rm -f "$1"; else mv -f "$1" "$2"; fi
+}
+
+# The old file keeps a second name until all is well; at no time is there none.
+swap_in() {
+    for target in $pending; do
+        place=$DESTDIR$target new=$DESTDIR$(beside "$target" new) old=$DESTDIR$(beside "$target" old)
+        if [ -e "$place" ] || [ -h "$place" ]; then
+            rm -f "$old"
+            on_failure "restore '$old' '$place'"
+            aside="$aside $target"
+            ln "$place" "$old" 2>/dev/null || cp -p "$place" "$old" || die 73 "cannot keep $place as $old"
+        else
+            on_failure "rm -f '$place'"
+        fi
+        mv -f "$new" "$place" || die 73 "cannot replace $place"
+    done
+}
+
+set_aside() {
+    place=$DESTDIR$1 old=$DESTDIR$(beside "$1" old)
+    if [ ! -e "$place" ] && [ ! -h "$place" ]; then return 0; fi
+    on_failure "restore '$old' '$place'"
+    aside="$aside $1"
+    mv -f "$place" "$old" || die 73 "cannot remove $place"
+}
+
+# From here on nothing is undone, so nothing fails any more.
+commit() {
+    undo=''
+    set +e
+    for target in $aside; do rm -f "$DESTDIR$(beside "$target" old)" || warn "could not remove an old $target"; done
+}
+
+# ---- the manifest of what is installed: "WORD REST" lines. It is ours, in a directory of root.
+
+noted() { if [ -f "$DESTDIR$manifest" ]; then sed -n "s:^$1 ::p" "$DESTDIR$manifest"; fi; }
+
+# What outlives --uninstall, for --purge. The agent's user could write it, so only these words are believed.
+kept=$etc/.installed
+noted_kept() {
+    if [ -f "$DESTDIR$kept" ]; then
+        sed -n -e '/^user$/p' -e '/^group$/p' -e '/^member adm$/p' -e '/^member systemd-journal$/p' -e '/^dir \/etc$/p' \
+            -e '/^dir \/etc\/kmagent$/p' -e '/^dir \/var$/p' -e '/^dir \/var\/lib$/p' "$DESTDIR$kept"
+    fi
+}
+
+# ---- accounts: useradd, else busybox's adduser, else the files themselves, as OpenWrt does it
+
+has_user() { id -u "$account" >/dev/null 2>&1; }
+has_group() {
+    if have getent; then getent group "$1" >/dev/null; else grep -q "^$1:" /etc/group 2>/dev/null; fi
+}
+is_member() { id -Gn "$account" 2>/dev/null | tr ' ' '\n' | grep -qx "$1"; }
+is_busybox() { have "$1" && "$1" --help 2>&1 | grep -q BusyBox; }
+
+# rewrite FILE COMMAND...: FILE becomes what COMMAND makes of it, by rename, with the mode that it has.
+rewrite() {
+    file=$1
+    shift
+    cp -p "$file" "$file.kmagent-new" && "$@" <"$file" >"$file.kmagent-new" && mv -f "$file.kmagent-new" "$file" && return 0
+    rm -f "$file.kmagent-new"
+    return 1
+}
+
+append() { cat && printf '%s\n' "$1"; }
+
+free_id() {
+    ids=$(cut -d : -f 3 /etc/passwd /etc/group) || return 1
+    free=999
+    while printf '%s\n' "$ids" | grep -qx "$free"; do free=$((free - 1)); done
+    [ "$free" -ge 100 ] && echo "$free"
+}
+
+add_group() {
+    if have groupadd; then
+        groupadd -r "$account"
+    elif is_busybox addgroup; then
+        addgroup -S "$account"
+    else
+        id=$(free_id) && rewrite /etc/group append "$account:x:$id:"
+    fi
+}
+
+add_user() {
+    shell=/bin/false
+    for nologin in /usr/sbin/nologin /sbin/nologin; do [ ! -x "$nologin" ] || shell=$nologin; done
+    if have useradd; then
+        useradd -r -g "$account" -d "$state" -M -s "$shell" "$account"
+    elif is_busybox adduser; then
+        adduser -S -D -H -h "$state" -s "$shell" -G "$account" "$account"
+    else
+        gid=$(sed -n "s/^$account:[^:]*:\([0-9]*\):.*/\1/p" /etc/group) && id=$(free_id) &&
+            rewrite /etc/passwd append "$account:x:$id:$gid:kmagent:$state:$shell" &&
+            { [ ! -f /etc/shadow ] || rewrite /etc/shadow append "$account:!:::::::"; }
+    fi
+}
+
+add_member() {
+    if have usermod; then
+        usermod -a -G "$1" "$account"
+    elif is_busybox addgroup; then
+        addgroup "$account" "$1"
+    else
+        rewrite /etc/group sed "s/^\($1:.*[^:]\)\$/\1,$account/;s/^\($1:.*:\)\$/\1$account/"
+    fi
+}
+
+drop_member() {
+    if have gpasswd; then
+        gpasswd -d "$account" "$1" >/dev/null
+    elif is_busybox delgroup; then
+        delgroup "$account" "$1"
+    else
+        rewrite /etc/group sed "/^$1:/{s/\([:,]\)$account,/\1/;s/[,]$account\$//;s/:$account\$/:/;}"
+    fi
+}
+
+drop_user() {
+    if have userdel; then
+        userdel "$account"
+    elif is_busybox deluser; then
+        deluser "$account"
+    else
+        { [ ! -f /etc/shadow ] || rewrite /etc/shadow sed "/^$account:/d"; } && rewrite /etc/passwd sed "/^$account:/d"
+    fi
+}
+
+drop_group() {
+    has_group "$account" || return 0
+    if have groupdel; then
+        groupdel "$account"
+    elif is_busybox delgroup; then
+        delgroup "$account"
+    else
+        rewrite /etc/group sed "/^$account:/d"
+    fi
+}
+
+accounts='' # what was made, a line each
+make_accounts() {
+    if ! has_group "$account"; then
+        say "making the system group $account"
+        on_failure "drop_group"
+        add_group || die 71 "cannot make the group $account"
+        accounts="${accounts}group$newline"
+    fi
+    if ! has_user; then
+        say "making the system user $account"
+        on_failure "if has_user; then drop_user; fi"
+        add_user || die 71 "cannot make the user $account"
+        accounts="${accounts}user$newline"
+    fi
+    # Which may read logs.
+    for group in adm systemd-journal; do
+        if ! has_group "$group" || is_member "$group"; then continue; fi
+        say "adding $account to the group $group"
+        on_failure "if is_member $group; then drop_member $group; fi"
+        add_member "$group" || die 71 "cannot add $account to the group $group"
+        accounts="${accounts}member $group$newline"
+    done
+}
+
+# ---- services
+
+find_init() {
+    if [ -n "$DESTDIR" ]; then
+        echo none
+    elif [ -d /run/systemd/system ]; then
+        echo systemd
+    elif have rc-service && [ -d /run/openrc ]; then
+        echo openrc
+    elif [ -x /sbin/procd ] && [ -f /etc/rc.common ]; then
+        echo procd
+    else
+        case $(readlink -f /sbin/init 2>/dev/null || :) in
+            */systemd) echo systemd ;; # it is installed, but does not run: a chroot, an image
+            *) if [ -d /etc/init.d ]; then echo sysv; else echo none; fi ;;
+        esac
+    fi
+}
+
+# Whether the init system is there to start anything.
+is_live() { [ -z "$DESTDIR" ] && [ "$init" != none ] && { [ "$init" != systemd ] || [ -d /run/systemd/system ]; }; }
+
+# With PREFIX in the place of /usr/local.
+put_service() {
+    sed -e "s:/usr/local/bin/kmagent:$PREFIX/bin/kmagent:g" -e "s:/usr/local/lib/kmagent:$PREFIX/lib/kmagent:g" \
+        "$here/services/$2" >"$stage/service" || die 73 "cannot write $stage"
+    # Somebody may have made it fit the host.
+    recorded=$(noted "script $3")
+    present=$recorded
+    if [ -f "$DESTDIR$3" ]; then present=$(sum "$DESTDIR$3"); fi
+    if [ -n "$recorded" ] && [ "$present" != "$recorded" ] && ! same "$stage/service" "$DESTDIR$3"; then
+        say "leaving $3 alone, since it was changed; the new one is in $PREFIX/share/doc/kmagent/services"
+        files="$files $3" scripts="${scripts}script $3 $recorded$newline"
+        return 0
+    fi
+    put "$1" "$stage/service" "$3"
+    case $3 in /etc/*) scripts="${scripts}script $3 $(sum "$stage/service")$newline" ;; esac
+}
+sum() { line=$(sha256sum <"$1") && echo "${line%% *}"; }
+
+put_services() {
+    case $init in
+        systemd)
+            # Where systemd looks for units that come with a program; what it does not search, /etc has to do for.
+            case $PREFIX in /usr | /usr/local) units=$PREFIX/lib/systemd/system ;; *) units=/etc/systemd/system ;; esac
+            for unit in kmagent.service kmagent-check.service kmagent-check.timer; do
+                put_service 644 "systemd/$unit" "$units/$unit"
+            done
+            ;;
+        openrc | procd | sysv) put_service 755 "$init/kmagent" /etc/init.d/kmagent ;;
+    esac
+}
+
+# For every service manager the same words. What they print is shown only when they fail.
+service() {
+    case $init:$1 in
+        systemd:reload) if is_live; then quietly systemctl daemon-reload; fi ;;
+        systemd:enable) quietly systemctl enable kmagent.service ;;
+        systemd:disable)
+            quietly systemctl disable kmagent.service kmagent-check.timer && { ! is_live || quietly systemctl stop kmagent-check.timer; }
+            ;;
+        systemd:*) quietly systemctl "$1" kmagent.service ;;
+        openrc:enable) quietly rc-update add kmagent default ;;
+        openrc:disable) if [ -h /etc/runlevels/default/kmagent ]; then quietly rc-update del kmagent default; fi ;;
+        sysv:enable) enable_sysv ;;
+        sysv:disable) disable_sysv ;;
+        *:reload) ;;
+        openrc:*) quietly rc-service kmagent "$1" ;;
+        procd:* | sysv:*) quietly /etc/init.d/kmagent "$1" ;;
+    esac
+}
+# Into a file, not a pipe that a daemon might keep open; and as at boot: what is in our environment would outrank the settings
+# until then.
+quietly() {
+    if (trap - PIPE && exec env -i "PATH=$PATH" "$@") </dev/null >"$stage/output" 2>&1; then return 0; fi
+    cat "$stage/output" >&2
+    return 1
+}
+
+enable_sysv() {
+    if have update-rc.d; then
+        quietly update-rc.d kmagent defaults
+    elif have chkconfig; then
+        quietly chkconfig --add kmagent
+    else
+        sysv_links | while read -r link; do
+            if [ -d "${link%/*}" ]; then ln -sf ../init.d/kmagent "$link" || exit 1; fi
+        done
+    fi
+}
+disable_sysv() {
+    if have update-rc.d; then
+        # It wants the script to be there, or to be told so.
+        quietly update-rc.d -f kmagent remove
+    elif have chkconfig; then
+        quietly chkconfig --del kmagent
+    else
+        sysv_links | while read -r link; do if [ -h "$link" ]; then rm -f "$link" || exit 1; fi; done
+    fi
+}
+# A busybox init has one directory, whose S scripts rcS runs.
+sysv_links() {
+    if grep -q 'init\.d/S' /etc/init.d/rcS 2>/dev/null; then echo /etc/init.d/S90kmagent; fi
+    for level in 2 3 4 5; do echo "/etc/rc$level.d/S90kmagent"; done
+    for level in 0 1 6; do echo "/etc/rc$level.d/K10kmagent"; done
+}
+
+# Of systemd only.
+is_enabled() { [ -z "$DESTDIR" ] && [ "$init" = systemd ] && systemctl --quiet is-enabled "$1" 2>/dev/null; }
+
+# What the agent that runs says of itself, if one does. Its environment is empty: only its settings file counts, as for the service.
+agent_says() { env -i "PATH=$PATH" "$DESTDIR$PREFIX/bin/kmagent" status --json 2>/dev/null; }
+collector_state() { agent_says | sed -n '/"collector": {/,/}/s/.*"state": "\(.*\)".*/\1/p'; }
+
+# running, stopped (on purpose) or failed, as the service manager sees it.
+service_state() {
+    if [ "$init" = systemd ]; then
+        case $(systemctl is-active kmagent.service 2>/dev/null || :) in
+            inactive | unknown | '') echo stopped ;;
+            failed) echo failed ;;
+            *) echo running ;;
+        esac
+    elif [ "$init" != none ] && service status >/dev/null 2>&1; then
+        echo running
+    else
+        echo stopped
+    fi
+}
+
+# Until the agent answers; then, if $1 says that a collector ran before, until this one has proved itself. 60 s, so that a slow
+# host has time.
+wait_for_agent() {
+    tries=0 crashes=0 answered=''
+    while [ "$tries" -lt 60 ]; do
+        seen=$(collector_state || :)
+        if [ -n "$seen" ]; then
+            answered=yes
+            case $1:$seen in
+                running:running | handing-over:running) return 0 ;;
+                running:backoff | handing-over:backoff) crashes=$((crashes + 1)) ;;
+                running:* | handing-over:*) ;;
+                *) return 0 ;;
+            esac
+            # One end may be an accident.
+            if [ "$crashes" -ge 3 ]; then warn "the collector does not stay up" && return 1; fi
+        fi
+        tries=$((tries + 1))
+        sleep 1
+    done
+    # A probation may be longer than this.
+    [ -n "$answered" ] || { warn "no agent answers" && return 1; }
+}
+
+explain_failure() {
+    if [ "$init" = systemd ] && have journalctl; then journalctl -u kmagent.service -n 10 --no-pager -o cat >&2 2>/dev/null || :; fi
+}
+
+# ---- settings
+
+terminal='' # its state while it does not show what is typed
+
+# ask QUESTION: the answer is in $answer; with a second word it is not shown.
+ask() {
+    if [ $# -eq 2 ]; then
+        # First, or the first letters show of somebody who types fast.
+        terminal=$(stty -g)
+        stty -echo
+    fi
+    printf '%s' "$1" >&2
+    IFS= read -r answer || :
+    if [ $# -eq 2 ]; then
+        stty "$terminal"
+        terminal=''
+        echo >&2
+    fi
+}
+
+one_line() { case $2 in *"$newline"*) die 64 "$1 has several lines: it must be one" ;; esac; }
+
+# As a YAML scalar that comes back byte for byte. What YAML takes for a line break, or refuses, is escaped; here and below a text
+# goes by a here-document, since arguments show in ps.
+in_yaml() {
+    sed -e 's/[\\"]/\\&/g' -e "s/$(printf '\r')/\\\\r/g" -e "s/$(printf '\302\205')/\\\\N/g" \
+        -e "s/$(printf '\342\200\250')/\\\\L/g" -e "s/$(printf '\342\200\251')/\\\\P/g" -e "s/$(printf '\357\273\277')/\\\\uFEFF/g" \
+        -e 's/^/"/' -e 's/$/"/' <<EOF
+$1
+EOF
+}
+
+# The template, with what the environment sets.
+make_settings() {
+    while IFS= read -r line; do
+        name=''
+        case $line in
+            '#'[a-z]*:*)
+                name=${line%%:*}
+                name=${name#?}
+                ;;
+        esac
+        case $name in
+            '' | api-key | api-key-file | config | state-dir | run-dir) value='' ;;
+            *)
+                variable=KM_$(printf '%s' "$name" | tr 'a-z-' 'A-Z_') || return 1
+                eval "value=\${$variable-}"
+                one_line "$variable" "$value"
+                ;;
+        esac
+        if [ -z "$value" ]; then
+            printf '%s\n' "$line"
+        else
+            { printf '%s: ' "$name" && in_yaml "$value"; } || return 1
+        fi
+    done <"$here/etc/kmagent/agent.yaml"
+}
+
+# In $stage: agent.yaml, api-key and config.yaml as they will be; $fresh names those that are not there yet.
+fresh=''
+stage_settings() {
+    for variable in KM_AGENT_CONFIG KM_COLLECTOR_CONFIG KM_STATE_DIR KM_RUN_DIR; do
+        eval "value=\${$variable-}"
+        [ -z "$value" ] || die 64 "$variable cannot be chosen here, since the services have fixed directories: unset it"
+    done
+    if [ -f "$DESTDIR$etc/agent.yaml" ]; then
+        say "keeping $etc/agent.yaml"
+        cp "$DESTDIR$etc/agent.yaml" "$stage/agent.yaml" || die 73 "cannot copy $etc/agent.yaml"
+    else
+        if [ -z "${KM_COLLECTOR_ENDPOINT-}" ] && is_asking; then
+            ask "Collector endpoint, or Enter for https://otel.kloudmate.com:4318: "
+            KM_COLLECTOR_ENDPOINT=$answer
+        fi
+        make_settings >"$stage/agent.yaml" || die 73 "cannot write $stage/agent.yaml"
+        fresh="$fresh agent.yaml"
+    fi
+    if [ -s "$DESTDIR$etc/api-key" ]; then
+        if [ -n "$api_key$api_key_file" ]; then say "keeping the key in $etc/api-key: the one that was given is not used"; fi
+        cp "$DESTDIR$etc/api-key" "$stage/api-key" || die 73 "cannot copy $etc/api-key"
+    else
+        stage_key
+        if [ -s "$stage/api-key" ] || [ ! -f "$DESTDIR$etc/api-key" ]; then fresh="$fresh api-key"; fi
+    fi
+    # A host that has been installed before may be without one on purpose, waiting for the API's.
+    if [ ! -e "$DESTDIR$etc/config.yaml" ] && [ ! -h "$DESTDIR$etc/config.yaml" ] && [ ! -f "$DESTDIR$manifest" ]; then
+        cp "$here/etc/kmagent/config.yaml" "$stage/config.yaml" || die 73 "cannot write $stage/config.yaml"
+        fresh="$fresh config.yaml"
+    fi
+    chmod 600 "$stage"/*
+}
+
+is_asking() { [ -t 0 ] && [ -z "$DESTDIR" ]; }
+
+stage_key() {
+    if [ -n "$api_key_file" ]; then
+        cat -- "$api_key_file" >"$stage/api-key" || die 64 "cannot read the API key from $api_key_file"
+        return 0
+    fi
+    if [ -z "$api_key" ] && is_asking && have stty && ! grep -q '^api-key' "$stage/agent.yaml"; then
+        ask "API key, or Enter for none yet (it is not shown): " hidden
+        api_key=$answer
+    fi
+    if [ -n "$api_key" ]; then
+        cat >"$stage/api-key" <<EOF || die 73 "cannot write $stage/api-key"
+$api_key
+EOF
+    else
+        : >"$stage/api-key"
+    fi
+}
+
+# What the new agent makes of the settings, before anything is replaced.
+check_settings() {
+    code=0
+    settings=$(env -i "PATH=$PATH" "$here/bin/kmagent" --agent-config "$stage/agent.yaml" --print-settings 2>&1) || code=$?
+    # What it complains of, but not by the names of the copies.
+    printf '%s\n' "$settings" | sed -n "s:[^ ]*/\.kmagent-install/:$etc/:g;/^kmagent: /p" >&2
+    [ "$code" -eq 0 ] || die 78 "this release does not accept the settings; nothing was changed"
+}
+# Its value; nothing if it has none, which is shown in parentheses.
+setting() { printf '%s\n' "$settings" | sed -n "s:^$1  *= \([^(].*[^ ]\)  *(.*)\$:\1:p"; }
+
+# accepts COLLECTOR: whether it takes the config in force, with the site's overlay.
+accepts() {
+    env -i "PATH=$PATH" KM_API_KEY=key "KM_COLLECTOR_ENDPOINT=$(setting collector-endpoint)" \
+        "KM_DOCKER_ENDPOINT=$(setting docker-endpoint)" KM_AGENT_VERSION=0 "$@" 2>&1
+}
+
+# A collector that refuses the config in force would leave the host with none, as its last known good would be refused too.
+check_collector() {
+    new=$here/lib/kmagent/kmagent-collector
+    config=$(setting config)
+    overlay=$(setting local-config)
+    if [ -n "$DESTDIR" ] || [ ! -f "$new" ] || [ ! -f "$config" ]; then return 0; fi
+    # Another one is used.
+    [ -z "$(setting collector)" ] || return 0
+    set -- validate "--config=$config"
+    if [ -f "$overlay" ]; then set -- "$@" "--config=$overlay"; fi
+    complaint=$(accepts "$new" "$@") && return 0
+    if [ -x "$PREFIX/lib/kmagent/kmagent-collector" ] && ! accepts "$PREFIX/lib/kmagent/kmagent-collector" "$@" >/dev/null; then
+        warn "$config is refused by the collector, as it was by the one before"
+        return 0
+    fi
+    printf '%s\n' "$complaint" | tail -n 5 >&2
+    die 65 "the collector of this release refuses $config, which is in force: mend it, or take the tarball without a collector"
+}
+
+# own OPTION PATH: gives the account what is root's.
+own() {
+    if [ ! -e "$2" ] || [ -h "$2" ]; then return 0; fi
+    owner=$(owner_of "$2")
+    if [ "$owner" != 0:0 ]; then return 0; fi
+    on_failure "if [ -e '$2' ]; then chown $1 0:0 '$2'; fi"
+    chown "$1" "$account:$account" "$2" || die 73 "cannot give $2 to $account"
+}
+owner_of() {
+    # shellcheck disable=SC2012 # stat(1) is not everywhere
+    ls -ldn "$1" | sed 's/^[^ ]*  *[0-9]*  *\([0-9]*\)  *\([0-9]*\).*/\1:\2/'
+}
+
+place_settings() {
+    made=''
+    make_dirs "$etc"
+    make_dirs "${state%/*}"
+    if [ ! -d "$DESTDIR$state" ]; then
+        { on_failure "rmdir '$DESTDIR$state'" && mkdir -m 700 "$DESTDIR$state"; } || die 73 "cannot make the directory $DESTDIR$state"
+    fi
+    for file in $fresh; do
+        say "writing $etc/$file"
+        if [ -e "$DESTDIR$etc/$file" ]; then on_failure ": >'$DESTDIR$etc/$file'"; else on_failure "rm -f '$DESTDIR$etc/$file'"; fi
+        if [ -z "$DESTDIR" ]; then chown "$account:$account" "$stage/$file" || die 73 "cannot give $file to $account"; fi
+        mv -f "$stage/$file" "$DESTDIR$etc/$file" || die 73 "cannot write $DESTDIR$etc/$file"
+    done
+    if [ -n "$DESTDIR" ]; then return 0; fi
+    # The agent renames its config in there, so the directory must be its own. Once it is, what somebody puts there is not
+    # given away any more: it could be a second name of a file that nobody must read.
+    owner=$(owner_of "$etc")
+    if [ "$owner" = 0:0 ]; then
+        for file in agent.yaml api-key config.yaml config.yaml.rejected; do own -h "$etc/$file"; done
+        own -h "$etc"
+    fi
+    own -R "$state"
+}
+
+note_settings() {
+    already=$(noted_kept)
+    {
+        [ -z "$already" ] || printf '%s\n' "$already"
+        for dir in $first_made $made; do echo "dir $dir"; done
+        printf '%s' "$accounts"
+    } | sort -u >"$stage/installed"
+    if [ ! -s "$stage/installed" ] || { [ -f "$DESTDIR$kept" ] && same "$stage/installed" "$DESTDIR$kept"; }; then return 0; fi
+    [ -f "$DESTDIR$kept" ] || on_failure "rm -f '$DESTDIR$kept'"
+    { chmod 644 "$stage/installed" && mv -f "$stage/installed" "$DESTDIR$kept"; } || die 73 "cannot write $DESTDIR$kept"
+}
+
+# ---- install
+
+staged=''     # whether $stage is ours
+first_made='' # directories that were made for it
+
+# A directory of root's own, on the file system of the settings; it is a lock, too.
+take_stage() {
+    make_dirs /etc
+    first_made=$made made=''
+    if ! mkdir -m 700 "$stage" 2>/dev/null; then
+        [ -d "$stage" ] || die 73 "cannot make the directory $stage"
+        other=$(cat "$stage/pid" 2>/dev/null || :)
+        if [ -n "$other" ] && kill -0 "$other" 2>/dev/null; then
+            die 75 "another install.sh is running, process $other; if that is none, remove $stage"
+        fi
+        say "removing what an interrupted install.sh left behind"
+        { rm -rf "$stage" && mkdir -m 700 "$stage"; } || die 73 "cannot make the directory $stage"
+    fi
+    staged=yes
+    on_failure "rm -rf '$stage'"
+    echo $$ >"$stage/pid" || die 73 "cannot write $stage"
+}
+
+check_tarball() {
+    have sha256sum || die 69 "no sha256sum: the tarball cannot be verified"
+    say "verifying the tarball"
+    for name in bin/kmagent install.sh etc/kmagent/agent.yaml etc/kmagent/config.yaml; do
+        grep -q " [ *]$name\$" "$here/SHA256SUMS" 2>/dev/null ||
+            die 65 "no complete SHA256SUMS in $here: unpack the tarball again, and run install.sh from there"
+    done
+    bad=$(cd "$here" && sha256sum -c SHA256SUMS 2>&1) || {
+        printf '%s\n' "$bad" | grep -v ': OK$' >&2
+        die 65 "the tarball is damaged: unpack it again; nothing was changed"
+    }
+}
+
+# A shell takes a program of another machine for a script, so the header is looked at first (elf(5): e_machine).
+check_machine() {
+    header=$(od -An -v -tx1 -N20 "$here/bin/kmagent" 2>/dev/null | tr -d ' \n')
+    case $header in
+        7f454c46*)
+            case $(uname -m):${header#????????????????????????????????????} in
+                x86_64:3e00 | x86_64:0300 | i?86:0300 | aarch64:b700 | aarch64:2800 | arm*:2800 | riscv64:f300) ;;
+                x86_64:* | i?86:* | aarch64:* | arm*:* | riscv64:*)
+                    die 69 "bin/kmagent is built for another machine than this one ($(uname -m)): take the tarball for it" ;;
+            esac
+            ;;
+    esac
+    version=$(cd "$stage" && "$here/bin/kmagent" --version) ||
+        die 69 "bin/kmagent does not run on this machine ($(uname -m)): take the tarball for it; or is $here mounted noexec?"
+    version=${version#kmagent }
+}
+
+put_everything() {
+    names=$(sed 's/^[0-9a-f]* [ *]//' "$here/SHA256SUMS")
+    for name in $names; do
+        case $name in
+            bin/* | lib/*) put 755 "$here/$name" "$PREFIX/$name" ;;
+            share/*) put 644 "$here/$name" "$PREFIX/$name" ;;
+            services/*)
+                mode=644
+                if [ -x "$here/$name" ]; then mode=755; fi
+                put_service "$mode" "${name#services/}" "$PREFIX/share/doc/kmagent/$name"
+                ;;
+            install.sh) put 755 "$here/$name" "$PREFIX/lib/kmagent/install.sh" ;;
+        esac
+    done
+    put_services
+    # A tarball without a collector takes none away.
+    collector=$PREFIX/lib/kmagent/kmagent-collector
+    if [ ! -f "$here/lib/kmagent/kmagent-collector" ]; then
+        for file in $old_files; do if [ "$file" = "$collector" ]; then files="$files $file"; fi; done
+    fi
+}
+
+put_manifest() {
+    {
+        echo "# What install.sh installed; install.sh --uninstall removes it, and --purge what $etc/.installed lists."
+        echo "version $version"
+        echo "init $init"
+        if [ -n "$started" ]; then echo started yes; fi
+        # The innermost first.
+        for dir in $made $old_dirs; do echo "dir $dir"; done | sort -ru
+        for file in $files $manifest; do echo "file $file"; done | sort -u
+        printf '%s' "$scripts"
+    } >"$stage/manifest"
+    put 644 "$stage/manifest" "$manifest"
+}
+
+is_stale() {
+    pid=$(agent_says | sed -n 's/^ *"pid": \([0-9]*\),$/\1/p' | head -n 1)
+    case $(readlink "/proc/${pid:-0}/exe" 2>/dev/null || :) in *' (deleted)') return 0 ;; *) return 1 ;; esac
+}
+
+install_all() {
+    check_tarball
+    # A line each: only the last failure of a line is noticed.
+    old_version=$(noted version)
+    old_init=$(noted init)
+    old_files=$(noted file)
+    old_dirs=$(noted dir)
+    if [ -n "$init" ] && [ "${old_init:-$init}" != "$init" ]; then
+        die 64 "it is installed for $old_init: run it with --uninstall first, which keeps the settings"
+    fi
+    [ -n "$init" ] || init=${old_init:-$(find_init)}
+    scripts='' was=stopped collector_was=''
+    take_stage
+    check_machine
+    stage_settings
+    # Nothing that is started from here on needs it.
+    unset KM_API_KEY
+    check_settings
+    check_collector
+
+    # What is to become of the service.
+    started=$(noted started)
+    action=none
+    if is_live; then
+        was=$(service_state)
+        if [ "$was" = running ]; then collector_was=$(collector_state || :); fi
+        case $was:$no_start:$started in
+            *:yes:*) ;;
+            running:*) action=restart started=yes ;;
+            failed:* | stopped::) action=start started=yes ;;
+        esac
+    fi
+
+    if [ -n "$old_version" ] && [ "$old_version" != "$version" ]; then
+        say "upgrading kmagent $old_version to $version in $PREFIX, service manager: $init"
+    else
+        say "installing kmagent $version in $PREFIX, service manager: $init"
+    fi
+    begun=yes
+    if [ -z "$DESTDIR" ]; then make_accounts; fi
+    put_everything
+    put_manifest
+    write_through
+    place_settings
+    note_settings
+
+    restarted='' enabled='' # these two decide how it is undone
+    # By a package of 1.x, say.
+    if [ -z "$old_init" ] && is_enabled kmagent.service; then enabled=yes; fi
+    on_failure put_service_back
+    # shellcheck disable=SC2086 # a path is one word
+    set -- $pending
+    if [ $# -gt 0 ]; then say "putting $# new files in place"; else say "all files are in place"; fi
+    swap_in
+    for file in $old_files; do
+        case " $files $manifest " in *" $file "*) ;; *) set_aside "$file" ;; esac
+    done
+    start_service
+    commit
+    tell_rest
+}
+
+start_service() {
+    if [ -n "$DESTDIR" ] || [ "$init" = none ]; then return 0; fi
+    if [ -n "$pending" ]; then service reload || die 71 "the service manager does not take the service"; fi
+    if [ -z "$old_init" ]; then
+        say "enabling the service"
+        [ -n "$enabled" ] || on_failure 'service disable'
+        service enable || die 71 "cannot enable the service"
+    fi
+    if [ "$action" = restart ] && [ -z "$changed" ] && ! is_stale; then action=none; fi
+    case $action in
+        none) return 0 ;;
+        restart)
+            say "restarting the service"
+            restarted=yes
+            ;;
+        start)
+            say "starting the service"
+            on_failure 'service stop'
+            ;;
+    esac
+    { service "$action" && wait_for_agent "$collector_was"; } || { explain_failure && die 69 "the agent does not come up"; }
+}
+
+# What is installed is again what was.
+put_service_back() {
+    service reload
+    if [ -n "$enabled" ]; then service enable; fi
+    if [ -n "$restarted" ]; then
+        # A 1.x agent does not answer.
+        service restart && { [ ! -x "$PREFIX/bin/kmagent" ] || wait_for_agent ''; }
+    fi
+}
+
+tell_rest() {
+    if [ -n "$DESTDIR" ]; then return 0; fi
+    if [ ! -s "$etc/api-key" ] && [ -z "$(setting api-key)" ]; then
+        say "there is no API key yet: put it in $etc/api-key and restart the agent"
+    fi
+    if is_stale; then
+        say "the agent that runs is still the one before: restart it when it suits"
+    elif agent_says >/dev/null; then
+        env -i "PATH=$PATH" "$PREFIX/bin/kmagent" status
+    elif [ "$init" = none ]; then
+        say "no service manager was found: run $PREFIX/bin/kmagent start, for instance from inittab"
+    else
+        say "the service is not started: it was stopped, or --no-start was given, or this system does not run $init"
+    fi
+    case :$PATH: in *":$PREFIX/bin:"*) ;; *) say "$PREFIX/bin is not in PATH" ;; esac
+    say "done; to remove it again: $PREFIX/lib/kmagent/install.sh --uninstall"
+}
+
+# ---- uninstall
+
+uninstall() {
+    if [ ! -f "$DESTDIR$manifest" ]; then
+        say "kmagent is not installed in $DESTDIR$PREFIX: there are no programs to remove"
+        return 0
+    fi
+    init=$(noted init)
+    old_files=$(noted file)
+    old_dirs=$(noted dir)
+    say "removing kmagent from $DESTDIR$PREFIX"
+    begun=yes
+    on_failure 'service reload'
+    if is_live; then stop_service; fi
+    if [ -z "$DESTDIR" ] && [ "$init" != none ]; then
+        disable_service
+    elif [ -z "$DESTDIR" ] && agent_says >/dev/null; then
+        say "stopping the agent that runs"
+        "$PREFIX/bin/kmagent" stop || die 71 "cannot stop the agent: nothing was removed"
+    fi
+    for file in $old_files; do
+        if [ "$file" != "$manifest" ]; then set_aside "$file"; fi
+    done
+    set_aside "$manifest"
+    commit
+    if [ -z "$DESTDIR" ]; then service reload || warn "the service manager could not be told"; fi
+    for dir in $old_dirs; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
+}
+
+stop_service() {
+    if [ "$(service_state)" != stopped ]; then
+        say "stopping the service"
+        on_failure 'service start'
+        service stop || die 71 "cannot stop the service: nothing was removed"
+    fi
+}
+
+disable_service() {
+    say "disabling the service"
+    if [ "$init" != systemd ] || is_enabled kmagent.service; then on_failure 'service enable'; fi
+    if is_enabled kmagent-check.timer; then on_failure 'quietly systemctl enable --now kmagent-check.timer'; fi
+    service disable || die 71 "cannot disable the service: nothing was removed"
+}
+
+purge() {
+    say "removing settings, config, key and state"
+    noted=$(noted_kept)
+    trouble=''
+    for file in agent.yaml api-key config.yaml config.yaml.rejected .installed; do
+        rm -f "$DESTDIR$etc/$file" || trouble=yes
+    done
+    rm -f "$DESTDIR$etc"/.config.yaml.candidate-* || trouble=yes
+    rm -rf "$DESTDIR$state" || trouble=yes
+    rm -f "$DESTDIR/etc/default/kmagent" "$DESTDIR/etc/conf.d/kmagent" || trouble=yes
+    for dir in "$DESTDIR"/etc/systemd/system/kmagent*.d; do
+        if [ -d "$dir" ]; then say "keeping $dir: it was not made by kmagent"; fi
+    done
+    if [ -z "$DESTDIR" ]; then rm -rf /run/kmagent || trouble=yes; fi
+    if [ -d "$DESTDIR$etc" ] && ! rmdir "$DESTDIR$etc" 2>/dev/null; then
+        say "keeping $etc: there is something in it that is not kmagent's"
+    fi
+    if [ -z "$DESTDIR" ]; then drop_accounts "$noted" || trouble=yes; fi
+    # It lies in one of the directories that are to go now.
+    rm -rf "$stage"
+    printf '%s\n' "$noted" | sed -n 's/^dir //p' | sort -r | while read -r dir; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
+    [ -z "$trouble" ] || die 73 "not everything could be removed, see above"
+}
+
+drop_accounts() {
+    for word in $(printf '%s\n' "$1" | sed -n 's/^member //p'); do
+        if is_member "$word"; then drop_member "$word" || return 1; fi
+    done
+    if printf '%s\n' "$1" | grep -qx user && has_user; then say "removing the user $account" && drop_user || return 1; fi
+    if printf '%s\n' "$1" | grep -qx group; then drop_group || return 1; fi
+}
+
+# ---- the command line
+
+main() {
+    task=install no_start='' purging='' init='' api_key_file=${KM_API_KEY_FILE-} api_key=${KM_API_KEY-}
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --api-key-file=*) api_key_file=${1#*=} ;;
+            --init=*) init=${1#*=} ;;
+            --api-key-file | --init)
+                [ $# -ge 2 ] || die 64 "$1 needs a value, see ./install.sh --help"
+                if [ "$1" = --init ]; then init=$2; else api_key_file=$2; fi
+                shift
+                ;;
+            --no-start) no_start=yes ;;
+            --uninstall) task=uninstall ;;
+            --purge) task=uninstall purging=yes ;;
+            --help | -h) usage && return 0 ;;
+            *) die 64 "unknown argument $1, see ./install.sh --help" ;;
+        esac
+        shift
+    done
+    case $init in '' | systemd | openrc | procd | sysv | none) ;; *) die 64 "no such service manager: $init, see ./install.sh --help" ;; esac
+    one_line KM_API_KEY "$api_key"
+    case $0 in */*) here=${0%/*} ;; *) here=. ;; esac
+    here=$(CDPATH='' cd -- "$here" && pwd)
+
+    DESTDIR=${DESTDIR-}
+    case $DESTDIR in
+        *"$newline"* | *"'"*) die 64 "DESTDIR has a line break or a quote in it" ;;
+        '' | /*) ;;
+        *) DESTDIR=$PWD/$DESTDIR ;;
+    esac
+    while [ "${DESTDIR%/}" != "$DESTDIR" ]; do DESTDIR=${DESTDIR%/}; done
+    if [ -z "${PREFIX-}" ]; then
+        PREFIX=/usr/local
+        # Run where it was installed.
+        case $here in "$DESTDIR"/*/lib/kmagent) if [ -f "$here/manifest" ]; then PREFIX=${here%/lib/kmagent} && PREFIX=${PREFIX#"$DESTDIR"}; fi ;; esac
+    fi
+    case $PREFIX in
+        /*[!A-Za-z0-9/._+-]* | [!/]*) die 64 "PREFIX must be an absolute path of letters, digits and /._+-" ;;
+    esac
+    while [ "${PREFIX%/}" != "$PREFIX" ]; do PREFIX=${PREFIX%/}; done
+    manifest=$PREFIX/lib/kmagent/manifest stage=$DESTDIR/etc/.kmagent-install
+
+    [ -n "$DESTDIR" ] || [ "$(id -u)" -eq 0 ] || die 77 "run it as root, or set DESTDIR"
+    trap finish EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    trap '' PIPE
+    case $task in
+        install)
+            if [ -n "$DESTDIR" ]; then mkdir -p "$DESTDIR" || die 73 "cannot make $DESTDIR"; fi
+            install_all
+            ;;
+        uninstall)
+            if [ -d "$DESTDIR/etc" ]; then take_stage; fi
+            uninstall
+            if [ -n "$purging" ]; then purge; fi
+            ;;
+    esac
+}
+
+main "$@"

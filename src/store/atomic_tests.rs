@@ -1,0 +1,153 @@
+//! Whole files on a real file system: their names, modes and owners, and the words about failures.
+
+use std::os::unix::fs::chown;
+
+use super::super::tests::{Dir, mode, read, write as put};
+use super::*;
+
+/// Debian's nobody and nogroup; any that is not root will do.
+const NOBODY: u32 = 65534;
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn owner(path: &Path) -> (u32, u32) {
+    let meta = std::fs::symlink_metadata(path).unwrap();
+    (meta.uid(), meta.gid())
+}
+
+#[test]
+fn a_new_file_is_whole_private_and_used_by_nobody_else() {
+    let dir = Dir::new();
+    let target = dir.join("x.json");
+    let (one, other) = (write_new(&target, ".mark-", b"one").unwrap(), write_new(&target, ".mark-", b"other").unwrap());
+    assert_ne!(one, other);
+    assert_eq!((read(&one).as_str(), mode(&one), read(&other).as_str()), ("one", 0o600, "other"));
+    let name = one.file_name().unwrap().to_str().unwrap();
+    let start = format!(".x.json.mark-{}-", std::process::id());
+    assert!(name.strip_prefix(&start).is_some_and(|number| number.parse::<u32>().is_ok()), "{name}");
+    assert_eq!(write_new(Path::new("/"), ".mark-", b"").unwrap_err().kind(), io::ErrorKind::InvalidFilename);
+}
+
+#[test]
+fn a_file_that_replaces_another_has_its_mode() {
+    let dir = Dir::new();
+    let target = dir.join("x");
+    put(&target, "old");
+    for (old, new) in [(0o640, 0o640), (0o604, 0o604), (0o400, 0o400), (0o4750, 0o750)] {
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(old)).unwrap();
+        write(&target, b"new").unwrap();
+        assert_eq!((mode(&target), read(&target).as_str()), (new, "new"));
+    }
+    assert_eq!(dir.names("."), ["x"]);
+    // A directory's mode is nothing for a file.
+    std::fs::create_dir(dir.join("d")).unwrap();
+    assert_eq!(mode(write_new(&dir.join("d"), ".mark-", b"").unwrap()), 0o600);
+}
+
+#[test]
+fn a_file_that_replaces_another_has_its_owner() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let target = dir.join("x");
+    for (uid, gid) in [(NOBODY, 0), (0, NOBODY), (NOBODY, NOBODY), (0, 0)] {
+        put(&target, "old");
+        chown(&target, Some(uid), Some(gid)).unwrap();
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o640)).unwrap();
+        write(&target, b"new").unwrap();
+        assert_eq!((owner(&target), mode(&target)), ((uid, gid), 0o640));
+    }
+}
+
+#[test]
+fn a_new_file_of_root_belongs_to_whom_its_directory_belongs_to() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    write(&dir.join("roots"), b"").unwrap();
+    chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    write(&dir.join("nobodys"), b"").unwrap();
+    assert_eq!((owner(&dir.join("roots")), owner(&dir.join("nobodys"))), ((0, 0), (NOBODY, NOBODY)));
+    assert_eq!(mode(dir.join("nobodys")), 0o600);
+    // Only a directory that is another user's is a reason to.
+    chown(dir.path(), Some(0), Some(NOBODY)).unwrap();
+    write(&dir.join("roots-too"), b"").unwrap();
+    assert_eq!(owner(&dir.join("roots-too")), (0, 0));
+}
+
+#[test]
+fn directories_that_are_missing_are_made_private() {
+    let dir = Dir::new();
+    write(&dir.join("a/b/x"), b"new").unwrap();
+    assert_eq!((mode(dir.join("a")), mode(dir.join("a/b")), read(dir.join("a/b/x"))), (0o700, 0o700, "new".into()));
+    // What is in the way of one is an error of its own.
+    put(dir.join("file"), "");
+    assert_eq!(write(&dir.join("file/x"), b"").unwrap_err().kind(), io::ErrorKind::NotADirectory);
+}
+
+#[test]
+fn what_cannot_be_put_in_place_is_removed_again() {
+    let dir = Dir::new();
+    std::fs::create_dir_all(dir.join("x/in-use")).unwrap();
+    write(&dir.join("x"), b"new").unwrap_err();
+    assert_eq!(dir.names("."), ["x"]);
+}
+
+#[test]
+fn a_replacement_takes_the_others_name() {
+    let dir = Dir::new();
+    put(dir.join("new"), "new");
+    put(dir.join("old"), "old");
+    replace(&dir.join("new"), &dir.join("old")).unwrap();
+    assert_eq!((dir.names("."), read(dir.join("old"))), (vec!["old".to_string()], "new".to_string()));
+    assert_eq!(replace(&dir.join("new"), &dir.join("old")).unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn a_sweep_takes_hidden_files_with_the_mark() {
+    let dir = Dir::new();
+    let left = write_new(&dir.join("x"), WRITING_MARK, b"").unwrap();
+    for name in [".x.other-1", ".candidate", "x.candidate-1", "x"] {
+        put(dir.join(name), "");
+    }
+    sweep(dir.path(), WRITING_MARK);
+    assert!(!left.exists());
+    assert_eq!(dir.names("."), [".candidate", ".x.other-1", "x", "x.candidate-1"]);
+}
+
+#[test]
+fn mounts_are_told_from_files() {
+    let dir = Dir::new();
+    assert!(is_mounted(Path::new("/proc")));
+    assert!(!is_mounted(Path::new("/proc/self")) && !is_mounted(dir.path()) && !is_mounted(&dir.join("missing")));
+}
+
+#[test]
+fn each_failure_that_a_person_can_do_something_about_has_its_remedy() {
+    use rustix::io::Errno;
+    let table = [
+        (Errno::NOSPC, "free some space"),
+        (Errno::DQUOT, "free some space"),
+        (Errno::ROFS, "read-write"),
+        (Errno::ACCESS, "permissions"),
+        (Errno::PERM, "permissions"),
+        (Errno::NOENT, "create the directory"),
+        (Errno::BUSY, "mount the directory"),
+    ];
+    for (errno, words) in table {
+        let remedy = remedy(&errno.into());
+        assert!(remedy.contains(words) && remedy.starts_with(" (") && remedy.ends_with(')'), "{errno}: {remedy:?}");
+    }
+    assert_eq!(remedy(&Errno::IO.into()), "");
+}
+
+#[test]
+fn the_directory_of_a_bare_name_is_the_present_one() {
+    assert_eq!(directory_of(Path::new("/a/b")), Path::new("/a"));
+    assert_eq!(directory_of(Path::new("a/b")), Path::new("a"));
+    assert_eq!(directory_of(Path::new("b")), Path::new("."));
+}

@@ -1,0 +1,130 @@
+//! The state files: what is kept, when it is written, and what is made of a file that is not to be read.
+
+use super::super::tests::{Dir, mode, read, write};
+use super::*;
+use crate::value::Value;
+
+const NAME: &str = "x.json";
+
+fn open(dir: &Dir) -> Record<String> {
+    Record::open(dir.path(), NAME)
+}
+
+fn kept(record: &Record<String>) -> Option<&str> {
+    record.get().map(String::as_str)
+}
+
+#[test]
+fn what_is_set_is_there_for_the_next_one() {
+    let dir = Dir::new();
+    let mut record = open(&dir);
+    assert_eq!(kept(&record), None);
+    record.set(Some("a".into())).unwrap();
+    assert_eq!((kept(&record), kept(&open(&dir))), (Some("a"), Some("a")));
+    assert_eq!((read(dir.join(NAME)).as_str(), mode(dir.join(NAME))), ("\"a\"\n", 0o600));
+    record.set(Some("b".into())).unwrap();
+    assert_eq!((kept(&record), kept(&open(&dir))), (Some("b"), Some("b")));
+    record.set(None).unwrap();
+    assert_eq!((kept(&record), kept(&open(&dir)), dir.names(".").len()), (None, None, 0));
+}
+
+#[test]
+fn it_is_written_only_when_it_changes() {
+    let dir = Dir::new();
+    let mut record = open(&dir);
+    record.set(None).unwrap();
+    assert_eq!(dir.names(".").len(), 0);
+    record.set(Some("a".into())).unwrap();
+    let written = Stamp::of(&dir.join(NAME));
+    record.set(Some("a".into())).unwrap();
+    record.settle().unwrap();
+    open(&dir).set(Some("a".into())).unwrap();
+    assert_eq!(Stamp::of(&dir.join(NAME)), written);
+    // Somebody has removed it: neither a failure nor a reason to write what is kept.
+    std::fs::remove_file(dir.join(NAME)).unwrap();
+    record.settle().unwrap();
+    assert_eq!(dir.names(".").len(), 0);
+    record.set(None).unwrap();
+}
+
+#[test]
+fn what_cannot_be_read_counts_as_absent() {
+    let dir = Dir::new();
+    for text in ["", "{", "[1]", "\"a\" \"b\""] {
+        write(dir.join(NAME), text);
+        assert_eq!(kept(&open(&dir)), None, "{text}");
+    }
+}
+
+#[test]
+fn a_frozen_one_leaves_its_file_as_it_is() {
+    let dir = Dir::new();
+    write(dir.join(NAME), "\"a\"");
+    let mut record = open(&dir);
+    record.freeze();
+    record.set(Some("b".into())).unwrap();
+    assert_eq!((kept(&record), read(dir.join(NAME)).as_str()), (Some("b"), "\"a\""));
+    record.set(None).unwrap();
+    assert_eq!(read(dir.join(NAME)), "\"a\"");
+}
+
+#[test]
+fn what_cannot_be_written_is_kept_and_written_later() {
+    let dir = Dir::new();
+    let mut record = open(&dir);
+    // A directory in its place: neither can a file be renamed over it nor can it be unlinked.
+    std::fs::create_dir_all(dir.join(NAME).join("in-use")).unwrap();
+    for value in [Some("a".to_string()), None, Some("b".to_string())] {
+        let error = record.set(value.clone()).unwrap_err();
+        assert_eq!((error.exit(), error.what()), (Exit::CannotWrite, "cannot keep the agent's state"));
+        assert_eq!(record.get(), value.as_ref());
+        assert_eq!(record.settle().unwrap_err().exit(), Exit::CannotWrite);
+    }
+    std::fs::remove_dir_all(dir.join(NAME)).unwrap();
+    record.settle().unwrap();
+    assert_eq!((kept(&open(&dir)), dir.names(".").len()), (Some("b"), 1));
+}
+
+#[test]
+fn a_missing_state_directory_is_made() {
+    let dir = Dir::new();
+    let mut record: Record<String> = Record::open(&dir.join("state"), NAME);
+    record.set(Some("a".into())).unwrap();
+    assert_eq!((mode(dir.join("state")), read(dir.join("state").join(NAME)).as_str()), (0o700, "\"a\"\n"));
+}
+
+#[test]
+fn a_rejected_config_is_a_problem_with_its_name_and_time() {
+    let revision = crate::value::Value::Null.revision();
+    let rejected =
+        Rejected { revision: revision.clone(), problem: "boom".into(), at: 7, resolved: false, collector: None };
+    let noted = Noted::from(&rejected);
+    assert_eq!((noted.problem, noted.at), (format!("config {} is rejected: boom", revision.short()), 7));
+    // Written before there was `resolved`.
+    let text = format!(r#"{{"revision": "{revision}", "problem": "boom", "at": 7}}"#);
+    assert_eq!(serde_json::from_str::<Rejected>(&text).unwrap(), rejected);
+}
+
+#[test]
+fn now_is_now() {
+    let before = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    assert!((before..before + 60).contains(&unix_now()));
+}
+
+#[test]
+fn a_config_is_rejected_for_the_collector_that_it_failed_with() {
+    let here = Stamp::of(Path::new("/proc/self/exe"));
+    let other = Stamp::of(Path::new("/"));
+    assert!(here.is_some() && other.is_some() && here != other);
+    for (failed_with, collector, holds) in [
+        (here, here, true),
+        (here, other, false),
+        // There is none now: nothing could be tried.
+        (here, None, true),
+        (None, here, true),
+    ] {
+        let revision = Value::Null.revision();
+        let rejected = Rejected { revision, problem: String::new(), at: 0, resolved: false, collector: failed_with };
+        assert_eq!(rejected.holds_for(collector), holds, "{failed_with:?} {collector:?}");
+    }
+}

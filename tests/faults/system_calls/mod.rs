@@ -1,0 +1,72 @@
+//! Faults at every system call: what must hold all the same, and how often it did.
+//!
+//! Each test has a quick form, which runs with all the others, and with `KM_LONG=1` a long one that leaves nothing out.
+
+mod disk_model;
+mod failing;
+mod killed;
+mod power;
+mod scenario;
+mod strace;
+
+use std::fmt::Debug;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use scenario::{Scenario, Scene};
+use strace::{Point, Thread};
+
+/// Most points wait for processes: two cores have room for this many at a time, besides the other tests.
+const AT_A_TIME: usize = 3;
+
+pub(super) fn is_long() -> bool {
+    std::env::var_os("KM_LONG").is_some_and(|value| value == "1")
+}
+
+/// Every system call that this thread makes in a scenario without faults, of those that `is_taken` chooses.
+#[track_caller]
+fn points(scenario: Scenario, thread: Thread, is_taken: impl Fn(&str) -> bool) -> Vec<Point> {
+    let mut scene = Scene::new(scenario);
+    scene.run(thread, None);
+    assert!(scene.is_over(), "the scenario does not come to its end even without a fault: {:?}", scene.agent.status());
+    let calls = scene.trace().calls();
+    let taken = calls.into_iter().filter(|(call, _)| is_taken(call));
+    let points: Vec<Point> =
+        taken.flat_map(|(call, count)| (1..=count).map(move |number| Point { call: call.clone(), number })).collect();
+    assert!(!points.is_empty(), "strace saw nothing");
+    points
+}
+
+/// Tries each point and counts those where the fault struck; a failure names its point.
+#[track_caller]
+fn each<T: Debug + Sync>(points: &[T], try_one: impl Fn(&T) -> bool + Sync) -> usize {
+    each_at_a_time(AT_A_TIME, points, try_one)
+}
+
+/// The same, with so many at a time.
+#[track_caller]
+pub(super) fn each_at_a_time<T: Debug + Sync>(
+    width: usize,
+    points: &[T],
+    try_one: impl Fn(&T) -> bool + Sync,
+) -> usize {
+    let (next, struck) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let failed = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..width.min(points.len()) {
+            scope.spawn(|| {
+                while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match panic::catch_unwind(AssertUnwindSafe(|| try_one(point))) {
+                        Ok(has_struck) => _ = struck.fetch_add(has_struck.into(), Ordering::Relaxed),
+                        Err(_) => failed.lock().unwrap().push(format!("{point:?}")),
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "failed at {} of {} points, see above: {failed:?}", failed.len(), points.len());
+    struck.into_inner()
+}

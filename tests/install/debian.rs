@@ -1,0 +1,335 @@
+//! On a Debian: each service manager that it has but for systemd, what fails on a host that is in use, and the questions.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use super::root::{PATIENCE, Root, available};
+use super::stage::{self, OLDER, Stage, VERSION, assert_done, assert_fails};
+use super::tree::{assert_same, assert_untouched};
+use crate::support::bin::{self, Output};
+use crate::support::wait::wait_for;
+
+const AGENT: &str = "/usr/local/bin/kmagent";
+
+/// Settings that spare the tests some waiting.
+const QUICK: [(&str, &str); 2] = [("KM_MIN_UPTIME", "300ms"), ("KM_HOST_NAME", "host")];
+
+/// A release whose config the stand-in collector can serve: it answers no health check.
+fn release() -> Stage {
+    Stage::new().write("etc/kmagent/config.yaml", b"name: first\n", 0o644)
+}
+
+#[track_caller]
+fn assert_runs(root: &Root, version: &str) -> u64 {
+    let status = root.status().expect("an agent that answers");
+    assert_eq!((&status["agent_version"], &status["collector"]["state"]), (&json!(version), &json!("running")));
+    status["pid"].as_u64().unwrap()
+}
+
+/// Installed, upgraded, stopped, upgraded, removed.
+fn life(root: &Root, init: &str, args: &[&str], stop: &[&str]) {
+    let before = root.tree();
+    let (old, new) = (release().older(), release());
+    let output = root.install(&old, &QUICK, args);
+    assert_done(&output);
+    assert!(output.stdout.contains(&format!("service manager: {init}\n")), "{output:#?}");
+    root.wait_status("it runs", |status| status["collector"]["state"] == "running");
+    let first = assert_runs(root, OLDER);
+    let owner = fs::metadata(root.join(&format!("/proc/{first}"))).unwrap().uid();
+    for path in [
+        "/etc/kmagent",
+        "/etc/kmagent/agent.yaml",
+        "/etc/kmagent/api-key",
+        "/etc/kmagent/config.yaml",
+        "/var/lib/kmagent",
+    ] {
+        assert_eq!(fs::metadata(root.join(path)).unwrap().uid(), owner, "{path}");
+    }
+    assert_ne!(owner, 0);
+    // The installer's own environment would outrank the settings until the next boot.
+    let environment = root.read(&format!("/proc/{first}/environ"));
+    assert!(!environment.contains("KM_HOST_NAME"), "{environment:?}");
+    assert!(root.run(&[AGENT, "--print-settings"]).says().contains("= host "), "it is in the settings");
+    let groups = root.run(&["id", "-Gn", "kmagent"]).stdout;
+    assert_eq!(groups.split_whitespace().collect::<Vec<_>>(), ["kmagent", "adm", "systemd-journal"]);
+
+    assert_done(&root.install(&new, &[], &[]));
+    let second = assert_runs(root, VERSION);
+    assert_done(&root.install(&new, &[], &[]));
+    assert_eq!(assert_runs(root, VERSION), second, "nothing was new, so nothing was restarted");
+    assert_done(&root.install(&old, &[], &["--no-start"]));
+    assert_eq!(assert_runs(root, VERSION), second, "it was told not to");
+    let output = root.install(&old, &[], &[]);
+    assert_done(&output);
+    assert!(output.stdout.contains("restarting"), "the agent that runs is not the one that is installed: {output:#?}");
+    assert_runs(root, OLDER);
+
+    assert_eq!(root.run(stop).code, Some(0));
+    assert!(root.status().is_none());
+    let output = root.install(&new, &[], &[]);
+    assert_done(&output);
+    assert!(root.status().is_none() && output.stdout.contains("the service is not started"), "somebody has stopped it");
+
+    assert_done(&root.run(&["/usr/local/lib/kmagent/install.sh", "--uninstall"]));
+    assert!(root.join("/etc/kmagent/api-key").exists() && root.run(&["id", "kmagent"]).code == Some(0));
+    // From what was kept.
+    assert_done(&root.install(&new, &[], args));
+    root.wait_status("it runs again", |status| status["collector"]["state"] == "running");
+    root.write("/etc/default/kmagent", "export KM_API_KEY=k\n", 0o600);
+    assert_done(&root.install(&new, &[], &["--purge"]));
+    wait_for("its end", PATIENCE, || root.processes().is_empty().then_some(()));
+    assert_same(&before, &root.tree(), "before and after");
+    assert_ne!(root.run(&["id", "kmagent"]).code, Some(0));
+}
+
+#[test]
+fn a_life_under_sysv_init() {
+    if available() {
+        life(&Root::debian(), "sysv", &["--init", "sysv"], &["/etc/init.d/kmagent", "stop"]);
+    }
+}
+
+#[test]
+fn a_life_under_openrc() {
+    if !available() {
+        return;
+    }
+    let root = Root::openrc();
+    life(&root, "openrc", &[], &["rc-service", "kmagent", "stop"]);
+}
+
+/// A chroot in which an image is made.
+#[test]
+fn systemd_that_does_not_run_gets_the_service_enabled_only() {
+    if !available() {
+        return;
+    }
+    let root = Root::debian();
+    let before = root.tree();
+    let output = root.install(&release(), &QUICK, &[]);
+    assert_done(&output);
+    assert!(output.stdout.contains("service manager: systemd\n"), "{output:#?}");
+    let wanted = root.join("/etc/systemd/system/multi-user.target.wants/kmagent.service");
+    assert_eq!(fs::read_link(&wanted).unwrap().to_str(), Some("/usr/local/lib/systemd/system/kmagent.service"));
+    assert!(root.processes().is_empty());
+    assert_done(&root.run(&["/usr/local/lib/kmagent/install.sh", "--purge"]));
+    assert!(fs::symlink_metadata(wanted).is_err());
+    assert_same(&before, &root.tree(), "before and after");
+}
+
+/// A host with an older release that runs.
+fn in_use() -> Root {
+    let root = Root::debian();
+    assert_done(&root.install(&release().older(), &QUICK, &["--init", "sysv"]));
+    root.wait_status("it runs", |status| status["collector"]["state"] == "running");
+    root
+}
+
+/// Asserts that an upgrade fails so, and that nobody would know of it.
+#[track_caller]
+fn assert_left_alone(root: &Root, upgrade: impl FnOnce() -> Output, code: i32, text: &str) {
+    let (before, pid) = (root.tree(), assert_runs(root, OLDER));
+    assert_fails(&upgrade(), code, text);
+    assert_untouched(&before, &root.tree(), text);
+    assert_eq!(assert_runs(root, OLDER), pid, "{text}");
+}
+
+#[test]
+fn an_upgrade_that_cannot_do_leaves_the_agent_that_runs_alone() {
+    if !available() {
+        return;
+    }
+    let root = in_use();
+    // A setting that the new release does not know: an older one did.
+    let settings = root.read("/etc/kmagent/agent.yaml");
+    let with = |line: &str| fs::write(root.join("/etc/kmagent/agent.yaml"), format!("{settings}{line}\n")).unwrap();
+    with("report-extendex: true");
+    assert_left_alone(&root, || root.install(&release(), &[], &[]), 78, ": unknown key \"report-extendex\"");
+    with("");
+
+    // A collector that does not take the config in force.
+    let config = root.read("/etc/kmagent/config.yaml");
+    fs::write(root.join("/etc/kmagent/config.yaml"), format!("{config}\nno-such-thing: 1\n")).unwrap();
+    let collector = stage::COLLECTOR.replace("grep -q no-such-thing", "grep -q nothing-at-all");
+    fs::write(root.join("/usr/local/lib/kmagent/kmagent-collector"), collector).unwrap();
+    assert_left_alone(
+        &root,
+        || root.install(&release(), &[], &[]),
+        65,
+        "refuses /etc/kmagent/config.yaml, which is in force",
+    );
+    fs::write(root.join("/etc/kmagent/config.yaml"), config).unwrap();
+
+    // No room for the new files.
+    let fill = "mount -t tmpfs -o size=20m tmpfs /mnt && cp -a /usr/local/. /mnt && dd if=/dev/zero of=/mnt/fill bs=4k 2>/dev/null;
+                mount --bind /mnt /usr/local";
+    assert_eq!(root.run(&["sh", "-c", fill]).code, Some(0));
+    assert_left_alone(&root, || root.install(&release(), &[], &[]), 73, "No space left on device");
+    assert_eq!(
+        root.run(&[
+            "sh",
+            "-c",
+            "umount /usr/local; mount -o remount,ro --bind /usr/local /usr/local 2>/dev/null ||
+                { mount --bind /usr/local /usr/local && mount -o remount,ro,bind /usr/local; }"
+        ])
+        .code,
+        Some(0)
+    );
+    assert_left_alone(&root, || root.install(&release(), &[], &[]), 73, "Read-only file system");
+    assert_eq!(root.run(&["umount", "/usr/local"]).code, Some(0));
+    assert_done(&root.install(&release(), &[], &[]));
+    assert_runs(&root, VERSION);
+}
+
+#[test]
+fn a_new_agent_that_does_not_come_up_is_replaced_by_the_old_one() {
+    if !available() {
+        return;
+    }
+    let root = in_use();
+    let real = fs::read(bin::kmagent()).unwrap();
+    root.write("/opt/real", "", 0o755);
+    stage::write(&root.join("/opt/real"), &real, 0o755);
+    let before = root.tree();
+    let new = |start: &str| {
+        let agent = format!("#!/bin/sh\n[ \"$1\" != start ] || {{ {start}; }}\nexec /opt/real \"$@\"\n");
+        release().write("bin/kmagent", agent.as_bytes(), 0o755)
+    };
+    let broken_collector = stage::COLLECTOR.replace("trap ", "exit 3\ntrap ");
+    for (what, stage) in [
+        ("an agent that ends", new("exit 70")),
+        ("a collector that ends", release().write("lib/kmagent/kmagent-collector", broken_collector.as_bytes(), 0o755)),
+    ] {
+        assert_fails(&root.install(&stage, &[], &[]), 69, "the agent does not come up");
+        root.wait_status(what, |status| status["collector"]["state"] == "running");
+        assert_runs(&root, OLDER);
+        let mut after = root.tree();
+        // The collector's version, and when it was started.
+        after.retain(|name, _| before.contains_key(name));
+        let state = |name: &String| name.starts_with("/var/lib/kmagent/");
+        let without = |tree: &super::tree::Tree| {
+            tree.clone().into_iter().filter(|(name, _)| !state(name)).collect::<super::tree::Tree>()
+        };
+        assert_same(&without(&before), &without(&after), what);
+    }
+}
+
+/// Programs that fail, in front of the real ones.
+#[test]
+fn an_installation_that_the_system_refuses_leaves_nothing() {
+    if !available() {
+        return;
+    }
+    let root = Root::debian();
+    let before = root.tree();
+    let stage = release();
+    root.bind(&stage.path(), "kmagent");
+    let refused = |name: &str, words: &str, args: &[&str], code: i32, text: &str| {
+        let shim = format!(
+            "#!/bin/sh\ncase \" $* \" in *\" {words}\"*) echo refused >&2; exit 1 ;; esac\nPATH=${{PATH#*:}}\nexec {name} \"$@\"\n"
+        );
+        root.write(&format!("/run/shims/{name}"), &shim, 0o755);
+        let path = "PATH=/run/shims:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
+        let words = ["/usr/bin/env", path, "/tmp/kmagent/install.sh"].iter().chain(args).copied().collect::<Vec<_>>();
+        let output = bin::output_within(PATIENCE, root.command(&QUICK, &words));
+        assert_fails(&output, code, text);
+        assert!(
+            output.stderr.contains("undoing what was begun") && !output.stderr.contains("could not undo"),
+            "{output:#?}"
+        );
+        fs::remove_file(root.join(&format!("/run/shims/{name}"))).unwrap();
+        assert_same(&before, &root.tree(), &format!("{name} {words:?}"));
+        assert!(root.processes().is_empty());
+    };
+    let sysv = ["--init", "sysv"];
+    refused("groupadd", "", &sysv, 71, "cannot make the group kmagent");
+    refused("useradd", "", &sysv, 71, "cannot make the user kmagent");
+    refused("usermod", "-a -G adm", &sysv, 71, "cannot add kmagent to the group adm");
+    refused("usermod", "-a -G systemd-journal", &sysv, 71, "cannot add kmagent to the group systemd-journal");
+    refused("chown", "", &sysv, 73, "cannot give");
+    refused("update-rc.d", "kmagent defaults", &sysv, 71, "cannot enable the service");
+    refused("systemctl", "enable", &["--init", "systemd"], 71, "cannot enable the service");
+    refused("rc-update", "add", &["--init", "openrc"], 71, "cannot enable the service");
+    // The release's own agent.
+    let start = "#!/bin/sh\n[ \"$1\" != start ] || exit 70\nexec /opt/real \"$@\"\n";
+    root.write("/opt/real", "", 0o755);
+    stage::write(&root.join("/opt/real"), &fs::read(bin::kmagent()).unwrap(), 0o755);
+    let before = root.tree();
+    let broken = release().write("bin/kmagent", start.as_bytes(), 0o755);
+    assert_fails(&root.install(&broken, &QUICK, &sysv), 69, "the agent does not come up");
+    assert_same(&before, &root.tree(), "an agent that does not start");
+    assert!(root.processes().is_empty());
+    assert_eq!(root.run(&["mkdir", "/run/systemd"]).code, Some(0));
+    assert_eq!(root.run(&["mkdir", "/run/systemd/system"]).code, Some(0));
+    // systemd does not run, so its own client is refused.
+    let output = root.install(&stage, &QUICK, &[]);
+    assert_fails(&output, 71, "the service manager does not take the service");
+    assert_same(&before, &root.tree(), "no service manager");
+}
+
+/// At a terminal that shows all that it is sent.
+#[test]
+fn the_key_and_the_endpoint_are_asked_for_at_a_terminal() {
+    if !available() {
+        return;
+    }
+    let root = Root::debian();
+    let stage = release();
+    root.bind(&stage.path(), "kmagent");
+    let ask = |answers: &[(&str, &str)]| {
+        let inner = root.command(&QUICK, &["/tmp/kmagent/install.sh", "--init", "none"]);
+        let words = std::iter::once(inner.get_program()).chain(inner.get_args());
+        let line: Vec<_> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+        let mut command = Command::new("script");
+        command.args(["-qec", &line.join(" "), "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut script = command.spawn().expect("script is missing");
+        let (mut keyboard, mut screen) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
+        let mut seen = String::new();
+        let mut until = |text: &str, seen: &mut String| {
+            let mut buffer = [0; 4096];
+            while !seen.contains(text) {
+                let count = screen.read(&mut buffer).unwrap();
+                assert!(count > 0, "it ended without {text:?}: {seen}");
+                seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+        };
+        for (question, answer) in answers {
+            until(question, &mut seen);
+            keyboard.write_all(format!("{answer}\n").as_bytes()).unwrap();
+        }
+        until("done;", &mut seen);
+        drop(keyboard);
+        assert!(script.wait().unwrap().success(), "{seen}");
+        seen
+    };
+    let questions =
+        ["Collector endpoint, or Enter for https://otel.kloudmate.com:4318: ", "API key, or Enter for none yet"];
+    let seen = ask(&[(questions[0], ""), (questions[1], "")]);
+    assert!(seen.contains("there is no API key yet"), "{seen}");
+    assert_eq!(root.read("/etc/kmagent/api-key"), "");
+    // Only what is not known.
+    let seen = ask(&[(questions[1], r"SEC\RET 'x")]);
+    assert!(!seen.contains("RET") && !seen.contains("endpoint"), "{seen}");
+    assert_eq!(root.read("/etc/kmagent/api-key"), "SEC\\RET 'x\n");
+    assert_done(&root.install(&stage, &[], &["--purge"]));
+    ask(&[(questions[0], "https://otel.example.com/\"#"), (questions[1], "")]);
+    assert!(root.read("/etc/kmagent/agent.yaml").contains(r##"collector-endpoint: "https://otel.example.com/\"#""##));
+    let program = root.run(&[AGENT, "--print-settings"]);
+    assert!(program.says().contains("https://otel.example.com/\"#"), "{program:?}");
+}
+
+#[test]
+fn only_root_installs_into_the_system() {
+    if !available() {
+        return;
+    }
+    let root = Root::debian();
+    let stage = release();
+    root.bind(&stage.path(), "kmagent");
+    let words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/tmp/kmagent/install.sh"];
+    assert_fails(&root.run(&words), 77, "run it as root");
+}

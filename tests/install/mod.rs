@@ -1,0 +1,11 @@
+//! `dist/install.sh` and what it installs: into directories as anybody, and into root file systems of their own as root.
+
+mod busybox;
+mod debian;
+mod destdir;
+mod injected;
+mod root;
+mod stage;
+mod systemd;
+mod template;
+mod tree;
