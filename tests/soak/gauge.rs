@@ -14,8 +14,8 @@ const QUIET: Duration = Duration::from_millis(100);
 /// What the allocator may take more than at first, in KiB, for the order in which things come and go: measured, up to 64 within
 /// the first hundred crashes, and no more in ten thousand.
 const SLACK: u64 = 128;
-/// The same between the first half of many looks and the second: a leak of 30 bytes in each of a thousand changes is above it.
-const LATER_SLACK: u64 = 16;
+/// The same between the first half of many looks and the second: a leak of 60 bytes in each of a thousand changes is above it.
+const LATER_SLACK: u64 = 32;
 /// Fewer looks have no halves to compare.
 const MANY: usize = 8;
 
