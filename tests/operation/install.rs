@@ -154,7 +154,7 @@ fn a_config_that_arrives_during_a_probation_is_held_and_the_latest_one_wins() {
     assert_eq!((agent.config(), agent.starts()), (named("a"), 1), "not held until the verdict");
     agent.wait_start(2);
     assert_eq!(agent.config(), named("c"));
-    assert_eq!(agent.count_log(|line| line.msg().starts_with("the config has proved itself")), 1);
+    agent.wait_log("the first one's verdict", |line| line.msg().starts_with("the config has proved itself"));
     wait_running(&agent, 0);
     assert_eq!((agent.starts(), strays(&agent)), (2, Vec::new()));
 }
