@@ -3,6 +3,9 @@
 //! Most of it takes root, who alone can make links and files of another user.
 
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -137,9 +140,21 @@ fn a_second_name_of_somebody_elses_file_is_refused_where_others_may_have_made_it
 
 #[test]
 fn what_is_no_file_is_refused_and_not_waited_for() {
+    const PATIENCE: Duration = Duration::from_secs(5);
     let place = everybodys();
-    mknodat(CWD, &place.x, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    mknodat(CWD, &place.x, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let (began_at, x) = (Instant::now(), place.x.clone());
+    let (over, is_over) = mpsc::channel::<()>();
+    // So that the test comes to an end even if the pipe is waited for.
+    let writer = thread::spawn(move || {
+        if is_over.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            write(x, "");
+        }
+    });
     place.assert_refused();
+    assert!(began_at.elapsed() < PATIENCE, "it was waited for");
+    drop(over);
+    writer.join().unwrap();
     let place = everybodys();
     std::fs::create_dir(&place.x).unwrap();
     place.assert_refused();

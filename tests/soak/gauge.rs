@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::agent::Agent;
 use crate::support::process;
-use crate::support::wait::poll_for;
+use crate::support::wait::{DEADLINE, poll_for};
 
 /// No thread of the agent has run for this long. Polls are a second apart.
 const QUIET: Duration = Duration::from_millis(100);
@@ -70,16 +70,20 @@ struct Reading {
 }
 
 impl Reading {
-    /// Waits for a moment when nothing happens.
+    /// Waits for a moment when nothing happens. A collector that has died is no zombie until its last thread has ended, of
+    /// which the agent is told only then; on a busy host that takes its time. So a zombie is one that stays.
     #[track_caller]
     fn of(agent: &Agent) -> Reading {
-        agent.wait_for("an idle agent", || {
-            let pid = agent.pid();
+        let pid = agent.pid();
+        let mut latest = None;
+        let idle = poll_for(DEADLINE, || {
             let before = process::context_switches(pid);
             let reading = Reading::now(agent);
             let has_run = poll_for(QUIET, || (process::context_switches(pid) != before).then_some(()));
-            has_run.is_none().then_some(reading)
-        })
+            latest = Some(reading.clone());
+            (has_run.is_none() && reading.zombies == 0).then_some(reading)
+        });
+        idle.or(latest).unwrap()
     }
 
     fn now(agent: &Agent) -> Reading {
