@@ -149,7 +149,10 @@ class Machine:
         return f"{said}; the console ends:\n{self.tail()}"
 
     def _send(self, script):
-        self.connection.sendall(base64.b64encode(script.encode()) + b"\n")
+        try:
+            self.connection.sendall(base64.b64encode(script.encode()) + b"\n")
+        except ConnectionError as error:
+            raise Failed(f"no shell any more; {self.complaint()}") from error
 
     def _answer(self, patience):
         """Exit status and output; None if there is no answer by then."""
