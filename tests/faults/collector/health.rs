@@ -55,7 +55,8 @@ fn ports() {
     let stranger = Server::start(0, None, |_| Reply::status(200, &[], "all is well")).unwrap();
     let taken = stranger.addr.port();
     try_all(vec![
-        checked("health_check's port is closed", 0, Some(0), json!({}), RolledBack("cannot be reached")),
+        checked("health_check's port is closed", 0, Some(0), json!({}), RolledBack("cannot be reached"))
+            .beside(RolledBack("does not listen at its health check")),
         // What real collectors do: they do not start.
         checked("health_check's port is somebody else's", taken, None, json!({}), RolledBack("ddress already in use")),
         // Nobody is asked who answers, but for two collectors of ours.
