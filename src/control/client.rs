@@ -11,19 +11,51 @@ use super::{Reply, Request, socket_path};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 
+/// Who has said nothing for longest has to go when too many come at once (`server`), and that may be us, between two instructions.
+const ATTEMPTS: u32 = 20;
+/// For the others to have said what they want.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// The agent's answer, or `None` when it ended without giving one.
 ///
 /// # Errors
 /// 69 when no agent runs, 77 when it is another user's, 75 when it does not answer within `timeout`.
 pub fn ask(run_dir: &Path, request: Request, timeout: Duration) -> Result<Option<Reply>> {
     let path = socket_path(run_dir);
-    let stream = UnixStream::connect(&path).map_err(|error| refused(&path, error))?;
-    exchange(stream, request, timeout).map_err(|error| {
-        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
-            return Error::new(Exit::TryAgain, format!("the agent did not answer within {timeout:?}: see its log"));
+    let mut attempts = 1..ATTEMPTS;
+    loop {
+        let stream = match UnixStream::connect(&path) {
+            Ok(stream) => stream,
+            // It has ended meanwhile.
+            Err(error) if attempts.start > 1 && is_nobody(&error) => return Ok(None),
+            Err(error) => return Err(refused(&path, error)),
+        };
+        let answered = exchange(stream, request, timeout);
+        let is_lost = match &answered {
+            // Not once more for a stop, which may have been heard: the next agent would get it.
+            Ok(None) => request != Request::Stop,
+            Ok(Some(reply)) => *reply == Reply::Busy,
+            Err(error) => matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset),
+        };
+        if !is_lost || attempts.next().is_none() {
+            return match answered {
+                Ok(Some(Reply::Busy)) => Err(Error::new(Exit::TryAgain, "too many ask the agent at once: try again")),
+                answered => answered.map_err(|error| not_answered(&path, timeout, error)),
+            };
         }
-        Error::because(Exit::TryAgain, format!("cannot talk to the agent at {}", path.display()), error)
-    })
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn not_answered(path: &Path, timeout: Duration, error: io::Error) -> Error {
+    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+        return Error::new(Exit::TryAgain, format!("the agent did not answer within {timeout:?}: see its log"));
+    }
+    Error::because(Exit::TryAgain, format!("cannot talk to the agent at {}", path.display()), error)
+}
+
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 fn exchange(mut stream: UnixStream, request: Request, timeout: Duration) -> io::Result<Option<Reply>> {
@@ -53,7 +85,7 @@ fn or_end(read: io::Result<usize>) -> io::Result<usize> {
 
 fn refused(path: &Path, error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::new(
+        _ if is_nobody(&error) => Error::new(
             Exit::Unavailable,
             format!("no agent is running (nothing listens on {}): start it with `kmagent start`", path.display()),
         ),

@@ -32,6 +32,8 @@ pub enum Reply {
     Checked(Outcome),
     /// The request was not understood.
     Error(String),
+    /// Too many have come at once, and this one had not said yet what it wants.
+    Busy,
 }
 
 /// How a config check came out, for `--check`.

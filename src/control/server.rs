@@ -20,6 +20,8 @@ use crate::exit::Exit;
 
 /// More at once than any host has people and cron jobs. When there are as many, the one that has been silent for longest has to go.
 const CLIENT_LIMIT: usize = 32;
+/// How many of them may wait for a check, which may take a minute: there is room for those who ask for something else.
+pub const CHECK_LIMIT: usize = 24;
 /// A request is one short line.
 const REQUEST_LIMIT: usize = 1024;
 /// A client has this long to send its request.
@@ -113,6 +115,10 @@ impl Server {
         });
     }
 
+    pub fn is_there(&self, id: ClientId) -> bool {
+        self.clients.iter().any(|client| client.id == id)
+    }
+
     fn has_room(&self) -> bool {
         self.clients.len() < CLIENT_LIMIT || self.silent().is_some()
     }
@@ -142,7 +148,7 @@ impl Server {
         if self.clients.len() >= CLIENT_LIMIT
             && let Some(index) = self.silent()
         {
-            self.clients.remove(index);
+            self.clients.remove(index).write(&Reply::Busy);
         }
         if stream.set_nonblocking(true).is_ok() {
             let id = ClientId(self.next_id);

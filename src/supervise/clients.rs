@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 
 use super::Supervise;
-use crate::control::server::ClientId;
+use crate::control::server::{CHECK_LIMIT, ClientId};
 use crate::control::{CheckResult, Outcome, Reply, Request};
 use crate::core::event::Event;
 use crate::core::supervisor::Phrase;
+use crate::error::Error;
+use crate::exit::Exit;
 use crate::messages::{Checked, Finding, Mail};
 use crate::store::Candidate;
 
@@ -25,8 +27,20 @@ impl Supervise {
                 self.stop_clients.push(client);
                 self.stop("kmagent stop", events);
             }
+            Request::Check if !self.has_room_for_check() => {
+                let error = Error::new(Exit::TryAgain, "too many checks wait already: try again");
+                self.server.reply(client, &Reply::Checked(Outcome::failed(&error)));
+            }
             Request::Check => self.ask_for(client),
         }
+    }
+
+    /// Who has left meanwhile does not count.
+    fn has_room_for_check(&mut self) -> bool {
+        let server = &self.server;
+        self.check_clients.retain(|(client, _)| server.is_there(*client));
+        self.verdict_clients.retain(|client| server.is_there(*client));
+        self.check_clients.len() + self.verdict_clients.len() < CHECK_LIMIT
     }
 
     fn ask_for(&mut self, client: ClientId) {

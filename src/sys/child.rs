@@ -14,7 +14,9 @@ use std::process::Command;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, getpid, getppid, set_dumpable_behavior, set_parent_process_death_signal,
+};
 
 /// This architecture as a filter sees it (linux/audit.h: the ELF machine, 64 bit, little endian); `None` where bind(2) may
 /// also arrive as socketcall(2), whose arguments a filter cannot see.
@@ -54,7 +56,10 @@ pub fn rank_out_of_memory(command: &mut Command, rank: i32) {
     // SAFETY: the closure makes system calls and allocates nothing, as does what it calls.
     unsafe {
         command.pre_exec(move || {
+            // This copy of the agent is closed to its own user too (`bug::leave_no_core`), and so are its files in /proc.
+            let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
             let _ = raise_rank(rank);
+            let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
             Ok(())
         });
     }

@@ -8,7 +8,7 @@ use crate::value::{Allowance, Tree, Value};
 
 /// The scanner looks at every open bracket again for each token: 4 MiB may be a thousand deep, and 64 KiB as deep as it can be. At
 /// its largest this takes seconds.
-const MOST_NESTING_TIMES_LENGTH: usize = u32::MAX as usize;
+const MOST_NESTING_TIMES_LENGTH: u64 = u32::MAX as u64;
 
 /// Values that any file may hold, however short it is: enough for anchors that people use.
 const ALWAYS_ALLOWED: usize = 4096;
@@ -20,7 +20,7 @@ const ALWAYS_ALLOWED: usize = 4096;
 /// What is not YAML, more than one document, local tags, duplicate keys, keys that are not text, more than 128 levels, and aliases
 /// that make more of a file than one of its length could hold without them.
 pub fn read(text: &[u8]) -> Result<Value, serde_yaml::Error> {
-    if nesting(text).saturating_mul(text.len()) > MOST_NESTING_TIMES_LENGTH {
+    if (nesting(text) as u64).saturating_mul(text.len() as u64) > MOST_NESTING_TIMES_LENGTH {
         return Err(serde::de::Error::custom("it is nested too deeply"));
     }
     any_depth(text)

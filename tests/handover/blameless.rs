@@ -52,8 +52,13 @@ fn the_last_known_good_put_back_by_hand_is_never_rejected() {
     for mode in ["restart", "handover"] {
         let scene = Scene::with_stand_in(mode, |builder| builder.setting("min-uptime", "5s"));
         let old = scene.agent.wait_collector();
+        let seen = scene.agent.log().len();
         scene.api.answer_config(scene.config("bad"));
         let on_trial = scene.agent.wait_start(2);
+        // The agent has looked whether it is on trial.
+        scene.agent.wait_log_after(seen, "the trial", |line| {
+            line.msg() == "collector state" && ["starting", "handing-over"].contains(&line.field("to"))
+        });
         // Once it has asked, nobody sends that config again.
         scene.api.answer(json!({}));
         fs::copy(scene.agent.state_dir().join("last-known-good.yaml"), scene.agent.config_file()).unwrap();

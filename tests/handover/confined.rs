@@ -17,7 +17,7 @@ use crate::support::{bin, machine};
 /// Debian's nobody and nogroup.
 const NOBODY: u32 = 65534;
 
-const ORDINARY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+pub(super) const ORDINARY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
 /// What a systemd unit does with NoNewPrivileges= and an empty CapabilityBoundingSet=.
 const HARDENED: [&str; 3] = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"];
 

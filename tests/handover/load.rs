@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::support::wait::slowness;
+
 /// The exporters' import, a first connection, and a machine that is busy with other tests.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// An exporter that tries again does so for 10 s.
@@ -96,7 +98,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts each with its mode, port, records a second and connections at a time, and waits for a first acknowledgement
+    /// Starts each with its mode, port, records a second (fewer on a slow machine) and connections at a time, and waits for a first acknowledgement
     /// of each. All at once, since what they import takes seconds.
     #[track_caller]
     pub fn start_all(wanted: impl IntoIterator<Item = (Mode, u16, u32, u32)>) -> Vec<Load> {
@@ -110,6 +112,7 @@ impl Load {
     fn launch(mode: Mode, port: u16, rate: u32, workers: u32) -> Load {
         let mut command = Command::new(python());
         command.arg(own("load.py")).args(["--mode", mode.word()]);
+        let rate = (rate / slowness()).max(1);
         command.args(["--port", &port.to_string(), "--rate", &rate.to_string()]);
         command.args(["--workers", &workers.to_string(), "--first", &mode.first().to_string()]);
         command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
@@ -132,7 +135,7 @@ impl Load {
 
     #[track_caller]
     fn line(&mut self, timeout: Duration, what: &str) -> String {
-        self.lines.recv_timeout(timeout).unwrap_or_else(|_| {
+        self.lines.recv_timeout(timeout * slowness()).unwrap_or_else(|_| {
             panic!("no {what} from load.py --mode {}: {}", self.mode.word(), self.stderr.lock().unwrap())
         })
     }

@@ -13,6 +13,7 @@ mod plain;
 mod seamless;
 pub mod sink;
 mod unsupported;
+mod yama;
 
 use std::fs;
 use std::io::Write;
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, Builder};
 use crate::support::api::Api;
-use crate::support::wait::{poll_for, wait_until};
+use crate::support::wait::{poll_for, slowness, wait_until};
 use crate::support::{bin, process};
 use load::{Load, Mode, Report};
 use sink::Sink;
@@ -74,7 +75,8 @@ impl Scene {
         let template = real_config(ports, &sink);
         // Long enough for a real collector to start, and be healthy, on a host that is busy with tests; and the agent's own
         // default to drain in, since what is killed loses what it holds.
-        let patient = |builder: Builder| builder.setting("min-uptime", "3s").setting("stop-timeout", "30s");
+        let min_uptime = format!("{}s", 3 * slowness());
+        let patient = |builder: Builder| builder.setting("min-uptime", min_uptime).setting("stop-timeout", "30s");
         let with_collector = |builder: Builder| settings(patient(builder.collector(bin::collector())));
         Scene::started(restart_mode, with_collector, start, sink, ports, template)
     }

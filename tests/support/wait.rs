@@ -21,9 +21,17 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     wait_for(what, DEADLINE, || condition().then_some(()));
 }
 
+/// How many times slower than usual this machine is, by `KM_TEST_SLOWNESS`: an emulated one is. Deadlines get that much longer.
+pub fn slowness() -> u32 {
+    std::env::var("KM_TEST_SLOWNESS").map_or(1, |number| number.parse().expect("KM_TEST_SLOWNESS is no number"))
+}
+
 /// `None` when `timeout` passed without `probe` returning something.
-pub fn poll_for<T>(timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
-    let give_up_at = Instant::now() + timeout;
+pub fn poll_for<T>(timeout: Duration, probe: impl FnMut() -> Option<T>) -> Option<T> {
+    poll_until(Instant::now() + timeout * slowness(), probe)
+}
+
+fn poll_until<T>(give_up_at: Instant, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     loop {
         if let Some(found) = probe() {
             return Some(found);
@@ -38,7 +46,7 @@ pub fn poll_for<T>(timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> O
 /// Asserts that `condition` holds all through `span`: for what must *not* happen.
 #[track_caller]
 pub fn holds_for(what: &str, span: Duration, mut condition: impl FnMut() -> bool) {
-    if poll_for(span, || (!condition()).then_some(())).is_some() {
+    if poll_until(Instant::now() + span, || (!condition()).then_some(())).is_some() {
         panic!("should have held for {span:?}: {what}");
     }
 }

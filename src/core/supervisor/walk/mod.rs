@@ -10,6 +10,7 @@
 //!
 //! What must hold (`shell` asserts it of each order, `rules` whenever the shell would go to sleep):
 //! - No start while a collector lives, but for the second one of a hand-over, beside one that serves; never more than two.
+//! - Where nobody lives, a new config, a former one and a request for a restart are followed by a start at once.
 //! - A start keeps the delay of the failure before, which is under its cap; no other deadline is further away than its limit.
 //! - A collector is told to end for a reason: a restart, other files, a lost hand-over, a stop; when it is old enough, once; and
 //!   is killed when it has had its time.

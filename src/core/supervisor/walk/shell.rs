@@ -14,7 +14,7 @@ impl World {
     pub(super) fn tell_all(&mut self, events: impl IntoIterator<Item = Event<Candidate>>) {
         let mut queue: VecDeque<Event<Candidate>> = events.into_iter().collect();
         let mut due = queue.back() == Some(&Event::DeadlinePassed);
-        let mut told = 0;
+        let (mut told, mut to_start, mut interrupted) = (0, None, false);
         while let Some(event) = queue.pop_front() {
             told += 1;
             assert!(told < 30, "events without end");
@@ -30,6 +30,13 @@ impl World {
             };
             self.awaits_verdict |= matches!(event, Event::Installed(Ok(_)));
             self.may_hand_over = self.runs_alone() && event == Event::Installed(Ok(Manner::HandOver));
+            let is_cause =
+                matches!(event, Event::Installed(Ok(_)) | Event::RolledBack(Ok(())) | Event::RestartRequested);
+            let interrupts = std::mem::take(&mut interrupted);
+            let nobody_lives = self.living.is_empty() && self.untold.is_empty();
+            if is_cause && !interrupts && nobody_lives && self.stop_at.is_none() {
+                to_start = Some(self.starts);
+            }
             let orders = self.handle(event);
             assert_eq!(orders.contains(&Action::SpawnBeside), self.may_hand_over, "only what runs is handed over from");
             assert!(owed.is_none_or(|verdict| orders.contains(&Action::Conclude(verdict))), "a failure is concluded");
@@ -44,12 +51,17 @@ impl World {
             answers.into_iter().for_each(|answer| queue.push_front(answer));
             if is_interrupted {
                 // The shell promises that it does not, and it would do no harm, but that something may be due at once.
-                due = false;
+                (due, interrupted) = (false, true);
                 let event = self.interruption();
                 queue.push_front(event);
             }
         }
         assert!(self.untold.is_empty(), "an exit that nobody was told of");
+        let is_due = self.supervisor.deadline() == Some(self.now);
+        assert!(
+            to_start.is_none_or(|starts| self.starts > starts || is_due),
+            "nobody lives, and there is news: no start"
+        );
         self.check(due);
     }
 
