@@ -128,6 +128,11 @@ mod tests {
         let mut cadence = Cadence::new(Some(MINUTE), 1);
         cadence.succeeded(MINUTE, MINUTE * 3);
         assert!((0.9..=1.1).contains(&minutes(&cadence, MINUTE * 3)));
+        // One that took just as long likewise.
+        let pause = Jitter::new(1).spread(MINUTE, JITTER_PERCENT);
+        let mut cadence = Cadence::new(Some(MINUTE), 1);
+        cadence.succeeded(MINUTE, MINUTE + pause);
+        assert_eq!(cadence.next(), Some(MINUTE + pause * 2));
     }
 
     #[test]

@@ -6,10 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -440,17 +439,26 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
-/// The control of `holds`.
+/// The control of `holds`; in a process of its own, since other tests of this one hold things too.
 #[test]
 fn what_a_process_holds_is_seen() {
+    const SCRIPT: &str = "import fcntl, socket, sys\n\
+        if sys.argv[2] == 'much':\n\
+        \x20   listener = socket.socket(socket.AF_UNIX); listener.bind(sys.argv[1] + '/socket'); listener.listen()\n\
+        \x20   lock = open(sys.argv[1] + '/lock', 'w'); fcntl.flock(lock, fcntl.LOCK_EX)\n\
+        print('ready', flush=True); sys.stdin.read()";
     let dir = TempDir::new();
-    let before = holds(std::process::id());
-    let _listener = UnixListener::bind(dir.join("socket")).unwrap();
-    let file = fs::File::create(dir.join("lock")).unwrap();
-    file.lock().unwrap();
-    assert!(!before.contains("a unix socket"), "{before:?}");
-    // The kernel's list of locks is read in pieces, and may miss one while others come and go.
-    wait_until("lock and socket seen", || holds(std::process::id()).contains("a lock, a unix socket"));
+    for (what, expected) in [("nothing", ""), ("much", "a lock, a unix socket")] {
+        let mut command = Command::new("python3");
+        command.args(["-c", SCRIPT]).arg(dir.path()).arg(what).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut holder = command.spawn().unwrap();
+        let mut ready = [0; 5];
+        holder.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        // The kernel's list of locks is read in pieces, and may miss one while others come and go.
+        wait_until(expected, || holds(holder.id()) == expected);
+        drop(holder.stdin.take());
+        assert!(holder.wait().unwrap().success());
+    }
 }
 
 /// What a process holds besides ordinary sockets and files, in both of two looks: Unix sockets that listen, raw, packet and

@@ -10,12 +10,12 @@ use crate::support::process;
 use crate::support::wait::{DEADLINE, poll_for};
 
 /// No thread of the agent has run for this long. Polls are a second apart.
-const QUIET: Duration = Duration::from_millis(100);
+const QUIET: Duration = Duration::from_millis(200);
 /// What the allocator may take more than at first, in KiB, for the order in which things come and go: measured, up to 64 within
 /// the first hundred crashes, and no more in ten thousand.
 const SLACK: u64 = 128;
-/// The same between the first half of many looks and the second: a leak of 30 bytes in each of a thousand changes is above it.
-const LATER_SLACK: u64 = 16;
+/// The same between the first half of many looks and the second: a leak of 60 bytes in each of a thousand changes is above it.
+const LATER_SLACK: u64 = 32;
 /// Fewer looks have no halves to compare.
 const MANY: usize = 8;
 
@@ -33,11 +33,11 @@ impl Gauge {
 
     #[track_caller]
     pub fn look_quietly(&mut self, agent: &Agent) {
-        let reading = Reading::of(agent);
-        let first = self.0.first().unwrap_or(&reading);
-        assert!(reading.anonymous <= first.anonymous + SLACK, "memory grew: {reading}, at first {first}");
-        let same_memory = Reading { anonymous: first.anonymous, ..reading.clone() };
-        assert_eq!(same_memory, *first);
+        let reading = Reading::of(agent, self.0.first());
+        if let Some(first) = self.0.first() {
+            assert!(reading.anonymous <= first.anonymous + SLACK, "memory grew: {reading}, at first {first}");
+            assert_eq!(reading.but_memory(), first.but_memory());
+        }
         self.0.push(reading);
     }
 
@@ -70,20 +70,28 @@ struct Reading {
 }
 
 impl Reading {
-    /// Waits for a moment when nothing happens. A collector that has died is no zombie until its last thread has ended, of
-    /// which the agent is told only then; on a busy host that takes its time. So a zombie is one that stays.
+    /// Waits for a moment when nothing happens and there is no more than `usual`; what is more for as long as that lasts is
+    /// growth. On a busy host a poll takes its time, and so does the end of a collector: its first thread is a zombie until its
+    /// last one has ended, of which the agent is told only then.
     #[track_caller]
-    fn of(agent: &Agent) -> Reading {
+    fn of(agent: &Agent, usual: Option<&Reading>) -> Reading {
         let pid = agent.pid();
-        let mut latest = None;
-        let idle = poll_for(DEADLINE, || {
+        let mut latest: Option<Reading> = None;
+        let steady = poll_for(DEADLINE, || {
             let before = process::context_switches(pid);
             let reading = Reading::now(agent);
             let has_run = poll_for(QUIET, || (process::context_switches(pid) != before).then_some(()));
-            latest = Some(reading.clone());
-            (has_run.is_none() && reading.zombies == 0).then_some(reading)
+            let former = latest.replace(reading.clone());
+            // At first what is usual is what is seen twice.
+            let usual = usual.or(former.as_ref().filter(|former| former.zombies == 0));
+            let is_usual = usual.is_some_and(|usual| reading.but_memory() == usual.but_memory());
+            (has_run.is_none() && is_usual).then_some(reading)
         });
-        idle.or(latest).unwrap()
+        steady.or(latest).unwrap()
+    }
+
+    fn but_memory(&self) -> Reading {
+        Reading { anonymous: 0, ..self.clone() }
     }
 
     fn now(agent: &Agent) -> Reading {

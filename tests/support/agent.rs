@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -127,7 +127,16 @@ impl Builder {
             fs::write(self.dir.join("etc/config.yaml"), text).unwrap();
         }
         let Builder { dir, program, env, args, .. } = self;
-        Agent { dir, program, env, args, child: Mutex::default(), exit: Mutex::default(), log: Arc::default() }
+        Agent {
+            dir,
+            program,
+            env,
+            args,
+            child: Mutex::default(),
+            exit: Mutex::default(),
+            log: Arc::default(),
+            reader: Mutex::default(),
+        }
     }
 
     /// Builds it and starts it resident.
@@ -148,6 +157,7 @@ pub struct Agent {
     child: Mutex<Option<Child>>,
     exit: Mutex<Option<ExitStatus>>,
     log: Arc<Mutex<Vec<Line>>>,
+    reader: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Agent {
@@ -228,7 +238,7 @@ impl Agent {
         let mut started = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("cannot start kmagent");
         let stderr = started.stderr.take().unwrap();
         let log = Arc::clone(&self.log);
-        thread::spawn(move || read_log(stderr, &log));
+        *self.reader.lock().unwrap() = Some(thread::spawn(move || read_log(stderr, &log)));
         let pid = started.id();
         *self.exit.lock().unwrap() = None;
         *self.child.lock().unwrap() = Some(started);
@@ -258,6 +268,9 @@ impl Agent {
     #[track_caller]
     pub fn wait_exit(&self) -> i32 {
         let status = self.wait_for("the agent's end", || self.exit_status());
+        // Its last words are still on their way; not for longer, since what it left behind may hold the other end.
+        let is_read = || self.reader.lock().unwrap().as_ref().is_none_or(JoinHandle::is_finished).then_some(());
+        poll_for(Duration::from_secs(1), is_read);
         status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
     }
 

@@ -1,13 +1,14 @@
 """A virtual machine that can be talked to: qemu, a console that is kept, and a shell on its second serial port (guest-shell).
 
 Its network is qemu's own: it reaches the host's loopback at 10.0.2.2, and nobody reaches it. KVM is used if a kernel really
-comes up with it, which a readable /dev/kvm does not promise; else it is emulated.
+comes up with it, which a readable /dev/kvm does not promise; else it is emulated. KM_VM_ACCEL=tcg, or kvm, spares the trial.
 """
 
 import base64
 import functools
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -46,6 +47,14 @@ def decoded(text):
     return base64.b64decode(text)
 
 
+def need(packages):
+    """Programs, and the Debian packages that have them. Those of e2fsprogs are where only root looks."""
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    for program, package in packages.items():
+        if not shutil.which(program):
+            raise Failed(f"no {program}: on Debian, apt-get install {package}")
+
+
 class Kernel:
     def __init__(self, flavour, work, modules):
         directory = pathlib.Path(run(HERE / "kernel", flavour))
@@ -63,7 +72,8 @@ def accelerator(kernel):
         return chosen
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
-    command = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-m", "128", "-nodefaults", "-display", "none", "-no-reboot"]
+    command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot"]
+    command += ["-accel", "kvm", "-cpu", "host", "-m", "128"]
     command += ["-kernel", kernel.image, "-append", "console=ttyS0 panic=-1", "-serial", "stdio"]
     try:
         tried = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=KVM_PATIENCE, check=False)
@@ -89,7 +99,6 @@ class Machine:
         # Without the ROM of a network card it does not try to boot from there.
         command += ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]
         command += devices
-        self.started_at = time.monotonic()
         self.qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.connection = None
 
@@ -140,7 +149,10 @@ class Machine:
         return f"{said}; the console ends:\n{self.tail()}"
 
     def _send(self, script):
-        self.connection.sendall(base64.b64encode(script.encode()) + b"\n")
+        try:
+            self.connection.sendall(base64.b64encode(script.encode()) + b"\n")
+        except ConnectionError as error:
+            raise Failed(f"no shell any more; {self.complaint()}") from error
 
     def _answer(self, patience):
         """Exit status and output; None if there is no answer by then."""
