@@ -97,3 +97,40 @@ fn refused(path: &Path, error: io::Error) -> Error {
         _ => Error::because(Exit::TryAgain, format!("cannot reach the agent at {}", path.display()), error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a request when one connection after another is met with these words; the agent has ended then.
+    fn asked(request: Request, words: &'static [&'static str]) -> Result<Option<Reply>> {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("kmagent-client-{}-{number}", std::process::id()));
+        fs_err::create_dir(&dir).unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(socket_path(&dir)).unwrap();
+        let agent = std::thread::spawn(move || {
+            for words in words.iter() {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = BufReader::new(&stream).read_line(&mut String::new());
+                stream.write_all(words.as_bytes()).unwrap();
+            }
+        });
+        let reply = ask(&dir, request, Duration::from_secs(20));
+        agent.join().unwrap();
+        fs_err::remove_dir_all(dir).unwrap();
+        reply
+    }
+
+    #[test]
+    fn who_is_sent_away_comes_again() {
+        const STOPPED: &str = "\"stopped\"\n";
+        assert_eq!(asked(Request::Stop, &["\"busy\"\n", "\"busy\"\n", STOPPED]).unwrap(), Some(Reply::Stopped));
+        // Cut off without a word: a stop may have been heard, and the next agent is not to get it.
+        assert_eq!(asked(Request::Stop, &[""]).unwrap(), None);
+        assert_eq!(asked(Request::Status, &["", "", STOPPED]).unwrap(), Some(Reply::Stopped));
+        assert_eq!(asked(Request::Check, &["", ""]).unwrap(), None, "it has ended");
+        let busy = asked(Request::Status, &["\"busy\"\n"; ATTEMPTS as usize]).unwrap_err();
+        assert_eq!(busy.exit(), Exit::TryAgain);
+    }
+}

@@ -23,7 +23,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::system_calls::{each_at_a_time, is_long};
-use crate::operation::{message, wait_running, yaml};
+use crate::operation::{message, seconds_between, wait_running, yaml};
 use crate::support::agent::{Agent, Builder, Line};
 use crate::support::api::Api;
 use crate::support::process;
@@ -195,12 +195,20 @@ fn whole(case: &Case, mode: Mode) {
     let old = agent.wait_collector();
     let (seen, asked) = (agent.log().len(), api.requests().len());
     api.answer_config(config.clone());
+    let mut former = String::new();
     let told = match case.fate(mode) {
         Fate::RolledBack(words) => {
             let told = wait_told(&api, asked, words);
             let back = agent.wait_log_after(seen, "the roll back", |line| line.msg().starts_with("config rolled back"));
             let at = agent.log().iter().position(|line| line.text == back.text).unwrap();
             agent.wait_log_after(at, "the former config to run", |line| is_state(line, "running"));
+            former = match mode {
+                Mode::HandOver => "; the old one has served all the while".to_string(),
+                Mode::Restart => {
+                    let started = agent.wait_log_after(at, "it started", |line| line.msg() == "collector started");
+                    format!("; the former one starts {:.1} s later", seconds_between(&back, &started))
+                }
+            };
             assert_eq!(agent.config(), good());
             assert!(agent.state_dir().join("rejected.json").exists(), "not rejected");
             if mode == Mode::HandOver {
@@ -228,7 +236,7 @@ fn whole(case: &Case, mode: Mode) {
     };
     let healed_in = heal(&agent, &api, case.drain);
     ground.assert_nothing_left(&agent, usize::from(case.is_survived));
-    row(&case.name, mode, &story(&agent.log()[seen..]), &told, healed_in);
+    row(&case.name, mode, &(story(&agent.log()[seen..]) + &former), &told, healed_in);
     assert_eq!(agent.stop(), 0);
     assert_gone(&agent, case.is_survived);
 }
