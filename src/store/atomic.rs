@@ -15,6 +15,8 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
+use super::wary;
+
 /// What a file of ours is created with: it may hold credentials.
 const PRIVATE: u32 = 0o600;
 /// Marks unfinished files of `write`.
@@ -66,6 +68,27 @@ pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
     };
     replace(&path, target).inspect_err(|_| {
         let _ = fs::remove_file(&path);
+    })
+}
+
+/// Gives what is at `path` the name `kept` too, in place of what is there: a file stays where it is, anything else moves. That there
+/// is nothing is no failure.
+pub fn set_aside(path: &Path, kept: &Path) -> io::Result<()> {
+    set_aside_by(path, kept, |path, kept| fs::hard_link(path, kept))
+}
+
+fn set_aside_by(path: &Path, kept: &Path, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    match fs::remove_file(kept) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    link(path, kept).or_else(|_| match path.is_file() {
+        // Some file systems (vfat) know no hard links. To move it would leave nobody at `path` for a moment.
+        true => write(kept, &wary::read(path)?),
+        false => fs::rename(path, kept),
     })
 }
 

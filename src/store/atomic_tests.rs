@@ -151,3 +151,16 @@ fn the_directory_of_a_bare_name_is_the_present_one() {
     assert_eq!(directory_of(Path::new("a/b")), Path::new("a"));
     assert_eq!(directory_of(Path::new("b")), Path::new("."));
 }
+
+/// As on a file system without hard links: at no time is there nothing at the old name.
+#[test]
+fn what_cannot_be_linked_is_copied_and_stays() {
+    let dir = Dir::new();
+    let (path, kept) = (dir.join("config"), dir.join("config.rejected"));
+    put(&path, "now");
+    put(&kept, "before");
+    let refuse = |_: &Path, _: &Path| Err(io::ErrorKind::PermissionDenied.into());
+    set_aside_by(&path, &kept, refuse).unwrap();
+    assert_eq!((read(&path), read(&kept)), ("now".into(), "now".into()));
+    assert_eq!((mode(&kept), dir.names("")), (PRIVATE, vec!["config".into(), "config.rejected".into()]));
+}

@@ -224,7 +224,7 @@ impl Store {
         let bytes = wary::read(source).map_err(failed)?;
         let target = self.target().map_err(failed)?;
         let restored = atomic::write_new(&target, CANDIDATE_MARK, &bytes).map_err(failed)?;
-        if let Err(error) = keep_rejected(&target) {
+        if let Err(error) = atomic::set_aside(&target, &with_suffix(&target, ".rejected")) {
             log::warn!(error:% = error; "the rejected config could not be kept");
         }
         atomic::replace(&restored, &target).map_err(|error| {
@@ -278,19 +278,6 @@ fn read_tree(path: &Path) -> Result<Value> {
     let bytes = wary::read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
     let what = || format!("cannot parse {}", path.display());
     yaml::read(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
-}
-
-fn keep_rejected(target: &Path) -> io::Result<()> {
-    let kept = with_suffix(target, ".rejected");
-    if !target.exists() {
-        return Ok(());
-    }
-    match fs::remove_file(&kept) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    // Some file systems (vfat) know no hard links.
-    fs::hard_link(target, &kept).or_else(|_| fs::rename(target, &kept))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

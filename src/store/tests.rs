@@ -349,7 +349,7 @@ fn a_roll_back_restores_the_last_known_good_and_keeps_what_it_replaces() {
 fn a_roll_back_does_not_need_the_place_for_what_it_replaces() {
     let scene = Scene::with("bad: 1\n", Some("good: 1\n"));
     std::fs::create_dir(scene.rejected()).unwrap();
-    let error = keep_rejected(&scene.config()).unwrap_err();
+    let error = atomic::set_aside(&scene.config(), &scene.rejected()).unwrap_err();
     // Not tried further: a rename would take the config away for a moment.
     assert!(error.to_string().contains("remove"), "{error}");
     scene.store.roll_back().unwrap();
