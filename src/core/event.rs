@@ -44,6 +44,15 @@ pub enum Manner {
     HandOver,
 }
 
+/// Whether new connections go to the new collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TakeOver {
+    Done,
+    /// It has yet to listen somewhere; never the answer to one in part.
+    NotYet,
+    Failed(Problem),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<C> {
     Launched(Launch),
@@ -59,10 +68,10 @@ pub enum Event<C> {
         child: Child,
         health: Result<(), Problem>,
     },
-    /// Whether new connections go to the new collector, and it listens on all that is expected of it.
+    /// What came of an ordered `TakeOver`.
     TookOver {
         child: Child,
-        outcome: Result<(), Problem>,
+        outcome: TakeOver,
     },
     RestartRequested,
     StopRequested,
@@ -76,8 +85,8 @@ pub enum Action<C> {
     Spawn,
     /// Start one beside the collector that runs, which keeps all new connections.
     SpawnBeside,
-    /// Have new connections go to this one, where it listens.
-    TakeOver(Child),
+    /// Have new connections go to this one: once it listens on all that is expected of it, or, `in_part`, wherever it listens.
+    TakeOver { child: Child, in_part: bool },
     /// Have them go to the other one again.
     GiveBack(Child),
     /// SIGTERM to its process group.

@@ -32,7 +32,7 @@ use std::os::fd::AsFd;
 use crate::handover::binds::{BindWatch, Held, Listener};
 use crate::sys::steer;
 
-/// Before the new one is started: nothing of what the old one listens on reaches it. Again when the old one binds meanwhile.
+/// Before the new one is started: nothing of what the old one listens on by then reaches it.
 ///
 /// # Errors
 /// A listener that cannot be steered, or may not be looked at: do not start a second collector.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{Living, Supervise};
-use crate::core::event::{Child, Event, Launch, Manner, Problem};
+use crate::core::event::{Child, Event, Launch, Manner, Problem, TakeOver};
 use crate::core::supervisor::Phrase;
 use crate::handover::binds::{BindWatch, Listener};
 use crate::handover::{eligible, memory, steering, supported};
@@ -49,10 +49,11 @@ impl Overlap {
 impl Supervise {
     /// How the config that was just installed takes effect, and says so.
     pub(super) fn manner(&mut self) -> Manner {
-        if self.core.phrase() != Phrase::Running {
-            return Manner::Restart;
-        }
-        let (manner, words) = match self.may_hand_over() {
+        let judgement = match self.core.phrase() {
+            Phrase::Running => self.may_hand_over(),
+            _ => Err("no collector ran that had proved itself".to_string()),
+        };
+        let (manner, words) = match judgement {
             Ok(()) => (Manner::HandOver, "hand-over".to_string()),
             Err(reason) => (Manner::Restart, format!("restart: {reason}")),
         };
@@ -125,29 +126,40 @@ impl Supervise {
             self.overlap.is_blameless = true;
             return Err(format!("both collectors listen at the health check {address}, on different addresses"));
         }
-        Ok(())
-    }
-
-    /// Has new connections go to `child`, where it listens by now.
-    pub(super) fn take_over(&mut self, child: Child) -> Option<Event<Candidate>> {
-        let outcome = self.steer(child);
-        if self.pair(child).is_some_and(|(_, new)| new.process.binds().is_err()) {
-            self.overlap.is_blameless = true;
-        }
-        match &outcome {
-            Ok(()) => log::info!("the new collector serves"),
-            Err(problem) => log::debug!(problem = problem.as_str(); "the new collector does not serve yet"),
-        }
-        Some(Event::TookOver { child, outcome })
-    }
-
-    fn steer(&self, child: Child) -> Result<(), Problem> {
+        // It may listen there only since it took over.
         let (old, new) = self.pair(child).ok_or("there is no second collector")?;
-        if !new.is_ready && self.now() < new.bound_at + QUIET_TIME {
+        let steered = steering::to_new(old.process.binds()?, new.process.binds()?);
+        self.overlap.is_blameless |= steered.is_err();
+        steered
+    }
+
+    /// Has new connections go to `child`: once it listens on all that it is to, or wherever it does by now.
+    pub(super) fn take_over(&mut self, child: Child, in_part: bool) -> Event<Candidate> {
+        let outcome = match self.steer(child, in_part) {
+            Ok(()) => {
+                log::info!("the new collector serves");
+                TakeOver::Done
+            }
+            Err(problem) if in_part => {
+                // Whether it is any good cannot be tried beside the old one.
+                self.overlap.is_blameless = true;
+                TakeOver::Failed(problem)
+            }
+            Err(problem) => {
+                log::debug!(problem = problem.as_str(); "the new collector does not serve yet");
+                TakeOver::NotYet
+            }
+        };
+        Event::TookOver { child, outcome }
+    }
+
+    fn steer(&self, child: Child, in_part: bool) -> Result<(), Problem> {
+        let (old, new) = self.pair(child).ok_or("there is no second collector")?;
+        let is_ready = new.is_ready || in_part;
+        if !is_ready && self.now() < new.bound_at + QUIET_TIME {
             // min_uptime may be short, or the host slow.
             return Err("the new collector is still starting".to_string());
         }
-        let is_ready = new.is_ready;
         let (old, new) = (old.process.binds()?, new.process.binds()?);
         let missing = steering::missing(old, new);
         // A component may wait for its server for half a minute (contrib's mongodb does), before the receivers listen.

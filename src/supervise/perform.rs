@@ -18,7 +18,7 @@ impl Supervise {
         match action {
             Action::Spawn => return Some(Event::Launched(self.spawn())),
             Action::SpawnBeside => return Some(Event::Launched(self.spawn_beside())),
-            Action::TakeOver(child) => return self.take_over(child),
+            Action::TakeOver { child, in_part } => return Some(self.take_over(child, in_part)),
             Action::GiveBack(child) => self.give_back(child),
             Action::Terminate(child) => {
                 self.signal(child, Signal::TERM);

@@ -95,11 +95,11 @@ fn text_tells_a_person_the_same() {
     let text = agent.run(["status"]).says().to_string();
     let lines: Vec<(&str, &str)> = text.lines().map(|line| line.split_at(11)).collect();
     let names: Vec<&str> = lines.iter().map(|(name, _)| name.trim()).collect();
-    assert_eq!(names, ["agent", "collector", "config", "polling"], "{text}");
+    assert_eq!(names, ["agent", "collector", "config", "changed by", "polling"], "{text}");
     assert!(lines[0].1.contains(&format!("pid {}", agent.pid())), "{text}");
     assert!(lines[1].1.starts_with(&format!("running, pid {}, up ", json["collector"]["pid"])), "{text}");
     assert!(lines[2].1.contains(&json["config"]["revision"].as_str().unwrap()[..12]), "{text}");
-    assert!(lines[3].1.starts_with(&format!("{}, answered 20", api.url())), "{text}");
+    assert!(lines[4].1.starts_with(&format!("{}, answered 20", api.url())), "{text}");
 
     api.answer_config(json!({"fake": {"validate": "fail"}}));
     agent.wait_status("a rejected config", |status| status["config"]["rejected_revision"].is_string());

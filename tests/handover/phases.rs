@@ -1,9 +1,13 @@
 //! What may happen while two collectors run: a stop, the agent's death, the old one's crash, another config.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
+use serde_json::json;
 
 use super::load::{Load, Mode};
 use super::{Scene, assert_seamless, counted};
+use crate::support::wait::poll_for;
 use crate::support::{machine, process};
 
 /// With a probation that leaves time to do something in it.
@@ -116,4 +120,31 @@ fn one_that_is_slow_to_listen_gets_connections_when_it_does() {
     let new = scene.agent.wait_collector();
     assert!(process::listens(new, scene.ports.http), "it has been trusted before it listened");
     assert_seamless(&counted("a new collector that listens after 8 s", loads));
+}
+
+/// Once the wait for its listeners is over it takes over where it does listen: the answer of its health check is its own.
+#[test]
+fn one_that_listens_on_less_and_does_not_say_that_it_is_ready_answers_for_its_own_health() {
+    if machine::skips_hand_over() {
+        return;
+    }
+    let scenes = [(503, "ill"), (200, "well")].map(|(status, name)| {
+        let scene = Scene::with_stand_in("handover", |builder| builder.setting("min-uptime", "500ms"));
+        let mut less = scene.config(name);
+        less["fake"] = json!({"quiet": true, "health": {"port": scene.ports.health, "status": status}});
+        less["receivers"]["otlp"]["protocols"] = json!({"http": {"endpoint": "127.0.0.1:0"}});
+        scene.api.answer_config(less);
+        scene
+    });
+    let served = |scene: &Scene| scene.agent.log().iter().any(|line| line.msg() == "the new collector serves");
+    // Half a minute for the missing listener.
+    for scene in &scenes {
+        assert!(poll_for(Duration::from_secs(40), || served(scene).then_some(())).is_some(), "{}", scene.status());
+    }
+    let [ill, well] = &scenes;
+    ill.agent.wait_until("a roll back", || ill.status()["config"]["rejected_because"].is_string());
+    let status = ill.status();
+    assert!(status["config"]["rejected_because"].as_str().unwrap().contains("answered 503"), "{status}");
+    assert!(ill.is_good("first"));
+    well.agent.wait_until("the config that listens on less as last known good", || well.is_good("well"));
 }

@@ -36,6 +36,8 @@ struct Script {
     print: Option<Print>,
     /// Time from the start to "Everything is ready".
     ready_after_ms: u64,
+    /// Its log level keeps it from saying that.
+    quiet: bool,
     start: Death,
     /// Short for `start: {signal: …}`.
     signal: Option<String>,
@@ -249,7 +251,9 @@ fn run(configs: &[String]) {
         let port = ports.otlp.unwrap_or_else(|| refuse("fake: serve_otlp, but the OTLP receiver has no http endpoint"));
         *OTLP.lock().unwrap() = Some(serve(port, "receiver otlp", |_| http::Reply::json(&json!({}))));
     }
-    say("info\tservice/service.go\tEverything is ready. Begin running and processing data.\n");
+    if !script.quiet {
+        say("info\tservice/service.go\tEverything is ready. Begin running and processing data.\n");
+    }
 
     let line = format!("{}\n", "flood ".repeat(16));
     for _ in 0..script.flood_bytes.div_ceil(line.len()) {

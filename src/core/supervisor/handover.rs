@@ -15,7 +15,7 @@
 use super::transition::Turn;
 use super::{GATHER_TIMEOUT, Leaving, Next, PROBE_TIMEOUT, Proof, Serving, Start, State, Trial};
 use crate::core::backoff;
-use crate::core::event::{Action, Event, Launch, Problem, Standing, Verdict};
+use crate::core::event::{Action, Event, Launch, Problem, Standing, TakeOver, Verdict};
 
 /// Between two looks at whether the new collector listens already.
 const GATHER_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
@@ -60,13 +60,16 @@ pub(super) fn beside<C>(
             return retreat(old, None, start.standing, problem, start.held, turn);
         }
         Event::Exited { child, .. } if child == old.child => return alone(start, trial, turn),
-        Event::TookOver { child, outcome } if child == start.child => match trial {
-            // What is missing at the end of the time the new config may not want: the probation decides.
-            Trial::Gathering { until, .. } if outcome.is_ok() || turn.now >= until => {
-                trial = Trial::Waiting { until: turn.now + turn.limits.min_uptime };
+        Event::TookOver { child, outcome } if child == start.child && matches!(trial, Trial::Gathering { .. }) => {
+            match outcome {
+                TakeOver::Done => trial = Trial::Waiting { until: turn.now + turn.limits.min_uptime },
+                TakeOver::NotYet => {}
+                TakeOver::Failed(problem) => {
+                    let new = Serving { child, since: start.since };
+                    return retreat(old, Some(new), start.standing, problem, start.held, turn);
+                }
             }
-            Trial::Gathering { .. } | Trial::Waiting { .. } | Trial::Probing { .. } => {}
-        },
+        }
         Event::Probed { child, health } if child == start.child => {
             if matches!(trial, Trial::Probing { .. }) {
                 return probed(old, start, health, turn);
@@ -74,7 +77,8 @@ pub(super) fn beside<C>(
         }
         Event::DeadlinePassed => match trial {
             Trial::Gathering { look_at, until } if turn.now >= look_at => {
-                turn.order(Action::TakeOver(start.child));
+                // What is missing at the end of the time the new config may not want: the probation decides.
+                turn.order(Action::TakeOver { child: start.child, in_part: turn.now >= until });
                 trial = Trial::Gathering { look_at: turn.now + GATHER_INTERVAL, until };
             }
             Trial::Waiting { until } if turn.now >= until => {

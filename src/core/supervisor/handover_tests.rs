@@ -3,7 +3,7 @@
 use super::tests::{LIMITS, Script, running, script_with, seconds};
 use super::*;
 use crate::core::event::Standing::{self, Alone, OnTrial, Proved};
-use crate::core::event::{Launch, Manner};
+use crate::core::event::{Launch, Manner, TakeOver};
 
 /// How far a hand-over has come.
 type Stage = fn() -> Script;
@@ -50,11 +50,15 @@ impl Script {
     }
 
     fn took_over(self) -> Script {
-        self.tell(Event::TookOver { child: Child(2), outcome: Ok(()) })
+        self.tell(Event::TookOver { child: Child(2), outcome: TakeOver::Done })
+    }
+
+    fn could_not_take_over(self) -> Script {
+        self.tell(Event::TookOver { child: Child(2), outcome: TakeOver::Failed("cannot be steered".into()) })
     }
 
     fn did_not_take_over(self) -> Script {
-        self.tell(Event::TookOver { child: Child(2), outcome: Err("deaf".into()) })
+        self.tell(Event::TookOver { child: Child(2), outcome: TakeOver::NotYet })
     }
 
     fn said_by(self, child: u64, health: Result<(), Problem>) -> Script {
@@ -108,16 +112,33 @@ fn it_is_asked_to_take_over_until_it_listens_on_everything() {
 fn what_it_does_not_listen_on_in_time_is_left_to_its_probation() {
     let mut script = gathering();
     // From 100.4 s to 130.4 s, ten times a second.
-    for look in 0..301 {
+    for look in 0..300 {
         assert_eq!(script.supervisor.deadline(), Some(seconds(100.4) + Duration::from_millis(100) * look));
         script = script.serving(1).due().expect("take over 2").did_not_take_over().expect("");
     }
+    let script = script.serving(1).due_at(130.4).expect("take over 2 in part").took_over().expect("");
     script.serving(2).due_at(140.4).expect("probe 2").well().expect("promote, promoted, terminate 1");
     // A host that is too busy to look in time does not wait for ever either.
     let mut late = gathering();
     late.now = seconds(500.0);
-    let late = late.tell(Event::DeadlinePassed).expect("take over 2").did_not_take_over();
+    let late = late.tell(Event::DeadlinePassed).expect("take over 2 in part").took_over();
     late.serving(2).due_at(510.0).expect("probe 2");
+}
+
+/// Its health check would be the old one's.
+#[test]
+fn a_new_one_that_cannot_take_over_is_not_asked_for_its_health() {
+    let failed = gathering().due_at(100.4).expect("take over 2").could_not_take_over();
+    let failed = failed.expect("give back 2, roll back (cannot be steered)").serving(1);
+    failed
+        .rolled_back()
+        .expect("rolled back (cannot be steered), terminate 2")
+        .serving(1)
+        .exit_of(2)
+        .expect("")
+        .alone(1);
+    // Once it serves it is not asked again.
+    waiting().could_not_take_over().expect("").serving(2).due_at(110.4).expect("probe 2");
 }
 
 #[test]
@@ -303,7 +324,7 @@ fn answers_about_the_other_one_change_nothing() {
         stage().said_by(7, Ok(())).expect("").said_by(7, Err("ill".into())).expect("");
         stage().exit_of(7).expect("").phrase(Phrase::HandingOver);
     }
-    let asked = gathering().tell(Event::TookOver { child: Child(1), outcome: Ok(()) }).expect("").serving(1);
+    let asked = gathering().tell(Event::TookOver { child: Child(1), outcome: TakeOver::Done }).expect("").serving(1);
     asked.due_at(100.4).expect("take over 2");
     // Not asked yet.
     gathering().well().expect("").ill().expect("").due_at(100.4).expect("take over 2");

@@ -6,7 +6,7 @@
 use super::tests::{LIMITS, seconds, text};
 use super::*;
 use crate::core::event::Standing::{Alone, OnTrial, Proved};
-use crate::core::event::{Launch, Manner};
+use crate::core::event::{Launch, Manner, TakeOver};
 
 type Named = State<&'static str>;
 
@@ -147,11 +147,12 @@ fn events() -> Vec<(&'static str, Event<&'static str>)> {
         ("new ill", Event::Probed { child: new, health: Err("ill".into()) }),
         ("another well", Event::Probed { child: other, health: Ok(()) }),
         ("another ill", Event::Probed { child: other, health: Err("ill".into()) }),
-        ("own took over", Event::TookOver { child: own, outcome: Ok(()) }),
-        ("own did not", Event::TookOver { child: own, outcome: Err("deaf".into()) }),
-        ("took over", Event::TookOver { child: new, outcome: Ok(()) }),
-        ("did not take over", Event::TookOver { child: new, outcome: Err("deaf".into()) }),
-        ("another took over", Event::TookOver { child: other, outcome: Ok(()) }),
+        ("own took over", Event::TookOver { child: own, outcome: TakeOver::Done }),
+        ("own did not", Event::TookOver { child: own, outcome: TakeOver::NotYet }),
+        ("took over", Event::TookOver { child: new, outcome: TakeOver::Done }),
+        ("did not take over", Event::TookOver { child: new, outcome: TakeOver::NotYet }),
+        ("could not take over", Event::TookOver { child: new, outcome: TakeOver::Failed("deaf".into()) }),
+        ("another took over", Event::TookOver { child: other, outcome: TakeOver::Done }),
         ("restart", Event::RestartRequested),
         ("stop", Event::StopRequested),
         ("early", Event::DeadlinePassed),
@@ -430,6 +431,7 @@ const TABLE: &[Row] = &[
             ("candidate", "", "beside, gathering on trial holding b"),
             ("not installed", "not installed (disk full)", "beside, gathering on trial"),
             ("took over", "", "beside, waiting on trial"),
+            ("could not take over", "give back 2, roll back (deaf)", "retreating from 2"),
             ("stop", "terminate 1, terminate 2", "1 draining, 2 draining"),
             ("deadline", "take over 2", "beside, gathering on trial"),
         ],
@@ -442,9 +444,9 @@ const TABLE: &[Row] = &[
             ("candidate", "discard a", "beside, gathering proved holding b"),
             ("not installed", "not installed (disk full)", "beside, gathering proved holding a"),
             ("took over", "", "beside, waiting proved holding a"),
-            ("did not take over", "", "beside, waiting proved holding a"),
+            ("could not take over", "give back 2, failing (deaf)", "1 serves, 2 settling holding a"),
             ("stop", "discard a, terminate 1", "1 draining, 2 settling"),
-            ("deadline", "take over 2", "beside, gathering proved holding a"),
+            ("deadline", "take over 2 in part", "beside, gathering proved holding a"),
         ],
     ),
     (

@@ -17,7 +17,9 @@ pub(super) fn text(actions: Vec<Action<&str>>) -> String {
     let text = |action| match action {
         Action::Spawn => "spawn".to_string(),
         Action::SpawnBeside => "spawn beside".to_string(),
-        Action::TakeOver(Child(child)) => format!("take over {child}"),
+        Action::TakeOver { child: Child(child), in_part } => {
+            format!("take over {child}{}", if in_part { " in part" } else { "" })
+        }
         Action::GiveBack(Child(child)) => format!("give back {child}"),
         Action::Terminate(Child(child)) => format!("terminate {child}"),
         Action::Kill(Child(child)) => format!("kill {child}"),

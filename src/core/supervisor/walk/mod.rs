@@ -27,7 +27,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::panic::catch_unwind;
 
 use super::*;
-use crate::core::event::{Launch, Manner, Verdict};
+use crate::core::event::{Launch, Manner, TakeOver, Verdict};
 use crate::core::{Jitter, backoff};
 
 const WALKS: u64 = 3000;
@@ -253,7 +253,10 @@ impl World {
         }
         match self.below(3) {
             0 => Event::Exited { child, problem: "no child of ours".into() },
-            1 => Event::TookOver { child, outcome: self.fallible() },
+            1 => {
+                let outcome = self.fallible().map_or_else(TakeOver::Failed, |()| TakeOver::Done);
+                Event::TookOver { child, outcome }
+            }
             _ => Event::Probed { child, health: self.fallible() },
         }
     }
@@ -500,6 +503,8 @@ fn random_walks_keep_the_rules() {
         "the one that serves died first",
         "took over",
         "took over in part",
+        "took over later",
+        "could not take over",
     ];
     assert_eq!(seen, BTreeSet::from(everything));
 }

@@ -106,7 +106,9 @@ impl World {
         match order {
             Action::Spawn => return Some(Event::Launched(self.spawn())),
             Action::SpawnBeside => return Some(Event::Launched(self.spawn_beside())),
-            Action::TakeOver(child) => return Some(Event::TookOver { child, outcome: self.take_over(child) }),
+            Action::TakeOver { child, in_part } => {
+                return Some(Event::TookOver { child, outcome: self.take_over(child, in_part) });
+            }
             Action::GiveBack(child) => {
                 self.known(child);
                 let hand_over = self.hand_over.as_mut().expect("there is somebody to give back to");
@@ -353,7 +355,7 @@ impl World {
         Launch::Spawned { child, standing }
     }
 
-    fn take_over(&mut self, child: Child) -> Result<(), Problem> {
+    fn take_over(&mut self, child: Child, in_part: bool) -> TakeOver {
         let hand_over = self.hand_over.as_ref().expect("there is somebody to take over from");
         let is_due = hand_over.new == Some(child) && hand_over.won.is_none() && !hand_over.given_back;
         assert!(is_due, "the wrong one takes over");
@@ -361,12 +363,17 @@ impl World {
         let living = self.living(child);
         assert!(now >= living.since + min_uptime, "it takes over before it has lived for min_uptime");
         assert_eq!(living.serves_since, None, "it takes over twice");
-        let outcome = if living.deaf { Err("deaf".into()) } else { outcome };
-        let late = outcome.is_err() && now >= living.since + min_uptime + GATHER_TIMEOUT;
-        if outcome.is_ok() || late {
+        assert_eq!(in_part, now >= living.since + min_uptime + GATHER_TIMEOUT, "it is in part when time is up");
+        let (outcome, seen) = match (outcome, living.deaf, in_part) {
+            (Err(problem), _, true) => (TakeOver::Failed(problem), "could not take over"),
+            (Err(_), _, false) | (Ok(()), true, false) => (TakeOver::NotYet, "took over later"),
+            (Ok(()), false, _) => (TakeOver::Done, "took over"),
+            (Ok(()), true, true) => (TakeOver::Done, "took over in part"),
+        };
+        if outcome == TakeOver::Done {
             living.serves_since = Some(now);
-            self.seen.insert(if late { "took over in part" } else { "took over" });
         }
+        self.seen.insert(seen);
         outcome
     }
 
