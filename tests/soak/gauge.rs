@@ -11,8 +11,8 @@ use crate::support::wait::{DEADLINE, poll_for};
 
 /// No thread of the agent has run for this long. Polls are a second apart.
 const QUIET: Duration = Duration::from_millis(200);
-/// What the allocator may take more than at first, in KiB, for the order in which things come and go: measured, up to 76 in
-/// ten thousand crashes, nearly all of it in the first hundred.
+/// What the allocator may take more than at first, in KiB, for the order in which things come and go: measured, up to 76 in an
+/// hour or ten thousand crashes, nearly all of it in the first hundred.
 const SLACK: u64 = 128;
 /// The same between the first half of many looks and the second: a leak of 60 bytes in each of a thousand changes is above it.
 const LATER_SLACK: u64 = 32;
