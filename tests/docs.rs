@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::man;
 use crate::support::agent::Agent;
 use crate::support::source::{self, read};
 
@@ -92,9 +93,18 @@ fn readme_names_targets_and_files_that_exist() {
 
     let source =
         read("src/store/mod.rs") + &read("src/control/mod.rs") + &read("src/lock.rs") + &read("src/settings/table.rs");
-    for row in table("Files") {
-        let path = PathBuf::from(bare(&row[0]));
+    let rows: Vec<String> = table("Files").iter().map(|row| bare(&row[0])).collect();
+    for row in &rows {
+        let path = PathBuf::from(row);
         let name = path.file_name().unwrap().to_str().unwrap().replace("config.yaml.rejected", ".rejected");
         assert!(name.starts_with('*') || source.contains(&name), "nothing in the source is called {name}");
+    }
+    // The page has more: what is there for a moment. A test of its own holds it against a host.
+    let files = man::section(man::AGENT, "FILES");
+    let paths = man::words(man::part(&files, ".Ss", "What it reads and writes"), "Pa");
+    assert!(paths.len() > 10, "{paths:?}");
+    for path in paths.into_iter().filter(|path| !path.contains('*') && !path.ends_with("/control.new")) {
+        let has = |row: &String| row == path || (row.ends_with("/*.json") && path.ends_with(".json"));
+        assert!(rows.iter().any(has), "the README does not list {path}");
     }
 }

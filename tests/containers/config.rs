@@ -19,6 +19,7 @@ use crate::support::api::Request;
 use crate::support::http::{Reply, Server};
 use crate::support::otlp::OtlpSink;
 use crate::support::process::free_port;
+use crate::support::source;
 use crate::support::temp_dir::TempDir;
 use crate::support::wait::wait_until;
 
@@ -225,6 +226,43 @@ fn it_sends_the_host_its_containers_and_what_programs_send() {
         assert_eq!(host.sink.count(text), times, "{text}");
     }
     assert_eq!(container.stop(), 0);
+}
+
+/// However deep in /var/log, and where a program keeps them elsewhere, by the line that waits for that.
+#[test]
+fn it_reads_the_logs_of_every_folder_that_is_named() {
+    if !is_root() {
+        return;
+    }
+    let (host, volumes) = (Host::new(), Volumes::new());
+    let not_read = ["log/containers/pod.log", "log/pods/of/a/pod/0.log", "log/app/old.log.1"];
+    let read =
+        ["log/syslog", "log/top.log", "log/app/of/a/site.log", "opt/app/logs/top.log", "opt/app/logs/of/a/site.log"];
+    for name in not_read.iter().chain(&read) {
+        let path = host.dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    let shipped = source::read("dist/docker/config.yaml");
+    let own = format!("- /hostfs{}/logs/", host.dir.join("opt/app").display());
+    let config = shipped.replace("#- /hostfs/opt/app/logs/", &own);
+    assert_ne!(config, shipped);
+    fs::write(volumes.config_file(), config).unwrap();
+    let mut container = host.run(&volumes).start();
+    wait_running(&container);
+    for name in not_read.iter().chain(&read) {
+        append(&host.dir.join(name), &format!("to {name}"));
+    }
+    for name in read {
+        host.sink.wait_for_text(&format!(r#""to {name}""#));
+    }
+    // It sends what it has read before it ends.
+    assert_eq!(container.stop(), 0);
+    for (names, times) in [(&read[..], 1), (&not_read[..], 0)] {
+        for name in names {
+            assert_eq!(host.sink.count(&format!(r#""to {name}""#)), times, "{name}");
+        }
+    }
 }
 
 /// A filesystem of the host is reported by its own path, once.

@@ -151,11 +151,43 @@ fn every_file_is_there() {
     assert_eq!(named, seen);
 }
 
+/// The paths of the installed system that a script names, as far as no variable is in them.
+fn paths(script: &str) -> BTreeSet<String> {
+    let script = script.replace("$DESTDIR", "").replace("$PREFIX", "/usr/local").replace("$etc", "/etc/kmagent");
+    let is_path = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let paths = script.split(|c| !is_path(c)).map(|path| path.trim_end_matches(['/', '.']));
+    let ours = |path: &&str| path.contains("kmagent") && (path.starts_with("/etc/") || path.starts_with("/usr/local/"));
+    paths.filter(ours).map(String::from).collect()
+}
+
+/// What the installer puts there, and what the services read: each is named, or a directory that it is in.
+#[test]
+fn every_file_of_the_installer_and_the_services_is_there() {
+    let files = section(AGENT, "FILES");
+    let named = words(&files, "Pa");
+    let kinds = fs::read_dir(source::path("dist/services")).unwrap().map(|kind| kind.unwrap().path());
+    let services = kinds.flat_map(|kind| fs::read_dir(kind).unwrap().map(|file| file.unwrap().path()));
+    let services: String = services.map(|file| fs::read_to_string(file).unwrap()).collect();
+    let known: BTreeSet<String> = paths(&read("dist/install.sh")).into_iter().chain(paths(&services)).collect();
+    for path in ["/usr/local/lib/kmagent/install.sh", "/etc/kmagent/.installed", "/etc/conf.d/kmagent"] {
+        assert!(known.contains(path), "the scripts are written differently: {known:?}");
+    }
+    // Not the links by which a service manager enables it.
+    for path in known.iter().filter(|path| !path.contains("/S90") && !path.contains("/runlevels/")) {
+        let covered = named.iter().any(|named| path.starts_with(named) || named.starts_with(path));
+        assert!(covered, "{path} is not in FILES");
+    }
+    for path in words(part(&files, ".Ss", "What a site may add"), "Pa") {
+        assert!(known.iter().any(|known| path.starts_with(known)), "nothing reads {path}");
+    }
+}
+
 /// What a release holds beside what is in /etc, both ways; `dist/stage` lays it out.
 #[test]
 fn every_installed_file_is_there() {
     let files = section(AGENT, "FILES");
     let named = words(part(&files, ".Ss", "What is installed"), "Pa");
+    let installer = paths(&read("dist/install.sh"));
     let stage = read("dist/stage");
     let places = stage.split(['"', ' ', '\n', '$']).map(|word| word.trim_start_matches("to/").trim_start_matches('/'));
     let places = places.filter(|word| ["bin/", "lib/", "share/"].iter().any(|dir| word.starts_with(dir)));
@@ -170,9 +202,9 @@ fn every_installed_file_is_there() {
         let staged = match path.strip_prefix("/usr/local/") {
             Some(unit) if unit.starts_with("lib/systemd/") => continue,
             Some(place) => places.iter().any(|known| known.starts_with(place) || place.starts_with(known)),
-            None => path == "/etc/init.d/kmagent",
+            None => false,
         };
-        assert!(staged, "{path} is not what dist/stage lays out");
+        assert!(staged || installer.contains(path), "{path} is not what dist/stage lays out or install.sh writes");
     }
 }
 
@@ -184,6 +216,10 @@ fn every_message_is_there() {
     assert!(items(&messages).len() > 10);
     for message in items(&messages) {
         source::assert_quoted(&source, message, "...");
+    }
+    // At 80 columns it would seem to have the text of the next one.
+    for item in messages.split("\n.It ").skip(1) {
+        assert!(item.lines().nth(1).is_some_and(|line| !line.starts_with(".El")), "nothing is said of {item}");
     }
     let errors: Vec<&str> = source.split("log::error!(").skip(1).filter_map(said).collect();
     assert!(errors.len() > 9, "{errors:?}");

@@ -13,14 +13,13 @@ use crate::support::temp_dir::TempDir;
 
 const INSTALLED: &str = "/usr/local/bin/kmagent";
 
-/// What stands in a page to be typed or copied: literal blocks and single lines.
+/// What stands in a page to be typed or copied.
 fn literals(page: &str) -> Vec<String> {
     let text = read(page);
     let unescape = |text: &str| text.replace("\\e", "\\").replace("\\&", "");
     let blocks = text.split("\n.Bd -literal").skip(1).map(|rest| rest.split_once('\n').unwrap().1);
-    let blocks = blocks.map(|rest| unescape(rest.split("\n.Ed").next().unwrap()) + "\n");
-    let lines = text.lines().filter_map(|line| line.strip_prefix(".Dl "));
-    blocks.chain(lines.map(|line| unescape(line) + "\n")).collect()
+    assert!(!text.contains("\n.Dl "), "{page}: .Dl is indented otherwise than a block");
+    blocks.map(|rest| unescape(rest.split("\n.Ed").next().unwrap()) + "\n").collect()
 }
 
 /// The arguments of each call of kmagent in a text: after a prompt, in a script, in a crontab.
@@ -126,6 +125,25 @@ fn every_crontab_is_one() {
     }
     let files = section(AGENT, "FILES");
     assert!(words(&files, "Pa").contains(&INSTALLED));
+}
+
+/// Root has a service, which its manager starts and stops: `kmagent start` would take its place, in the foreground. And a timer
+/// for checks stands in the place of the agent.
+#[test]
+fn services_are_started_and_stopped_by_their_manager() {
+    let readme = read("README.md");
+    let texts = PAGES.iter().flat_map(|page| literals(page)).chain(readme.split("```").map(String::from));
+    let mut timers = 0;
+    for text in texts {
+        for command in ["# kmagent start", "# kmagent stop"] {
+            assert!(!text.contains(command), "{text}");
+        }
+        if let Some((before, _)) = text.split_once("systemctl enable --now kmagent-check.timer") {
+            assert!(before.contains("systemctl disable --now kmagent\n"), "{text}");
+            timers += 1;
+        }
+    }
+    assert_eq!(timers, 2, "the README and kmagent-check(7) tell how to enable the timer");
 }
 
 /// The scripts, run with a kmagent that ends with each status in turn.
