@@ -16,7 +16,24 @@ fn machine(root: &str, service: &str) -> Machine {
     machine.does(&format!("cp /services/{service} /etc/init.d/kmagent && chown kmagent /etc/kmagent/api-key"));
     machine.config(&json!({"fake": {"drain_ms": 1000}}));
     machine.settings(&json!({"min-uptime": "500ms"}));
+    machine.write("/etc/secret", "root's");
     machine
+}
+
+/// Names of what only root may read, as the user of a host without fs.protected_hardlinks can make them.
+#[track_caller]
+fn plant(machine: &Machine, directory: &str) {
+    machine.does(&format!(
+        "ln /etc/secret {directory}/planted && ln -s /etc/secret {directory}/planted-link && ln /etc/secret {directory}/.planted"
+    ));
+}
+
+/// It is root's yet; what else is in these directories is the agent's.
+#[track_caller]
+fn expect_nothing_given_away(machine: &Machine, directories: &str) {
+    assert_eq!(machine.does("stat -c '%U %a' /etc/secret"), "root 600");
+    let others = format!("find {directories} ! -user kmagent ! -name '*planted*'");
+    assert_eq!(machine.does(&others), "");
 }
 
 /// One agent, one collector, both the user's, the collector ranked to go first.
@@ -95,11 +112,17 @@ fn expect_sysv_works(root: &str) {
     assert_eq!(script("start").code, Some(0));
     expect_running(&machine);
 
-    // What root leaves behind is the agent's at the next start.
+    // What root leaves behind is the agent's at the next start; what the agent may have planted is not, whoever's directory it is in.
+    let directories = "/run/kmagent /var/lib/kmagent";
+    plant(&machine, "/var/lib/kmagent");
+    assert_eq!(script("restart").code, Some(0));
+    expect_running(&machine);
+    expect_nothing_given_away(&machine, directories);
     assert_eq!(script("stop").code, Some(0));
-    machine.does("chown -R root:root /run/kmagent /var/lib/kmagent");
+    machine.does(&format!("chown -R root:root {directories}"));
     assert_eq!(script("start").code, Some(0));
     expect_running(&machine);
+    expect_nothing_given_away(&machine, directories);
     assert_eq!(script("stop").code, Some(0));
 
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
@@ -160,6 +183,18 @@ fn openrc() {
     wait_log(&machine, "agent stopped");
     assert_eq!(machine.sh("grep -c 'did not end within' /var/log/messages").stdout, "0\n");
 
+    // A check by hand was here before, and the agent's user before that.
+    let directories = "/run/kmagent /var/lib/kmagent";
+    plant(&machine, "/var/lib/kmagent");
+    machine.does(&format!("chown -R root:root {directories}"));
+    assert_eq!(service("start").code, Some(0));
+    expect_running(&machine);
+    expect_nothing_given_away(&machine, directories);
+    assert_eq!(service("restart").code, Some(0));
+    expect_running(&machine);
+    expect_nothing_given_away(&machine, directories);
+    assert_eq!(service("stop").code, Some(0));
+
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
     let wrong = service("start");
     assert_eq!(wrong.code, Some(1));
@@ -211,12 +246,17 @@ fn procd_is_asked_for_what_the_agent_needs() {
     ] {
         assert!(asked.contains(&expected), "no {expected:?} in {asked:?}");
     }
-    assert_eq!(machine.does("stat -c '%U %a' /run/kmagent /var/lib/kmagent"), "kmagent 700\nkmagent 700");
+    assert_eq!(machine.does("stat -c '%U %a' /run/kmagent"), "kmagent 700");
     assert_eq!(machine.does("readlink -f /run"), "/var/run");
     // It is a command that works for that user.
     machine.does(&format!("start-stop-daemon -S -b -c kmagent:kmagent -x {AGENT} -- start"));
     expect_running(&machine);
     machine.does("kmagent stop");
+    plant(&machine, "/run/kmagent");
+    machine.does("/etc/init.d/kmagent start");
+    expect_nothing_given_away(&machine, "/run/kmagent/");
+    machine.does("chown -R root:root /run/kmagent/ && /etc/init.d/kmagent start");
+    expect_nothing_given_away(&machine, "/run/kmagent/");
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
     let wrong = machine.sh("/etc/init.d/kmagent start");
     assert!(wrong.code == Some(1) && wrong.stdout.is_empty(), "{wrong:?}");
