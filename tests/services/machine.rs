@@ -21,6 +21,19 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub const AGENT: &str = "/usr/local/bin/kmagent";
 pub const COLLECTOR: &str = "/usr/local/lib/kmagent/kmagent-collector";
 
+/// What /etc/default/kmagent may say, for systemd and for a shell alike.
+pub const ENVIRONMENT: &str = "# for the proxy\nHTTPS_PROXY=http://127.0.0.1:1\nNOTE='two $words'";
+
+/// The agent has it, since its collector inherits it.
+#[track_caller]
+pub fn expect_environment(machine: &Machine) {
+    machine.wait_running();
+    let environment = machine.does(&format!("tr '\\0' '\\n' </proc/{}/environ", machine.collectors()[0]));
+    for expected in ["HTTPS_PROXY=http://127.0.0.1:1", "NOTE=two $words"] {
+        assert!(environment.lines().any(|line| line == expected), "no {expected} in {environment}");
+    }
+}
+
 /// Which network it has.
 pub enum Network {
     /// A loopback of its own.

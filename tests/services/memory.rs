@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use super::is_root;
 use crate::support::agent::Agent;
 use crate::support::bin;
 use crate::support::process;
+use crate::support::wait::{DEADLINE, poll_for};
 
 fn rank(pid: u32) -> i32 {
     fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap()
@@ -14,9 +18,16 @@ fn rank(pid: u32) -> i32 {
 /// An agent that starts with this rank, which is at least the test's own.
 #[track_caller]
 fn spawn_ranked(agent: &Agent, rank: i32) -> u32 {
+    spawn_in(agent, rank, Path::new("/dev/null"))
+}
+
+/// The same in a control group, named by its file for processes.
+#[track_caller]
+fn spawn_in(agent: &Agent, rank: i32, group: &Path) -> u32 {
     let inner = agent.command(["start"]);
-    let mut command = std::process::Command::new("/bin/sh");
-    command.args(["-c", r#"echo "$0" >/proc/self/oom_score_adj && exec "$@""#]).arg(rank.to_string());
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", r#"echo $$ >"$0" && echo "$1" >/proc/self/oom_score_adj && shift && exec "$@""#]);
+    command.arg(group).arg(rank.to_string());
     command.arg(inner.get_program()).args(inner.get_args());
     command.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
     command.process_group(0);
@@ -52,4 +63,79 @@ fn what_a_check_runs_keeps_its_rank() {
     let output: bin::Output = agent.run(["--check"]);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(fs::read_to_string(out).unwrap().trim(), own.to_string());
+}
+
+/// So small that a rank of 300 counts for 10 MiB, more than agent and stand-in collector differ by.
+const LIMIT: usize = 32 << 20;
+
+/// A control group of that much memory, of either version; gone when dropped.
+struct Group(PathBuf);
+
+impl Group {
+    /// `None`, and said so, where none can be made.
+    fn new() -> Option<Group> {
+        if !is_root() {
+            return None;
+        }
+        for (hierarchy, limit) in [("memory/", "memory.limit_in_bytes"), ("", "memory.max")] {
+            let name = format!("km-memory-{}-{:?}", std::process::id(), std::thread::current().id());
+            let path = Path::new("/sys/fs/cgroup").join(hierarchy).join(name);
+            if fs::create_dir(&path).is_err() {
+                continue;
+            }
+            let group = Group(path);
+            if group.file("cgroup.procs").exists() && fs::write(group.file(limit), LIMIT.to_string()).is_ok() {
+                // Each version has its own, and only a kernel that swaps has any.
+                let _ = fs::write(group.file("memory.swappiness"), "0");
+                let _ = fs::write(group.file("memory.swap.max"), "0");
+                return Some(group);
+            }
+        }
+        eprintln!("skipped: no control group with a limit on memory can be made here");
+        None
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // What was killed in there takes its time to go.
+        poll_for(DEADLINE, || fs::remove_dir(&self.0).ok());
+    }
+}
+
+/// An agent of this rank in such a group, whose second collector fills it; the sizes, in KiB, that the kernel compares.
+#[track_caller]
+fn run_out_of_memory(group: &Group, rank: i32) -> (Agent, [u64; 2]) {
+    let agent = Agent::builder().config("fake: {fill_memory_at: 2}").build();
+    spawn_in(&agent, rank, &group.file("cgroup.procs"));
+    let collector = agent.wait_start(1);
+    agent.wait_log("a collector that is ready", |line| line.msg().contains("Everything is ready"));
+    let sizes = [agent.pid(), collector].map(|pid| process::status(pid).unwrap().number("VmRSS"));
+    process::signal(collector, rustix::process::Signal::TERM);
+    (agent, sizes)
+}
+
+#[test]
+fn when_memory_runs_out_the_kernel_takes_the_collector_and_the_agent_starts_it_again() {
+    let Some(group) = Group::new() else { return };
+    let (agent, _) = run_out_of_memory(&group, 0);
+    agent.wait_log("the collector's end", |line| line.field("status") == "was killed by SIGKILL");
+    agent.wait_start(3);
+    assert_eq!(agent.exit_status(), None);
+}
+
+/// The negative control: it is the rank that decides. A debug build is larger than the stand-in.
+#[test]
+fn when_memory_runs_out_and_both_rank_alike_the_larger_agent_goes() {
+    let Some(group) = Group::new() else { return };
+    let (agent, [own, collector]) = run_out_of_memory(&group, 1000);
+    if own < collector {
+        eprintln!("skipped: this agent is so small, {own} KiB, that its collector goes first whatever the rank");
+        return;
+    }
+    assert_eq!(agent.wait_exit(), -9);
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::is_root;
-use super::machine::{AGENT, Machine, Network};
+use super::machine::{AGENT, ENVIRONMENT, Machine, Network, expect_environment};
 use crate::support::api::Api;
 use crate::support::{bin, source};
 
@@ -16,7 +16,48 @@ fn machine(root: &str, service: &str) -> Machine {
     machine.does(&format!("cp /services/{service} /etc/init.d/kmagent && chown kmagent /etc/kmagent/api-key"));
     machine.config(&json!({"fake": {"drain_ms": 1000}}));
     machine.settings(&json!({"min-uptime": "500ms"}));
+    machine.write("/etc/secret", "root's");
     machine
+}
+
+/// Where root may set neither, as in a container, the script asks for what everybody may.
+#[track_caller]
+fn rank_and_descriptors(machine: &Machine) -> (&'static str, &'static str) {
+    let asked = |yes: &str, line: &str, ours: &'static str, everybodys: &'static str| {
+        machine.does(&format!("grep -q -e {yes} /etc/init.d/kmagent"));
+        if machine.sh(line).code == Some(0) {
+            return ours;
+        }
+        machine.does(&format!("sed -i 's/{ours}/{everybodys}/' /etc/init.d/kmagent"));
+        everybodys
+    };
+    let rank = asked("-500", "echo -500 >/proc/self/oom_score_adj", "-500", "200");
+    (rank, asked("'-n 65536'", "ulimit -n 65536", "65536", "4000"))
+}
+
+/// The agent has, and its collector inherits, what `rank_and_descriptors` says.
+#[track_caller]
+fn expect_rank_and_descriptors(machine: &Machine, (rank, descriptors): (&str, &str)) {
+    let agent = expect_running(machine);
+    assert_eq!(machine.does(&format!("cat /proc/{agent}/oom_score_adj")), rank);
+    let limits = machine.does(&format!("grep 'open files' /proc/{}/limits", machine.collectors()[0]));
+    assert_eq!(limits.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), [descriptors; 2], "{limits}");
+}
+
+/// Names of what only root may read, as the user of a host without fs.protected_hardlinks can make them.
+#[track_caller]
+fn plant(machine: &Machine, directory: &str) {
+    machine.does(&format!(
+        "ln /etc/secret {directory}/planted && ln -s /etc/secret {directory}/planted-link && ln /etc/secret {directory}/.planted"
+    ));
+}
+
+/// It is root's yet; what else is in these directories is the agent's.
+#[track_caller]
+fn expect_nothing_given_away(machine: &Machine, directories: &str) {
+    assert_eq!(machine.does("stat -c '%U %a' /etc/secret"), "root 600");
+    let others = format!("find {directories} ! -user kmagent ! -name '*planted*'");
+    assert_eq!(machine.does(&others), "");
 }
 
 /// One agent, one collector, both the user's, the collector ranked to go first.
@@ -95,11 +136,24 @@ fn expect_sysv_works(root: &str) {
     assert_eq!(script("start").code, Some(0));
     expect_running(&machine);
 
-    // What root leaves behind is the agent's at the next start.
+    // What root leaves behind is the agent's at the next start; what the agent may have planted is not, whoever's directory it is in.
+    let directories = "/run/kmagent /var/lib/kmagent";
+    plant(&machine, "/var/lib/kmagent");
+    assert_eq!(script("restart").code, Some(0));
+    expect_running(&machine);
+    expect_nothing_given_away(&machine, directories);
     assert_eq!(script("stop").code, Some(0));
-    machine.does("chown -R root:root /run/kmagent /var/lib/kmagent");
+    machine.does(&format!("chown -R root:root {directories}"));
     assert_eq!(script("start").code, Some(0));
     expect_running(&machine);
+    expect_nothing_given_away(&machine, directories);
+    assert_eq!(script("stop").code, Some(0));
+
+    let asked = rank_and_descriptors(&machine);
+    machine.write("/etc/default/kmagent", ENVIRONMENT);
+    assert_eq!(script("start").code, Some(0));
+    expect_rank_and_descriptors(&machine, asked);
+    expect_environment(&machine);
     assert_eq!(script("stop").code, Some(0));
 
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
@@ -160,6 +214,19 @@ fn openrc() {
     wait_log(&machine, "agent stopped");
     assert_eq!(machine.sh("grep -c 'did not end within' /var/log/messages").stdout, "0\n");
 
+    // A check by hand was here before, and the agent's user before that.
+    let directories = "/run/kmagent /var/lib/kmagent";
+    plant(&machine, "/var/lib/kmagent");
+    machine.does(&format!("chown -R root:root {directories}"));
+    let asked = rank_and_descriptors(&machine);
+    assert_eq!(service("start").code, Some(0));
+    expect_rank_and_descriptors(&machine, asked);
+    expect_nothing_given_away(&machine, directories);
+    assert_eq!(service("restart").code, Some(0));
+    expect_running(&machine);
+    expect_nothing_given_away(&machine, directories);
+    assert_eq!(service("stop").code, Some(0));
+
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
     let wrong = service("start");
     assert_eq!(wrong.code, Some(1));
@@ -208,15 +275,25 @@ fn procd_is_asked_for_what_the_agent_needs() {
         "set file /etc/kmagent/agent.yaml",
         "set limits core=0 nofile=65536 65536",
         "set no_new_privs 1",
+        "set env KM_STATE_DIR=/etc/kmagent/state",
     ] {
         assert!(asked.contains(&expected), "no {expected:?} in {asked:?}");
     }
-    assert_eq!(machine.does("stat -c '%U %a' /run/kmagent /var/lib/kmagent"), "kmagent 700\nkmagent 700");
+    assert_eq!(machine.does("stat -c '%U %a' /run/kmagent"), "kmagent 700");
     assert_eq!(machine.does("readlink -f /run"), "/var/run");
-    // It is a command that works for that user.
-    machine.does(&format!("start-stop-daemon -S -b -c kmagent:kmagent -x {AGENT} -- start"));
+    // It is a command that works for that user, and what is remembered is not in /var, which is memory.
+    let run = format!("KM_STATE_DIR=/etc/kmagent/state start-stop-daemon -S -b -c kmagent:kmagent -x {AGENT} -- start");
+    machine.does(&run);
     expect_running(&machine);
-    machine.does("kmagent stop");
+    assert_eq!(machine.does("stat -c '%U %a' /etc/kmagent/state"), "kmagent 700");
+    machine.does("test -s /etc/kmagent/state/last-known-good.yaml && test ! -e /var/lib/kmagent && kmagent stop");
+    plant(&machine, "/run/kmagent");
+    machine.does("/etc/init.d/kmagent start");
+    expect_nothing_given_away(&machine, "/run/kmagent/ /etc/kmagent/state");
+    machine.does("chown -R root:root /run/kmagent/ && /etc/init.d/kmagent start");
+    expect_nothing_given_away(&machine, "/run/kmagent/ /etc/kmagent/state");
+    machine.settings(&json!({"state-dir": "/srv/kmagent"}));
+    assert!(!machine.does("/etc/init.d/kmagent start").contains("KM_STATE_DIR"), "a host may have its own");
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
     let wrong = machine.sh("/etc/init.d/kmagent start");
     assert!(wrong.code == Some(1) && wrong.stdout.is_empty(), "{wrong:?}");

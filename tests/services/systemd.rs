@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::is_root;
-use super::machine::{AGENT, COLLECTOR, Machine, Network};
+use super::machine::{AGENT, COLLECTOR, ENVIRONMENT, Machine, Network, expect_environment};
 use crate::support::api::Api;
 use crate::support::bin;
 use crate::support::wait::holds_for;
@@ -65,6 +65,11 @@ fn it_is_active_once_ready_says_how_it_is_and_drains_when_it_stops() {
     let offline = "[Unit]\nBefore=network-online.target\n[Service]\nType=oneshot\nExecStart=/bin/false";
     machine.write("/etc/systemd/system/offline.service", offline);
     machine.drop_in("network-online.target", "[Unit]\nRequires=offline.service");
+    // It would wait for one that comes; that it has asked for it, and where it stands, is all there is to see here.
+    for name in ["After", "Wants"] {
+        let units = machine.property(UNIT, name);
+        assert!(units.split(' ').any(|unit| unit == "network-online.target"), "{name}={units}");
+    }
     machine.does("systemctl start --no-block kmagent");
     machine.wait_property(UNIT, "ActiveState", "activating");
     assert_eq!(machine.property("network-online.target", "ActiveState"), "inactive");
@@ -150,13 +155,18 @@ fn what_no_restart_mends_is_not_restarted() {
         return;
     }
     let machine = machine(json!({}));
+    let ends_for_good_with = |status: &str| {
+        assert_ne!(machine.sh("systemctl start kmagent").code, Some(0));
+        assert_eq!(machine.property(UNIT, "ExecMainStatus"), status);
+        holds_for("it is not tried again", Duration::from_secs(1), || {
+            machine.property(UNIT, "NRestarts") == "0" && machine.property(UNIT, "ActiveState") == "failed"
+        });
+    };
+    machine.drop_in(UNIT, &format!("[Service]\nRestartSec=100ms\nExecStart=\nExecStart={AGENT} start --no-such-flag"));
+    ends_for_good_with("64");
     machine.drop_in(UNIT, "[Service]\nRestartSec=100ms");
     machine.settings(&json!({"min-uptime": "soon"}));
-    assert_ne!(machine.sh("systemctl start kmagent").code, Some(0));
-    assert_eq!(machine.property(UNIT, "ExecMainStatus"), "78");
-    holds_for("wrong settings are not tried again", Duration::from_secs(1), || {
-        machine.property(UNIT, "NRestarts") == "0" && machine.property(UNIT, "ActiveState") == "failed"
-    });
+    ends_for_good_with("78");
     // A lock that somebody holds is.
     machine.settings(&json!({"min-uptime": "500ms"}));
     machine.does("setsid runuser -u kmagent -- flock /run/kmagent/lock sleep 600 >/dev/null 2>&1 &");
@@ -177,6 +187,7 @@ fn the_key_is_roots_and_the_agent_has_it() {
     machine.config(&json!({"fake": {}}));
     machine.settings(&json!({"min-uptime": "500ms", "update-endpoint": api.url(), "config-check-interval": "1s"}));
     assert_eq!(machine.does("stat -c '%U %a' /etc/kmagent/api-key"), "root 600");
+    machine.write("/etc/default/kmagent", ENVIRONMENT);
     machine.does("systemctl start kmagent");
     let request = api.wait_for_next();
     assert_eq!(request.header("authorization"), Some("key-of-root"));
@@ -186,6 +197,7 @@ fn the_key_is_roots_and_the_agent_has_it() {
     let environment = machine.does(&format!("tr '\\0' '\\n' </proc/{collector}/environ"));
     assert!(environment.contains("\nKM_API_KEY=key-of-root\n"), "{environment}");
     assert_eq!(machine.does(&format!("stat -c %U /proc/{collector}")), "kmagent");
+    expect_environment(&machine);
     // A host may lose the file: the agent goes on without a key.
     let seen = api.requests().len();
     machine.does("rm /etc/kmagent/api-key && systemctl restart kmagent");

@@ -14,6 +14,7 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{
     DumpableBehavior, Signal, getpgrp, getpid, getppid, kill_process, set_dumpable_behavior, setsid,
 };
@@ -60,6 +61,9 @@ struct Script {
     close_outputs: bool,
     /// SIGSTOPs itself once ready.
     stop_self: bool,
+    /// The start, as `FAKE_LOG` counts them, that once ready fills the memory until it is killed: with a file that it has not mapped,
+    /// so that to the kernel, which looks for whom to kill, it is as small as ever.
+    fill_memory_at: Option<usize>,
     /// Once ready it lets nobody of its own user look into it (PR_SET_DUMPABLE), as a security module would.
     close_itself: bool,
 }
@@ -276,6 +280,9 @@ fn run(configs: &[String]) {
     if script.stop_self {
         let _ = kill_process(getpid(), Signal::STOP);
     }
+    if script.fill_memory_at == Some(starts) {
+        fill_memory();
+    }
     if dies {
         sleep(death.after_ms);
         die(&death);
@@ -425,6 +432,16 @@ fn on_sigterm(ignore: bool, drain_ms: u64) {
         }
     };
     ctrlc::set_handler(handler).expect("signal handler");
+}
+
+/// Of a host without a limit it takes no more than this.
+fn fill_memory() {
+    let file = memfd_create("memory", MemfdFlags::CLOEXEC).expect("memfd_create");
+    let mut file = fs::File::from(file);
+    for _ in 0..256 {
+        file.write_all(&[0; 1 << 20]).expect("memory");
+    }
+    refuse("fake: 256 MiB are not all the memory there is");
 }
 
 fn die(death: &Death) -> ! {
