@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -45,6 +46,12 @@ def run(*command, **options):
 def decoded(text):
     """What base64(1) has printed."""
     return base64.b64decode(text)
+
+
+def end_on_signals():
+    """Whoever ends this script ends the machine too, and leaves no directory."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def need(packages):
