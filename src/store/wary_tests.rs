@@ -49,9 +49,9 @@ fn anothers() -> Place {
     place(Some(NOBODY), 0o755)
 }
 
-/// Ours, and a group may write.
-fn a_groups(group: Option<u32>) -> Place {
-    let place = place(None, 0o775);
+/// Ours, and of that group.
+fn a_groups(group: Option<u32>, mode: u32) -> Place {
+    let place = place(None, mode);
     // Which leaves the mode as it is.
     chown(place.dir.path(), None, group).unwrap();
     place
@@ -129,9 +129,13 @@ fn what_is_not_there_is_not_found_and_can_be_made() {
 
 #[test]
 fn what_cannot_be_looked_at_is_not_missing() {
-    for place in [ours(), everybodys()] {
-        write(&place.x, "");
+    let place = ours();
+    write(&place.x, "");
+    // As a directory it would be ours, and then everybody's.
+    for mode in [0o644, 0o666] {
+        std::fs::set_permissions(&place.x, std::fs::Permissions::from_mode(mode)).unwrap();
         assert_eq!(resolve(&place.x.join("below")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert_eq!(look(&place.x.join("below/further")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
     }
 }
 
@@ -150,8 +154,9 @@ fn our_own_links_are_followed() {
 fn a_link_of_another_user_is_followed_only_where_we_alone_could_have_put_it() {
     if is_root() {
         ours().linked(Some(NOBODY)).gives("target");
-        a_groups(None).linked(Some(NOBODY)).gives("target");
-        a_groups(Some(NOGROUP)).linked(Some(NOBODY)).assert_not_followed();
+        a_groups(None, 0o775).linked(Some(NOBODY)).gives("target");
+        a_groups(Some(NOGROUP), 0o755).linked(Some(NOBODY)).gives("target");
+        a_groups(Some(NOGROUP), 0o775).linked(Some(NOBODY)).assert_not_followed();
         everybodys().linked(Some(NOBODY)).assert_not_followed();
         anothers().linked(Some(NOBODY)).assert_not_followed();
     }
@@ -198,12 +203,12 @@ fn links_in_a_ring_are_an_error() {
 #[test]
 fn a_second_name_is_refused_where_others_may_have_made_it() {
     ours().with_names(None, 2).gives("file");
-    a_groups(None).with_names(None, 2).gives("file");
+    a_groups(None, 0o775).with_names(None, 2).gives("file");
     // Of ours too: what only we may read is what somebody would have us publish.
     everybodys().with_names(None, 2).assert_refused();
     if is_root() {
         ours().with_names(Some(NOBODY), 2).gives("file");
-        a_groups(Some(NOGROUP)).with_names(None, 2).assert_refused();
+        a_groups(Some(NOGROUP), 0o775).with_names(None, 2).assert_refused();
         for count in [2, 3] {
             everybodys().with_names(Some(NOBODY), count).assert_refused();
             anothers().with_names(Some(0), count).assert_refused();
@@ -224,8 +229,8 @@ fn what_is_no_file_is_refused_and_not_waited_for() {
     let (over, is_over) = mpsc::channel::<()>();
     // So that the test comes to an end even if the pipe is waited for.
     let writer = thread::spawn(move || {
-        if is_over.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            write(x, "");
+        while is_over.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            write(&x, "");
         }
     });
     place.assert_refused_as("no file but something");
