@@ -20,7 +20,7 @@ use crate::leftovers;
 use crate::notify;
 use crate::process::{self, Binds, Ended, Process};
 use crate::settings::Settings;
-use crate::store::Stamp;
+use crate::store::{Stamp, wary};
 use crate::sys::child;
 
 /// The collector that is shipped with the agent.
@@ -99,11 +99,15 @@ impl Collector {
         let dirs: Vec<PathBuf> =
             std::env::split_paths(&path).filter(|dir| dir.is_absolute() && is_trusted(dir)).collect();
         let upstream = UPSTREAM_NAMES.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
-        own.chain(upstream.filter(|path| is_trusted(path))).find(|path| is_program(path)).ok_or_else(|| {
+        own.chain(upstream.filter(|path| leads_to_trusted(path))).find(|path| is_program(path)).ok_or_else(|| {
             missing(format!(
                 "no collector: neither {OWN_NAME} beside the agent nor {} on PATH{}",
                 UPSTREAM_NAMES.join(" or "),
-                if is_root() { ", where root looks only in folders that nobody else may write" } else { "" }
+                if is_root() {
+                    ", where root takes only programs in folders, both root's, that nobody else may write"
+                } else {
+                    ""
+                }
             ))
         })
     }
@@ -116,10 +120,10 @@ impl Collector {
     /// Starts a collector on `config`; it gets SIGTERM when the calling thread ends.
     ///
     /// # Errors
-    /// 69 when there is no collector or it cannot be executed.
+    /// 69 when there is no collector, or it cannot be executed or be given its config.
     pub fn spawn(&self, config: &Path, binds: Binds) -> Result<Process> {
         let path = self.find()?;
-        let mut command = self.command(&path, None, config);
+        let mut command = self.command(&path, None, config)?;
         let binds = match program::watchable(&path) {
             Err(reason) if binds == Binds::Watched => {
                 log::debug!(reason = reason.as_str(); "this collector cannot be handed over from");
@@ -137,10 +141,10 @@ impl Collector {
     /// Asks the collector about the config in `candidate`.
     ///
     /// # Errors
-    /// 69 when it cannot be run, 75 when it does not answer in time or is killed: none of that says anything about the config.
+    /// 69 when it cannot be run or be given a config, 75 when it does not answer in time or is killed: none of that says anything about the config.
     pub fn validate(&self, candidate: &Path) -> Result<Validation> {
         let path = self.find()?;
-        let command = self.command(&path, Some("validate"), candidate);
+        let command = self.command(&path, Some("validate"), candidate)?;
         match process::run(command, self.validate_timeout).map_err(|error| cannot_run(&path, error))? {
             Ended::Exited { status, .. } if status.success() => Ok(Validation::Good),
             // The kernel when memory runs out, a person, a fault of the collector's own.
@@ -183,14 +187,18 @@ impl Collector {
         })
     }
 
-    fn command(&self, path: &Path, verb: Option<&str>, config: &Path) -> Command {
+    /// # Errors
+    /// 69 when another user may have planted a config: the collector would read it with our rights, and say what is in it.
+    fn command(&self, path: &Path, verb: Option<&str>, config: &Path) -> Result<Command> {
         let mut command = Command::new(path);
-        command.args(verb).arg("--config").arg(config_uri(config));
-        if let Some(overlay) = &self.local_config {
-            command.arg("--config").arg(config_uri(overlay));
+        command.args(verb);
+        for config in [config].into_iter().chain(self.local_config()) {
+            let refused = |error| Error::because(Exit::Unavailable, "cannot give the collector its config", error);
+            wary::look(config).map_err(refused)?;
+            command.arg("--config").arg(config_uri(config));
         }
         self.equip(&mut command);
-        command
+        Ok(command)
     }
 
     fn equip(&self, command: &mut Command) {
@@ -239,9 +247,15 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Whether only root can have put it there, or can change it; what an ordinary user runs is that user's affair.
+/// Whether only root can have put it there, or can change it; what an ordinary user runs is that user's affair. Any group that may
+/// write is one too many, for here is a way out: the setting `collector` names a program wherever it is.
 fn is_trusted(path: &Path) -> bool {
     !is_root() || fs_err::metadata(path).is_ok_and(|meta| meta.uid() == 0 && meta.permissions().mode() & 0o022 == 0)
+}
+
+/// The same of a program, and of the folder where it is in the end, if a link leads to it.
+fn leads_to_trusted(path: &Path) -> bool {
+    fs_err::canonicalize(path).is_ok_and(|path| is_trusted(&path) && path.parent().is_some_and(is_trusted))
 }
 
 fn is_program(path: &Path) -> bool {

@@ -74,7 +74,11 @@ pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Gives what is at `path` the name `kept` too, in place of what is there: a file stays where it is, anything else moves. That there
 /// is nothing is no failure.
 pub fn set_aside(path: &Path, kept: &Path) -> io::Result<()> {
-    set_aside_by(path, kept, |path, kept| fs::hard_link(path, kept))
+    set_aside_by(path, kept, |path, kept| match wary::is_shared(path) {
+        // If we were killed now, the second name would make the first one suspect.
+        true => Err(io::ErrorKind::Unsupported.into()),
+        false => fs::hard_link(path, kept),
+    })
 }
 
 fn set_aside_by(path: &Path, kept: &Path, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
@@ -86,7 +90,7 @@ fn set_aside_by(path: &Path, kept: &Path, link: impl Fn(&Path, &Path) -> io::Res
         Ok(()) | Err(_) => {}
     }
     link(path, kept).or_else(|_| match path.is_file() {
-        // Some file systems (vfat) know no hard links. To move it would leave nobody at `path` for a moment.
+        // Some file systems (vfat) know no hard links either. To move it would leave nobody at `path` for a moment.
         true => write(kept, &wary::read(path)?),
         false => fs::rename(path, kept),
     })

@@ -164,3 +164,17 @@ fn what_cannot_be_linked_is_copied_and_stays() {
     assert_eq!((read(&path), read(&kept)), ("now".into(), "now".into()));
     assert_eq!((mode(&kept), dir.names("")), (PRIVATE, vec!["config".into(), "config.rejected".into()]));
 }
+
+/// A second name there is what somebody else may have made, so a kill between the link and the rename would close the config to us.
+#[test]
+fn where_others_may_write_nothing_gets_a_second_name() {
+    for (mode, names) in [(0o1777, 1), (0o755, 2)] {
+        let dir = Dir::new();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let (path, kept) = (dir.join("config"), dir.join("config.rejected"));
+        put(&path, "now");
+        set_aside(&path, &kept).unwrap();
+        assert_eq!((read(&path), read(&kept)), ("now".into(), "now".into()));
+        assert_eq!(std::fs::metadata(&path).unwrap().nlink(), names, "mode {mode:o}");
+    }
+}

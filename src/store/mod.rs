@@ -6,7 +6,7 @@
 
 pub mod atomic;
 pub mod record;
-mod wary;
+pub mod wary;
 
 #[cfg(test)]
 mod tests;
@@ -97,13 +97,7 @@ impl Store {
 
     /// The config file itself when the setting names a symbolic link: the target is replaced, or made, and the link stays.
     fn target(&self) -> io::Result<PathBuf> {
-        match wary::resolve(&self.config).and_then(fs::canonicalize) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(match fs::read_link(&self.config) {
-                Ok(named) => self.config.with_file_name(named),
-                Err(_) => self.config.clone(),
-            }),
-            found => found,
-        }
+        wary::resolve(&self.config)
     }
 
     fn last_known_good(&self) -> PathBuf {

@@ -19,6 +19,9 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// A group that root is not in by itself, and neither is who runs the tests.
+const NOGROUP: u32 = 65534;
+
 /// A directory and its `x`.
 struct Place {
     dir: Dir,
@@ -46,6 +49,14 @@ fn anothers() -> Place {
     place(Some(NOBODY), 0o755)
 }
 
+/// Ours, and of that group.
+fn a_groups(group: Option<u32>, mode: u32) -> Place {
+    let place = place(None, mode);
+    // Which leaves the mode as it is.
+    chown(place.dir.path(), None, group).unwrap();
+    place
+}
+
 impl Place {
     fn linked(self, owner: Option<u32>) -> Place {
         write(self.dir.join("target"), "target");
@@ -67,14 +78,21 @@ impl Place {
     #[track_caller]
     fn gives(self, text: &str) {
         assert_eq!(read(&self.x).unwrap(), text.as_bytes());
+        look(&self.x).unwrap();
         assert_eq!(resolve(&self.x).unwrap().parent(), Some(self.dir.path()));
     }
 
     #[track_caller]
     fn assert_refused(self) {
-        let error = read(&self.x).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
-        assert!(error.to_string().contains(&format!("{} is a link", self.x.display())), "{error}");
+        self.assert_refused_as("a link");
+    }
+
+    #[track_caller]
+    fn assert_refused_as(self, what: &str) {
+        let words = format!("{} is {what} that another user may have made: remove it", self.x.display());
+        for error in [read(&self.x).unwrap_err(), look(&self.x).unwrap_err()] {
+            assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::PermissionDenied, words.clone()));
+        }
     }
 
     #[track_caller]
@@ -96,11 +114,28 @@ fn an_ordinary_file_is_read_everywhere() {
 }
 
 #[test]
-fn what_is_not_there_is_not_found() {
+fn what_is_not_there_is_not_found_and_can_be_made() {
     for place in [ours(), everybodys()] {
+        for path in [place.x.clone(), place.x.join("below")] {
+            assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+            look(&path).unwrap();
+            assert_eq!(resolve(&path).unwrap(), path);
+        }
+        symlink("target", &place.x).unwrap();
+        assert_eq!(resolve(&place.x).unwrap(), place.dir.join("target"), "where a link of ours leads");
         assert_eq!(read(&place.x).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert_eq!(resolve(&place.x).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert_eq!(read(&place.x.join("below")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_missing() {
+    let place = ours();
+    write(&place.x, "");
+    // As a directory it would be ours, and then everybody's.
+    for mode in [0o644, 0o666] {
+        std::fs::set_permissions(&place.x, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(resolve(&place.x.join("below")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert_eq!(look(&place.x.join("below/further")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
     }
 }
 
@@ -119,22 +154,69 @@ fn our_own_links_are_followed() {
 fn a_link_of_another_user_is_followed_only_where_we_alone_could_have_put_it() {
     if is_root() {
         ours().linked(Some(NOBODY)).gives("target");
+        a_groups(None, 0o775).linked(Some(NOBODY)).gives("target");
+        a_groups(Some(NOGROUP), 0o755).linked(Some(NOBODY)).gives("target");
+        a_groups(Some(NOGROUP), 0o775).linked(Some(NOBODY)).assert_not_followed();
         everybodys().linked(Some(NOBODY)).assert_not_followed();
         anothers().linked(Some(NOBODY)).assert_not_followed();
     }
 }
 
 #[test]
-fn a_second_name_of_somebody_elses_file_is_refused_where_others_may_have_made_it() {
-    everybodys().with_names(None, 2).gives("file");
+fn where_our_own_link_leads_to_another_users_link_it_ends() {
+    if !is_root() {
+        return;
+    }
+    for (place, is_followed) in [(ours(), true), (everybodys(), false), (anothers(), false)] {
+        let place = place.linked(None);
+        std::fs::rename(place.dir.join("target"), place.dir.join("last")).unwrap();
+        symlink("last", place.dir.join("target")).unwrap();
+        assert_eq!(resolve(&place.x).unwrap(), place.dir.join("last"), "all of them are ours");
+        lchown(place.dir.join("target"), Some(NOBODY), None).unwrap();
+        assert_eq!((resolve(&place.x).is_ok(), read(&place.x).is_ok(), look(&place.x).is_ok()), {
+            (is_followed, is_followed, is_followed)
+        });
+    }
+}
+
+#[test]
+fn our_own_link_out_of_a_shared_directory_leads_to_where_all_is_as_it_is() {
+    let (place, elsewhere) = (everybodys(), ours().with_names(None, 2));
+    symlink(&elsewhere.x, &place.x).unwrap();
+    assert_eq!((read(&place.x).unwrap(), resolve(&place.x).unwrap()), (b"file".to_vec(), elsewhere.x.clone()));
+    // And into one.
+    let (place, elsewhere) = (everybodys(), everybodys().with_names(None, 2));
+    symlink(&elsewhere.x, &place.x).unwrap();
+    assert_eq!(read(&place.x).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+}
+
+#[test]
+fn links_in_a_ring_are_an_error() {
+    for place in [ours(), everybodys()] {
+        symlink("x", &place.x).unwrap();
+        for error in [read(&place.x).unwrap_err(), resolve(&place.x).unwrap_err()] {
+            assert!(error.to_string().ends_with("Too many levels of symbolic links (os error 40)"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_second_name_is_refused_where_others_may_have_made_it() {
+    ours().with_names(None, 2).gives("file");
+    a_groups(None, 0o775).with_names(None, 2).gives("file");
+    // Of ours too: what only we may read is what somebody would have us publish.
+    everybodys().with_names(None, 2).assert_refused();
     if is_root() {
         ours().with_names(Some(NOBODY), 2).gives("file");
+        a_groups(Some(NOGROUP), 0o775).with_names(None, 2).assert_refused();
         for count in [2, 3] {
             everybodys().with_names(Some(NOBODY), count).assert_refused();
             anothers().with_names(Some(0), count).assert_refused();
         }
         // Who owns the directory could read it all the same.
         anothers().with_names(Some(NOBODY), 2).gives("file");
+        // Unless it was somebody else who made the name.
+        place(Some(NOBODY), 0o777).with_names(Some(NOBODY), 2).assert_refused();
     }
 }
 
@@ -147,15 +229,15 @@ fn what_is_no_file_is_refused_and_not_waited_for() {
     let (over, is_over) = mpsc::channel::<()>();
     // So that the test comes to an end even if the pipe is waited for.
     let writer = thread::spawn(move || {
-        if is_over.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            write(x, "");
+        while is_over.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            write(&x, "");
         }
     });
-    place.assert_refused();
+    place.assert_refused_as("no file but something");
     assert!(began_at.elapsed() < PATIENCE, "it was waited for");
     drop(over);
     writer.join().unwrap();
     let place = everybodys();
     std::fs::create_dir(&place.x).unwrap();
-    place.assert_refused();
+    place.assert_refused_as("no file but something");
 }

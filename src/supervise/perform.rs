@@ -8,7 +8,7 @@ use crate::control::Reply;
 use crate::core::event::{Action, Child, Event, Launch, Manner, Problem, Standing, Verdict};
 use crate::probe::Probe;
 use crate::process::Binds;
-use crate::store::Candidate;
+use crate::store::{Candidate, wary};
 use crate::value::Value;
 use crate::yaml;
 
@@ -162,7 +162,7 @@ impl Supervise {
     }
 
     pub(super) fn overlay(&self) -> Option<Value> {
-        let bytes = fs_err::read(self.collector.local_config()?).ok()?;
+        let bytes = wary::read(self.collector.local_config()?).ok()?;
         yaml::read(&bytes).ok()
     }
 }

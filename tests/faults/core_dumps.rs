@@ -88,7 +88,7 @@ fn a_collector_keeps_its_limits_and_its_dumps() {
 /// Another user reads neither the memory nor the environment, where the key may stand.
 #[test]
 fn other_users_cannot_look_into_it() {
-    if !rustix::process::getuid().is_root() {
+    if !super::is_root() {
         return;
     }
     let agent = Agent::builder().env("KM_API_KEY", KEY).config("fake: {}").spawn();

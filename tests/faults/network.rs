@@ -1,7 +1,7 @@
 //! No connection at all: refused, unreachable, a black hole; IPv6 only; and name servers that fail in every way.
 //!
 //! The names are asked of a server on a loopback address of its own, which a mount namespace's resolv.conf(5) names: that takes
-//! root, and without it those tests end at once.
+//! root, and without it those tests say so and end.
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -99,7 +99,7 @@ fn a_host_that_has_ipv6_only() {
 
 #[test]
 fn a_host_without_any_network() {
-    if !rustix::process::getuid().is_root() {
+    if !super::is_root() {
         return;
     }
     // EADDRNOTAVAIL, which libraries word in their own ways.
@@ -211,7 +211,7 @@ fn reply(question: &[u8], behaviour: Names) -> Option<Vec<u8>> {
 
 #[test]
 fn name_servers() {
-    if !rustix::process::getuid().is_root() {
+    if !super::is_root() {
         return;
     }
     let mut table = Table::new("name servers");

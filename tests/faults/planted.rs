@@ -1,6 +1,7 @@
 //! Links that another user has planted where root reads and writes: nothing of root's is published, changed or made a program.
 //!
-//! Takes root, and somebody who is not: the directories are nobody's, as they are the agent's user's where a service runs.
+//! Takes root, and somebody who is not: the directories are nobody's, as they are the agent's user's where a service runs, or
+//! everybody's.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
@@ -9,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
+use super::is_root;
 use crate::operation::yaml;
 use crate::support::agent::{Agent, Builder};
 use crate::support::api::Api;
@@ -16,10 +18,15 @@ use crate::support::{bin, process};
 
 const NOBODY: u32 = 65534;
 const SECRET: &str = "fake: {}\nroot-only: SECRET-of-root\n";
+const REFUSED: &str = "is a link that another user may have made: remove it";
 
-fn is_root() -> bool {
-    rustix::process::getuid().is_root()
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Link {
+    Symbolic,
+    Hard,
 }
+
+const LINKS: [Link; 2] = [Link::Symbolic, Link::Hard];
 
 /// An agent whose config, state and run directories are nobody's, and a file that only root may read.
 struct Scene {
@@ -42,11 +49,31 @@ impl Scene {
         Scene { agent, victim }
     }
 
-    /// As nobody would make it.
-    fn plant(&self, at: &Path) {
-        let _ = fs::remove_file(at);
-        symlink(&self.victim, at).unwrap();
-        lchown(at, Some(NOBODY), Some(NOBODY)).unwrap();
+    /// Makes the directory of the config root's, and everybody's to write in.
+    fn open_to_everybody(&self) {
+        let directory = self.file("etc");
+        chown(&directory, Some(0), Some(0)).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o1777)).unwrap();
+    }
+
+    /// As nobody would make it; a hard link where protected_hardlinks (proc_sys_fs(5)) is 0.
+    fn plant(&self, link: Link, at: &str) {
+        let at = self.file(at);
+        let _ = fs::remove_file(&at);
+        match link {
+            Link::Symbolic => {
+                symlink(&self.victim, &at).unwrap();
+                lchown(&at, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+            Link::Hard => fs::hard_link(&self.victim, &at).unwrap(),
+        }
+    }
+
+    /// In place of what was planted, a link of root's own.
+    fn link(&self, at: &str, target: &Path) {
+        let at = self.file(at);
+        fs::remove_file(&at).unwrap();
+        symlink(target, &at).unwrap();
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -76,13 +103,9 @@ fn a_planted_last_known_good_is_not_published() {
     if !is_root() {
         return;
     }
-    for plant in ["symbolic", "hard"] {
+    for link in LINKS {
         let scene = Scene::new(Agent::builder());
-        let good = scene.file("state/last-known-good.yaml");
-        match plant {
-            "symbolic" => scene.plant(&good),
-            _ => fs::hard_link(&scene.victim, &good).unwrap(),
-        }
+        scene.plant(link, "state/last-known-good.yaml");
         // What would be rolled back, and what would be put in place of a missing config.
         for config in [Some("{broken"), None] {
             match config {
@@ -100,28 +123,102 @@ fn a_planted_last_known_good_is_not_published() {
     }
 }
 
+/// Neither by the agent nor by the collector, which would read it with root's rights: config and overlay, for a check that runs alone
+/// and for an agent.
 #[test]
 fn a_planted_config_is_not_followed() {
+    if !is_root() {
+        return;
+    }
+    let cases = LINKS.into_iter().flat_map(|link| [(link, "nobody's"), (link, "everybody's")]);
+    for (link, owner) in cases {
+        for (file, exit) in [("etc/config.yaml", 73), ("etc/overlay.yaml", 69)] {
+            let api = Api::plain();
+            let builder = Agent::builder().api(&api);
+            let overlay = builder.dir().join("etc/overlay.yaml");
+            let scene = Scene::new(builder.setting("local-config", overlay.display().to_string()));
+            fs::write(overlay, "{}").unwrap();
+            if owner == "everybody's" {
+                scene.open_to_everybody();
+            }
+            scene.plant(link, file);
+            api.answer_config(json!({"fake": {}, "name": "new"}));
+            scene.agent.run(["--check"]).fails(exit, REFUSED);
+            scene.assert_unharmed();
+
+            api.answer(json!({}));
+            scene.agent.spawn();
+            let status = scene.agent.wait_status("a refusal", |status| {
+                status["last_error_message"].as_str().is_some_and(|text| text.contains(REFUSED))
+            });
+            assert!(status["last_error_message"].as_str().unwrap().contains(file), "{status}");
+            assert_eq!(
+                (scene.agent.starts(), &status["collector"]["pid"]),
+                (0, &json!(null)),
+                "{link:?}, {owner}, {file}"
+            );
+            scene.assert_unharmed();
+
+            // The negative control, and the remedy: root's own link is followed.
+            let target = scene.file("elsewhere.yaml");
+            fs::write(&target, yaml(&json!({"fake": {}, "name": "own"}))).unwrap();
+            scene.link(file, &target);
+            scene.agent.wait_start(1);
+            assert_eq!(scene.agent.stop(), 0);
+        }
+    }
+}
+
+/// What it is read for by the agent: a health check that the victim declares, where nobody answers, would fail the probation.
+#[test]
+fn an_overlay_that_is_planted_once_the_collector_runs_is_not_read() {
+    if !is_root() {
+        return;
+    }
+    let builder = Agent::builder().setting("min-uptime", "2s");
+    let overlay = builder.dir().join("etc/overlay.yaml");
+    let scene = Scene::new(builder.setting("local-config", overlay.display().to_string()));
+    fs::write(overlay, "{}").unwrap();
+    let check = json!({"health_check": {"endpoint": format!("127.0.0.1:{}", process::free_port())}});
+    let victim = json!({"extensions": check, "service": {"extensions": ["health_check"]}});
+    fs::write(&scene.victim, yaml(&victim)).unwrap();
+    scene.agent.spawn();
+    scene.agent.wait_start(1);
+    scene.plant(Link::Symbolic, "etc/overlay.yaml");
+    scene.agent.wait_until("a config that has proved itself", || scene.file("state/last-known-good.yaml").exists());
+    assert_eq!((scene.agent.starts(), scene.agent.stop()), (1, 0));
+}
+
+#[test]
+fn roots_own_link_is_followed_and_stays() {
     if !is_root() {
         return;
     }
     let api = Api::plain();
     let scene = Scene::new(Agent::builder().api(&api));
     api.answer_config(json!({"fake": {}, "name": "new"}));
-    scene.plant(&scene.agent.config_file());
-    let output = scene.agent.run(["--check"]);
-    output.fails(73, "is a link that another user may have made: remove it");
-    scene.assert_unharmed();
-
-    // The negative control: root's own link is followed, and stays.
     let target = scene.file("elsewhere.yaml");
     fs::write(&target, yaml(&json!({"fake": {}, "name": "old"}))).unwrap();
-    fs::remove_file(scene.agent.config_file()).unwrap();
-    symlink(&target, scene.agent.config_file()).unwrap();
+    scene.link("etc/config.yaml", &target);
     assert_eq!(scene.agent.run(["--check"]).code, Some(0));
     assert!(fs::symlink_metadata(scene.agent.config_file()).unwrap().is_symlink());
     assert!(fs::read_to_string(&target).unwrap().contains("name: new"));
+}
+
+#[test]
+fn a_config_from_the_api_takes_the_place_of_a_hard_link() {
+    if !is_root() {
+        return;
+    }
+    let api = Api::plain();
+    let scene = Scene::new(Agent::builder().api(&api));
+    scene.plant(Link::Hard, "etc/config.yaml");
+    api.answer_config(json!({"fake": {}, "name": "new"}));
+    scene.agent.spawn();
+    scene.agent.wait_start(1);
+    assert_eq!(scene.agent.config()["name"], "new");
     scene.assert_unharmed();
+    assert_eq!(scene.agent.stop(), 0);
 }
 
 #[test]
@@ -129,14 +226,16 @@ fn a_planted_copy_of_the_former_config_gives_nothing_away() {
     if !is_root() {
         return;
     }
-    let api = Api::plain();
-    let scene = Scene::new(Agent::builder().api(&api).setting("on-change", "false"));
-    api.answer_config(json!({"fake": {}, "name": "new"}));
-    scene.plant(&scene.file("state/previous.yaml"));
-    scene.plant(&scene.file("state/rejected.json"));
-    assert_eq!(scene.agent.run(["--check"]).code, Some(65), "on-change fails, so it is rolled back");
-    assert_eq!(scene.agent.config()["name"], "old");
-    scene.assert_unharmed();
+    for link in LINKS {
+        let api = Api::plain();
+        let scene = Scene::new(Agent::builder().api(&api).setting("on-change", "false"));
+        api.answer_config(json!({"fake": {}, "name": "new"}));
+        scene.plant(link, "state/previous.yaml");
+        scene.plant(link, "state/rejected.json");
+        assert_eq!(scene.agent.run(["--check"]).code, Some(65), "on-change fails, so it is rolled back");
+        assert_eq!(scene.agent.config()["name"], "old");
+        scene.assert_unharmed();
+    }
 }
 
 #[test]
@@ -144,18 +243,23 @@ fn a_planted_lock_or_socket_leads_nowhere() {
     if !is_root() {
         return;
     }
-    let scene = Scene::new(Agent::builder());
-    scene.plant(&scene.file("run/lock"));
-    scene.agent.run(["start"]).fails(73, "cannot use the run directory");
-    scene.assert_unharmed();
-    fs::remove_file(scene.file("run/lock")).unwrap();
-    scene.plant(&scene.file("run/control.new"));
-    scene.plant(&scene.file("run/control.sock"));
-    scene.agent.spawn();
-    scene.agent.wait_status("an agent", |_| true);
-    assert_eq!(fs::metadata(scene.agent.socket()).unwrap().mode() & 0o777, 0o600);
-    scene.assert_unharmed();
-    assert_eq!(scene.agent.stop(), 0);
+    for link in LINKS {
+        let scene = Scene::new(Agent::builder());
+        scene.plant(link, "run/lock");
+        if link == Link::Symbolic {
+            scene.agent.run(["start"]).fails(73, "cannot use the run directory");
+            scene.assert_unharmed();
+            fs::remove_file(scene.file("run/lock")).unwrap();
+        }
+        scene.plant(link, "run/control.new");
+        scene.plant(link, "run/control.sock");
+        scene.agent.spawn();
+        scene.agent.wait_status("an agent", |_| true);
+        assert_eq!(fs::metadata(scene.agent.socket()).unwrap().mode() & 0o777, 0o600);
+        scene.assert_unharmed();
+        assert_eq!(scene.agent.stop(), 0);
+        scene.assert_unharmed();
+    }
 }
 
 #[test]
@@ -184,23 +288,61 @@ fn other_users_are_refused_at_the_control_socket() {
 
 /// As an ordinary user it is found, since that user's PATH is that user's affair.
 #[test]
-fn root_takes_no_collector_from_a_folder_that_others_may_write() {
+fn root_takes_no_collector_from_path_that_others_could_have_put_there() {
     let builder = Agent::builder().without("collector").config(yaml(&json!({"fake": {}})));
-    let folder = builder.dir().join("open");
-    fs::create_dir(&folder).unwrap();
-    fs::copy(bin::fake(), folder.join("otelcol")).unwrap();
+    let (folder, elsewhere) = (builder.dir().join("folder"), builder.dir().join("elsewhere"));
+    let (program, real) = (folder.join("otelcol"), elsewhere.join("collector"));
+    for (directory, file) in [(&folder, &program), (&elsewhere, &real)] {
+        fs::create_dir(directory).unwrap();
+        fs::copy(bin::fake(), file).unwrap();
+    }
     let agent = builder.env("PATH", folder.display().to_string()).build();
-    for (mode, is_taken) in [(0o777, !is_root()), (0o775, !is_root()), (0o755, true)] {
-        fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    let own = rustix::process::getuid().as_raw();
+    let put = |path: &Path, owner: u32, mode: u32| {
+        chown(path, Some(owner), None).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let check = |what: &str, is_taken: bool| {
         agent.spawn();
         let status = agent.wait_status("a first start", |status| {
             status["collector"]["pid"].is_u64() || !status["last_error_message"].as_str().unwrap().is_empty()
         });
-        assert_eq!(status["collector"]["pid"].is_u64(), is_taken, "mode {mode:o}: {status}");
+        assert_eq!(status["collector"]["pid"].is_u64(), is_taken, "{what}: {status}");
         if !is_taken {
             let told = status["last_error_message"].as_str().unwrap();
-            assert!(told.contains("root looks only in folders that nobody else may write"), "{told}");
+            assert!(
+                told.contains("root takes only programs in folders, both root's, that nobody else may write"),
+                "{told}"
+            );
         }
         assert_eq!(agent.stop(), 0);
+    };
+    // Folder and program; then those that a link leads to.
+    for (kind, folder, file) in [("plain", &folder, &program), ("link", &elsewhere, &real)] {
+        if kind == "link" {
+            fs::remove_file(&program).unwrap();
+            symlink(&real, &program).unwrap();
+        }
+        let cases = [
+            ("fine", (own, 0o755), (own, 0o755)),
+            ("everybody's folder", (own, 0o777), (own, 0o755)),
+            ("a group's folder", (own, 0o775), (own, 0o755)),
+            ("another's folder", (NOBODY, 0o755), (own, 0o755)),
+            ("everybody's program", (own, 0o755), (own, 0o757)),
+            ("a group's program", (own, 0o755), (own, 0o775)),
+            ("another's program", (own, 0o755), (NOBODY, 0o755)),
+        ];
+        for (what, (owner, mode), (program_owner, program_mode)) in cases {
+            if own != 0 && [owner, program_owner].contains(&NOBODY) {
+                continue;
+            }
+            put(folder, owner, mode);
+            put(file, program_owner, program_mode);
+            check(&format!("{kind}: {what}"), what == "fine" || own != 0);
+        }
+        put(folder, own, 0o755);
+        put(file, own, 0o755);
     }
+    put(&folder, own, 0o777);
+    check("a link to a fine program, in everybody's folder", own != 0);
 }
