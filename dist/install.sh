@@ -26,8 +26,8 @@ Installs kmagent from the unpacked tarball that install.sh lies in, or upgrades
 it. Run it as root, unless DESTDIR is set.
 
   --api-key-file FILE  take the API key from FILE (- is standard input)
-  --no-start           neither start nor restart the service; it starts with the
-                       host
+  --no-start           neither start nor restart the service; it is enabled, so
+                       it starts with the host
   --init NAME          systemd, openrc, procd, sysv or none, instead of what is
                        found
   --uninstall          remove what was installed; settings, config, key and
@@ -38,8 +38,9 @@ it. Run it as root, unless DESTDIR is set.
 environment:
   PREFIX               where the programs go (/usr/local); settings go to
                        /etc/kmagent. An upgrade and --uninstall know it
-  DESTDIR              the root of another system, for packages and images: no
-                       user is made and no service enabled or started
+  DESTDIR              the root of another system, for packages and images, with
+                       --init: no user is made, nothing is given to it and no
+                       service enabled; README.md has the commands for that
   KM_API_KEY           the API key; it is put in /etc/kmagent/api-key
   KM_COLLECTOR_ENDPOINT, KM_UPDATE_ENDPOINT, KM_HOST_NAME, ...
                        each setting of kmagent.yaml(5) but the directories; they
@@ -422,6 +423,8 @@ service() {
             ;;
         systemd:*) quietly systemctl "$1" kmagent.service ;;
         openrc:enable) quietly rc-update add kmagent default ;;
+        # For its start, what has crashed still runs.
+        openrc:start) quietly rc-service kmagent restart ;;
         openrc:disable) if [ -h /etc/runlevels/default/kmagent ]; then quietly rc-update del kmagent default; fi ;;
         sysv:enable) enable_sysv ;;
         sysv:disable) disable_sysv ;;
@@ -433,9 +436,10 @@ service() {
 # Into a file, not a pipe that a daemon might keep open; and as at boot: what is in our environment would outrank the settings
 # until then.
 quietly() {
-    if (trap - PIPE && exec env -i "PATH=$PATH" "$@") </dev/null >"$stage/output" 2>&1; then return 0; fi
+    (trap - PIPE && exec env -i "PATH=$PATH" "$@") </dev/null >"$stage/output" 2>&1 && return 0
+    result=$?
     cat "$stage/output" >&2
-    return 1
+    return "$result"
 }
 
 enable_sysv() {
@@ -481,10 +485,17 @@ service_state() {
             failed) echo failed ;;
             *) echo running ;;
         esac
-    elif [ "$init" != none ] && service status >/dev/null 2>&1; then
-        echo running
     else
-        echo stopped
+        status=0
+        service status >/dev/null 2>&1 || status=$?
+        case $init:$status in
+            *:0) echo running ;;
+            # The LSB's word for dead with a pid file.
+            sysv:1) echo failed ;;
+            # 3 is stopped. Others are: crashed, not supervised, no answer.
+            openrc:[!3] | openrc:??*) echo failed ;;
+            *) echo stopped ;;
+        esac
     fi
 }
 
@@ -652,6 +663,7 @@ check_collector() {
     if [ -n "$DESTDIR" ] || [ ! -f "$new" ] || [ ! -f "$config" ]; then return 0; fi
     # Another one is used.
     [ -z "$(setting collector)" ] || return 0
+    say "checking $config with the collector of this release"
     set -- validate "--config=$config"
     if [ -f "$overlay" ]; then set -- "$@" "--config=$overlay"; fi
     complaint=$(accepts "$new" "$@") && return 0
@@ -668,6 +680,7 @@ own() {
     if [ ! -e "$2" ] || [ -h "$2" ]; then return 0; fi
     owner=$(owner_of "$2")
     if [ "$owner" != 0:0 ]; then return 0; fi
+    say "giving $2 to $account"
     on_failure "if [ -e '$2' ]; then chown $1 0:0 '$2'; fi"
     chown "$1" "$account:$account" "$2" || die 73 "cannot give $2 to $account"
 }
@@ -877,6 +890,7 @@ install_all() {
     if [ $# -gt 0 ]; then say "putting $# new files in place"; else say "all files are in place"; fi
     swap_in
     for file in $obsolete; do
+        say "removing $file, which this release does not have"
         set_aside "$file"
     done
     start_service
@@ -928,9 +942,21 @@ tell_rest() {
         env -i "PATH=$PATH" "$PREFIX/bin/kmagent" status
     elif [ "$init" = none ]; then
         say "no service manager was found: run $PREFIX/bin/kmagent start, for instance from inittab"
+    elif is_enabled kmagent-check.timer; then
+        say "the service is not started, since kmagent-check.timer checks in its place"
     else
         say "the service is not started: it was stopped, or --no-start was given, or this system does not run $init"
     fi
+    case $init:$old_init in
+        systemd:)
+            say "for checks by a timer, without an agent:" \
+                "systemctl disable --now kmagent && systemctl enable --now kmagent-check.timer"
+            ;;
+        sysv:)
+            say "nobody here starts an agent again that has died, unless cron does:" \
+                "$PREFIX/share/doc/kmagent/services/cron/kmagent has the line for it"
+            ;;
+    esac
     case :$PATH: in *":$PREFIX/bin:"*) ;; *) say "$PREFIX/bin is not in PATH" ;; esac
     say "done; to remove it again: $PREFIX/lib/kmagent/install.sh --uninstall"
 }
@@ -993,7 +1019,9 @@ purge() {
     done
     rm -f "$DESTDIR$etc"/.config.yaml.candidate-* || trouble=yes
     rm -rf "$DESTDIR$state" || trouble=yes
-    rm -f "$DESTDIR/etc/default/kmagent" "$DESTDIR/etc/conf.d/kmagent" || trouble=yes
+    for file in /etc/default/kmagent /etc/conf.d/kmagent; do
+        if [ -f "$DESTDIR$file" ]; then say "removing $file" && rm -f "$DESTDIR$file" || trouble=yes; fi
+    done
     for dir in "$DESTDIR"/etc/systemd/system/kmagent*.d; do
         if [ -d "$dir" ]; then say "keeping $dir: it was not made by kmagent"; fi
     done
@@ -1011,10 +1039,13 @@ purge() {
 
 drop_accounts() {
     for word in $(printf '%s\n' "$1" | sed -n 's/^member //p'); do
-        if is_member "$word"; then drop_member "$word" || return 1; fi
+        if is_member "$word"; then say "removing $account from the group $word" && drop_member "$word" || return 1; fi
     done
     if printf '%s\n' "$1" | grep -qx user && has_user; then say "removing the user $account" && drop_user || return 1; fi
-    if printf '%s\n' "$1" | grep -qx group; then drop_group || return 1; fi
+    # userdel(8) may have removed it with the user.
+    if printf '%s\n' "$1" | grep -qx group && has_group "$account"; then
+        say "removing the group $account" && drop_group || return 1
+    fi
 }
 
 # ---- the command line

@@ -76,7 +76,8 @@ impl Stage {
         Stage { dir }
     }
 
-    /// As an earlier release: a program that calls itself so, and a file that later ones no longer have.
+    /// As an earlier release: a program that calls itself so, and a file that later ones no longer have. In all else it is
+    /// this one: what has changed since a real older release, in the installer or in what it leaves, no test sees.
     pub fn older(self) -> Stage {
         let stage = match fs::read(self.path().join("bin/kmagent")).unwrap().starts_with(b"#!") {
             true => self.wrapped(&format!("[ \"$1\" != --version ] || {{ echo kmagent {OLDER}; exit; }}")),
