@@ -7,5 +7,6 @@ mod injected;
 mod root;
 mod stage;
 mod systemd;
+mod tarball;
 mod template;
 mod tree;
