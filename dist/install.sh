@@ -429,14 +429,17 @@ service() {
         sysv:enable) enable_sysv ;;
         sysv:disable) disable_sysv ;;
         *:reload) ;;
+        # It does not wait for the end, which a drain delays for up to stop-timeout.
+        procd:stop) quietly /etc/init.d/kmagent stop && wait_for_end ;;
+        procd:restart) service stop && service start ;;
         openrc:*) quietly rc-service kmagent "$1" ;;
         procd:* | sysv:*) quietly /etc/init.d/kmagent "$1" ;;
     esac
 }
 # Into a file, not a pipe that a daemon might keep open; and as at boot: what is in our environment would outrank the settings
-# until then.
+# until then. What the undoing starts is not to ignore what ends it.
 quietly() {
-    (trap - PIPE && exec env -i "PATH=$PATH" "$@") </dev/null >"$stage/output" 2>&1 && return 0
+    (trap - PIPE TERM && exec env -i "PATH=$PATH" "$@") </dev/null >"$stage/output" 2>&1 && return 0
     result=$?
     cat "$stage/output" >&2
     return "$result"
@@ -497,6 +500,16 @@ service_state() {
             *) echo stopped ;;
         esac
     fi
+}
+
+# Longer than the 90 s after which procd kills.
+wait_for_end() {
+    tries=0
+    while agent_says >/dev/null; do
+        if [ "$tries" -ge 100 ]; then warn "the agent does not end" && return 1; fi
+        tries=$((tries + 1))
+        sleep 1
+    done
 }
 
 # Until the agent answers; then, if $1 says that a collector ran before, until this one has proved itself. 60 s, so that a slow

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::root::{PATIENCE, Root, available};
-use super::stage::{self, OLDER, Stage, VERSION, assert_done, assert_fails};
+use super::stage::{self, OLDER, Stage, VERSION, assert_done, assert_fails, release};
 use super::tree::{assert_same, assert_untouched};
 use crate::support::bin::{self, Output};
 use crate::support::process;
@@ -20,11 +20,6 @@ const AGENT: &str = "/usr/local/bin/kmagent";
 
 /// Settings that spare the tests some waiting.
 const QUICK: [(&str, &str); 2] = [("KM_MIN_UPTIME", "300ms"), ("KM_HOST_NAME", "host")];
-
-/// A release whose config the stand-in collector can serve: it answers no health check.
-fn release() -> Stage {
-    Stage::new().write("etc/kmagent/config.yaml", b"name: first\n", 0o644)
-}
 
 #[track_caller]
 fn assert_runs(root: &Root, version: &str) -> u64 {

@@ -3,6 +3,7 @@
 mod busybox;
 mod debian;
 mod destdir;
+mod elsewhere;
 mod injected;
 mod root;
 mod stage;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::root::{PATIENCE, available};
-use super::stage::{OLDER, Stage, VERSION, assert_done, assert_fails};
+use super::stage::{OLDER, Stage, VERSION, assert_done, assert_fails, release};
 use crate::support::bin::{self, Output};
 use crate::support::source;
 use crate::support::temp_dir::TempDir;
@@ -114,11 +114,6 @@ impl Drop for Machine {
         }
         let _ = Command::new(source::path("tests/system/boot")).arg("stop").arg(&self.path).status();
     }
-}
-
-/// Whose config the stand-in collector can serve.
-fn release() -> Stage {
-    Stage::new().write("etc/kmagent/config.yaml", b"name: first\n", 0o644)
 }
 
 const QUICK: &str = "KM_API_KEY=sk_123456 KM_UPDATE_ENDPOINT=http://127.0.0.1:9/x KM_MIN_UPTIME=500ms";
