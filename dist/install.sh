@@ -945,7 +945,11 @@ put_service_back() {
 }
 
 tell_rest() {
-    if [ -n "$DESTDIR" ]; then return 0; fi
+    if [ -n "$DESTDIR" ]; then
+        if [ "$init" = none ]; then say "no service was put there: --init says for which service manager"; fi
+        say "done; README.md has what is left to do there: the user, what it owns, the service"
+        return 0
+    fi
     if [ ! -s "$etc/api-key" ] && [ -z "$(setting api-key)" ]; then
         say "there is no API key yet: put it in $etc/api-key and restart the agent"
     fi

@@ -89,9 +89,14 @@ fn everything_is_put_in_its_place() {
     assert_eq!(dest.read("/etc/kmagent/config.yaml"), source::read("dist/config.yaml"));
     let state = fs::metadata(dest.join("/var/lib/kmagent")).unwrap();
     assert!(state.is_dir() && state.mode() & 0o7777 == 0o700);
-    for step in ["verifying", "installing kmagent", "writing /etc/kmagent/api-key", "in place"] {
+    for step in
+        ["verifying", "installing kmagent", "writing /etc/kmagent/api-key", "in place", "what is left to do there"]
+    {
         assert!(output.stdout.contains(step), "{output:#?}");
     }
+    assert!(!output.stdout.contains("no service was put there"), "{output:#?}");
+    let output = stage.install(Dest::new().path().as_path(), &[], &[]);
+    assert!(output.stdout.contains("no service was put there: --init"), "{output:#?}");
 }
 
 /// Section and name of each, in the order of a tree.
