@@ -26,8 +26,8 @@ Installs kmagent from the unpacked tarball that install.sh lies in, or upgrades
 it. Run it as root, unless DESTDIR is set.
 
   --api-key-file FILE  take the API key from FILE (- is standard input)
-  --no-start           neither start nor restart the service; it starts with the
-                       host
+  --no-start           neither start nor restart the service; it is enabled, so
+                       it starts with the host
   --init NAME          systemd, openrc, procd, sysv or none, instead of what is
                        found
   --uninstall          remove what was installed; settings, config, key and
@@ -37,9 +37,10 @@ it. Run it as root, unless DESTDIR is set.
 
 environment:
   PREFIX               where the programs go (/usr/local); settings go to
-                       /etc/kmagent
-  DESTDIR              the root of another system, for packages and images: no
-                       user is made and no service enabled or started
+                       /etc/kmagent. An upgrade and --uninstall know it
+  DESTDIR              the root of another system, for packages and images, with
+                       --init: no user is made, nothing is given to it and no
+                       service enabled; README.md has the commands for that
   KM_API_KEY           the API key; it is put in /etc/kmagent/api-key
   KM_COLLECTOR_ENDPOINT, KM_UPDATE_ENDPOINT, KM_HOST_NAME, ...
                        each setting of kmagent.yaml(5) but the directories; they
@@ -95,13 +96,43 @@ finish() {
             eval "$step" </dev/null >/dev/null || warn "could not undo: $step"
         done
     fi
-    [ -z "$staged" ] || rm -rf "$stage"
+    if [ "$code" -ne 0 ] && [ -n "$left" ]; then
+        # The next run goes on from there.
+        printf '%s\n' "$left" >"$stage/journal" && clear_stage
+    elif [ -n "$staged" ]; then
+        rm -rf "$stage"
+    fi
     exit "$code"
+}
+
+# ---- the journal of what is under way, in $stage, as "WORD REST" lines: should this run be killed or the power fail, the next one
+# goes on from it
+
+left='' # that of an interrupted run
+note() { [ -z "$staged" ] || printf '%s\n' "$*" >>"$stage/journal" || die 73 "cannot write $stage/journal"; }
+noted_left() { printf '%s\n' "$left" | sed -n "s:^$1 ::p"; }
+owes() { noted_left owed | grep -qx "$1"; }
+clear_stage() { for file in "$stage"/*; do [ "$file" = "$stage/journal" ] || rm -rf "$file"; done; }
+
+# After the manifest was read. What was on its way out comes back, since it may still be needed; second names go.
+go_on() {
+    if [ -z "$left" ]; then return 0; fi
+    left_files=$(noted_left file)
+    left_beside=$(noted_left beside)
+    old_files="$old_files $left_files"
+    # The innermost first.
+    old_dirs=$({ printf '%s\n' "$old_dirs" && noted_left dir; } | sort -ru)
+    for file in $old_files $left_beside; do
+        place=$DESTDIR$file old=$DESTDIR$(beside "$file" old)
+        if [ ! -e "$place" ] && [ -e "$old" ]; then mv -f "$old" "$place" || die 73 "cannot put $place back"; fi
+        rm -f "$old" "$DESTDIR$(beside "$file" new)" || die 73 "cannot remove what lies beside $place"
+    done
 }
 
 # ---- files: paths are those of the installed system; DESTDIR goes before them only where they are used
 
 made=''    # directories that were made, the innermost first
+making=dir # what the journal calls them
 pending='' # files that lie beside their place
 aside=''   # files that were moved out of the way
 files=''   # everything that is installed
@@ -112,6 +143,7 @@ beside() { printf '%s/.%s.kmagent-%s' "${1%/*}" "${1##*/}" "$2"; }
 make_dirs() {
     if [ -z "$1" ] || [ -d "$DESTDIR$1" ]; then return 0; fi
     make_dirs "${1%/*}"
+    note "$making" "$1"
     mkdir "$DESTDIR$1" || die 73 "cannot make the directory $DESTDIR$1"
     on_failure "rmdir '$DESTDIR$1'"
     made="$1 $made"
@@ -129,6 +161,7 @@ put() {
     make_dirs "${3%/*}"
     new=$DESTDIR$(beside "$3" new)
     on_failure "rm -f '$new'"
+    note beside "$3"
     rm -f "$new"
     { cp "$2" "$new" && chmod "$1" "$new"; } || die 73 "cannot write $new"
     pending="$pending $3"
@@ -141,6 +174,7 @@ put() {
 # What is new is on the disk before any name points to it. Only that: some other file system may hang.
 write_through() {
     set --
+    if [ -e "$stage/journal" ]; then set -- "$stage/journal"; fi
     for target in $pending; do set -- "$@" "$DESTDIR$(beside "$target" new)"; done
     for file in $fresh; do set -- "$@" "$stage/$file"; done
     if [ $# -gt 0 ]; then sync "$@" 2>/dev/null || die 73 "cannot write the new files through to the disk"; fi
@@ -164,6 +198,7 @@ swap_in() {
         else
             on_failure "rm -f '$place'"
         fi
+        note file "$target"
         mv -f "$new" "$place" || die 73 "cannot replace $place"
     done
 }
@@ -189,11 +224,14 @@ noted() { if [ -f "$DESTDIR$manifest" ]; then sed -n "s:^$1 ::p" "$DESTDIR$manif
 
 # What outlives --uninstall, for --purge. The agent's user could write it, so only these words are believed.
 kept=$etc/.installed
+# Where the programs are, for an upgrade from another directory. In root's own directory, since root runs what is there.
+record=$etc.prefix
 noted_kept() {
     if [ -f "$DESTDIR$kept" ]; then
         sed -n -e '/^user$/p' -e '/^group$/p' -e '/^member adm$/p' -e '/^member systemd-journal$/p' -e '/^dir \/etc$/p' \
             -e '/^dir \/etc\/kmagent$/p' -e '/^dir \/var$/p' -e '/^dir \/var\/lib$/p' "$DESTDIR$kept"
     fi
+    noted_left kept
 }
 
 # ---- accounts: useradd, else busybox's adduser, else the files themselves, as OpenWrt does it
@@ -288,27 +326,32 @@ drop_group() {
     fi
 }
 
-accounts='' # what was made, a line each
+accounts='' # what is ours, a line each
+claim() {
+    note kept "$1"
+    accounts="$accounts$1$newline"
+}
+
 make_accounts() {
     if ! has_group "$account"; then
         say "making the system group $account"
         on_failure "drop_group"
+        claim group
         add_group || die 71 "cannot make the group $account"
-        accounts="${accounts}group$newline"
     fi
     if ! has_user; then
         say "making the system user $account"
         on_failure "if has_user; then drop_user; fi"
+        claim user
         add_user || die 71 "cannot make the user $account"
-        accounts="${accounts}user$newline"
     fi
     # Which may read logs.
     for group in adm systemd-journal; do
         if ! has_group "$group" || is_member "$group"; then continue; fi
         say "adding $account to the group $group"
         on_failure "if is_member $group; then drop_member $group; fi"
+        claim "member $group"
         add_member "$group" || die 71 "cannot add $account to the group $group"
-        accounts="${accounts}member $group$newline"
     done
 }
 
@@ -340,6 +383,7 @@ put_service() {
         "$here/services/$2" >"$stage/service" || die 73 "cannot write $stage"
     # Somebody may have made it fit the host.
     recorded=$(noted "script $3")
+    if noted_left file | grep -qx "$3"; then recorded=''; fi
     present=$recorded
     if [ -f "$DESTDIR$3" ]; then present=$(sum "$DESTDIR$3"); fi
     if [ -n "$recorded" ] && [ "$present" != "$recorded" ] && ! same "$stage/service" "$DESTDIR$3"; then
@@ -357,6 +401,10 @@ put_services() {
         systemd)
             # Where systemd looks for units that come with a program; what it does not search, /etc has to do for.
             case $PREFIX in /usr | /usr/local) units=$PREFIX/lib/systemd/system ;; *) units=/etc/systemd/system ;; esac
+            admins=/etc/systemd/system/kmagent.service
+            if [ "$units/kmagent.service" != "$admins" ] && [ -e "$DESTDIR$admins" ]; then
+                warn "$admins outranks the unit of this release: see that it starts $PREFIX/bin/kmagent"
+            fi
             for unit in kmagent.service kmagent-check.service kmagent-check.timer; do
                 put_service 644 "systemd/$unit" "$units/$unit"
             done
@@ -375,20 +423,26 @@ service() {
             ;;
         systemd:*) quietly systemctl "$1" kmagent.service ;;
         openrc:enable) quietly rc-update add kmagent default ;;
+        # For its start, what has crashed still runs.
+        openrc:start) quietly rc-service kmagent restart ;;
         openrc:disable) if [ -h /etc/runlevels/default/kmagent ]; then quietly rc-update del kmagent default; fi ;;
         sysv:enable) enable_sysv ;;
         sysv:disable) disable_sysv ;;
         *:reload) ;;
+        # It does not wait for the end, which a drain delays for up to stop-timeout.
+        procd:stop) quietly /etc/init.d/kmagent stop && wait_for_end ;;
+        procd:restart) service stop && service start ;;
         openrc:*) quietly rc-service kmagent "$1" ;;
         procd:* | sysv:*) quietly /etc/init.d/kmagent "$1" ;;
     esac
 }
 # Into a file, not a pipe that a daemon might keep open; and as at boot: what is in our environment would outrank the settings
-# until then.
+# until then. What the undoing starts is not to ignore what ends it.
 quietly() {
-    if (trap - PIPE && exec env -i "PATH=$PATH" "$@") </dev/null >"$stage/output" 2>&1; then return 0; fi
+    (trap - PIPE TERM && exec env -i "PATH=$PATH" "$@") </dev/null >"$stage/output" 2>&1 && return 0
+    result=$?
     cat "$stage/output" >&2
-    return 1
+    return "$result"
 }
 
 enable_sysv() {
@@ -434,11 +488,28 @@ service_state() {
             failed) echo failed ;;
             *) echo running ;;
         esac
-    elif [ "$init" != none ] && service status >/dev/null 2>&1; then
-        echo running
     else
-        echo stopped
+        status=0
+        service status >/dev/null 2>&1 || status=$?
+        case $init:$status in
+            *:0) echo running ;;
+            # The LSB's word for dead with a pid file.
+            sysv:1) echo failed ;;
+            # 3 is stopped. Others are: crashed, not supervised, no answer.
+            openrc:[!3] | openrc:??*) echo failed ;;
+            *) echo stopped ;;
+        esac
     fi
+}
+
+# Longer than the 90 s after which procd kills.
+wait_for_end() {
+    tries=0
+    while agent_says >/dev/null; do
+        if [ "$tries" -ge 100 ]; then warn "the agent does not end" && return 1; fi
+        tries=$((tries + 1))
+        sleep 1
+    done
 }
 
 # Until the agent answers; then, if $1 says that a collector ran before, until this one has proved itself. 60 s, so that a slow
@@ -605,6 +676,7 @@ check_collector() {
     if [ -n "$DESTDIR" ] || [ ! -f "$new" ] || [ ! -f "$config" ]; then return 0; fi
     # Another one is used.
     [ -z "$(setting collector)" ] || return 0
+    say "checking $config with the collector of this release"
     set -- validate "--config=$config"
     if [ -f "$overlay" ]; then set -- "$@" "--config=$overlay"; fi
     complaint=$(accepts "$new" "$@") && return 0
@@ -621,6 +693,7 @@ own() {
     if [ ! -e "$2" ] || [ -h "$2" ]; then return 0; fi
     owner=$(owner_of "$2")
     if [ "$owner" != 0:0 ]; then return 0; fi
+    say "giving $2 to $account"
     on_failure "if [ -e '$2' ]; then chown $1 0:0 '$2'; fi"
     chown "$1" "$account:$account" "$2" || die 73 "cannot give $2 to $account"
 }
@@ -630,7 +703,7 @@ owner_of() {
 }
 
 place_settings() {
-    made=''
+    made='' making='kept dir'
     make_dirs "$etc"
     make_dirs "${state%/*}"
     if [ ! -d "$DESTDIR$state" ]; then
@@ -676,17 +749,19 @@ take_stage() {
     first_made=$made made=''
     if ! mkdir -m 700 "$stage" 2>/dev/null; then
         [ -d "$stage" ] || die 73 "cannot make the directory $stage"
-        other=$(cat "$stage/pid" 2>/dev/null || :)
-        if [ -n "$other" ] && kill -0 "$other" 2>/dev/null; then
-            die 75 "another install.sh is running, process $other; if that is none, remove $stage"
-        fi
-        say "removing what an interrupted install.sh left behind"
-        { rm -rf "$stage" && mkdir -m 700 "$stage"; } || die 73 "cannot make the directory $stage"
+        other=$(sed -n 's/^process //p' "$stage/journal" 2>/dev/null | tail -n 1)
+        if [ -n "$other" ] && is_installer "$other"; then die 75 "another install.sh is running, process $other"; fi
+        say "going on from where an install.sh was interrupted"
+        left=$(cat "$stage/journal" 2>/dev/null || :)
+        clear_stage
     fi
     staged=yes
-    on_failure "rm -rf '$stage'"
-    echo $$ >"$stage/pid" || die 73 "cannot write $stage"
+    if [ -z "$left" ]; then on_failure "rm -rf '$stage'"; fi
+    note process $$
+    for dir in $first_made; do note kept dir "$dir"; done
 }
+# After a boot its number may be another program's.
+is_installer() { tr '\0' '\n' <"/proc/$1/cmdline" | grep -q 'install\.sh$'; } 2>/dev/null
 
 check_tarball() {
     have sha256sum || die 69 "no sha256sum: the tarball cannot be verified"
@@ -719,6 +794,9 @@ check_machine() {
 }
 
 put_everything() {
+    # First, so that whoever is interrupted goes on there.
+    echo "${PREFIX:-/}" >"$stage/prefix" || die 73 "cannot write $stage"
+    put 644 "$stage/prefix" "$record"
     names=$(sed 's/^[0-9a-f]* [ *]//' "$here/SHA256SUMS")
     for name in $names; do
         case $name in
@@ -772,6 +850,7 @@ install_all() {
     [ -n "$init" ] || init=${old_init:-$(find_init)}
     scripts='' was=stopped collector_was=''
     take_stage
+    go_on
     check_machine
     stage_settings
     # Nothing that is started from here on needs it.
@@ -781,9 +860,13 @@ install_all() {
 
     # What is to become of the service.
     started=$(noted started)
-    action=none
+    action=none enabling=''
     if is_live; then
         was=$(service_state)
+        if owes start; then
+            changed=yes
+            if [ "$was" = stopped ]; then was=failed; fi
+        fi
         if [ "$was" = running ]; then collector_was=$(collector_state || :); fi
         case $was:$no_start:$started in
             *:yes:*) ;;
@@ -798,9 +881,15 @@ install_all() {
         say "installing kmagent $version in $PREFIX, service manager: $init"
     fi
     begun=yes
+    if [ "$action" != none ]; then note owed start; fi
+    if [ -z "$old_init" ] || owes enable; then enabling=yes && note owed enable; fi
     if [ -z "$DESTDIR" ]; then make_accounts; fi
     put_everything
     put_manifest
+    obsolete=''
+    for file in $old_files; do
+        case " $files $manifest " in *" $file "*) ;; *) obsolete="$obsolete $file" && note file "$file" ;; esac
+    done
     write_through
     place_settings
     note_settings
@@ -813,8 +902,9 @@ install_all() {
     set -- $pending
     if [ $# -gt 0 ]; then say "putting $# new files in place"; else say "all files are in place"; fi
     swap_in
-    for file in $old_files; do
-        case " $files $manifest " in *" $file "*) ;; *) set_aside "$file" ;; esac
+    for file in $obsolete; do
+        say "removing $file, which this release does not have"
+        set_aside "$file"
     done
     start_service
     commit
@@ -823,10 +913,10 @@ install_all() {
 
 start_service() {
     if [ -n "$DESTDIR" ] || [ "$init" = none ]; then return 0; fi
-    if [ -n "$pending" ]; then service reload || die 71 "the service manager does not take the service"; fi
-    if [ -z "$old_init" ]; then
+    if [ -n "$pending$left" ]; then service reload || die 71 "the service manager does not take the service"; fi
+    if [ -n "$enabling" ]; then
         say "enabling the service"
-        [ -n "$enabled" ] || on_failure 'service disable'
+        [ -n "$enabled" ] || owes enable || on_failure 'service disable'
         service enable || die 71 "cannot enable the service"
     fi
     if [ "$action" = restart ] && [ -z "$changed" ] && ! is_stale; then action=none; fi
@@ -855,7 +945,11 @@ put_service_back() {
 }
 
 tell_rest() {
-    if [ -n "$DESTDIR" ]; then return 0; fi
+    if [ -n "$DESTDIR" ]; then
+        if [ "$init" = none ]; then say "no service was put there: --init says for which service manager"; fi
+        say "done; README.md has what is left to do there: the user, what it owns, the service"
+        return 0
+    fi
     if [ ! -s "$etc/api-key" ] && [ -z "$(setting api-key)" ]; then
         say "there is no API key yet: put it in $etc/api-key and restart the agent"
     fi
@@ -865,9 +959,21 @@ tell_rest() {
         env -i "PATH=$PATH" "$PREFIX/bin/kmagent" status
     elif [ "$init" = none ]; then
         say "no service manager was found: run $PREFIX/bin/kmagent start, for instance from inittab"
+    elif is_enabled kmagent-check.timer; then
+        say "the service is not started, since kmagent-check.timer checks in its place"
     else
         say "the service is not started: it was stopped, or --no-start was given, or this system does not run $init"
     fi
+    case $init:$old_init in
+        systemd:)
+            say "for checks by a timer, without an agent:" \
+                "systemctl disable --now kmagent && systemctl enable --now kmagent-check.timer"
+            ;;
+        sysv:)
+            say "nobody here starts an agent again that has died, unless cron does:" \
+                "$PREFIX/share/doc/kmagent/services/cron/kmagent has the line for it"
+            ;;
+    esac
     case :$PATH: in *":$PREFIX/bin:"*) ;; *) say "$PREFIX/bin is not in PATH" ;; esac
     say "done; to remove it again: $PREFIX/lib/kmagent/install.sh --uninstall"
 }
@@ -875,13 +981,15 @@ tell_rest() {
 # ---- uninstall
 
 uninstall() {
-    if [ ! -f "$DESTDIR$manifest" ]; then
+    if [ ! -f "$DESTDIR$manifest" ] && [ -z "$left" ]; then
         say "kmagent is not installed in $DESTDIR$PREFIX: there are no programs to remove"
         return 0
     fi
     init=$(noted init)
+    init=${init:-none}
     old_files=$(noted file)
     old_dirs=$(noted dir)
+    go_on
     say "removing kmagent from $DESTDIR$PREFIX"
     begun=yes
     on_failure 'service reload'
@@ -895,8 +1003,9 @@ uninstall() {
     for file in $old_files; do
         if [ "$file" != "$manifest" ]; then set_aside "$file"; fi
     done
-    set_aside "$manifest"
     commit
+    # Last, so that whoever is interrupted can go on.
+    rm -f "$DESTDIR$manifest" || warn "cannot remove $DESTDIR$manifest"
     if [ -z "$DESTDIR" ]; then service reload || warn "the service manager could not be told"; fi
     for dir in $old_dirs; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
 }
@@ -904,6 +1013,7 @@ uninstall() {
 stop_service() {
     if [ "$(service_state)" != stopped ]; then
         say "stopping the service"
+        note owed start
         on_failure 'service start'
         service stop || die 71 "cannot stop the service: nothing was removed"
     fi
@@ -911,6 +1021,7 @@ stop_service() {
 
 disable_service() {
     say "disabling the service"
+    note owed enable
     if [ "$init" != systemd ] || is_enabled kmagent.service; then on_failure 'service enable'; fi
     if is_enabled kmagent-check.timer; then on_failure 'quietly systemctl enable --now kmagent-check.timer'; fi
     service disable || die 71 "cannot disable the service: nothing was removed"
@@ -925,7 +1036,9 @@ purge() {
     done
     rm -f "$DESTDIR$etc"/.config.yaml.candidate-* || trouble=yes
     rm -rf "$DESTDIR$state" || trouble=yes
-    rm -f "$DESTDIR/etc/default/kmagent" "$DESTDIR/etc/conf.d/kmagent" || trouble=yes
+    for file in /etc/default/kmagent /etc/conf.d/kmagent; do
+        if [ -f "$DESTDIR$file" ]; then say "removing $file" && rm -f "$DESTDIR$file" || trouble=yes; fi
+    done
     for dir in "$DESTDIR"/etc/systemd/system/kmagent*.d; do
         if [ -d "$dir" ]; then say "keeping $dir: it was not made by kmagent"; fi
     done
@@ -936,19 +1049,41 @@ purge() {
     if [ -z "$DESTDIR" ]; then drop_accounts "$noted" || trouble=yes; fi
     # It lies in one of the directories that are to go now.
     rm -rf "$stage"
+    left=''
     printf '%s\n' "$noted" | sed -n 's/^dir //p' | sort -r | while read -r dir; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
     [ -z "$trouble" ] || die 73 "not everything could be removed, see above"
 }
 
 drop_accounts() {
     for word in $(printf '%s\n' "$1" | sed -n 's/^member //p'); do
-        if is_member "$word"; then drop_member "$word" || return 1; fi
+        if is_member "$word"; then say "removing $account from the group $word" && drop_member "$word" || return 1; fi
     done
     if printf '%s\n' "$1" | grep -qx user && has_user; then say "removing the user $account" && drop_user || return 1; fi
-    if printf '%s\n' "$1" | grep -qx group; then drop_group || return 1; fi
+    # userdel(8) may have removed it with the user.
+    if printf '%s\n' "$1" | grep -qx group && has_group "$account"; then
+        say "removing the group $account" && drop_group || return 1
+    fi
 }
 
 # ---- the command line
+
+choose_prefix() {
+    recorded=''
+    if [ -f "$DESTDIR$record" ]; then recorded=$(cat "$DESTDIR$record") || die 73 "cannot read $DESTDIR$record"; fi
+    if [ -z "${PREFIX-}" ]; then
+        PREFIX=${recorded:-/usr/local}
+        # Run where it was installed.
+        case $here in "$DESTDIR"/*/lib/kmagent) if [ -f "$here/manifest" ]; then PREFIX=${here%/lib/kmagent} && PREFIX=${PREFIX#"$DESTDIR"}; fi ;; esac
+    fi
+    case $PREFIX in
+        /*[!A-Za-z0-9/._+-]* | [!/]*) die 64 "PREFIX must be an absolute path of letters, digits and /._+-" ;;
+    esac
+    while [ "${PREFIX%/}" != "$PREFIX" ]; do PREFIX=${PREFIX%/}; done
+    # Two of them would share the settings and the service.
+    if [ -n "$recorded" ] && [ -f "$DESTDIR$recorded/lib/kmagent/manifest" ] && [ "${PREFIX:-/}" != "$recorded" ]; then
+        die 64 "it is installed in $recorded: leave PREFIX out, or run it with --uninstall first, which keeps the settings"
+    fi
+}
 
 main() {
     task=install no_start='' purging='' init='' api_key_file=${KM_API_KEY_FILE-} api_key=${KM_API_KEY-}
@@ -981,15 +1116,7 @@ main() {
         *) DESTDIR=$PWD/$DESTDIR ;;
     esac
     while [ "${DESTDIR%/}" != "$DESTDIR" ]; do DESTDIR=${DESTDIR%/}; done
-    if [ -z "${PREFIX-}" ]; then
-        PREFIX=/usr/local
-        # Run where it was installed.
-        case $here in "$DESTDIR"/*/lib/kmagent) if [ -f "$here/manifest" ]; then PREFIX=${here%/lib/kmagent} && PREFIX=${PREFIX#"$DESTDIR"}; fi ;; esac
-    fi
-    case $PREFIX in
-        /*[!A-Za-z0-9/._+-]* | [!/]*) die 64 "PREFIX must be an absolute path of letters, digits and /._+-" ;;
-    esac
-    while [ "${PREFIX%/}" != "$PREFIX" ]; do PREFIX=${PREFIX%/}; done
+    choose_prefix
     manifest=$PREFIX/lib/kmagent/manifest stage=$DESTDIR/etc/.kmagent-install
 
     [ -n "$DESTDIR" ] || [ "$(id -u)" -eq 0 ] || die 77 "run it as root, or set DESTDIR"

@@ -5,23 +5,21 @@ use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::root::{PATIENCE, Root, available};
-use super::stage::{self, OLDER, Stage, VERSION, assert_done, assert_fails};
+use super::stage::{self, OLDER, Stage, VERSION, assert_done, assert_fails, release};
 use super::tree::{assert_same, assert_untouched};
 use crate::support::bin::{self, Output};
+use crate::support::process;
+use crate::support::source;
 use crate::support::wait::wait_for;
 
 const AGENT: &str = "/usr/local/bin/kmagent";
 
 /// Settings that spare the tests some waiting.
 const QUICK: [(&str, &str); 2] = [("KM_MIN_UPTIME", "300ms"), ("KM_HOST_NAME", "host")];
-
-/// A release whose config the stand-in collector can serve: it answers no health check.
-fn release() -> Stage {
-    Stage::new().write("etc/kmagent/config.yaml", b"name: first\n", 0o644)
-}
 
 #[track_caller]
 fn assert_runs(root: &Root, version: &str) -> u64 {
@@ -30,7 +28,25 @@ fn assert_runs(root: &Root, version: &str) -> u64 {
     status["pid"].as_u64().unwrap()
 }
 
-/// Installed, upgraded, stopped, upgraded, removed.
+/// In a while, its collector being on probation.
+#[track_caller]
+fn expect_running(root: &Root, version: &str) {
+    root.wait_status("it runs", |status| status["collector"]["state"] == "running");
+    assert_runs(root, version);
+}
+
+/// All that is ours in there is killed at once, whoever would start it again first.
+#[track_caller]
+fn die(root: &Root) {
+    let mut ours = root.processes();
+    ours.sort_by_key(|&pid| !process::command_line(pid)[0].contains("supervise-daemon"));
+    for pid in ours {
+        let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL);
+    }
+    wait_for("its end", PATIENCE, || root.processes().is_empty().then_some(()));
+}
+
+/// Installed, upgraded, stopped, upgraded, killed, upgraded, removed.
 fn life(root: &Root, init: &str, args: &[&str], stop: &[&str]) {
     let before = root.tree();
     let (old, new) = (release().older(), release());
@@ -73,6 +89,15 @@ fn life(root: &Root, init: &str, args: &[&str], stop: &[&str]) {
     let output = root.install(&new, &[], &[]);
     assert_done(&output);
     assert!(root.status().is_none() && output.stdout.contains("the service is not started"), "somebody has stopped it");
+
+    let mut start: Vec<&str> = stop.to_vec();
+    *start.last_mut().unwrap() = "start";
+    assert_eq!(root.run(&start).code, Some(0));
+    die(root);
+    let output = root.install(&old, &[], &[]);
+    assert_done(&output);
+    assert!(output.stdout.contains("starting the service"), "nobody has stopped it, it has died: {output:#?}");
+    expect_running(root, OLDER);
 
     assert_done(&root.run(&["/usr/local/lib/kmagent/install.sh", "--uninstall"]));
     assert!(root.join("/etc/kmagent/api-key").exists() && root.run(&["id", "kmagent"]).code == Some(0));
@@ -232,17 +257,13 @@ fn an_installation_that_the_system_refuses_leaves_nothing() {
         let shim = format!(
             "#!/bin/sh\ncase \" $* \" in *\" {words}\"*) echo refused >&2; exit 1 ;; esac\nPATH=${{PATH#*:}}\nexec {name} \"$@\"\n"
         );
-        root.write(&format!("/run/shims/{name}"), &shim, 0o755);
-        let path = "PATH=/run/shims:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
-        let words = ["/usr/bin/env", path, "/tmp/kmagent/install.sh"].iter().chain(args).copied().collect::<Vec<_>>();
-        let output = bin::output_within(PATIENCE, root.command(&QUICK, &words));
+        let output = install_with(&root, name, &shim, &QUICK, args);
         assert_fails(&output, code, text);
         assert!(
             output.stderr.contains("undoing what was begun") && !output.stderr.contains("could not undo"),
             "{output:#?}"
         );
-        fs::remove_file(root.join(&format!("/run/shims/{name}"))).unwrap();
-        assert_same(&before, &root.tree(), &format!("{name} {words:?}"));
+        assert_same(&before, &root.tree(), &format!("{name} {words}"));
         assert!(root.processes().is_empty());
     };
     let sysv = ["--init", "sysv"];
@@ -269,6 +290,154 @@ fn an_installation_that_the_system_refuses_leaves_nothing() {
     let output = root.install(&stage, &QUICK, &[]);
     assert_fails(&output, 71, "the service manager does not take the service");
     assert_same(&before, &root.tree(), "no service manager");
+}
+
+/// install.sh with that shell script in the place of a program.
+fn install_with(root: &Root, program: &str, script: &str, env: &[(&str, &str)], args: &[&str]) -> Output {
+    root.write(&format!("/run/shims/{program}"), script, 0o755);
+    let path = "PATH=/run/shims:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
+    let words = ["/usr/bin/env", path, "/tmp/kmagent/install.sh"].iter().chain(args).copied().collect::<Vec<_>>();
+    let output = bin::output_within(PATIENCE, root.command(env, &words));
+    fs::remove_dir_all(root.join("/run/shims")).unwrap();
+    output
+}
+
+/// The service is what it would be without the interruption: enabled, and it runs.
+#[test]
+fn after_an_interruption_the_service_is_enabled_and_started() {
+    if !available() {
+        return;
+    }
+    const KILL: &str = "#!/bin/sh\nkill -KILL $PPID\n";
+    let (root, old, new) = (Root::debian(), release().older(), release());
+    let (before, link) = (root.tree(), "/etc/rc2.d/S01kmagent");
+    let sysv = ["--init", "sysv"];
+    for (program, removed) in [("update-rc.d", false), ("useradd", true), ("sync", false)] {
+        root.bind(&old.path(), "kmagent");
+        assert_eq!(install_with(&root, program, KILL, &QUICK, &sysv).code, None, "{program}");
+        assert!(!root.join(link).exists() && root.status().is_none());
+        if !removed {
+            assert_done(&root.install(&old, &QUICK, &sysv));
+            assert!(root.join(link).exists(), "{program}");
+            expect_running(&root, OLDER);
+        }
+        assert_done(&root.install(&old, &[], &["--purge"]));
+        assert_same(&before, &root.tree(), program);
+    }
+
+    // Stopped as it restarts, or as it is removed.
+    assert_done(&root.install(&old, &QUICK, &sysv));
+    root.bind(&new.path(), "kmagent");
+    assert_eq!(install_with(&root, "sync", KILL, &[], &[]).code, None);
+    assert_eq!(root.run(&["/etc/init.d/kmagent", "stop"]).code, Some(0));
+    assert_done(&root.install(&new, &[], &[]));
+    expect_running(&root, VERSION);
+    assert_eq!(install_with(&root, "mv", KILL, &[], &["--uninstall"]).code, None);
+    assert!(!root.join(link).exists() && root.status().is_none());
+    assert_done(&root.install(&new, &[], &[]));
+    assert!(root.join(link).exists());
+    expect_running(&root, VERSION);
+}
+
+/// What changes the system: each of its calls comes right after a line that says so.
+#[test]
+fn every_step_says_what_it_does() {
+    if !available() {
+        return;
+    }
+    let root = Root::debian();
+    let (old, new) = (release().older(), release());
+    let programs = "chown groupadd useradd usermod gpasswd userdel groupdel update-rc.d";
+    for program in programs.split(' ') {
+        let shim =
+            format!("#!/bin/sh\necho \"+ {program} $*\" >>/run/said\nPATH=${{PATH#*:}}\nexec {program} \"$@\"\n");
+        root.write(&format!("/opt/shims/{program}"), &shim, 0o755);
+    }
+    root.write("/etc/kmagent/local.yaml", "extensions: {}\n", 0o600);
+    let says = |stage: &Stage, args: &str, expected: &[&str]| {
+        root.bind(&stage.path(), "kmagent");
+        // As old as Debian's, and one that leaves the group to groupdel(8).
+        let line = format!(
+            "sed -i 's/^USERGROUPS_ENAB.*/USERGROUPS_ENAB no/' /etc/login.defs; rm -f /run/said
+             PATH=/opt/shims:$PATH /tmp/kmagent/install.sh {args} >>/run/said && cat /run/said"
+        );
+        let output = bin::output_within(PATIENCE, root.command(&QUICK, &["sh", "-c", &line]));
+        assert_done(&output);
+        let lines: Vec<&str> = output.stdout.lines().collect();
+        let silent = lines.windows(2).find(|lines| lines[0].starts_with("+ ") && lines[1].starts_with("+ "));
+        assert!(silent.is_none() && !lines[0].starts_with("+ "), "{silent:?} in {lines:#?}");
+        let mut rest = lines.iter();
+        for expected in expected {
+            assert!(rest.any(|line| line == expected), "no {expected:?} in its place in {lines:#?}");
+        }
+    };
+    says(
+        &old,
+        "--init sysv",
+        &[
+            "making the system group kmagent",
+            "+ groupadd -r kmagent",
+            "making the system user kmagent",
+            "adding kmagent to the group adm",
+            "+ usermod -a -G adm kmagent",
+            "giving /etc/kmagent to kmagent",
+            "+ chown -h kmagent:kmagent /etc/kmagent",
+            "giving /var/lib/kmagent to kmagent",
+            "enabling the service",
+            "+ update-rc.d kmagent defaults",
+            "starting the service",
+        ],
+    );
+    says(
+        &new,
+        "",
+        &[
+            "checking /etc/kmagent/config.yaml with the collector of this release",
+            "removing /usr/local/share/doc/kmagent/GONE, which this release does not have",
+            "restarting the service",
+        ],
+    );
+    root.write("/etc/default/kmagent", "", 0o644);
+    says(
+        &new,
+        "--purge",
+        &[
+            "stopping the service",
+            "disabling the service",
+            "removing settings, config, key and state",
+            "removing /etc/default/kmagent",
+            "keeping /etc/kmagent: there is something in it that is not kmagent's",
+            "removing kmagent from the group adm",
+            "+ gpasswd -d kmagent adm",
+            "removing the user kmagent",
+            "removing the group kmagent",
+            "+ groupdel kmagent",
+        ],
+    );
+}
+
+/// As README.md has it for packages and images.
+#[test]
+fn an_image_that_is_made_with_destdir() {
+    if !available() {
+        return;
+    }
+    let root = Root::debian();
+    assert_done(&release().install(&root.path(), &QUICK, &["--init", "sysv"]));
+    assert!(root.run(&["id", "kmagent"]).code != Some(0) && root.status().is_none());
+    let readme = source::read("README.md");
+    let commands = readme.split("```sh\n").find(|block| block.trim_start().starts_with("useradd")).unwrap();
+    let commands =
+        commands.split("```").next().unwrap().replace("systemctl enable kmagent", "update-rc.d kmagent defaults");
+    let output = root.run(&["sh", "-ec", &commands]);
+    assert_eq!(output.code, Some(0), "{output:#?}");
+    assert!(root.join("/etc/rc2.d/S01kmagent").exists());
+    // As at a boot.
+    assert_eq!(root.run(&["/etc/init.d/kmagent", "start"]).code, Some(0));
+    let status = root.wait_status("it runs", |status| status["collector"]["state"] == "running");
+    let owner = fs::metadata(root.join(&format!("/proc/{}", status["pid"]))).unwrap().uid();
+    assert_eq!(fs::metadata(root.join("/etc/kmagent/config.yaml")).unwrap().uid(), owner);
+    assert_ne!(owner, 0);
 }
 
 /// At a terminal that shows all that it is sent.

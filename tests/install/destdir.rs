@@ -56,6 +56,7 @@ fn everything_is_put_in_its_place() {
         .map(|(path, entry)| format!("{} {path}", entry.short()))
         .collect();
     let expected = "\
+        f 644 /etc/kmagent.prefix\n\
         f 644 /etc/kmagent/.installed\n\
         f 600 /etc/kmagent/agent.yaml\n\
         f 600 /etc/kmagent/api-key\n\
@@ -88,9 +89,14 @@ fn everything_is_put_in_its_place() {
     assert_eq!(dest.read("/etc/kmagent/config.yaml"), source::read("dist/config.yaml"));
     let state = fs::metadata(dest.join("/var/lib/kmagent")).unwrap();
     assert!(state.is_dir() && state.mode() & 0o7777 == 0o700);
-    for step in ["verifying", "installing kmagent", "writing /etc/kmagent/api-key", "in place"] {
+    for step in
+        ["verifying", "installing kmagent", "writing /etc/kmagent/api-key", "in place", "what is left to do there"]
+    {
         assert!(output.stdout.contains(step), "{output:#?}");
     }
+    assert!(!output.stdout.contains("no service was put there"), "{output:#?}");
+    let output = stage.install(Dest::new().path().as_path(), &[], &[]);
+    assert!(output.stdout.contains("no service was put there: --init"), "{output:#?}");
 }
 
 /// Section and name of each, in the order of a tree.
@@ -385,18 +391,65 @@ fn another_one_that_runs_is_waited_for_by_failing() {
     let (stage, dest) = (Stage::new(), Dest::new());
     let lock = dest.join("/etc/.kmagent-install");
     fs::create_dir_all(&lock).unwrap();
-    fs::write(lock.join("pid"), std::process::id().to_string()).unwrap();
+    let mut other =
+        Command::new("sh").args(["-c", "read line", "/tmp/install.sh"]).stdin(Stdio::piped()).spawn().unwrap();
+    fs::write(lock.join("journal"), format!("process {}\n", other.id())).unwrap();
     assert_fails(&stage.install(&dest.path(), &[], &[]), 75, "another install.sh is running");
     assert!(lock.exists());
-    // Its process is gone.
-    let mut child = Command::new("true").spawn().unwrap();
-    let pid = child.id();
-    child.wait().unwrap();
-    fs::write(lock.join("pid"), pid.to_string()).unwrap();
-    let output = stage.install(&dest.path(), &[], &[]);
-    assert!(output.stdout.contains("an interrupted install.sh"), "{output:#?}");
-    assert_done(&output);
-    assert!(!lock.exists());
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    // Its process is gone; or, after a boot, its number is another program's.
+    for pid in [other.id(), std::process::id()] {
+        fs::create_dir_all(&lock).unwrap();
+        fs::write(lock.join("journal"), format!("process {pid}\n")).unwrap();
+        let output = stage.install(&dest.path(), &[], &[]);
+        assert!(output.stdout.contains("an install.sh was interrupted"), "{output:#?}");
+        assert_done(&output);
+        assert!(!lock.exists());
+    }
+}
+
+#[test]
+fn a_prefix_is_remembered() {
+    let (old, new) = (Stage::light().older(), Stage::light());
+    for (prefix, init) in [("/opt/km", "systemd"), ("/opt/km", "sysv"), ("/usr/local", "openrc"), ("/", "procd")] {
+        let dest = Dest::new();
+        let other = [("PREFIX", if prefix == "/usr/local" { "/usr" } else { "/usr/local" })];
+        assert_done(&old.install(&dest.path(), &[("PREFIX", prefix)], &["--init", init]));
+        let before = dest.tree();
+        for args in [&[][..], &["--uninstall"], &["--purge"]] {
+            assert_fails(&new.install(&dest.path(), &other, args), 64, &format!("it is installed in {prefix}: leave"));
+            assert_untouched(&before, &dest.tree(), "refused");
+        }
+        let output = new.install(&dest.path(), &[], &[]);
+        assert_done(&output);
+        assert!(output.stdout.contains(&format!("upgrading kmagent {OLDER} to {VERSION}")), "{output:#?}");
+        let agents: Vec<String> = dest.tree().into_keys().filter(|path| path.ends_with("/bin/kmagent")).collect();
+        assert_eq!(agents, [format!("{}/bin/kmagent", prefix.trim_end_matches('/'))]);
+        assert_done(&new.install(&dest.path(), &[("PREFIX", prefix)], &[]));
+
+        // Somebody has removed the programs by hand: they come again, or others take their place.
+        fs::remove_dir_all(dest.join(prefix).join("lib/kmagent")).unwrap();
+        assert_done(&new.install(&dest.path(), &[], &["--init", init]));
+        assert!(dest.join(prefix).join("lib/kmagent/manifest").exists());
+        assert_done(&new.install(&dest.path(), &[], &["--uninstall"]));
+        // That is done with.
+        assert_done(&new.install(&dest.path(), &other, &["--init", init]));
+        assert_done(&new.install(&dest.path(), &[], &["--purge"]));
+        // Whose directories were made is in no manifest any more.
+        let files: Vec<_> = dest.tree().into_iter().filter(|(_, entry)| entry.kind != 'd').collect();
+        assert!(files.is_empty(), "{files:?}");
+    }
+}
+
+/// An administrator's own unit outranks what comes with a program, so the agent that runs could be another one.
+#[test]
+fn a_unit_that_outranks_ours_is_pointed_out() {
+    let (stage, dest) = (Stage::light(), Dest::new());
+    fs::create_dir_all(dest.join("/etc/systemd/system")).unwrap();
+    fs::write(dest.join("/etc/systemd/system/kmagent.service"), "").unwrap();
+    let output = stage.install(&dest.path(), &[], &["--init", "systemd"]);
+    assert!(output.code == Some(0) && output.stderr.contains("outranks the unit of this release"), "{output:#?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::stage::{Stage, assert_done, write};
+use super::stage::{Stage, assert_done, assert_fails, write};
 use super::tree::{assert_same, tree};
 use crate::support::bin::{self, Output};
 use crate::support::temp_dir::TempDir;
@@ -32,6 +32,9 @@ const PROGRAMS: [&str; 18] = [
     "tail",
 ];
 
+/// What changes files, in the order of an upgrade; `rm` too, whose failures keep nothing from being done.
+const CHANGES: [&str; 6] = ["mkdir", "cp", "sync", "ln", "mv", "rm"];
+
 /// Stands before the real program in PATH. It counts its calls in COUNT, and fails at the one that FAIL names.
 const SHIM: &str = r#"#!/bin/sh
 name=${0##*/}
@@ -57,7 +60,7 @@ impl Shims {
         for dir in ["bin", "count"] {
             fs::create_dir(shims.dir.join(dir)).unwrap();
         }
-        for name in PROGRAMS {
+        for name in PROGRAMS.into_iter().chain(["rm"]) {
             write(&shims.dir.join("bin").join(name), SHIM.as_bytes(), 0o755);
         }
         shims
@@ -172,4 +175,94 @@ fn an_interrupted_upgrade_leaves_the_old_one() {
             assert_same(&was, &tree(before.path(), &[]), signal);
         }
     }
+}
+
+/// A system that nothing was installed in.
+fn bare() -> TempDir {
+    let root = TempDir::new();
+    fs::create_dir(root.join("etc")).unwrap();
+    root
+}
+
+/// Runs `stage` with `args` on a copy of `before` until it is killed at a call of a program, for each such call in its turn; then the
+/// same again to its end. It is as if nothing had happened; and so it is if what was killed is removed.
+fn interrupt(stage: &Stage, env: &[(&str, &str)], args: &[&str], before: &Path) {
+    let (shims, work) = (Shims::new(), TempDir::new());
+    let [dest, removed] = ["dest", "removed"].map(|name| work.join(name));
+    copy(before, &dest);
+    assert_done(&stage.install(&dest, env, args));
+    let becomes = tree(&dest, &[]);
+    let (mut killed, mut strays) = (0, 0);
+    for program in CHANGES {
+        for call in 1.. {
+            copy(before, &dest);
+            let output = shims.run(stage.command(&dest, env, args), program, call, "KILL");
+            if shims.calls(program) < call {
+                break;
+            }
+            let what = format!("{args:?}, killed at call {call} of {program}: {output:#?}");
+            assert_eq!(output.code, None, "{what}");
+            killed += 1;
+            strays += tree(&dest, &[]).keys().filter(|name| name.ends_with("old") || name.ends_with("new")).count();
+            copy(&dest, &removed);
+            let output = stage.install(&dest, env, args);
+            assert_done(&output);
+            assert_same(&becomes, &tree(&dest, &[]), &format!("{what}, then {output:#?}"));
+            let output = stage.install(&removed, &[], &["--purge"]);
+            assert_done(&output);
+            assert_same(&tree(bare().path(), &[]), &tree(&removed, &[]), &format!("{what}, then {output:#?}"));
+        }
+    }
+    assert!(killed > 20 && strays > 0, "{killed} times killed, {strays} strays");
+}
+
+#[test]
+fn a_killed_installation_is_gone_on_with() {
+    if is_due() {
+        interrupt(&Stage::light(), &ENV, &["--init", "sysv"], bare().path());
+    }
+}
+
+#[test]
+fn a_killed_upgrade_is_gone_on_with() {
+    if !is_due() {
+        return;
+    }
+    let before = bare();
+    assert_done(&Stage::light().older().install(before.path(), &ENV, &["--init", "systemd"]));
+    // One that the release before did not have, in a directory that it did not have.
+    interrupt(&Stage::light().write("share/kmagent/NEW", b"new\n", 0o644), &[], &[], before.path());
+}
+
+#[test]
+fn a_killed_removal_is_gone_on_with() {
+    if !is_due() {
+        return;
+    }
+    let (before, stage) = (bare(), Stage::light());
+    assert_done(&stage.install(before.path(), &ENV, &["--init", "openrc"]));
+    interrupt(&stage, &[], &["--uninstall"], before.path());
+}
+
+/// Killed, then refused: what the first one left is still known to the third.
+#[test]
+fn what_a_killed_upgrade_left_outlives_one_that_fails() {
+    if !is_due() {
+        return;
+    }
+    let (before, shims) = (TempDir::new(), Shims::new());
+    assert_done(&Stage::light().older().install(before.path(), &ENV, &["--init", "systemd"]));
+    let stage = Stage::light().write("share/kmagent/NEW", b"new\n", 0o644);
+    // The new file is in its place, and no manifest knows it yet.
+    assert_eq!(shims.run(stage.command(before.path(), &[], &[]), "mv", 3, "KILL").code, None);
+    assert!(before.join("usr/local/share/kmagent/NEW").exists());
+    let settings = before.join("etc/kmagent/agent.yaml");
+    let text = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, "colector: /x\n").unwrap();
+    assert_fails(&stage.install(before.path(), &[], &[]), 78, "unknown key");
+    let key = before.join("etc/.kmagent-install/api-key");
+    assert!(!key.exists(), "only what is needed to go on");
+    fs::write(&settings, text).unwrap();
+    assert_done(&stage.install(before.path(), &[], &["--purge"]));
+    assert!(tree(before.path(), &[]).is_empty(), "{:?}", tree(before.path(), &[]).keys());
 }

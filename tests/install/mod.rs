@@ -3,9 +3,11 @@
 mod busybox;
 mod debian;
 mod destdir;
+mod elsewhere;
 mod injected;
 mod root;
 mod stage;
 mod systemd;
+mod tarball;
 mod template;
 mod tree;

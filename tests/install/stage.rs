@@ -76,7 +76,8 @@ impl Stage {
         Stage { dir }
     }
 
-    /// As an earlier release: a program that calls itself so, and a file that later ones no longer have.
+    /// As an earlier release: a program that calls itself so, and a file that later ones no longer have. In all else it is
+    /// this one: what has changed since a real older release, in the installer or in what it leaves, no test sees.
     pub fn older(self) -> Stage {
         let stage = match fs::read(self.path().join("bin/kmagent")).unwrap().starts_with(b"#!") {
             true => self.wrapped(&format!("[ \"$1\" != --version ] || {{ echo kmagent {OLDER}; exit; }}")),
@@ -129,6 +130,11 @@ impl Stage {
     pub fn install(&self, dest: &Path, env: &[(&str, &str)], args: &[&str]) -> Output {
         bin::output_within(Duration::from_secs(120), self.command(dest, env, args))
     }
+}
+
+/// One whose config the stand-in collector can serve: it answers no health check.
+pub fn release() -> Stage {
+    Stage::new().write("etc/kmagent/config.yaml", b"name: first\n", 0o644)
 }
 
 pub fn write(path: &Path, bytes: &[u8], mode: u32) {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::root::{PATIENCE, available};
-use super::stage::{OLDER, Stage, VERSION, assert_done, assert_fails};
+use super::stage::{OLDER, Stage, VERSION, assert_done, assert_fails, release};
 use crate::support::bin::{self, Output};
 use crate::support::source;
 use crate::support::temp_dir::TempDir;
@@ -116,11 +116,6 @@ impl Drop for Machine {
     }
 }
 
-/// Whose config the stand-in collector can serve.
-fn release() -> Stage {
-    Stage::new().write("etc/kmagent/config.yaml", b"name: first\n", 0o644)
-}
-
 const QUICK: &str = "KM_API_KEY=sk_123456 KM_UPDATE_ENDPOINT=http://127.0.0.1:9/x KM_MIN_UPTIME=500ms";
 
 #[test]
@@ -138,6 +133,8 @@ fn a_life() {
     let output = machine.install("old", QUICK);
     assert_done(&output);
     assert!(output.stdout.contains("service manager: systemd\n"), "{output:#?}");
+    let to_timer =
+        output.stdout.lines().find_map(|line| line.strip_prefix("for checks by a timer, without an agent: ")).unwrap();
     let first = machine.expect_running(OLDER);
     assert_eq!(machine.does(&format!("stat -c %U /proc/{first}")), "kmagent");
     assert_eq!(machine.does("systemctl is-enabled kmagent"), "enabled");
@@ -188,8 +185,16 @@ fn a_life() {
     machine.expect_running(VERSION);
     assert_eq!(machine.sh("systemctl is-enabled kmagent").stdout, "disabled\n", "that is not an upgrade's to change");
 
+    // ---- with the timer in the agent's place
+    machine.does(to_timer);
+    let output = machine.install("old", "");
+    assert_done(&output);
+    assert!(output.stdout.contains("kmagent-check.timer checks in its place"), "{output:#?}");
+    assert_eq!(machine.sh("systemctl is-active kmagent kmagent-check.timer").stdout, "inactive\nactive\n");
+    assert_eq!(machine.sh("systemctl is-enabled kmagent kmagent-check.timer").stdout, "disabled\nenabled\n");
+
     // ---- removed
-    machine.does("systemctl enable -q --now kmagent-check.timer && rm -r /etc/systemd/system/kmagent.service.d");
+    machine.does("systemctl start kmagent && rm -r /etc/systemd/system/kmagent.service.d");
     assert_done(&machine.sh("/usr/local/lib/kmagent/install.sh --uninstall"));
     machine.expect_gone("kmagent.service");
     machine.expect_gone("kmagent-check.timer");
@@ -207,7 +212,12 @@ fn another_prefix() {
     }
     let machine = Machine::boot();
     let before = machine.tree();
-    assert_done(&machine.install("new", &format!("PREFIX=/opt/kmagent {QUICK}")));
+    assert_done(&machine.install("old", &format!("PREFIX=/opt/kmagent {QUICK}")));
+    assert_fails(&machine.install("new", "PREFIX=/usr/local"), 64, "it is installed in /opt/kmagent");
+    assert_done(&machine.install("new", ""));
+    let status = machine.does("/opt/kmagent/bin/kmagent status --json");
+    assert!(status.contains(&format!("\"agent_version\": \"{VERSION}\"")), "{status}");
+    assert_eq!(machine.sh("test -e /usr/local/bin/kmagent").code, Some(1));
     let path = machine.does("systemctl show --value -p FragmentPath -p ExecStart kmagent");
     assert!(
         path.contains("/etc/systemd/system/kmagent.service") && path.contains("/opt/kmagent/bin/kmagent"),
