@@ -1035,7 +1035,8 @@ purge() {
         rm -f "$DESTDIR$etc/$file" || trouble=yes
     done
     rm -f "$DESTDIR$etc"/.config.yaml.candidate-* || trouble=yes
-    rm -rf "$DESTDIR$state" || trouble=yes
+    # The second is the one on OpenWrt.
+    rm -rf "$DESTDIR$state" "$DESTDIR$etc/state" || trouble=yes
     for file in /etc/default/kmagent /etc/conf.d/kmagent; do
         if [ -f "$DESTDIR$file" ]; then say "removing $file" && rm -f "$DESTDIR$file" || trouble=yes; fi
     done
