@@ -64,7 +64,8 @@ impl Supervise {
                 events.push_back(Event::CandidateArrived(candidate));
                 return;
             }
-            Ok(Finding::OnItsWay) if self.ledger.awaits_verdict() => {
+            // The second is in force, on probation.
+            Ok(Finding::OnItsWay | Finding::Unchanged { confirmed: true }) if self.ledger.awaits_verdict() => {
                 self.verdict_clients.extend(clients);
                 return;
             }

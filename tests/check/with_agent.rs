@@ -17,6 +17,23 @@ fn asked_only(builder: Builder) -> Agent {
     agent
 }
 
+/// What is in force may be rolled back yet, so that "up to date" would be too early to say.
+#[test]
+fn a_check_in_the_middle_of_a_probation_waits_for_the_verdict() {
+    let api = Api::plain();
+    let agent = asked_only(host(&api).config("fake: {stderr: old}").setting("min-uptime", "2s"));
+    agent.wait_status("a config that has proved itself", |status| status["collector"]["state"] == "running");
+    api.answer_config(json!({"fake": {"start": {"exit": 3, "after_ms": 1500}}}));
+    thread::scope(|scope| {
+        let first = scope.spawn(|| agent.run(["--check"]));
+        agent.wait_start(2);
+        let second = agent.run(["--check"]);
+        for output in [first.join().unwrap(), second] {
+            output.fails(65, "was rolled back: ");
+        }
+    });
+}
+
 #[test]
 fn every_outcome() {
     let api = Api::plain();
