@@ -36,7 +36,7 @@ fn expect_unnoticed(title: &str, count: usize, config: impl Fn(&Scene, usize) ->
         scene.bad_change(config, reason);
         assert_eq!(scene.agent.wait_collector(), old, "round {round}: the old collector is gone");
     }
-    assert_seamless(&scene.finish(title, loads));
+    assert_seamless(&scene.finish(title, loads), count);
 }
 
 #[test]
@@ -91,5 +91,5 @@ fn that_make_it_sick_cost_no_client_anything() {
         scene.bad_change(config, "answered 503");
         assert_eq!(scene.agent.wait_collector(), old, "round {round}: the old collector is gone");
     }
-    assert_seamless(&counted(&format!("{count} sick collectors"), loads));
+    assert_seamless(&counted(&format!("{count} sick collectors"), loads), count);
 }

@@ -33,7 +33,7 @@ fn expect_seamless(title: &str, scene: Scene) {
     for name in ["second", "third"] {
         assert!(scene.change(name).overlap, "{title}: the collector was restarted plainly");
     }
-    assert_seamless(&scene.finish(&format!("2 changes, {title}"), loads));
+    assert_seamless(&scene.finish(&format!("2 changes, {title}"), loads), 2);
 }
 
 /// Starts the agent by way of setpriv(1), which replaces itself by it.

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Sends log records to a collector, one a request, and counts what becomes of each: the client of the hand-over's proof.
 
-    load.py --mode grpc|http|new --port PORT [--rate PER_SECOND] [--workers N] [--first NUMBER] [--log FILE]
+    load.py --mode MODE --port PORT [--rate PER_SECOND] [--workers N] [--first NUMBER] [--log FILE]
 
-grpc and http are OpenTelemetry's own exporters with kept connections; `new` opens a connection for each request and needs
-nothing but the standard library. Record number n has the body `item=n`. It runs until its stdin ends. On stdout it prints
-`flowing` after the first acknowledgement and one JSON object at the end.
+MODE is grpc or http, OpenTelemetry's own exporters with kept connections, grpc-each or http-each, the same with a connection
+for each record, or `new`, which also opens one for each, tries nothing twice and needs nothing but the standard library.
+Record number n has the body `item=n`. It runs until its stdin ends. On stdout it prints `flowing` after the first
+acknowledgement and one JSON object at the end.
 
 Attempts are counted, not only records: an exporter that tries again hides nothing. `stale` is what HTTP/1.1 cannot rule out
-(RFC 9112, 9.3.1): the server closed an idle connection just when a request went out on it, and the exporter sent it again
-at once on another.
+(RFC 9112, 9.3.1): the server closed an idle connection just when a request went out on it, before any byte of an answer, and
+the exporter sent it again at once on another.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import collections
 import http.client
 import json
 import logging
+import socket
 import sys
 import threading
 import time
@@ -127,55 +129,90 @@ def sender_new(port, tally):
     return send
 
 
-def sender_http(port, tally):
+# What the HTTP exporter's present attempt in this thread has come to.
+attempt = threading.local()
+
+
+def sender_http_each(port, tally):
+    """The HTTP exporter, on a connection for each request."""
+    return sender_http(port, tally, each=True)
+
+
+def sender_http(port, tally, each=False):
     """The HTTP exporter, on one kept connection a worker."""
     import requests
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
     from urllib3.connection import HTTPConnection
     from urllib3.connectionpool import HTTPConnectionPool
 
-    opened = threading.local()
-
     class Connection(HTTPConnection):
         def connect(self):
-            opened.count = getattr(opened, "count", 0) + 1
+            attempt.connected = True
             super().connect()
+
+        def getresponse(self):
+            # It waits for the first byte, and leaves it where it is.
+            attempt.answered = self.sock.recv(1, socket.MSG_PEEK) != b""
+            return super().getresponse()
 
     HTTPConnectionPool.ConnectionCls = Connection
 
     class Adapter(requests.adapters.HTTPAdapter):
         def send(self, *args, **kwargs):
-            before = getattr(opened, "count", 0)
+            attempt.connected = attempt.answered = False
             try:
                 response = super().send(*args, **kwargs)
+                # The rest of it, or nobody would count an answer that is cut short.
+                response.content
             except Exception as error:
                 kind = kind_of(error)
-                if kind == "reset" and getattr(opened, "count", 0) == before:
+                if kind == "reset" and not attempt.connected and not attempt.answered:
                     kind = "stale"
                 tally.failed_attempt(kind, repr(error))
                 raise
             if response.status_code != 200:
                 tally.failed_attempt("other", f"status {response.status_code}: {response.text[:100]}")
+            if each and not attempt.connected:
+                tally.failed_attempt("other", "a connection was used twice")
             return response
 
     session = requests.Session()
     session.trust_env = False
     session.mount("http://", Adapter())
-    return exporting(OTLPLogExporter(endpoint=f"http://127.0.0.1:{port}/v1/logs", session=session))
+    headers = {"Connection": "close"} if each else {}
+    return exporting(OTLPLogExporter(endpoint=f"http://127.0.0.1:{port}/v1/logs", headers=headers, session=session))
+
+
+def sender_grpc_each(port, tally):
+    """The gRPC exporter, on a channel for each record."""
+    connect = grpc_connector(port, tally)
+
+    def send(number):
+        exporter = connect()
+        try:
+            return exporting(exporter)(number)
+        finally:
+            exporter.shutdown()
+
+    return send
 
 
 def sender_grpc(port, tally):
     """The gRPC exporter, on one channel a worker."""
+    return exporting(grpc_connector(port, tally)())
+
+
+def grpc_connector(port, tally):
+    """What makes an exporter, and its channel."""
     import grpc
     from opentelemetry.exporter.otlp.proto.grpc import _log_exporter
-
-    stub_type = _log_exporter.LogsServiceStub
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
 
     class Stub:
         """Stands before the generated stub, so that attempts are counted below the exporter's retries."""
 
         def __init__(self, channel):
-            self.stub = stub_type(channel)
+            self.stub = LogsServiceStub(channel)
 
         def Export(self, **kwargs):
             try:
@@ -193,11 +230,10 @@ def sender_grpc(port, tally):
                 raise
 
     _log_exporter.LogsServiceStub = Stub
-    # Without it two workers would share a connection.
+    # Without it two channels would share a connection.
     options = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
-    return exporting(
-        _log_exporter.OTLPLogExporter(endpoint=f"127.0.0.1:{port}", insecure=True, channel_options=options)
-    )
+    endpoint = f"127.0.0.1:{port}"
+    return lambda: _log_exporter.OTLPLogExporter(endpoint=endpoint, insecure=True, channel_options=options)
 
 
 def exporting(exporter):
@@ -215,7 +251,13 @@ def exporting(exporter):
     return send
 
 
-SENDERS = {"grpc": sender_grpc, "http": sender_http, "new": sender_new}
+SENDERS = {
+    "grpc": sender_grpc,
+    "http": sender_http,
+    "grpc-each": sender_grpc_each,
+    "http-each": sender_http_each,
+    "new": sender_new,
+}
 
 
 def work(send, pause, tally, stop):

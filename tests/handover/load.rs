@@ -24,8 +24,12 @@ pub enum Mode {
     Grpc,
     /// OpenTelemetry's HTTP exporter, kept connections.
     Http,
-    /// HTTP, a new connection for each request.
+    /// HTTP, a new connection for each request, without OpenTelemetry's exporter and its retries.
     New,
+    /// OpenTelemetry's gRPC exporter, a channel for each record.
+    GrpcEach,
+    /// OpenTelemetry's HTTP exporter, a connection for each request.
+    HttpEach,
 }
 
 impl Mode {
@@ -34,6 +38,8 @@ impl Mode {
             Mode::Grpc => "grpc",
             Mode::Http => "http",
             Mode::New => "new",
+            Mode::GrpcEach => "grpc-each",
+            Mode::HttpEach => "http-each",
         }
     }
 
@@ -48,6 +54,9 @@ impl Mode {
 pub struct Report {
     #[serde(skip)]
     pub mode: Option<Mode>,
+    /// How many sent at once, each on its connection.
+    #[serde(skip)]
+    pub workers: u32,
     pub sent: u64,
     pub acknowledged: u64,
     /// The numbers of those that were sent in vain.
@@ -78,7 +87,7 @@ impl Report {
         let Report { sent, acknowledged, refused, reset, stale, other, .. } = self;
         let (mode, gap) = (self.mode.unwrap().word(), self.longest_gap_ms);
         let mut rows = format!(
-            "  {mode:<4} sent {sent:>6} acknowledged {acknowledged:>6} refused {refused:>4} reset {reset:>3} stale {stale:>2} \
+            "  {mode:<9} sent {sent:>6} acknowledged {acknowledged:>6} refused {refused:>4} reset {reset:>3} stale {stale:>2} \
              other {other:>2} longest gap {gap:>7.1} ms p50 {:>5.1} p99 {:>6.1} max {:>7.1} ms\n",
             self.p50_ms, self.p99_ms, self.max_ms
         );
@@ -90,6 +99,7 @@ impl Report {
 /// A client at work. Dropping it ends it.
 pub struct Load {
     mode: Mode,
+    workers: u32,
     child: Child,
     /// The client ends when this does.
     stdin: Option<ChildStdin>,
@@ -98,8 +108,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts each with its mode, port, records a second (fewer on a slow machine) and connections at a time, and waits for a first acknowledgement
-    /// of each. All at once, since what they import takes seconds.
+    /// Starts each with its mode, port, records a second (fewer on a slow machine) and connections at a time, and waits for a
+    /// first acknowledgement of each. All at once, since what they import takes seconds.
     #[track_caller]
     pub fn start_all(wanted: impl IntoIterator<Item = (Mode, u16, u32, u32)>) -> Vec<Load> {
         let launch = |(mode, port, rate, workers)| Load::launch(mode, port, rate, workers);
@@ -125,7 +135,7 @@ impl Load {
         thread::spawn(move || {
             complaints.lines().map_while(Result::ok).for_each(|line| *all.lock().unwrap() += &(line + "\n"));
         });
-        Load { mode, stdin: child.stdin.take(), child, lines, stderr }
+        Load { mode, workers, stdin: child.stdin.take(), child, lines, stderr }
     }
 
     #[track_caller]
@@ -146,7 +156,7 @@ impl Load {
         self.stdin = None;
         let text = self.line(END_TIMEOUT, "count");
         let report = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        Report { mode: Some(self.mode), ..report }
+        Report { mode: Some(self.mode), workers: self.workers, ..report }
     }
 }
 

@@ -124,11 +124,13 @@ impl Scene {
         named(&self.template, name)
     }
 
-    /// The three clients at once.
+    /// The clients all at once, at what two cores bear with everything else.
     #[track_caller]
     fn load(&self) -> Vec<Load> {
         let Ports { grpc, http, .. } = self.ports;
-        Load::start_all([(Mode::Grpc, grpc, 100, 2), (Mode::Http, http, 100, 2), (Mode::New, http, 200, 4)])
+        let kept = [(Mode::Grpc, grpc, 100, 2), (Mode::Http, http, 100, 2)];
+        let each = [(Mode::GrpcEach, grpc, 20, 2), (Mode::HttpEach, http, 50, 2), (Mode::New, http, 200, 4)];
+        Load::start_all(kept.into_iter().chain(each))
     }
 
     fn is_good(&self, name: &str) -> bool {
@@ -256,10 +258,11 @@ pub fn real_config(ports: Ports, sink: &Sink) -> Value {
     })
 }
 
-/// Nothing refused, nothing reset, nothing lost on the way in.
+/// Nothing refused, nothing reset, nothing lost on the way in, in so many changes. A change closes each kept connection once.
 #[track_caller]
-pub fn assert_seamless(reports: &[Report]) {
+pub fn assert_seamless(reports: &[Report], changes: usize) {
     for report in reports {
+        assert!(report.stale <= u64::from(report.workers) * changes as u64, "{report:?}");
         let Report { refused, reset, other, .. } = *report;
         assert_eq!((refused, reset, other), (0, 0, 0), "{report:?}");
         assert_eq!(report.sent, report.acknowledged, "{report:?}");

@@ -17,6 +17,6 @@ fn good_configs_cost_no_client_anything() {
             assert!(change.overlap, "round {round}: the collector was restarted plainly");
         }
         let reports = scene.finish(&format!("{count} changes, restart-mode {mode}"), loads);
-        assert_seamless(&reports);
+        assert_seamless(&reports, count);
     }
 }

@@ -67,7 +67,7 @@ fn scope_2_is_for_root() {
     let scene = as_root();
     let loads = load(&scene);
     expect_hand_over(&scene, "second");
-    assert_seamless(&scene.finish("ptrace_scope 2, as root", loads));
+    assert_seamless(&scene.finish("ptrace_scope 2, as root", loads), 1);
 
     let scene = as_nobody();
     let loads = load(&scene);

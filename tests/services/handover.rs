@@ -44,7 +44,7 @@ fn a_change_costs_no_client_anything_inside_the_unit() {
     let reports = counted("2 changes inside the systemd unit", loads);
     machine.does("systemctl stop kmagent");
     assert_eq!(machine.property("kmagent", "Result"), "success");
-    assert_seamless(&reports);
+    assert_seamless(&reports, 2);
     let acknowledged = || reports.iter().flat_map(Report::acknowledged_numbers);
     poll_for(DEADLINE, || sink.missing(acknowledged()).is_empty().then_some(()));
     assert!(sink.missing(acknowledged()).is_empty() && sink.repeated().is_empty());

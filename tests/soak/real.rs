@@ -58,7 +58,7 @@ fn hand_overs_under_load_lose_nothing_and_leave_nothing_behind() {
     gauge.assert_level();
     let seconds = began_at.elapsed().as_secs();
     let reports = counted(&format!("soak, {count} changes in {seconds} s"), loads);
-    assert_seamless(&reports);
+    assert_seamless(&reports, count);
     let [promoted, ..] = feed.assert_accounts(&agent);
     assert_eq!(promoted, count + 1);
     let handed_over = agent.count_log(|line| line.msg() == "the new collector serves");
