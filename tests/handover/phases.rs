@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::load::{Load, Mode};
 use super::{Scene, assert_seamless, counted};
@@ -17,9 +17,9 @@ fn scene() -> Scene {
 
 /// Pushes a config, and returns the old collector and the new one once both run.
 #[track_caller]
-fn two(scene: &Scene, name: &str) -> (u32, u32) {
+pub(super) fn two(scene: &Scene, config: Value) -> (u32, u32) {
     let old = scene.agent.wait_collector();
-    scene.api.answer_config(scene.config(name));
+    scene.api.answer_config(config);
     let new = scene.agent.wait_for("two collectors", || {
         let all = scene.agent.collectors();
         if all.len() == 2 { all.into_iter().find(|&pid| pid != old) } else { None }
@@ -37,7 +37,7 @@ fn a_stop_ends_both() {
         return;
     }
     let scene = scene();
-    let (old, new) = two(&scene, "second");
+    let (old, new) = two(&scene, scene.config("second"));
     assert_eq!(scene.agent.stop(), 0);
     assert!(!process::alive(old) && !process::alive(new), "left behind: {:?}", scene.agent.processes());
 }
@@ -48,7 +48,7 @@ fn the_agents_death_takes_both_along() {
         return;
     }
     let scene = scene();
-    two(&scene, "second");
+    two(&scene, scene.config("second"));
     scene.agent.signal(Signal::KILL);
     assert_eq!(scene.agent.wait_exit(), -9);
     scene.agent.wait_until("the end of both", || scene.agent.processes().is_empty());
@@ -61,7 +61,7 @@ fn the_old_ones_crash_leaves_the_new_one_serving() {
     }
     let scene = scene();
     let loads = load(&scene);
-    let (old, new) = two(&scene, "second");
+    let (old, new) = two(&scene, scene.config("second"));
     // Until it listens, a crash of the old one is one that clients must see.
     let served = |pid: u32| scene.agent.records_of("run").iter().any(|record| record["pid"] == pid);
     scene.agent.wait_until("the new one's start", || served(new));
@@ -72,7 +72,8 @@ fn the_old_ones_crash_leaves_the_new_one_serving() {
     let reports = counted("the old collector killed beside the new one", loads);
     // What was in the dead one's hands is lost, but there was always someone to connect to.
     assert_eq!(reports[0].refused, 0, "{reports:?}");
-    assert!(reports[0].reset <= 4, "more than one a connection: {reports:?}");
+    // The kernel closes one descriptor after another: who loses a connection may come once more before the listener's turn.
+    assert!(reports[0].reset <= 2 * 4, "more than two a client: {reports:?}");
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn another_config_while_two_run_is_a_change_like_any_other() {
     }
     let scene = scene();
     let loads = load(&scene);
-    two(&scene, "second");
+    two(&scene, scene.config("second"));
     scene.api.answer_config(scene.config("third"));
     scene.agent.wait_until("the third config as last known good", || scene.is_good("third"));
     scene.agent.wait_collector();
@@ -96,7 +97,7 @@ fn a_bad_config_while_two_run_leaves_the_first_of_them_or_the_second() {
     }
     let scene = scene();
     let loads = load(&scene);
-    two(&scene, "second");
+    two(&scene, scene.config("second"));
     let mut bad = scene.config("bad");
     bad["fake"]["validate"] = "fail".into();
     scene.bad_change(bad, "told to refuse");
