@@ -25,7 +25,7 @@ enum Moment {
 
 /// The real collector. With a config that is called sick it has a child that listens at its health check before it does, and
 /// answers 503.
-pub(super) fn sickly(builder: Builder) -> Builder {
+fn sickly(builder: Builder) -> Builder {
     let script = r#"#!/bin/sh
 # It returns when the child has closed its stdout, and so listens.
 [ "$1" != --config ] || ! grep -q 'value: sick' "$2" || listens=$(python3 -c '
@@ -49,7 +49,7 @@ exec REAL "$@"
 /// A scene with a probation that leaves time to do something in it: the long form has the agent's default.
 #[track_caller]
 fn scene() -> Scene {
-    let min_uptime = format!("{}s", rounds(4, 10) * slowness() as usize);
+    let min_uptime = format!("{}s", rounds(3, 10) * slowness() as usize);
     Scene::built("handover", |builder| sickly(builder).setting("min-uptime", min_uptime), spawn)
 }
 
@@ -95,7 +95,7 @@ fn that_end_the_collector_cost_no_client_anything() {
                 let mut config = scene.config(&format!("port taken, {round}"));
                 let endpoint = json!({"endpoint": taken.local_addr().unwrap().to_string()});
                 config["receivers"]["otlp/taken"] = json!({"protocols": {"http": endpoint}});
-                config["service"]["pipelines"]["logs"]["receivers"] = json!(["otlp", "otlp/taken"]);
+                config["service"]["pipelines"]["logs"]["receivers"] = json!(["otlp", "otlp/taken", "syslog"]);
                 scene.bad_change(config, "address already in use");
             }
             1 => die(&scene, round, Signal::TERM, Moment::Started, &ended),

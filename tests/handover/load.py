@@ -3,10 +3,13 @@
 
     load.py --mode MODE --port PORT [--rate PER_SECOND] [--workers N] [--first NUMBER] [--log FILE]
 
-MODE is grpc or http, OpenTelemetry's own exporters with kept connections, grpc-each or http-each, the same with a connection
-for each record, or `new`, which also opens one for each, tries nothing twice and needs nothing but the standard library.
-Record number n has the body `item=n`. It runs until its stdin ends. On stdout it prints `flowing` after the first
-acknowledgement and one JSON object at the end.
+MODE is one of these. Record number n has the body `item=n`. It runs until its stdin ends. On stdout it prints `flowing` after
+the first acknowledgement and one JSON object at the end.
+
+grpc, http              OpenTelemetry's own exporters, with kept connections
+grpc-each, http-each    the same, with a connection for each record
+new                     likewise, but it tries nothing twice, and needs nothing but the standard library
+udp                     syslog messages (RFC 5424); nobody acknowledges a datagram, so what is sent counts as acknowledged
 
 Attempts are counted, not only records: an exporter that tries again hides nothing. `stale` is what HTTP/1.1 cannot rule out
 (RFC 9112, 9.3.1): the server closed an idle connection just when a request went out on it, before any byte of an answer, and
@@ -103,6 +106,16 @@ def kind_of(error):
     if any(isinstance(one, (ConnectionError, http.client.IncompleteRead)) for one in chain):
         return "reset"
     return "other"
+
+
+def sender_udp(port, _tally):
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    def send(number):
+        client.sendto(f"<14>1 2026-01-02T03:04:05Z host app - - - item={number}".encode(), ("127.0.0.1", port))
+        return True
+
+    return send
 
 
 def sender_new(port, tally):
@@ -257,6 +270,7 @@ SENDERS = {
     "grpc-each": sender_grpc_each,
     "http-each": sender_http_each,
     "new": sender_new,
+    "udp": sender_udp,
 }
 
 

@@ -30,6 +30,8 @@ pub enum Mode {
     GrpcEach,
     /// OpenTelemetry's HTTP exporter, a connection for each request.
     HttpEach,
+    /// Syslog messages in datagrams, which nobody acknowledges.
+    Udp,
 }
 
 impl Mode {
@@ -40,6 +42,7 @@ impl Mode {
             Mode::New => "new",
             Mode::GrpcEach => "grpc-each",
             Mode::HttpEach => "http-each",
+            Mode::Udp => "udp",
         }
     }
 
@@ -57,6 +60,9 @@ pub struct Report {
     /// How many sent at once, each on its connection.
     #[serde(skip)]
     pub workers: u32,
+    /// Of what nobody acknowledges, what has not come out.
+    #[serde(skip)]
+    pub lost: usize,
     pub sent: u64,
     pub acknowledged: u64,
     /// The numbers of those that were sent in vain.

@@ -53,6 +53,7 @@ pub struct Ports {
     pub grpc: u16,
     pub http: u16,
     pub health: u16,
+    pub udp: u16,
 }
 
 /// What was seen while a change was on its way.
@@ -72,7 +73,13 @@ impl Scene {
     #[track_caller]
     fn built(restart_mode: &str, settings: impl FnOnce(Builder) -> Builder, start: impl FnOnce(&Agent)) -> Scene {
         let (sink, ports) = (Sink::start(), Ports::free());
-        let template = real_config(ports, &sink);
+        let mut template = real_config(ports, &sink);
+        template["receivers"]["syslog"] = json!({
+            "protocol": "rfc5424",
+            "udp": {"listen_address": format!("127.0.0.1:{}", ports.udp)},
+            "operators": [{"type": "move", "from": "attributes.message", "to": "body"}],
+        });
+        template["service"]["pipelines"]["logs"]["receivers"] = json!(["otlp", "syslog"]);
         // Long enough for a real collector to start, and be healthy, on a host that is busy with tests; and the agent's own
         // default to drain in, since what is killed loses what it holds.
         let min_uptime = format!("{}s", 3 * slowness());
@@ -127,10 +134,10 @@ impl Scene {
     /// The clients all at once, at what two cores bear with everything else.
     #[track_caller]
     fn load(&self) -> Vec<Load> {
-        let Ports { grpc, http, .. } = self.ports;
+        let Ports { grpc, http, udp, .. } = self.ports;
         let kept = [(Mode::Grpc, grpc, 100, 2), (Mode::Http, http, 100, 2)];
         let each = [(Mode::GrpcEach, grpc, 20, 2), (Mode::HttpEach, http, 50, 2), (Mode::New, http, 200, 4)];
-        Load::start_all(kept.into_iter().chain(each))
+        Load::start_all([(Mode::Udp, udp, 100, 1)].into_iter().chain(kept).chain(each))
     }
 
     fn is_good(&self, name: &str) -> bool {
@@ -203,11 +210,20 @@ impl Scene {
         Change { overlap }
     }
 
-    /// Ends the clients, then the agent, and checks that what was acknowledged came out, once.
+    /// Ends the clients, then the agent, and checks that what was acknowledged came out, once, and what of the datagrams.
     #[track_caller]
     fn finish(self, title: &str, loads: Vec<Load>) -> Vec<Report> {
-        let reports = counted(title, loads);
-        let acknowledged = || reports.iter().flat_map(Report::acknowledged_numbers);
+        let mut reports = counted(title, loads);
+        for report in reports.iter_mut().filter(|report| report.mode == Some(Mode::Udp)) {
+            let missing = || self.sink.missing(report.acknowledged_numbers());
+            // What waits in its socket is lost when it stops.
+            poll_for(Duration::from_secs(5), || missing().is_empty().then_some(()));
+            report.lost = missing().len();
+        }
+        let acknowledged = || {
+            let connected = reports.iter().filter(|report| report.mode != Some(Mode::Udp));
+            connected.flat_map(Report::acknowledged_numbers)
+        };
         // It drains what it holds.
         assert_eq!(self.agent.stop(), 0);
         poll_for(Duration::from_secs(5), || self.sink.missing(acknowledged()).is_empty().then_some(()));
@@ -221,7 +237,12 @@ impl Scene {
 
 impl Ports {
     pub fn free() -> Ports {
-        Ports { grpc: process::free_port(), http: process::free_port(), health: process::free_port() }
+        Ports {
+            grpc: process::free_port(),
+            http: process::free_port(),
+            health: process::free_port(),
+            udp: process::free_port(),
+        }
     }
 }
 
@@ -265,13 +286,13 @@ pub fn real_config(ports: Ports, sink: &Sink) -> Value {
     })
 }
 
-/// Nothing refused, nothing reset, nothing lost on the way in, in so many changes. A change closes each kept connection once.
+/// Nothing refused, reset, or lost on the way in, in so many changes. Each of them closes each kept connection once.
 #[track_caller]
 pub fn assert_seamless(reports: &[Report], changes: usize) {
     for report in reports {
         assert!(report.stale <= u64::from(report.workers) * changes as u64, "{report:?}");
-        let Report { refused, reset, other, .. } = *report;
-        assert_eq!((refused, reset, other), (0, 0, 0), "{report:?}");
+        let Report { refused, reset, other, lost, .. } = *report;
+        assert_eq!((refused, reset, other, lost), (0, 0, 0, 0), "{report:?}");
         assert_eq!(report.sent, report.acknowledged, "{report:?}");
     }
 }
