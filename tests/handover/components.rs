@@ -37,6 +37,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const AT_ONCE: usize = 8;
 /// What is sent.
 const TEXT: &str = "sent while two ran";
+/// Of a collector's config; a component's module has their singular for its ending.
+const SECTIONS: [&str; 5] = ["receivers", "processors", "exporters", "connectors", "extensions"];
 /// How many spans the old collector is given to count.
 const SPANS: u64 = 3;
 /// The source of the flow that is sent where there is no text.
@@ -98,11 +100,49 @@ fn components() -> BTreeSet<String> {
         let components = listed[section].as_array().cloned().unwrap_or_default();
         components.into_iter().map(move |component| format!("{section}/{}", component["name"].as_str().unwrap()))
     };
-    ["receivers", "processors", "exporters", "connectors", "extensions"].into_iter().flat_map(of).collect()
+    SECTIONS.into_iter().flat_map(of).collect()
+}
+
+/// What a manifest of dist/collector names, likewise: a type is called as its module is, without the ending, but for some.
+fn named_in(manifest: &str) -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/collector").join(manifest);
+    let manifest: Value = serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let of = |section: &'static str| {
+        let modules = manifest[section].as_array().cloned().unwrap_or_default();
+        modules.into_iter().map(move |entry| {
+            let module = entry["gomod"].as_str().unwrap().split(' ').next().unwrap().to_string();
+            let word = module.rsplit('/').next().unwrap();
+            let kind = match (section, word.strip_suffix(&section[..section.len() - 1]).unwrap_or(word)) {
+                ("exporters", "otlp") => "otlp_grpc",
+                ("exporters", "otlphttp") => "otlp_http",
+                (_, "awscontainerinsight") => word,
+                (_, "dockerstats") => "docker_stats",
+                (_, "filestorage") => "file_storage",
+                (_, "healthcheck") => "health_check",
+                (_, "memorylimiter") => "memory_limiter",
+                (_, "mongodbatlas") => "mongodb_atlas",
+                (_, "probabilisticsampler") => "probabilistic_sampler",
+                (_, kind) => kind,
+            };
+            format!("{section}/{kind}")
+        })
+    };
+    SECTIONS.into_iter().flat_map(of).collect()
 }
 
 fn without_case(key: &str) -> String {
     key.split('/').take(2).collect::<Vec<_>>().join("/")
+}
+
+/// Without a collector, so that it is seen where none with all of them is built.
+#[test]
+fn every_component_of_a_manifest_has_its_row() {
+    let rows: BTreeSet<String> = table().keys().map(|key| without_case(key)).collect();
+    let named = &named_in("edge.yaml") | &named_in("full.yaml");
+    let missing: Vec<_> = named.difference(&rows).collect();
+    assert!(named.len() > 50 && missing.is_empty(), "not in components.yaml: {missing:?}");
+    let strange: Vec<_> = rows.difference(&named).filter(|key| *key != "service/telemetry").collect();
+    assert!(strange.is_empty(), "in components.yaml, and in no manifest: {strange:?}");
 }
 
 #[test]
