@@ -43,6 +43,8 @@ pub struct Process {
     output: Output,
     /// The error is why there is none.
     binds: Result<BindWatch, String>,
+    /// Of `BindWatch`, also after its end.
+    wanted_twice: Option<u16>,
 }
 
 impl Process {
@@ -71,7 +73,7 @@ impl Process {
         };
         // Not reaped yet, so the number is still the child's.
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
-        Ok(Process { child, pid, pidfd, pipe: Some(ours), output: Output::default(), binds })
+        Ok(Process { child, pid, pidfd, pipe: Some(ours), output: Output::default(), binds, wanted_twice: None })
     }
 
     pub fn id(&self) -> u32 {
@@ -103,12 +105,20 @@ impl Process {
         self.binds.as_ref().map_err(String::as_str)
     }
 
-    /// Lets every bind(2) that waits go on; true when there was one.
-    pub fn serve_binds(&mut self) -> bool {
-        match self.binds.as_mut().map(BindWatch::serve) {
-            Ok(Served::Binds) => true,
-            Ok(Served::Nothing) | Err(_) => false,
-            Ok(Served::Ended) => {
+    /// The latest port that two of its own sockets wanted to themselves.
+    pub fn wanted_twice(&self) -> Option<u16> {
+        self.wanted_twice
+    }
+
+    /// Lets every bind(2) that waits go on; true when there was one. It may share ports with `partners` and nobody else.
+    pub fn serve_binds(&mut self, partners: &[&BindWatch]) -> bool {
+        let Ok(watch) = &mut self.binds else { return false };
+        let served = watch.serve(partners);
+        self.wanted_twice = watch.wanted_twice();
+        match served {
+            Served::Binds => true,
+            Served::Nothing => false,
+            Served::Ended => {
                 self.binds = Err("it has ended".to_string());
                 false
             }

@@ -1,5 +1,6 @@
 //! What one living collector binds. Each bind(2) of it, of its threads and of its children waits for us (`sys::child`): the
-//! socket gets SO_REUSEPORT, so that a second collector can share its port, is remembered, and the call goes on.
+//! socket gets SO_REUSEPORT, so that a second collector can share its port, is remembered, and the call goes on. One that would
+//! share it with anybody else gets none, so that bind(2) fails as it would without us.
 //!
 //! We never keep a copy of a socket. A listener lives as long as anybody has it open: the port of a dead collector would stay
 //! open in our hands, and connections would queue where nobody accepts them. So a socket is remembered as process, descriptor
@@ -12,7 +13,6 @@ use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -22,6 +22,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 
+use crate::handover::address::Address;
 use crate::sys::notify::{self, Notification};
 
 /// Most calls served at a turn, so that a collector that does nothing but bind keeps nobody else from his turn.
@@ -35,6 +36,8 @@ pub struct BindWatch {
     bound: Vec<Bound>,
     /// The first bind(2) that we could do nothing for.
     unprepared: Option<String>,
+    /// The latest port that it wanted twice.
+    wanted_twice: Option<u16>,
 }
 
 #[derive(Clone, Debug)]
@@ -43,6 +46,10 @@ struct Bound {
     fd: RawFd,
     cookie: u64,
     bound_at: Instant,
+    /// What it asked for; `None` when that could not be read, or is no IP address.
+    wanted: Option<Address>,
+    /// It had SO_REUSEPORT of its own accord.
+    shares: bool,
 }
 
 /// Something that clients reach the collector at. Two collectors with an equal one share it.
@@ -121,7 +128,9 @@ impl BindWatch {
             _ => None,
         });
         match (got.bytes, byte[0], rights) {
-            (1, 0, Some(notifications)) => Ok(BindWatch { notifications, child, bound: Vec::new(), unprepared: None }),
+            (1, 0, Some(notifications)) => {
+                Ok(BindWatch { notifications, child, bound: Vec::new(), unprepared: None, wanted_twice: None })
+            }
             // We have no descriptor left to take it with.
             (1, 0, None) => Err(Refusal::Lost(Errno::MFILE)),
             (1, errno, _) => Err(unfiltered(Errno::from_raw_os_error(errno.into()))),
@@ -134,8 +143,8 @@ impl BindWatch {
         self.notifications.as_fd()
     }
 
-    /// Does what is to be done for every bind(2) that waits; never blocks.
-    pub fn serve(&mut self) -> Served {
+    /// Does what is to be done for every bind(2) that waits; never blocks. `partners` are those with whom it may share ports.
+    pub fn serve(&mut self, partners: &[&BindWatch]) -> Served {
         let mut served = Served::Nothing;
         for _ in 0..SERVE_LIMIT {
             // Receiving blocks unless there is one.
@@ -148,13 +157,8 @@ impl BindWatch {
             }
             // The caller may die at any moment.
             let Ok(notification) = notify::receive(self.fd()) else { continue };
-            match self.prepare(notification) {
-                Ok(Some(bound)) => {
-                    // A descriptor that is bound anew is a new socket, so the list stays as short as the table of descriptors.
-                    self.bound.retain(|known| (known.process, known.fd) != (bound.process, bound.fd));
-                    self.bound.push(bound);
-                }
-                Ok(None) => {}
+            match self.prepare(notification, partners) {
+                Ok(bound) => self.bound.extend(bound),
                 Err(problem) => {
                     log::debug!(problem = problem.as_str(); "a socket of the collector cannot be shared");
                     self.unprepared.get_or_insert(problem);
@@ -198,53 +202,88 @@ impl BindWatch {
         self.bound.iter().filter_map(|bound| bound.hold().transpose()).collect()
     }
 
+    /// The latest port that two sockets of it wanted to themselves.
+    pub fn wanted_twice(&self) -> Option<u16> {
+        self.wanted_twice
+    }
+
     /// What to remember of a socket that is about to be bound; `None` when it is none that anybody could connect to.
-    fn prepare(&self, notification: Notification) -> Result<Option<Bound>, String> {
+    fn prepare(&mut self, notification: Notification, partners: &[&BindWatch]) -> Result<Option<Bound>, String> {
         let process = process_of(notification.thread).unwrap_or(self.child);
         let copy = copy(process, notification.socket);
-        let any_port = asks_for_any_port(process, notification);
+        let wanted = copy.as_ref().ok().and_then(|copy| Address::wanted(process, &notification, copy));
         // Its number may have become another's while we looked.
         if !notify::still_stands(self.fd(), notification.id) {
             return Ok(None);
         }
         let copy = match copy {
-            Ok(copy) => copy,
-            // bind(2) will say so itself.
+            // bind(2) will say so itself, as of one that is bound already.
             Err(Errno::BADF) => return Ok(None),
+            Ok(copy) if Address::of(&copy).is_some() => return Ok(None),
+            Ok(copy) => copy,
             Err(errno) => return Err(hidden(process, errno)),
         };
         let Ok(domain) = sockopt::socket_domain(&copy) else { return Ok(None) };
         let is_inet = matches!(domain, AddressFamily::INET | AddressFamily::INET6);
         let carries_data = matches!(sockopt::socket_type(&copy), Ok(SocketType::STREAM | SocketType::DGRAM));
         // The kernel may give a UDP socket that wants any port, and can be shared, the port of another such socket.
+        let any_port = wanted.is_some_and(|wanted| wanted.at.port() == 0);
         if domain != AddressFamily::UNIX && !(is_inet && carries_data && !any_port) {
             return Ok(None);
         }
+        // What was known by this descriptor is closed, or was in vain: so the list stays as short as the table of descriptors.
+        self.bound.retain(|known| (known.process, known.fd) != (process, notification.socket));
+        let cookie = sockopt::socket_cookie(&copy).map_err(|errno| format!("a socket has no cookie: {errno}"))?;
+        let shares = is_inet && sockopt::socket_reuseport(&copy) == Ok(true);
         if is_inet {
-            sockopt::set_socket_reuseport(&copy, true)
+            let is_shared = wanted.is_none_or(|wanted| self.may_share(&wanted, shares, partners));
+            sockopt::set_socket_reuseport(&copy, is_shared)
                 .map_err(|errno| format!("a port cannot be made shareable: {errno}"))?;
         }
-        let cookie = sockopt::socket_cookie(&copy).map_err(|errno| format!("a socket has no cookie: {errno}"))?;
-        Ok(Some(Bound { process, fd: notification.socket, cookie, bound_at: Instant::now() }))
+        Ok(Some(Bound { process, fd: notification.socket, cookie, bound_at: Instant::now(), wanted, shares }))
+    }
+
+    /// Whether sharing hides no conflict: with another socket of its own, or with somebody who is no partner. When we may not look,
+    /// a port that is not shared breaks more.
+    fn may_share(&mut self, wanted: &Address, shares: bool, partners: &[&BindWatch]) -> bool {
+        let is_own = |known: &&Bound| !(shares && known.shares);
+        if self.bound.iter().filter(is_own).any(|known| known.has(wanted) == Ok(true)) {
+            self.wanted_twice = Some(wanted.at.port());
+            return false;
+        }
+        let mut theirs = partners.iter().flat_map(|partner| &partner.bound);
+        shares || theirs.any(|known| known.has(wanted) != Ok(false)) || !wanted.is_taken()
     }
 }
 
 impl Bound {
+    /// Whether it has an address, or is about to get it, with which nobody else could have the one that is wanted.
+    fn has(&self, wanted: &Address) -> Result<bool, String> {
+        // A copy of a socket that is just being closed keeps it open: none without need.
+        if self.wanted.is_none_or(|own| !own.clashes(wanted)) {
+            return Ok(false);
+        }
+        let socket = self.copy()?;
+        // Its bind(2), which we have let go on, may not have been made yet.
+        Ok(socket.is_some_and(|socket| Address::of(&socket).is_none_or(|own| own.clashes(wanted))))
+    }
+
     /// `None` when it has been closed, does not listen or is connected.
     fn hold(&self) -> Result<Option<Held>, String> {
-        let socket = match copy(self.process, self.fd) {
-            Ok(socket) => socket,
+        Ok(self.copy()?.and_then(|socket| self.look_at(socket)))
+    }
+
+    /// `None` when it has been closed.
+    fn copy(&self) -> Result<Option<OwnedFd>, String> {
+        match copy(self.process, self.fd) {
+            Ok(socket) => Ok(Some(socket).filter(|socket| sockopt::socket_cookie(socket) == Ok(self.cookie))),
             // It is closed, its process has ended, or its number is a thread's by now.
-            Err(Errno::BADF | Errno::SRCH | Errno::INVAL) => return Ok(None),
-            Err(errno) => return Err(hidden(self.process, errno)),
-        };
-        Ok(self.look_at(socket))
+            Err(Errno::BADF | Errno::SRCH | Errno::INVAL) => Ok(None),
+            Err(errno) => Err(hidden(self.process, errno)),
+        }
     }
 
     fn look_at(&self, socket: OwnedFd) -> Option<Held> {
-        if sockopt::socket_cookie(&socket) != Ok(self.cookie) {
-            return None;
-        }
         let is_stream = sockopt::socket_type(&socket) == Ok(SocketType::STREAM);
         let takes_anything = match is_stream {
             true => sockopt::socket_acceptconn(&socket) == Ok(true),
@@ -283,13 +322,4 @@ fn process_of(thread: u32) -> Option<Pid> {
     let status = fs_err::read_to_string(format!("/proc/{thread}/status")).ok()?;
     let number = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
     Pid::from_raw(number.trim().parse().ok()?)
-}
-
-/// Whether the address says port 0; false when it cannot be read, since a port that is not shared breaks more.
-fn asks_for_any_port(process: Pid, notification: Notification) -> bool {
-    // Family and port: the same place in `sockaddr_in` and `sockaddr_in6`.
-    let mut start = [0u8; 4];
-    let memory = fs_err::File::open(format!("/proc/{process}/mem"));
-    let read = memory.and_then(|memory| memory.file().read_exact_at(&mut start, notification.address));
-    read.is_ok() && notification.length >= 4 && start[2..] == [0, 0]
 }

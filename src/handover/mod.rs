@@ -4,12 +4,14 @@
 //!   supported   whether this kernel lets us, tried for real
 //!   eligible    whether these two configs may run side by side, and whether there is memory for both
 //!   binds       what a collector binds: each socket is made shareable before it is bound
+//!   address     who else may have a socket's address
 //!   steering    which of the two gets the new connections
 //!   program     what the collector must be run with
 //! ```
 //! It starts and stops nothing and waits for nothing: `supervise` calls it, `core` decides when. What no safe crate offers is in
 //! `sys`.
 
+mod address;
 pub mod binds;
 pub mod eligible;
 pub mod memory;

@@ -51,7 +51,7 @@ fn serve_one(channel: &rustix::fd::OwnedFd, child: Pid) -> Result<(), String> {
         Refusal::Lost(errno) => format!("it cannot be tried: {errno}"),
     })?;
     wait(watch.fd(), deadline)?;
-    watch.serve();
+    watch.serve(&[]);
     watch.shareable()
 }
 

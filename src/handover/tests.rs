@@ -18,7 +18,8 @@ use crate::process::{Binds, Process};
 use crate::sys::child;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What the stand-in listens on, as `tcp:ADDRESS udp:ADDRESS mptcp:ADDRESS unix:PATH`.
+/// What the stand-in listens on, as `tcp:ADDRESS udp:ADDRESS mptcp:ADDRESS unix:PATH`, `closed:ADDRESS` no longer, and on
+/// `retried:ADDRESS` when it has the port to itself.
 const LISTEN: &str = "KMAGENT_TEST_LISTEN";
 const NAME: &str = "KMAGENT_TEST_NAME";
 
@@ -57,6 +58,17 @@ fn stand_in() {
                 listen_on(&socket, 1).unwrap();
                 std::mem::forget(socket);
             }
+            "retried" => {
+                let address: SocketAddr = address.parse().unwrap();
+                let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+                let first = TcpListener::bind(address).unwrap();
+                assert!(bind(&socket, &address).is_err());
+                drop(first);
+                bind(&socket, &address).unwrap();
+                listen_on(&socket, 1).unwrap();
+                std::mem::forget(socket);
+            }
+            "closed" => drop(TcpListener::bind(address).unwrap()),
             "unix" => kept.push(std::os::unix::net::UnixListener::bind(address).unwrap()),
             other => panic!("{other}"),
         }
@@ -72,9 +84,25 @@ struct StandIn(Process);
 
 impl StandIn {
     fn start(name: &str, listen: &str) -> StandIn {
-        let mut stand_in = StandIn::begin(name, listen);
-        stand_in.wait_until(|process| process.tail().contains("serving"));
-        stand_in
+        StandIn::begin(name, listen).awaited(&[])
+    }
+
+    /// A second collector, of a hand-over.
+    fn beside(old: &StandIn, name: &str, listen: &str) -> StandIn {
+        StandIn::begin(name, listen).awaited(&[old.binds()])
+    }
+
+    fn awaited(mut self, partners: &[&BindWatch]) -> StandIn {
+        self.wait_until(partners, |process| process.tail().contains("serving"));
+        self
+    }
+
+    /// What one says that cannot start.
+    fn refusal(partners: &[&BindWatch], listen: &str) -> String {
+        let mut stand_in = StandIn::begin("refused", listen);
+        stand_in.wait_until(partners, |process| process.tail().contains("panicked"));
+        stand_in.wait_until(partners, |process| process.output_fd().is_none());
+        stand_in.0.tail()
     }
 
     /// Without waiting for it.
@@ -86,7 +114,7 @@ impl StandIn {
         StandIn(Process::spawn(command, Signal::KILL, Binds::Watched).unwrap())
     }
 
-    fn wait_until(&mut self, done: impl Fn(&Process) -> bool) {
+    fn wait_until(&mut self, partners: &[&BindWatch], done: impl Fn(&Process) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done(&self.0) {
             assert!(Instant::now() < deadline, "timed out: {}", self.0.tail());
@@ -94,7 +122,7 @@ impl StandIn {
             let mut fds: Vec<PollFd<'_>> =
                 fds.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
             rustix::event::poll(&mut fds, Some(&PATIENCE.try_into().unwrap())).unwrap();
-            self.0.serve_binds();
+            self.0.serve_binds(partners);
             self.0.read_output(&mut |_| {});
         }
     }
@@ -209,6 +237,62 @@ fn a_bind_is_seen_and_leaves_nothing_behind() {
     assert!(ask(tcp).is_err());
 }
 
+/// As without us; SO_REUSEPORT would let both have it, and neither would know.
+#[test]
+fn a_port_that_one_collector_wants_twice_is_in_use() {
+    if is_impossible() {
+        return;
+    }
+    let (tcp, udp, other) = (free("127.0.0.1"), free("127.0.0.1"), free("127.0.0.1"));
+    let everywhere = |address: SocketAddr| format!("[::]:{}", address.port());
+    let old = StandIn::start("old", &format!("tcp:{tcp} udp:{udp}"));
+    for listen in [
+        format!("tcp:{tcp} tcp:{tcp}"),
+        format!("udp:{udp} udp:{udp}"),
+        format!("tcp:{tcp} tcp:{}", everywhere(tcp)),
+        format!("tcp:{} tcp:{tcp}", everywhere(tcp)),
+        format!("tcp:{other} tcp:{other}"),
+        format!("udp:{other} udp:{}", everywhere(other)),
+    ] {
+        // Alone, and beside another one that has the port rightfully.
+        for partners in [vec![], vec![old.binds()]] {
+            let said = StandIn::refusal(&partners, &listen);
+            assert!(said.contains("AddrInUse"), "{listen}: {said}");
+        }
+    }
+    let (one, loopback) = (free("127.0.0.1"), SocketAddr::new("127.0.0.2".parse().unwrap(), tcp.port()));
+    for listen in
+        [format!("tcp:{one} udp:{one}"), format!("tcp:{tcp} tcp:{loopback}"), format!("closed:{one} tcp:{one}")]
+    {
+        let new = StandIn::beside(&old, "new", &listen);
+        assert_eq!((new.binds().shareable(), new.0.wanted_twice()), (Ok(()), None), "{listen}");
+    }
+    let retried = StandIn::start("one", &format!("retried:{one}"));
+    assert_eq!(retried.0.wanted_twice(), Some(one.port()));
+    assert_eq!(steering::hold(retried.binds()), Ok(()), "its second try was not made shareable");
+}
+
+#[test]
+fn a_port_that_somebody_else_has_is_in_use() {
+    if is_impossible() {
+        return;
+    }
+    let (tcp, udp) = (free("127.0.0.1"), free("127.0.0.1"));
+    // Another agent's collector, which is as shareable as ours.
+    let strange = StandIn::start("strange", &format!("tcp:{tcp} udp:{udp}"));
+    let old = StandIn::start("old", &format!("tcp:{}", free("127.0.0.1")));
+    for partners in [vec![], vec![old.binds()]] {
+        for listen in [format!("tcp:{tcp}"), format!("tcp:[::]:{}", tcp.port()), format!("udp:{udp}")] {
+            let said = StandIn::refusal(&partners, &listen);
+            assert!(said.contains("AddrInUse"), "{listen}: {said}");
+        }
+    }
+    strange.end();
+    let _later = StandIn::start("later", &format!("tcp:{tcp} udp:{udp}"));
+    all_reach(tcp, "later");
+    all_datagrams_reach(udp, "later");
+}
+
 #[test]
 fn connections_go_where_they_are_steered_and_none_is_refused() {
     if is_impossible() {
@@ -218,7 +302,7 @@ fn connections_go_where_they_are_steered_and_none_is_refused() {
     let listen = format!("tcp:{v4} udp:{udp} tcp:{v6}");
     let old = StandIn::start("old", &listen);
     steering::hold(old.binds()).unwrap();
-    let new = StandIn::start("new", &listen);
+    let new = StandIn::beside(&old, "new", &listen);
     assert_eq!(steering::missing(old.binds(), new.binds()), []);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -269,7 +353,7 @@ fn whoever_is_left_gets_everything() {
         let listen = format!("tcp:{tcp} udp:{udp}");
         let old = StandIn::start("old", &listen);
         steering::hold(old.binds()).unwrap();
-        let new = StandIn::start("new", &listen);
+        let new = StandIn::beside(&old, "new", &listen);
         if towards_new {
             steering::to_new(old.binds(), new.binds()).unwrap();
         }
@@ -281,7 +365,7 @@ fn whoever_is_left_gets_everything() {
         all_reach(tcp, name);
         // The next change, and one more: the program of the last one must not send the newcomer anything.
         steering::hold(left.binds()).unwrap();
-        let next = StandIn::start("next", &listen);
+        let next = StandIn::beside(&left, "next", &listen);
         all_reach(tcp, name);
         all_datagrams_reach(udp, name);
         steering::to_new(left.binds(), next.binds()).unwrap();
@@ -312,8 +396,8 @@ fn without_steering_both_are_reached() {
         return;
     }
     let tcp = free("127.0.0.1");
-    let _old = StandIn::start("old", &format!("tcp:{tcp}"));
-    let _new = StandIn::start("new", &format!("tcp:{tcp}"));
+    let old = StandIn::start("old", &format!("tcp:{tcp}"));
+    let _new = StandIn::beside(&old, "new", &format!("tcp:{tcp}"));
     let answers: Vec<String> = (0..200).map(|_| ask(tcp).unwrap()).collect();
     assert!(answers.iter().any(|answer| answer == "old") && answers.iter().any(|answer| answer == "new"));
 }
@@ -326,7 +410,7 @@ fn only_what_both_listen_on_is_steered() {
     let (shared, old_only, new_only) = (free("127.0.0.1"), free("127.0.0.1"), free("127.0.0.1"));
     let old = StandIn::start("old", &format!("tcp:{old_only} tcp:{shared}"));
     steering::hold(old.binds()).unwrap();
-    let new = StandIn::start("new", &format!("tcp:{shared} tcp:{new_only}"));
+    let new = StandIn::beside(&old, "new", &format!("tcp:{shared} tcp:{new_only}"));
     assert_eq!(steering::missing(old.binds(), new.binds()), [Listener::Tcp(old_only)]);
     steering::to_new(old.binds(), new.binds()).unwrap();
     for (address, name) in [(shared, "new"), (old_only, "old"), (new_only, "new")] {
@@ -343,7 +427,7 @@ fn a_child_that_dies_in_bind_ends_the_watch() {
     let mut fds = [PollFd::from_borrowed_fd(stand_in.0.binds_fd().unwrap(), PollFlags::IN)];
     assert_eq!(rustix::event::poll(&mut fds, Some(&PATIENCE.try_into().unwrap())), Ok(1));
     stand_in.0.signal(Signal::KILL);
-    stand_in.wait_until(|process| process.binds_fd().is_none());
+    stand_in.wait_until(&[], |process| process.binds_fd().is_none());
     assert!(stand_in.0.binds().is_err());
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Overlap {
     pub(super) forgone: Option<Revision>,
     /// The trial of the new config said nothing about it.
     is_blameless: bool,
+    /// The port that the collector which ended last wanted twice.
+    pub(super) wanted_twice: Option<u16>,
 }
 
 impl Overlap {
@@ -37,7 +39,7 @@ impl Overlap {
         if let (Err(reason), RestartMode::Handover) = (&supported, mode) {
             log::warn!(reason = reason.as_str(); "this host cannot hand over, so the collector is restarted plainly");
         }
-        Overlap { mode, supported, forgone: None, is_blameless: false }
+        Overlap { mode, supported, forgone: None, is_blameless: false, wanted_twice: None }
     }
 
     /// Whether collectors are to be started so that one can be handed over from.
@@ -173,15 +175,18 @@ impl Supervise {
         Ok(())
     }
 
-    /// Whether what the new collector died of may be the old one's doing. A port that somebody else holds is not.
+    /// Whether what the new collector died of may be the old one's doing. A port that somebody else holds is not, nor is one that it
+    /// would have twice.
     fn is_in_the_way(&self, problem: &str) -> bool {
-        let is_named =
-            |listener: &Listener| listener.port().is_some_and(|port| problem.contains(&format!(":{port}: ")));
+        let is_named = |port: u16| problem.contains(&format!(":{port}: "));
         // Where we may not look, it is as likely the old one as anybody else.
-        let holds = |binds: &BindWatch| binds.listeners().map_or(true, |listeners| listeners.iter().any(is_named));
+        let holds = |binds: &BindWatch| {
+            binds.listeners().map_or(true, |listeners| listeners.iter().filter_map(Listener::port).any(is_named))
+        };
         let in_use = problem.contains("address already in use");
         let mut binds = self.living.iter().filter_map(|living| living.process.binds().ok());
-        eligible::blames_overlap(problem) && (!in_use || binds.any(holds))
+        eligible::blames_overlap(problem)
+            && (!in_use || !self.overlap.wanted_twice.is_some_and(is_named) && binds.any(holds))
     }
 
     /// Has them go to the other one again.

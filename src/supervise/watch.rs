@@ -15,8 +15,11 @@ impl Supervise {
     pub(super) fn watch_collectors(&mut self, events: &mut VecDeque<Event<Candidate>>) {
         let now = self.now();
         let mut index = 0;
-        while let Some(living) = self.living.get_mut(index) {
-            if living.process.serve_binds() {
+        while index < self.living.len() {
+            let (before, rest) = self.living.split_at_mut(index);
+            let Some((living, after)) = rest.split_first_mut() else { return };
+            let partners: Vec<_> = before.iter().chain(&*after).filter_map(|it| it.process.binds().ok()).collect();
+            if living.process.serve_binds(&partners) {
                 living.bound_at = now;
             }
             let emit = &mut |line: &[u8]| {
@@ -37,6 +40,7 @@ impl Supervise {
         let living = self.living.remove(index);
         let (child, pid) = (living.child, living.process.id());
         self.probe.take_if(|(probed, _)| *probed == child);
+        self.overlap.wanted_twice = living.process.wanted_twice();
         self.release();
         if self.core.is_leaving(child) {
             log::info!(pid = pid, status = status; "collector stopped");

@@ -6,6 +6,7 @@ mod bad_configs;
 mod blameless;
 mod components;
 mod confined;
+mod conflicts;
 mod control;
 pub mod load;
 mod phases;
