@@ -125,10 +125,7 @@ impl Collector {
         let path = self.find()?;
         let mut command = self.command(&path, None, config)?;
         let binds = match program::watchable(&path) {
-            Err(reason) if binds == Binds::Watched => {
-                log::debug!(reason = reason.as_str(); "this collector cannot be handed over from");
-                Binds::Unwatched
-            }
+            Err(reason) if binds == Binds::Watched => Binds::Unwatched(reason),
             Ok(()) | Err(_) => binds,
         };
         if binds == Binds::Watched {

@@ -25,11 +25,12 @@ const READ_LIMIT: usize = 64 * 1024;
 pub const SLOW_CHECK: Duration = Duration::from_secs(1);
 
 /// Whether each bind(2) of a child is reported to us (`handover::binds`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Binds {
     /// Where the kernel lets us; else it runs unwatched, and `Process::binds` says why.
     Watched,
-    Unwatched,
+    /// For this reason.
+    Unwatched(String),
 }
 
 #[derive(Debug)]
@@ -55,17 +56,16 @@ impl Process {
         rustix::io::ioctl_fionbio(&ours, true)?;
         command.stdin(Stdio::null()).stdout(theirs.try_clone()?).stderr(theirs).process_group(0);
         let (from_child, report_to) = match binds {
-            Binds::Watched => BindWatch::channel().map(|(ours, theirs)| (Some(ours), Some(theirs)))?,
-            Binds::Unwatched => (None, None),
+            Binds::Watched => BindWatch::channel().map(|(ours, theirs)| (Ok(ours), Some(theirs)))?,
+            Binds::Unwatched(reason) => (Err(reason), None),
         };
         child::before_exec(&mut command, on_parent_death, report_to);
         let mut child = command.spawn()?;
         let pid = Pid::from_child(&child);
         let binds = match from_child.map(|channel| BindWatch::accept(&channel, pid)) {
-            None => Err("its binds are not watched".to_string()),
-            Some(Ok(watch)) => Ok(watch),
-            Some(Err(Refusal::Unfiltered(reason))) => Err(reason),
-            Some(Err(Refusal::Lost(errno))) => {
+            Err(reason) | Ok(Err(Refusal::Unfiltered(reason))) => Err(reason),
+            Ok(Ok(watch)) => Ok(watch),
+            Ok(Err(Refusal::Lost(errno))) => {
                 child.kill()?;
                 child.wait()?;
                 return Err(errno.into());
@@ -196,7 +196,7 @@ pub enum Ended {
 /// Runs a command to its end and kills it after `timeout`; the output is all that it printed, within reason.
 pub fn run(command: Command, timeout: Duration) -> io::Result<Ended> {
     let deadline = Instant::now() + timeout;
-    let mut process = Process::spawn(command, Signal::KILL, Binds::Unwatched)?;
+    let mut process = Process::spawn(command, Signal::KILL, Binds::Unwatched("it is no collector".to_string()))?;
     let mut transcript = Transcript::default();
     loop {
         let note = &mut |line: &[u8]| transcript.add(line);

@@ -9,6 +9,7 @@ use crate::core::event::{Child, Event, Launch, Manner, Problem, TakeOver};
 use crate::core::supervisor::Phrase;
 use crate::handover::binds::{BindWatch, Listener};
 use crate::handover::{eligible, memory, steering, supported};
+use crate::process::Binds;
 use crate::settings::RestartMode;
 use crate::store::Candidate;
 use crate::value::{Revision, Value};
@@ -43,8 +44,8 @@ impl Overlap {
     }
 
     /// Whether collectors are to be started so that one can be handed over from.
-    pub(super) fn is_possible(&self) -> bool {
-        self.supported.is_ok()
+    pub(super) fn binds(&self) -> Binds {
+        self.supported.clone().map_or_else(Binds::Unwatched, |()| Binds::Watched)
     }
 }
 

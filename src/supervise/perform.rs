@@ -7,7 +7,6 @@ use crate::collector_config;
 use crate::control::Reply;
 use crate::core::event::{Action, Child, Event, Launch, Manner, Problem, Standing, Verdict};
 use crate::probe::Probe;
-use crate::process::Binds;
 use crate::store::{Candidate, wary};
 use crate::value::Value;
 use crate::yaml;
@@ -58,8 +57,7 @@ impl Supervise {
             }
         };
         self.program = self.collector.stamp();
-        let binds = if self.overlap.is_possible() { Binds::Watched } else { Binds::Unwatched };
-        let process = match self.collector.spawn(self.store.config(), binds) {
+        let process = match self.collector.spawn(self.store.config(), self.overlap.binds()) {
             Ok(process) => process,
             Err(error) => {
                 let problem = error.to_string();

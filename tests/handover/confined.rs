@@ -138,6 +138,40 @@ fn a_collector_that_closes_itself_is_restarted_plainly_and_no_config_is_rejected
     assert!(words.starts_with("restart: a socket of process ") && words.contains(reason), "{words}");
 }
 
+/// What gives a collector rights by its file is lost by an ordinary user's filter, and only by that.
+#[test]
+fn a_collector_with_privileges_of_its_own_keeps_them() {
+    if machine::skips_hand_over() {
+        return;
+    }
+    if !is_root() {
+        return;
+    }
+    let privileged = |builder: &Builder| {
+        let program = builder.dir().join("privileged");
+        fs::copy(bin::fake(), &program).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o2755)).unwrap();
+        program
+    };
+    let hardened = [&ORDINARY[..], &HARDENED].concat();
+    for (options, by) in [(&ORDINARY[..], "restart: "), (&hardened, "hand-over")] {
+        let settings = |builder: Builder| {
+            let program = privileged(&builder);
+            for_nobody(builder, &program)
+        };
+        let scene = Scene::with_stand_in_started("handover", settings, |agent| spawn_as_nobody(agent, options));
+        let words = plain::changed_by(&scene, "second", scene.config("second"));
+        assert!(words.starts_with(by), "{options:?}: {words}");
+        assert_eq!(words.ends_with("/privileged has privileges of its own, which it would lose"), by != "hand-over");
+    }
+    let as_root = |builder: Builder| {
+        let program = privileged(&builder);
+        builder.collector(program)
+    };
+    let scene = Scene::with_stand_in("handover", as_root);
+    assert_eq!(plain::changed_by(&scene, "second", scene.config("second")), "hand-over");
+}
+
 /// What `in_namespaces` runs inside.
 #[test]
 fn as_whoever_runs_this() {
