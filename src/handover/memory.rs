@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-/// Where systemd and containers mount the hierarchy (cgroups(7), version 2).
-const CGROUPS: &str = "/sys/fs/cgroup";
+/// Where systemd and containers mount the hierarchy of control groups, and of version 1 the one that limits memory (cgroups(7)).
+const UNIFIED: &str = "/sys/fs/cgroup";
+const MEMORY: &str = "/sys/fs/cgroup/memory";
 
 /// Bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,32 +15,44 @@ pub struct Memory {
     pub of_old: u64,
 }
 
-/// `None` when the kernel does not say.
+/// `None` when the kernel does not say, or its groups are not mounted where they should be.
 pub fn memory(collector: u32) -> Option<Memory> {
     // MemAvailable, proc_meminfo(5).
     let host = field(Path::new("/proc/meminfo"), "MemAvailable:")?;
     let of_old = field(Path::new(&format!("/proc/{collector}/status")), "VmRSS:")?;
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let available = groups(&own).filter_map(|group| left_in(&group)).fold(host, u64::min);
+    let available = match innermost(&own) {
+        None => host,
+        Some((root, _)) if !root.join("cgroup.procs").exists() => return None,
+        Some((root, group)) => around(root, &group).filter_map(left_in).fold(host, u64::min),
+    };
     Some(Memory { available, of_old })
 }
 
-/// Our control group and those around it; the line of version 2 begins with `0::`. None where only version 1 is.
-fn groups(own: &str) -> impl Iterator<Item = PathBuf> {
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/"));
-    let innermost = path.map(|path| Path::new(CGROUPS).join(path));
-    std::iter::successors(innermost, |group| Some(group.parent()?.to_path_buf()))
-        .take_while(|group| group.starts_with(CGROUPS))
+/// The hierarchy that limits our memory and our own group in it; `None` when the kernel has none.
+fn innermost(own: &str) -> Option<(&'static Path, PathBuf)> {
+    // Hierarchy, controllers, path. Version 2 has the number 0, and what no hierarchy of version 1 has.
+    let lines = || own.lines().filter_map(|line| line.split_once(':')?.1.split_once(":/"));
+    let v1 = lines().find(|(controllers, _)| controllers.split(',').any(|controller| controller == "memory"));
+    let (_, path) = v1.or_else(|| lines().find(|(controllers, _)| controllers.is_empty()))?;
+    let root = Path::new(if v1.is_some() { MEMORY } else { UNIFIED });
+    Some((root, root.join(path)))
+}
+
+/// A group and those around it. In a container those of the host, the innermost perhaps, are not there.
+fn around<'a>(root: &'a Path, group: &'a Path) -> impl Iterator<Item = &'a Path> {
+    group.ancestors().take_while(move |group| group.starts_with(root))
 }
 
 /// What a group may still use. File pages that nobody uses now count as used there, and are given up first.
 fn left_in(group: &Path) -> Option<u64> {
-    let number = |file: &str| fs_err::read_to_string(group.join(file)).ok()?.trim().parse::<u64>().ok();
-    let limit = [number("memory.max"), number("memory.high")].into_iter().flatten().min()?;
-    let used = number("memory.current")?;
+    let number = |file: &&str| fs_err::read_to_string(group.join(file)).ok()?.trim().parse::<u64>().ok();
+    let limit = ["memory.max", "memory.high", "memory.limit_in_bytes"].iter().filter_map(number).min()?;
+    let used = ["memory.current", "memory.usage_in_bytes"].iter().find_map(number)?;
     let stat = fs_err::read_to_string(group.join("memory.stat")).unwrap_or_default();
-    let idle = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse::<u64>().ok());
-    Some(limit.saturating_sub(used.saturating_sub(idle.unwrap_or(0))))
+    // In version 1 the groups within are counted apart.
+    let idle = |line: &str| line.trim_start_matches("total_").strip_prefix("inactive_file ")?.parse::<u64>().ok();
+    Some(limit.saturating_sub(used.saturating_sub(stat.lines().filter_map(idle).max().unwrap_or(0))))
 }
 
 fn field(file: &Path, name: &str) -> Option<u64> {
@@ -66,11 +79,20 @@ mod tests {
 
     #[test]
     fn control_groups_are_asked_from_the_inside_out() {
-        let found: Vec<_> = groups("1:name=systemd:/x\n0::/system.slice/kmagent.service\n").collect();
-        let expected = ["/system.slice/kmagent.service", "/system.slice", ""].map(|end| format!("{CGROUPS}{end}"));
-        assert_eq!(found, expected.map(PathBuf::from));
-        assert_eq!(groups("0::/\n").collect::<Vec<_>>(), [PathBuf::from(CGROUPS)]);
-        assert_eq!(groups("4:memory:/x\n").count(), 0);
+        for (own, root, path) in [
+            ("1:name=systemd:/x\n0::/system.slice/kmagent.service\n", UNIFIED, "/system.slice/kmagent.service"),
+            ("0::/\n", UNIFIED, "/"),
+            ("5:cpu,memory:/a/b\n1:name=systemd:/x\n0::/c\n", MEMORY, "/a/b"),
+        ] {
+            let expected = if path == "/" { root.to_string() } else { format!("{root}{path}") };
+            let found = innermost(own).unwrap();
+            assert_eq!(found, (Path::new(root), PathBuf::from(&expected)), "{own}");
+            let depth = expected.matches('/').count() - root.matches('/').count();
+            assert_eq!(around(found.0, &found.1).last(), Some(Path::new(root)), "{own}");
+            assert_eq!(around(found.0, &found.1).count(), depth + 1, "{own}");
+        }
+        assert_eq!(innermost("1:name=systemd:/x\n4:cpu:/y\n"), None);
+        assert_eq!(innermost(""), None);
     }
 
     #[test]
@@ -86,6 +108,12 @@ mod tests {
         write("memory.high", "800\n");
         write("memory.stat", "file 1\ninactive_file 200\n");
         assert_eq!(left_in(&group), Some(300));
+        fs_err::remove_dir_all(&group).unwrap();
+        fs_err::create_dir_all(&group).unwrap();
+        write("memory.limit_in_bytes", "900\n");
+        write("memory.usage_in_bytes", "700\n");
+        write("memory.stat", "inactive_file 1\ntotal_inactive_file 50\n");
+        assert_eq!(left_in(&group), Some(250));
         fs_err::remove_dir_all(group).unwrap();
     }
 }

@@ -9,6 +9,7 @@ mod confined;
 mod conflicts;
 mod control;
 pub mod load;
+mod memory;
 mod phases;
 mod plain;
 mod seamless;

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::load::{Load, Mode};
-use super::{Scene, assert_seamless, counted};
+use super::{Scene, assert_seamless, counted, plain};
 use crate::support::wait::poll_for;
 use crate::support::{machine, process};
 
@@ -148,4 +148,31 @@ fn one_that_listens_on_less_and_does_not_say_that_it_is_ready_answers_for_its_ow
     assert!(status["config"]["rejected_because"].as_str().unwrap().contains("answered 503"), "{status}");
     assert!(ill.is_good("first"));
     well.agent.wait_until("the config that listens on less as last known good", || well.is_good("well"));
+}
+
+/// Each bind(2) waits for the agent, also of a collector that it has told to end.
+#[test]
+fn a_collector_that_listens_once_more_at_its_end_is_let_go_on() {
+    if machine::skips_hand_over() {
+        return;
+    }
+    let port = process::free_port();
+    let scene = Scene::with_stand_in("handover", |builder| builder.setting("stop-timeout", "30s"));
+    let mut config = scene.config("second");
+    config["fake"]["bind_on_sigterm"] = json!(port);
+    assert_eq!(plain::changed_by(&scene, "second", config), "hand-over");
+    let first = scene.agent.wait_collector();
+    let seen = scene.agent.log().len();
+    // At the end of a hand-over, and of the agent.
+    scene.change("third");
+    scene.agent.wait_until("the old collector's end", || !process::alive(first));
+    let mut config = scene.config("fourth");
+    config["fake"]["bind_on_sigterm"] = json!(port);
+    assert_eq!(plain::changed_by(&scene, "fourth", config), "hand-over");
+    assert_eq!(scene.agent.stop(), 0);
+    let log = &scene.agent.log()[seen..];
+    let bound = log.iter().filter(|line| line.msg() == "fake: bound on SIGTERM: true").count();
+    let ended =
+        log.iter().filter(|line| line.msg() == "collector stopped" && line.field("status") == "exited with status 0");
+    assert_eq!((bound, ended.count()), (2, 3));
 }

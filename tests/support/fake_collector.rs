@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, exit};
@@ -53,6 +54,10 @@ struct Script {
     flood_bytes: usize,
     /// One line of this many bytes on stderr once ready.
     long_line_bytes: usize,
+    /// Memory that it takes and keeps.
+    ballast_bytes: usize,
+    /// Listens on this port of 127.0.0.1 on SIGTERM, before it drains, as a receiver that starts again would.
+    bind_on_sigterm: Option<u16>,
     health: Option<Health>,
     /// Answers 200 to whatever is sent to the endpoint of the OTLP receiver's `http`, and on SIGTERM ends that as Go's
     /// servers do.
@@ -164,6 +169,7 @@ fn ok_status() -> u16 {
 /// What SIGTERM is to drain.
 static OTLP: Mutex<Option<http::Server>> = Mutex::new(None);
 static GOODBYE: OnceLock<String> = OnceLock::new();
+static BIND_ON_SIGTERM: OnceLock<u16> = OnceLock::new();
 static FDS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
 
 fn main() {
@@ -221,6 +227,10 @@ fn run(configs: &[String]) {
         }
     };
     GOODBYE.get_or_init(|| script.goodbye);
+    if let Some(port) = script.bind_on_sigterm {
+        BIND_ON_SIGTERM.get_or_init(|| port);
+    }
+    let _ballast = vec![1u8; script.ballast_bytes];
     let death = match script.signal {
         Some(_) => Death { signal: script.signal, ..Death::default() },
         None => script.start,
@@ -421,6 +431,10 @@ fn on_sigterm(ignore: bool, drain_ms: u64) {
         if !ignore {
             if let Some(server) = OTLP.lock().unwrap().take() {
                 server.drain();
+            }
+            if let Some(port) = BIND_ON_SIGTERM.get() {
+                let bound = TcpListener::bind(("127.0.0.1", *port));
+                say(&format!("fake: bound on SIGTERM: {}\n", bound.is_ok()));
             }
             sleep(drain_ms);
             if let Some(text) = GOODBYE.get().filter(|text| !text.is_empty()) {
