@@ -6,8 +6,10 @@
 //! one that cannot share refuses to start, which `blames_overlap` tells from a bad config.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::handover::memory::Memory;
+use crate::settings::parse::duration;
 use crate::value::Value;
 
 /// Read a stream that each of two readers would deliver in full, or that only one may read. What merely scrapes may overlap for
@@ -42,6 +44,9 @@ const READ_ONCE: [&str; 23] = [
 const UNIX_CLIENTS: [&str; 9] =
     ["chrony", "dockerobserver", "dockerstats", "haproxy", "memcached", "mysql", "podmanstats", "postgresql", "redis"];
 
+/// How often spanmetrics and servicegraph tell their totals, if not told otherwise (contrib 0.145).
+const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Why two collectors do not overlap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
@@ -63,6 +68,8 @@ impl fmt::Display for Obstacle {
 pub struct Facts {
     /// `None` when the kernel does not say.
     pub memory: Option<Memory>,
+    /// Two run for so long at most.
+    pub longest_overlap: Duration,
 }
 
 /// Whether collectors with these configs may overlap; each is given in the order of the `--config` arguments.
@@ -73,7 +80,7 @@ pub fn may_overlap(old: &[&Value], new: &[&Value], facts: &Facts) -> Result<(), 
     let mut obstacles = Vec::new();
     for configs in [old, new] {
         let effective = configs.iter().fold(Value::Null, |below, above| merged(&below, above));
-        judge(&effective, &mut obstacles);
+        judge(&effective, facts, &mut obstacles);
     }
     obstacles.extend(short_of_memory(facts));
     let impossible = obstacles.iter().position(|obstacle| matches!(obstacle, Obstacle::Impossible(_)));
@@ -106,7 +113,7 @@ fn merged(below: &Value, above: &Value) -> Value {
     Value::Object(entries)
 }
 
-fn judge(config: &Value, obstacles: &mut Vec<Obstacle>) {
+fn judge(config: &Value, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
     let service = config.get("service");
     let pipelines = service.and_then(|service| service.get("pipelines"));
     let (Some(service), Some(Value::Object(pipelines))) = (service, pipelines) else {
@@ -128,31 +135,31 @@ fn judge(config: &Value, obstacles: &mut Vec<Obstacle>) {
                 }
             }
         }
-        judge_each(config, section, &ids, obstacles);
+        judge_each(config, section, &ids, facts, obstacles);
     }
     match service.get("extensions") {
         None | Some(Value::Null) => {}
         Some(Value::Array(list)) => {
             let ids: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
-            judge_each(config, "extensions", &ids, obstacles);
+            judge_each(config, "extensions", &ids, facts, obstacles);
         }
         Some(_) => obstacles.push(unknown("service.extensions")),
     }
 }
 
-fn judge_each(config: &Value, section: &str, ids: &[&str], obstacles: &mut Vec<Obstacle>) {
+fn judge_each(config: &Value, section: &str, ids: &[&str], facts: &Facts, obstacles: &mut Vec<Obstacle>) {
     let Some(components) = config.get(section) else { return };
     if is_reference(components) {
         return obstacles.push(unknown(section));
     }
     for (id, component) in components.as_object().unwrap_or_default() {
         if ids.iter().any(|used| used.trim() == id.trim()) {
-            judge_component(section, id, component, obstacles);
+            judge_component(section, id, component, facts, obstacles);
         }
     }
 }
 
-fn judge_component(section: &str, id: &str, component: &Value, obstacles: &mut Vec<Obstacle>) {
+fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
     let kind = id.split('/').next().unwrap_or(id).trim().replace('_', "");
     let singular = section.trim_end_matches('s');
     if is_reference(component) {
@@ -173,11 +180,17 @@ fn judge_component(section: &str, id: &str, component: &Value, obstacles: &mut V
     if writes_file {
         obstacles.push(Obstacle::Unwise(format!("two of the {singular} {id} would write the same file")));
     }
-    // What spanmetrics and its like count is a total since their start, and two would tell theirs in turns. They do so once a
-    // minute, if not told otherwise, which is longer than two run.
+    // What spanmetrics and its like count is a total since their start, and two would tell theirs in turns, unless the new one does
+    // so for the first time when the old one has ended.
+    let flush_interval = component.get("metrics_flush_interval").filter(|interval| is_set(Some(interval)));
     let is_delta =
         component.get("aggregation_temporality").and_then(Value::as_str).is_some_and(|it| it.ends_with("DELTA"));
-    if section == "connectors" && is_set(component.get("metrics_flush_interval")) && !is_delta {
+    let tells_totals = flush_interval.is_some() || kind == "spanmetrics" || kind == "servicegraph";
+    let is_rare = match flush_interval {
+        None => FLUSH_INTERVAL > facts.longest_overlap,
+        Some(set) => set.as_str().and_then(|set| duration(set).ok()).is_some_and(|set| set > facts.longest_overlap),
+    };
+    if section == "connectors" && tells_totals && !is_delta && !is_rare {
         obstacles.push(Obstacle::Unwise(format!("two of the connector {id} would tell one counter in turns")));
     }
     if section == "extensions" && kind == "opamp" {
@@ -186,7 +199,7 @@ fn judge_component(section: &str, id: &str, component: &Value, obstacles: &mut V
     // The templates of a receiver_creator are receivers too.
     if kind == "receivercreator" {
         for (id, template) in component.get("receivers").and_then(Value::as_object).unwrap_or_default() {
-            judge_component("receivers", id, template, obstacles);
+            judge_component("receivers", id, template, facts, obstacles);
         }
     }
     let listens = matches!(section, "receivers" | "extensions" | "processors" | "connectors");
@@ -260,7 +273,10 @@ fn visit<'a>(value: &'a Value, see: &mut dyn FnMut(&str, &'a Value)) {
 mod tests {
     use super::*;
 
-    const PLENTY: Facts = Facts { memory: Some(Memory { available: 300 << 20, of_old: 200 << 20 }) };
+    const PLENTY: Facts = Facts {
+        memory: Some(Memory { available: 300 << 20, of_old: 200 << 20 }),
+        longest_overlap: Duration::from_secs(85),
+    };
     const PLAIN: &str = "{receivers: {otlp: {}}, exporters: {nop: {}}, \
         service: {pipelines: {logs: {receivers: [otlp], exporters: [nop]}}}}";
 
@@ -295,7 +311,9 @@ mod tests {
             ("extensions", "health_check", "{}"),
             ("extensions", "pprof", "{save_to_file: ''}"),
             ("extensions", "zpages", "{endpoint: '${env:ZPAGES}'}"),
-            ("connectors", "spanmetrics", "null"),
+            ("connectors", "spanmetrics", "{metrics_flush_interval: 90s}"),
+            ("connectors", "spanmetrics", "{metrics_flush_interval: 1m25.1s}"),
+            ("connectors", "count", "{}"),
             (
                 "connectors",
                 "spanmetrics/often",
@@ -321,7 +339,10 @@ mod tests {
                 "{queries: [{sql: select 1, metrics: []}, {sql: select a, logs: [{body_column: a}]}]}",
             ),
             ("exporters", "file/a", "{path: /tmp/a}"),
-            ("connectors", "spanmetrics", "{metrics_flush_interval: 15s}"),
+            ("connectors", "spanmetrics", "null"),
+            ("connectors", "servicegraph", "{store: {ttl: 2s}}"),
+            ("connectors", "spanmetrics", "{metrics_flush_interval: 85s}"),
+            ("connectors", "spanmetrics", "{metrics_flush_interval: '${env:FLUSH_INTERVAL}'}"),
             ("connectors", "spanmetrics", "{metrics_flush_interval: 1m, aggregation_temporality: CUMULATIVE}"),
             ("extensions", "file_storage", "{}"),
             ("extensions", "redis_storage/1", "{}"),
@@ -388,10 +409,19 @@ mod tests {
     }
 
     #[test]
+    fn a_total_that_is_told_after_the_longest_overlap_is_told_by_one() {
+        let config = with("connectors", "spanmetrics", "{}");
+        for (seconds, allowed) in [(59, true), (60, false)] {
+            let facts = Facts { longest_overlap: Duration::from_secs(seconds), ..PLENTY };
+            assert_eq!(may_overlap(&[&config], &[&config], &facts).is_ok(), allowed, "{seconds}");
+        }
+    }
+
+    #[test]
     fn there_must_be_memory_for_two() {
         let plain = yaml(PLAIN);
-        let tight = Facts { memory: Some(Memory { available: (300 << 20) - 1, of_old: 200 << 20 }) };
-        for facts in [tight, Facts { memory: None }] {
+        let tight = Some(Memory { available: (300 << 20) - 1, of_old: 200 << 20 });
+        for facts in [tight, None].map(|memory| Facts { memory, ..PLENTY }) {
             let result = may_overlap(&[&plain], &[&plain], &facts);
             assert!(matches!(result, Err(Obstacle::Unwise(_))), "{facts:?}: {result:?}");
         }

@@ -37,7 +37,7 @@ fn within(value: Duration, least: Duration, most: Duration, range: &str) -> Pars
 }
 
 /// A count of seconds, or what Go's time.ParseDuration accepts, since 2.x documents it so; never negative.
-fn duration(text: &str) -> Parsed<Duration> {
+pub fn duration(text: &str) -> Parsed<Duration> {
     if text.starts_with('-') {
         return Err("is negative: a duration cannot be".to_string());
     }

@@ -122,7 +122,7 @@ impl Supervise {
             notify: parts.notify,
             collector: parts.collector,
             ledger: Ledger::new(&parts.store, settings),
-            overlap: Overlap::new(settings.restart_mode),
+            overlap: Overlap::new(settings.restart_mode, limits),
             unkept: Unkept::default(),
             store: parts.store,
             living: Vec::new(),

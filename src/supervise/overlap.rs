@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Living, Supervise};
 use crate::core::event::{Child, Event, Launch, Manner, Problem, TakeOver};
-use crate::core::supervisor::Phrase;
+use crate::core::supervisor::{Limits, Phrase};
 use crate::handover::binds::{BindWatch, Listener};
 use crate::handover::{eligible, memory, steering, supported};
 use crate::process::Binds;
@@ -21,6 +21,7 @@ const QUIET_TIME: Duration = Duration::from_secs(2);
 /// Whether hand-overs are to be tried, as far as that is known at start.
 pub(super) struct Overlap {
     mode: RestartMode,
+    limits: Limits,
     /// Why this host cannot; tried once.
     supported: Result<(), String>,
     /// The config whose collector could not start beside the old one: it is tried again, plainly.
@@ -32,7 +33,7 @@ pub(super) struct Overlap {
 }
 
 impl Overlap {
-    pub(super) fn new(mode: RestartMode) -> Overlap {
+    pub(super) fn new(mode: RestartMode, limits: Limits) -> Overlap {
         let supported = match mode {
             RestartMode::Restart => Err("restart-mode is restart".to_string()),
             RestartMode::Auto | RestartMode::Handover => supported::supported(),
@@ -40,7 +41,7 @@ impl Overlap {
         if let (Err(reason), RestartMode::Handover) = (&supported, mode) {
             log::warn!(reason = reason.as_str(); "this host cannot hand over, so the collector is restarted plainly");
         }
-        Overlap { mode, supported, forgone: None, is_blameless: false, wanted_twice: None }
+        Overlap { mode, limits, supported, forgone: None, is_blameless: false, wanted_twice: None }
     }
 
     /// Whether collectors are to be started so that one can be handed over from.
@@ -79,7 +80,8 @@ impl Supervise {
         if self.overlap.forgone.as_ref() == Some(&present.revision()) {
             return Err("this config could not be tried beside the old collector".to_string());
         }
-        let facts = eligible::Facts { memory: memory::memory(old.process.id()) };
+        let longest_overlap = self.overlap.limits.longest_overlap();
+        let facts = eligible::Facts { memory: memory::memory(old.process.id()), longest_overlap };
         match eligible::may_overlap(&effective(&former), &effective(&present), &facts) {
             Err(eligible::Obstacle::Unwise(reason)) if self.overlap.mode == RestartMode::Handover => {
                 log::warn!(reason = reason.as_str(); "handing over all the same, as restart-mode says");

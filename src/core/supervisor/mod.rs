@@ -53,6 +53,13 @@ pub struct Limits {
     pub stop_timeout: Duration,
 }
 
+impl Limits {
+    /// How long two collectors run at most: the new one's two trials, and the end of whichever has to go.
+    pub fn longest_overlap(&self) -> Duration {
+        self.min_uptime * 2 + GATHER_TIMEOUT + PROBE_TIMEOUT + self.stop_timeout
+    }
+}
+
 #[derive(Debug)]
 pub struct Supervisor<C> {
     limits: Limits,
