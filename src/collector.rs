@@ -1,7 +1,7 @@
 //! The collector as a program: where it is, what it is run with, what it thinks of a config, which version it is.
 //!
-//! It starts processes and does not keep them; the one that runs belongs to `supervise`. Validation sees exactly what a start
-//! would: same environment, user, working directory and overlay.
+//! It starts processes and does not keep them; the one that runs belongs to `supervise`. Validation sees what a start would: same
+//! environment (but for the runtime's own GODEBUG), user, working directory and overlay.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -131,7 +131,6 @@ impl Collector {
         if binds == Binds::Watched {
             command.env(program::GODEBUG, program::plain_tcp(std::env::var(program::GODEBUG).ok().as_deref()));
         }
-        command.env(leftovers::VARIABLE, &self.run_dir);
         Process::spawn(command, Signal::TERM, binds).map_err(|error| cannot_run(&path, error))
     }
 
@@ -201,6 +200,7 @@ impl Collector {
     fn equip(&self, command: &mut Command) {
         child::rank_out_of_memory(command, OUT_OF_MEMORY_RANK);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.env(leftovers::VARIABLE, &self.run_dir);
         // They are about the agent; a collector that used them would speak in its name.
         for name in notify::VARIABLES {
             command.env_remove(name);
