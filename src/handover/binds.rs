@@ -301,7 +301,11 @@ impl Bound {
 }
 
 fn hidden(process: Pid, errno: Errno) -> String {
-    format!("a socket of process {process} cannot be looked at: {errno}")
+    let remedy = match errno {
+        Errno::PERM => ": CAP_SYS_PTRACE would allow it, unless ptrace_scope is 3",
+        _ => "",
+    };
+    format!("a socket of process {process} cannot be looked at: {errno}{remedy}")
 }
 
 fn ready(fd: BorrowedFd<'_>) -> Result<PollFlags, Errno> {
