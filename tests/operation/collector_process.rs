@@ -38,6 +38,7 @@ fn its_environment_is_the_agents_and_what_the_agent_resolved() {
             ("KM_COLLECTOR_ENDPOINT", "https://otel.example:4318"),
             ("KM_DOCKER_ENDPOINT", "unix:///run/docker.sock"),
             ("KM_AGENT_VERSION", env!("CARGO_PKG_VERSION")),
+            ("KM_AGENT_RUN_DIR", agent.run_dir().to_str().unwrap()),
             ("SITE", "paris"),
         ] {
             assert_eq!(env[name], value, "{role}: {name}");
