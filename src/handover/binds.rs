@@ -20,9 +20,10 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
+use rustix::process::Pid;
 
 use crate::handover::address::Address;
+use crate::handover::look::{copy, hidden, process_of};
 use crate::sys::notify::{self, Notification};
 
 /// Most calls served at a turn, so that a collector that does nothing but bind keeps nobody else from his turn.
@@ -300,30 +301,8 @@ impl Bound {
     }
 }
 
-fn hidden(process: Pid, errno: Errno) -> String {
-    let remedy = match errno {
-        Errno::PERM => ": CAP_SYS_PTRACE would allow it, unless ptrace_scope is 3",
-        _ => "",
-    };
-    format!("a socket of process {process} cannot be looked at: {errno}{remedy}")
-}
-
 fn ready(fd: BorrowedFd<'_>) -> Result<PollFlags, Errno> {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&Timespec::default())))?;
     Ok(fds[0].revents())
-}
-
-/// pidfd_getfd(2) asks for the right to trace the process, which a parent has over its child unless something takes it away;
-/// the copy is close-on-exec.
-fn copy(process: Pid, fd: RawFd) -> Result<OwnedFd, Errno> {
-    let pidfd = rustix::process::pidfd_open(process, PidfdFlags::empty())?;
-    rustix::process::pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty())
-}
-
-/// The process that a thread belongs to (proc_pid_status(5)).
-fn process_of(thread: u32) -> Option<Pid> {
-    let status = fs_err::read_to_string(format!("/proc/{thread}/status")).ok()?;
-    let number = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
-    Pid::from_raw(number.trim().parse().ok()?)
 }

@@ -5,6 +5,7 @@
 //!   eligible    whether these two configs may run side by side, and whether there is memory for both
 //!   binds       what a collector binds: each socket is made shareable before it is bound
 //!   address     who else may have a socket's address
+//!   look        looking into a collector's processes
 //!   steering    which of the two gets the new connections
 //!   program     what the collector must be run with
 //! ```
@@ -14,6 +15,7 @@
 mod address;
 pub mod binds;
 pub mod eligible;
+mod look;
 pub mod memory;
 pub mod program;
 pub mod steering;

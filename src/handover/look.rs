@@ -1,0 +1,29 @@
+//! Looking into a collector's processes: a copy of a socket, and which process a thread belongs to.
+
+use std::os::fd::{OwnedFd, RawFd};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
+
+/// pidfd_getfd(2) asks for the right to trace the process, which a parent has over its child unless something takes it away;
+/// the copy is close-on-exec.
+pub(super) fn copy(process: Pid, fd: RawFd) -> Result<OwnedFd, Errno> {
+    let pidfd = rustix::process::pidfd_open(process, PidfdFlags::empty())?;
+    rustix::process::pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty())
+}
+
+/// The process that a thread belongs to (proc_pid_status(5)).
+pub(super) fn process_of(thread: u32) -> Option<Pid> {
+    let status = fs_err::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let number = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    Pid::from_raw(number.trim().parse().ok()?)
+}
+
+/// `copy` has failed, in words.
+pub(super) fn hidden(process: Pid, errno: Errno) -> String {
+    let remedy = match errno {
+        Errno::PERM => ": CAP_SYS_PTRACE would allow it, unless ptrace_scope is 3",
+        _ => "",
+    };
+    format!("a socket of process {process} cannot be looked at: {errno}{remedy}")
+}
