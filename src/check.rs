@@ -187,13 +187,16 @@ impl<'a> Alone<'a> {
             return self.put_into_effect(revision, *replaced).map(Some);
         }
         let rejected = self.rejected.get().filter(|rejected| rejected.revision == *revision).cloned();
-        let outcome = rejected.map(|rejected| {
-            // It was rolled back; whether anything uses the former config again is not known.
-            let again = if *replaced { self.on_change().err() } else { None };
-            rolled_back(&rejected, again)
-        });
+        // It was rolled back; whether anything uses the former config again is not known.
+        if rejected.is_some()
+            && *replaced
+            && let Err(problem) = self.on_change()
+        {
+            log::warn!(problem = problem.as_str(); "the former config is not used, the next check tries again");
+            return Ok(None);
+        }
         self.unfinished.set(None)?;
-        Ok(outcome)
+        Ok(rejected.map(|rejected| rolled_back(&rejected, None)))
     }
 
     /// Runs `on-change` for a config that was installed; its failure rolls back.
@@ -201,15 +204,16 @@ impl<'a> Alone<'a> {
         let outcome = match self.on_change() {
             Ok(()) => {
                 self.resolve();
+                self.unfinished.set(None)?;
                 Outcome::done(CheckResult::Installed, format!("installed config {}", revision.short()))
             }
             Err(problem) => self.undo(revision, replaced, problem)?,
         };
-        self.unfinished.set(None)?;
         self.tell_server();
         Ok(outcome)
     }
 
+    /// It stays unfinished as long as nothing uses the former config again.
     fn undo(&mut self, revision: &Revision, replaced: bool, problem: String) -> Result<Outcome> {
         // First, so that the config is not installed again if this is cut short.
         let collector = self.program.stamp();
@@ -222,6 +226,9 @@ impl<'a> Alone<'a> {
             self.store.remove_config()?;
             None
         };
+        if again.is_none() {
+            self.unfinished.set(None)?;
+        }
         Ok(rolled_back(&rejected, again))
     }
 
