@@ -33,8 +33,9 @@ const CHANGING: [&str; 21] = [
     "fchown",
 ];
 
+/// The first execve(2) is what makes it an agent.
 fn is_taken(call: &str) -> bool {
-    super::is_long() || CHANGING.contains(&call)
+    super::is_long() && call != "execve" || CHANGING.contains(&call)
 }
 
 #[track_caller]

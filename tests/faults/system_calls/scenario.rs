@@ -37,7 +37,7 @@ pub enum Scenario {
 }
 
 /// Of the agent under test: long enough that a scene is over before its next poll, which then mends what went wrong.
-const INTERVAL: &str = "2s";
+const INTERVAL: &str = "3s";
 /// Of the one that is started afterwards.
 const SHORT_INTERVAL: &str = "1s";
 
@@ -373,6 +373,8 @@ impl Scene {
             self.check();
             assert_eq!(read(&self.agent.dir().join("used")), self.read_config(), "the collector uses another config");
         } else {
+            // A check that was asked for is made without the agent once that has gone.
+            self.agent.wait_until("nothing left running", || self.agent.processes().is_empty());
             let settings = fs::read_to_string(self.agent.settings_file()).unwrap();
             fs::write(self.agent.settings_file(), settings.replace(INTERVAL, SHORT_INTERVAL)).unwrap();
             self.agent.spawn();

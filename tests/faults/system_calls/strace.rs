@@ -53,7 +53,10 @@ pub struct Struck(String);
 impl Struck {
     /// The files that it is about: those that it names, and those of its descriptors (`-y`).
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.0.split(['"', '<', '>']).filter(|part| part.starts_with('/')).map(Path::new)
+        // What is written is no name.
+        let call =
+            if self.0.starts_with("write") { self.0.split_once(',').map_or("", |(file, _)| file) } else { &self.0 };
+        call.split(['"', '<', '>']).filter(|part| part.starts_with('/')).map(Path::new)
     }
 }
 
