@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde_json::Value;
 
-use super::scenario::{better, good, read};
+use super::scenario::{better, dying, good, read};
 use super::strace::Trace;
 use crate::operation::{message, settled, yaml};
 use crate::support::agent::Agent;
@@ -171,6 +171,27 @@ fn a_check_whose_poll_has_no_memory_installs() {
     let output = Trace::held_command(&agent, &["--check"], "ppoll", "ENOMEM").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(read(&agent.config_file()), Some(better()));
+}
+
+/// The only config that it could go back to cannot be read.
+#[test]
+fn with_a_last_known_good_that_cannot_be_read() {
+    let api = Api::plain();
+    let agent = settle(&api, "restart");
+    agent.wait_until("the last known good", || is_in_force(&agent, &good()));
+    let kept = agent.state_dir().join("last-known-good.yaml");
+    let held = Trace::hold(&agent, "open,openat", "EIO", Some(&kept));
+    api.answer_config(dying());
+    let told = api.wait_for_request("the problem", |request| message(request).contains("cannot restore"));
+    assert!(message(&told).contains("/state/last-known-good.yaml"), "no path: {}", message(&told));
+    assert_eq!((agent.exit_status(), read(&agent.config_file())), (None, Some(dying())));
+    drop(held);
+    agent.wait_until("the roll back", || is_in_force(&agent, &good()));
+    agent.wait_status("a collector", |status| status["collector"]["state"] == "running");
+    api.wait_for_request("the reason", |request| {
+        message(request).contains("rejected: the collector exited with status 3")
+    });
+    assert_eq!(agent.stop(), 0);
 }
 
 /// The new config is there, whatever became of the sync.

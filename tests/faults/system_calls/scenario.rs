@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -38,6 +39,8 @@ pub enum Scenario {
 
 /// Of the agent under test: long enough that a scene is over before its next poll, which then mends what went wrong.
 const INTERVAL: &str = "3s";
+/// For what is done after the outcome is there.
+const REST: Duration = Duration::from_millis(500);
 /// Of the one that is started afterwards.
 const SHORT_INTERVAL: &str = "1s";
 
@@ -51,7 +54,7 @@ pub fn better() -> Value {
 }
 
 /// On a busy host it may live for longer than min-uptime before it dies; then it has no health check that answers.
-fn dying() -> Value {
+pub fn dying() -> Value {
     let mut config = config("dying", json!({"start": {"exit": 3}}));
     config["extensions"] = json!({"health_check": {"endpoint": "127.0.0.1:1"}});
     config["service"]["extensions"] = json!(["health_check"]);
@@ -190,11 +193,13 @@ impl Scene {
             self.api.answer_config(self.scenario.sent());
             self.ask();
         }
-        let is_ended = || {
+        let is_met = || {
             let has_struck = fails && !self.scenario.is_check() && self.has_struck();
-            self.agent.exit_status().is_some() || has_struck || self.seems_over()
+            self.agent.exit_status().is_some() || has_struck
         };
-        poll_for(DEADLINE, || is_ended().then_some(()));
+        poll_for(DEADLINE, || (is_met() || self.seems_over()).then_some(()));
+        // What is left to do then is part of it: the answer to the last question, for instance.
+        poll_for(REST, || (fault.is_some() && is_met()).then_some(()));
         if let Some(trace) = &mut self.trace {
             trace.detach(&self.agent);
         }
