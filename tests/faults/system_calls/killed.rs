@@ -51,6 +51,7 @@ fn kill_everywhere(scenario: Scenario) {
 fn killed_at(scenario: Scenario, thread: Thread, point: &Point) -> bool {
     let mut scene = Scene::new(scenario);
     scene.run(thread, Some((point, Fault::Killed)));
+    scene.agent.wait_until("the outcome, or an end", || scene.agent.exit_status().is_some() || scene.is_over());
     let was_killed = scene.agent.exit_status().is_some_and(|status| status.signal() == Some(9));
     if was_killed {
         scene.assert_whole();

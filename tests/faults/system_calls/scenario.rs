@@ -374,12 +374,13 @@ impl Scene {
         self.trace = None;
         let sent = self.scenario.sent();
         self.api.answer(json!({}));
+        // A check that was asked for is made without the agent once that has gone; and until a child of it has executed something, it
+        // holds the lock too.
+        self.agent.wait_until("nothing left running", || self.agent.processes().is_empty());
         if self.scenario.is_check() {
             self.check();
             assert_eq!(read(&self.agent.dir().join("used")), self.read_config(), "the collector uses another config");
         } else {
-            // A check that was asked for is made without the agent once that has gone.
-            self.agent.wait_until("nothing left running", || self.agent.processes().is_empty());
             let settings = fs::read_to_string(self.agent.settings_file()).unwrap();
             fs::write(self.agent.settings_file(), settings.replace(INTERVAL, SHORT_INTERVAL)).unwrap();
             self.agent.spawn();
