@@ -445,7 +445,9 @@ impl Scene {
     pub fn assert_undisturbed(&self) {
         let Some(old) = self.old else { return };
         self.agent.wait_until("the collector that ran before, or an install", || {
-            process::alive(old) || self.lines().iter().any(|line| line.msg() == "config installed")
+            process::alive(old)
+                || self.read_config() != Some(good())
+                || self.lines().iter().any(|line| line.msg() == "config installed")
         });
     }
 
