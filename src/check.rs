@@ -187,29 +187,33 @@ impl<'a> Alone<'a> {
             return self.put_into_effect(revision, *replaced).map(Some);
         }
         let rejected = self.rejected.get().filter(|rejected| rejected.revision == *revision).cloned();
-        let outcome = rejected.map(|rejected| {
-            // It was rolled back; whether anything uses the former config again is not known.
-            let again = if *replaced { self.on_change().err() } else { None };
-            rolled_back(&rejected, again)
-        });
+        // It was rolled back; whether anything uses the former config again is not known.
+        if rejected.is_some()
+            && *replaced
+            && let Some(problem) = self.use_former()
+        {
+            log::warn!(problem = problem.as_str(); "the former config is not used, the next check tries again");
+            return Ok(None);
+        }
         self.unfinished.set(None)?;
-        Ok(outcome)
+        Ok(rejected.map(|rejected| rolled_back(&rejected, None)))
     }
 
     /// Runs `on-change` for a config that was installed; its failure rolls back.
     fn put_into_effect(&mut self, revision: &Revision, replaced: bool) -> Result<Outcome> {
-        let outcome = match self.on_change() {
-            Ok(()) => {
+        let outcome = match self.on_change()? {
+            None => {
                 self.resolve();
+                self.unfinished.set(None)?;
                 Outcome::done(CheckResult::Installed, format!("installed config {}", revision.short()))
             }
-            Err(problem) => self.undo(revision, replaced, problem)?,
+            Some(problem) => self.undo(revision, replaced, problem)?,
         };
-        self.unfinished.set(None)?;
         self.tell_server();
         Ok(outcome)
     }
 
+    /// It stays unfinished as long as nothing uses the former config again.
     fn undo(&mut self, revision: &Revision, replaced: bool, problem: String) -> Result<Outcome> {
         // First, so that the config is not installed again if this is cut short.
         let collector = self.program.stamp();
@@ -217,11 +221,14 @@ impl<'a> Alone<'a> {
         self.reject(rejected.clone());
         let again = if replaced {
             self.store.restore_previous()?;
-            self.on_change().err()
+            self.use_former()
         } else {
             self.store.remove_config()?;
             None
         };
+        if again.is_none() {
+            self.unfinished.set(None)?;
+        }
         Ok(rolled_back(&rejected, again))
     }
 
@@ -246,27 +253,43 @@ impl<'a> Alone<'a> {
             return Ok(Outcome::done(CheckResult::Unchanged, message));
         }
         let failed = |problem| format!("the collector was not restarted, as the API asks: {problem}");
-        self.on_change().map_err(|problem| Error::new(Exit::Unavailable, failed(problem)))?;
-        Ok(Outcome::done(CheckResult::Restarted, "restarted the collector, as the API asks"))
+        match self.on_change()? {
+            Some(problem) => Err(Error::new(Exit::Unavailable, failed(problem))),
+            None => Ok(Outcome::done(CheckResult::Restarted, "restarted the collector, as the API asks")),
+        }
     }
 
-    /// The command that makes init's collector use the config; `Err` is its problem.
-    fn on_change(&self) -> std::result::Result<(), String> {
-        let Some(script) = &self.settings.on_change else { return Ok(()) };
+    /// The problem with the former config, after a roll back.
+    fn use_former(&self) -> Option<String> {
+        self.on_change().unwrap_or_else(|error| Some(error.to_string()))
+    }
+
+    /// The command that makes init's collector use the config; `Some` is its problem.
+    ///
+    /// # Errors
+    /// 75 when it cannot be run, which says nothing about the config: the next check tries again.
+    fn on_change(&self) -> Result<Option<String>> {
+        let Some(script) = &self.settings.on_change else { return Ok(None) };
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
         // Without the command itself, which may hold credentials: the server is told of it.
         let (what, output) = match process::run(command, ON_CHANGE_TIMEOUT) {
-            Ok(Ended::Exited { status, .. }) if status.success() => return Ok(()),
+            Ok(Ended::Exited { status, .. }) if status.success() => return Ok(None),
             Ok(Ended::Exited { status, output }) => (process::describe(status), output),
             Ok(Ended::TimedOut { output }) => (format!("did not end within {ON_CHANGE_TIMEOUT:?}"), output),
-            Err(error) => (format!("cannot be run: {error}"), String::new()),
+            Err(error) => {
+                return Err(Error::because(
+                    Exit::TryAgain,
+                    "on-change cannot be run, the next check tries again",
+                    error,
+                ));
+            }
         };
-        Err(if output.is_empty() {
+        Ok(Some(if output.is_empty() {
             format!("on-change {what}")
         } else {
             format!("on-change {what}: {}", output::gist(&self.mask(&output)))
-        })
+        }))
     }
 
     /// Without the key, and without what looks like a secret in the config in force.

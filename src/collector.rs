@@ -275,6 +275,9 @@ fn remedy(error: &std::io::Error) -> &'static str {
         Some(Errno::TXTBSY) => " (somebody has it open for writing: replace it by renaming a new file over it)",
         // The file itself is there, or it would not have been found.
         Some(Errno::NOENT) => " (the loader or interpreter that it names is missing: install a static build)",
+        Some(Errno::MFILE | Errno::NFILE) => " (raise the limit on open files)",
+        Some(Errno::AGAIN) => " (raise the limit on processes)",
+        Some(Errno::NOMEM) => " (free some memory)",
         Some(Errno::ACCESS) => " (remount its file system without noexec, or see what else forbids it)",
         _ => "",
     }

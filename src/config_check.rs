@@ -28,6 +28,8 @@ pub struct ConfigCheck {
     requests: Record<Requests>,
     /// The revision of the config file as it was last seen; `None` when it is not one that can be read.
     in_force: Option<(Stamp, Option<Revision>)>,
+    /// Whether it could not be looked at when the latest check wanted to compare it.
+    is_hidden: bool,
     /// Bytes of a config as YAML: twice the longest answer, as YAML that is made of JSON has blanks for its braces.
     most_yaml: u64,
     host: report::Host,
@@ -55,6 +57,7 @@ impl ConfigCheck {
             version: Record::open(store.state_dir(), record::COLLECTOR_VERSION),
             requests: Record::open(store.state_dir(), record::REQUESTS),
             in_force: None,
+            is_hidden: false,
             most_yaml: settings.max_config_size.saturating_mul(2),
             host: report::Host::new(settings),
             instance_id: settings.report_extended.then(|| Record::open(store.state_dir(), record::INSTANCE_ID)),
@@ -104,7 +107,15 @@ impl ConfigCheck {
                 None => refused(revision, problem, None),
             });
         }
-        let in_force = self.in_force();
+        let in_force = match self.in_force() {
+            // What cannot be looked at for once is not to be replaced by what it may be itself. What never can is.
+            Err(error) if config.is_some() && !std::mem::replace(&mut self.is_hidden, true) => return Err(error),
+            Err(_) => None,
+            Ok(in_force) => {
+                self.is_hidden = false;
+                in_force
+            }
+        };
         let mut requests = self.requests.get().copied().unwrap_or_default();
         let asked = Asked { restart_required: answer.restart_required, config: revision.as_ref() };
         if pending.is_some() && pending == revision.as_ref() && in_force != revision {
@@ -182,28 +193,30 @@ impl ConfigCheck {
     }
 
     /// The revision of the config in force; the file is read again only when it has changed.
-    fn in_force(&mut self) -> Option<Revision> {
-        let stamp = Stamp::of(self.store.config())?;
+    ///
+    /// # Errors
+    /// It is there and cannot be looked at, or not be read.
+    fn in_force(&mut self) -> Result<Option<Revision>> {
+        let Some(stamp) = self.store.look()? else { return Ok(None) };
         if let Some((seen, revision)) = &self.in_force
             && *seen == stamp
         {
-            return revision.clone();
+            return Ok(revision.clone());
         }
         let revision = match self.store.read_config() {
             Ok(config) => Some(config.revision()),
             Err(error) if error.exit() == Exit::ConfigRefused => None,
-            // It is there and may be readable next time.
-            Err(_) => return None,
+            Err(error) => return Err(error),
         };
         self.in_force = Some((stamp, revision.clone()));
-        revision
+        Ok(revision)
     }
 
     fn report(&mut self, known: &Snapshot) -> Report {
         let version = self.collector_version();
         let extended = self.instance_id().map(|instance_id| Extended {
             instance_id,
-            config_revision: self.in_force().map(|revision| revision.to_string()),
+            config_revision: self.in_force().ok().flatten().map(|revision| revision.to_string()),
             rejected_revision: known.rejected.as_ref().map(|rejected| rejected.revision.to_string()),
             collector_restarts: known.restarts,
             uptime_seconds: self.started_at.elapsed().as_secs(),

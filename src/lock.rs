@@ -25,7 +25,7 @@ impl Lock {
     /// 73 when the run directory cannot be used, 75 when somebody else holds the lock.
     pub fn take(run_dir: &Path) -> Result<Lock> {
         let path = run_dir.join("lock");
-        let file = open(&path).map_err(unusable)?;
+        let file = open(&path).map_err(|error| unusable(run_dir, error))?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { file }),
             Err(TryLockError::WouldBlock) => {
@@ -33,7 +33,7 @@ impl Lock {
                 let remedy = "end the agent with `kmagent stop`, or try again later";
                 Err(Error::new(Exit::TryAgain, format!("{what}: {remedy}")))
             }
-            Err(TryLockError::Error(error)) => Err(unusable(error)),
+            Err(TryLockError::Error(error)) => Err(unusable(run_dir, error)),
         }
     }
 }
@@ -61,8 +61,9 @@ fn open(path: &Path) -> std::io::Result<File> {
     }
 }
 
-fn unusable(error: std::io::Error) -> Error {
-    let what = "cannot use the run directory (run as root, or choose another with the setting `run-dir`)";
+fn unusable(run_dir: &Path, error: std::io::Error) -> Error {
+    let remedy = "run as root, or choose another with the setting `run-dir`";
+    let what = format!("cannot use the run directory {} ({remedy})", run_dir.display());
     Error::because(Exit::CannotWrite, what, error)
 }
 

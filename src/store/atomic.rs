@@ -32,7 +32,10 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf>
     let path = target.with_file_name(name);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(&path)?;
     let written = match fs::symlink_metadata(target) {
-        Ok(replaced) if replaced.is_file() => imitate(file.file(), &replaced),
+        Ok(replaced) if replaced.is_file() => imitate(file.file(), &replaced).map_err(|error| {
+            let what = format!("cannot give {} the owner and mode of the file that it replaces", path.display());
+            io::Error::new(error.kind(), format!("{what}: {error}"))
+        }),
         Ok(_) | Err(_) => {
             give_to_owner_of_directory(file.file(), &path);
             Ok(())

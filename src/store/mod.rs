@@ -184,8 +184,9 @@ impl Store {
     pub fn standing(&self) -> Standing {
         match (wary::read(&self.config), wary::read(&self.last_known_good())) {
             (Ok(config), Ok(good)) if config == good => Standing::Proved,
-            (_, Ok(_)) => Standing::OnTrial,
-            (_, Err(_)) => Standing::Alone,
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Standing::Alone,
+            // One that cannot be read now may be when it is needed; if not, the roll back says why.
+            (_, Ok(_) | Err(_)) => Standing::OnTrial,
         }
     }
 

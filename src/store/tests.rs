@@ -285,6 +285,10 @@ fn the_standing_is_a_comparison_with_the_last_known_good() {
     assert_eq!(Scene::with("a: 1\n", Some("a: 1\n")).store.standing(), Standing::Proved);
     assert_eq!(Scene::with("a: 1\n", Some("b: 1\n")).store.standing(), Standing::OnTrial);
     assert_eq!(Scene::with("a: 1\n", None).store.standing(), Standing::Alone);
+    // One that cannot be read is no reason to give up what it may be needed for.
+    let unreadable = Scene::with("a: 1\n", None);
+    fs::create_dir(unreadable.store.state_dir().join(LAST_KNOWN_GOOD)).unwrap();
+    assert_eq!(unreadable.store.standing(), Standing::OnTrial);
     let scene = Scene::with("a: 1\n", Some("a: 1\n"));
     std::fs::remove_file(scene.config()).unwrap();
     assert_eq!(scene.store.standing(), Standing::OnTrial);

@@ -116,6 +116,13 @@ impl Ledger {
         }
     }
 
+    /// The config was not tried, or not fairly, beside the old collector.
+    pub(super) fn not_beside(&mut self, problem: &str) {
+        let problem = self.mask(problem);
+        self.problems.config =
+            noted(&format!("the config could not be handed over to, the next check restarts for it: {problem}"));
+    }
+
     /// The collector that does nothing, since somebody sent it SIGSTOP or the like.
     pub(super) fn suspended(&mut self, pid: Option<u32>) {
         let problem = pid.map(|pid| {
@@ -130,7 +137,11 @@ impl Ledger {
 
     /// What cannot be written, if anything.
     pub(super) fn state_kept(&mut self, problem: Option<&str>) {
-        update(&mut self.problems.state, problem);
+        if update(&mut self.problems.state, problem)
+            && let Some(problem) = problem
+        {
+            log::error!(problem = problem; "the agent's state is not kept, the next checks try again");
+        }
     }
 
     /// Writes the rejected revision if that could not be done before.
@@ -244,10 +255,9 @@ impl Ledger {
         }
     }
 
+    /// That it cannot be written is told by who tries to settle it next.
     fn reject(&mut self, rejected: Rejected) {
-        if let Err(error) = self.rejected.set(Some(rejected)) {
-            log::error!(error:% = error; "the rejected revision is not remembered past this run");
-        }
+        let _ = self.rejected.set(Some(rejected));
     }
 
     fn mask(&self, text: &str) -> String {

@@ -41,9 +41,6 @@ use ledger::Ledger;
 use overlap::Overlap;
 use unkept::Unkept;
 
-/// Between two looks while poll(2) fails.
-const BLIND_INTERVAL: Duration = Duration::from_millis(100);
-
 /// What a stop may take beyond `stop-timeout`: a collector too young for SIGTERM, the reaping, the last words.
 const STOP_SLACK: Duration = Duration::from_secs(15);
 
@@ -195,7 +192,7 @@ impl Supervise {
             if self.blind.is_none() {
                 log::error!(error:% = error; "poll(2) failed, so everything is looked at ten times a second: free some memory");
             }
-            std::thread::sleep(BLIND_INTERVAL);
+            std::thread::sleep(process::BLIND_INTERVAL);
         }
         self.blind = error;
     }

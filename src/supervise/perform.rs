@@ -114,6 +114,7 @@ impl Supervise {
             if self.deserves_another_try(problem) {
                 log::info!("the old collector may have been in its way: the next check tries it without a hand-over");
                 self.overlap.forgone = replaced;
+                self.ledger.not_beside(problem);
             } else {
                 self.ledger.rolled_back(replaced, problem, self.program);
                 self.settle_state();
@@ -147,7 +148,9 @@ impl Supervise {
         if matches!(verdict, Verdict::Failing(_)) && self.living.len() == 1 {
             log::warn!("the collector runs but is not healthy");
         }
-        if let Some(outcome) = self.ledger.concluded(&verdict) {
+        let outcome = self.ledger.concluded(&verdict);
+        self.settle_state();
+        if let Some(outcome) = outcome {
             for client in std::mem::take(&mut self.verdict_clients) {
                 self.server.reply(client, &Reply::Checked(outcome.clone()));
             }

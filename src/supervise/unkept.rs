@@ -44,16 +44,12 @@ impl Supervise {
     }
 
     fn keep_good(&mut self, stamp: Stamp) {
-        let before = self.unkept.good.take();
+        self.unkept.good = None;
         match self.store.promote(stamp) {
             Ok(true) => log::info!("the config has proved itself and is the last known good"),
             Ok(false) => log::debug!("the collector has proved itself"),
             Err(error) => {
-                let problem = error.to_string();
-                if before.is_none_or(|before| before.problem != problem) {
-                    log::error!(error = problem.as_str(); "cannot keep the last known good");
-                }
-                self.unkept.good = Some(Good { stamp, problem });
+                self.unkept.good = Some(Good { stamp, problem: error.to_string() });
             }
         }
     }

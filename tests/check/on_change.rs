@@ -151,3 +151,26 @@ fn it_is_a_shell_command_with_nothing_on_stdin_that_prints_nothing_when_all_is_w
     assert!(output.says().starts_with("installed") && output.stdout.lines().count() == 1, "{output:?}");
     assert_eq!(fs::read_to_string(agent.dir().join("input")).unwrap(), "no input\n");
 }
+
+/// Otherwise a service that could not be restarted for a moment would keep what was rolled back, and nobody would ever tell it.
+#[test]
+fn it_runs_at_each_check_until_something_uses_the_former_config_again() {
+    let api = Api::plain();
+    api.answer_config(config("new"));
+    let agent =
+        noting(host(&api), "[ ! -e down ] && ! grep -q new etc/config.yaml").config("fake: {stderr: old}").build();
+    fs::write(agent.dir().join("down"), "").unwrap();
+    agent.run(["--check"]).fails(65, "with the former config too, on-change exited with status 1");
+    assert_eq!(changes(&agent), ["new", "old"]);
+    // It keeps nobody from the next config.
+    let output = agent.run(["--check"]);
+    assert_eq!(output.code, Some(65), "{output:?}");
+    assert!(
+        output.stderr.contains("the next check tries again") && output.stderr.contains("is rejected"),
+        "{output:?}"
+    );
+    fs::remove_file(agent.dir().join("down")).unwrap();
+    agent.run(["--check"]).fails(65, "was rolled back");
+    agent.run(["--check"]).fails(65, "is rejected");
+    assert_eq!(changes(&agent), ["new", "old", "old", "old"]);
+}

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::{message, named, quick, scripted, settled, strays, wait_good, wait_polls, wait_running};
+use super::{message, named, quick, scripted, settled, strays, wait_good, wait_polls, wait_running, yaml};
 use crate::support::api::Api;
 use crate::support::process;
 
@@ -57,7 +57,7 @@ fn a_full_disk_under_the_config_keeps_the_collector_and_heals() {
     let builder = quick().api(&api);
     let Some(disk) = Mount::small(&builder.dir().join("disk")) else { return };
     let config = builder.dir().join("disk/config.yaml");
-    fs::write(&config, super::yaml(&named("a"))).unwrap();
+    fs::write(&config, yaml(&named("a"))).unwrap();
     let agent = builder.setting("config", config.display().to_string()).spawn();
     wait_running(&agent, 0);
     let pid = agent.wait_collector();
@@ -129,4 +129,97 @@ fn a_state_directory_that_cannot_be_made_is_no_end() {
     agent.wait_until("the new config as last known good", || kept().contains("name: b"));
     api.wait_for_request_after(seen, "a resolved problem", |request| message(request).is_empty());
     assert_eq!((strays(&agent), agent.stop()), (Vec::new(), 0));
+}
+
+#[test]
+fn a_config_directory_that_becomes_read_only_is_told_and_heals() {
+    let api = Api::plain();
+    let builder = quick().api(&api);
+    let Some(disk) = Mount::small(&builder.dir().join("disk")) else { return };
+    let config = builder.dir().join("disk/config.yaml");
+    fs::write(&config, yaml(&named("a"))).unwrap();
+    let agent = builder.setting("config", config.display().to_string()).spawn();
+    wait_running(&agent, 0);
+    let pid = agent.wait_collector();
+    disk.remount("ro");
+    api.answer_config(named("b"));
+    let told = api.wait_for_request("the problem", |request| message(request).contains("remount"));
+    assert!(message(&told).contains("disk/"), "no path: {}", message(&told));
+    assert_eq!((told.json()["collector_status"].as_str(), agent.wait_collector()), (Some("Running"), pid));
+    // A crash needs no disk.
+    process::signal(pid, rustix::process::Signal::KILL);
+    agent.wait_start(2);
+    assert!(fs::read_to_string(&config).unwrap().contains("name: a"));
+
+    let seen = api.requests().len();
+    disk.remount("rw");
+    agent.wait_start(3);
+    api.wait_for_request_after(seen, "a resolved problem", |request| message(request).is_empty());
+    assert!(fs::read_to_string(&config).unwrap().contains("name: b"));
+}
+
+#[test]
+fn a_full_state_directory_is_told_and_heals() {
+    let api = Api::plain();
+    let builder = quick().api(&api);
+    let Some(disk) = Mount::small(&builder.dir().join("state")) else { return };
+    let agent = settled(builder, &named("a"));
+    wait_good(&agent, &named("a"));
+    let pid = agent.wait_collector();
+    disk.fill();
+    // What has proved itself cannot be kept, so what comes next may not replace it.
+    api.answer_config(named("b"));
+    let told = api.wait_for_request("the problem", |request| message(request).contains("free some space"));
+    assert!(message(&told).contains("state/"), "no path: {}", message(&told));
+    assert_eq!(told.json()["collector_status"], "Running");
+    assert_ne!(agent.wait_collector(), pid, "the new config does run");
+    process::signal(agent.wait_collector(), rustix::process::Signal::KILL);
+    agent.wait_start(3);
+
+    let seen = api.requests().len();
+    disk.free();
+    wait_good(&agent, &named("b"));
+    api.wait_for_request_after(seen, "a resolved problem", |request| message(request).is_empty());
+    assert_eq!((strays(&agent), agent.stop()), (Vec::new(), 0));
+}
+
+/// Nothing is written there that needs room.
+#[test]
+fn a_full_run_directory_is_no_obstacle() {
+    let api = Api::plain();
+    let builder = quick().api(&api);
+    let Some(disk) = Mount::small(&builder.dir().join("run")) else { return };
+    disk.fill();
+    let agent = settled(builder, &named("a"));
+    api.answer_config(named("b"));
+    wait_good(&agent, &named("b"));
+    assert_eq!(agent.status().unwrap()["last_error_message"], "");
+    assert_eq!(agent.stop(), 0);
+    agent.spawn();
+    wait_running(&agent, agent.log().len());
+}
+
+#[test]
+fn a_config_that_is_a_link_stays_one_whatever_becomes_of_its_target() {
+    for mode in ["restart", "handover"] {
+        let api = Api::plain();
+        let agent = quick().api(&api).setting("restart-mode", mode).config(yaml(&named("a"))).build();
+        let (link, real) = (agent.config_file(), agent.dir().join("real/config.yaml"));
+        fs::create_dir(agent.dir().join("real")).unwrap();
+        fs::rename(&link, &real).unwrap();
+        std::os::unix::fs::symlink("../real/config.yaml", &link).unwrap();
+        agent.spawn();
+        wait_running(&agent, 0);
+        let is_link = || fs::read_link(&link).is_ok_and(|target| target == Path::new("../real/config.yaml"));
+        api.answer_config(named("b"));
+        wait_good(&agent, &named("b"));
+        assert!(is_link() && fs::read_to_string(&real).unwrap().contains("name: b"), "{mode}");
+        api.answer_config(scripted("bad", json!({"start": {"exit": 3}})));
+        api.wait_for_request("the roll back", |request| message(request).contains("exited with status 3"));
+        wait_good(&agent, &named("b"));
+        assert!(is_link() && fs::read_to_string(&real).unwrap().contains("name: b"), "{mode}");
+        assert!(agent.dir().join("real/config.yaml.rejected").exists(), "{mode}");
+        assert_eq!((strays(&agent), agent.stop()), (Vec::new(), 0));
+        assert_eq!(fs::read_dir(agent.dir().join("real")).unwrap().count(), 2, "unfinished files are left");
+    }
 }

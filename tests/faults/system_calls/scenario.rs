@@ -1,18 +1,20 @@
 //! What the agent is doing when a fault strikes, and how all must be in the end.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::disk_model::Files;
 use super::strace::{Fault, Point, Thread, Trace};
-use crate::operation::yaml;
-use crate::support::agent::Agent;
+use crate::operation::{message, yaml};
+use crate::support::agent::{Agent, Line};
 use crate::support::api::Api;
+use crate::support::process;
 use crate::support::wait::{DEADLINE, poll_for};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,21 +29,32 @@ pub enum Scenario {
     HandOver,
     /// A config that dies at its start follows a good one.
     RollBack,
-    /// The agent starts on a broken config and has a last known good.
+    /// The agent starts on a config that dies at its start, and has a last known good.
     FallBack,
+    /// No agent runs: a `--check` installs a config, and init's collector uses it.
+    Check,
+    /// The same, and `on-change` fails with it.
+    CheckRollBack,
 }
 
+/// Of the agent under test: long enough that a scene is over before its next poll, which then mends what went wrong.
+const INTERVAL: &str = "3s";
+/// For what is done after the outcome is there.
+const REST: Duration = Duration::from_millis(500);
+/// Of the one that is started afterwards.
+const SHORT_INTERVAL: &str = "1s";
+
 /// A config in force that has proved itself, and what the API sends after it.
-fn good() -> Value {
+pub fn good() -> Value {
     config("good", json!({}))
 }
 
-fn better() -> Value {
+pub fn better() -> Value {
     config("better", json!({}))
 }
 
 /// On a busy host it may live for longer than min-uptime before it dies; then it has no health check that answers.
-fn dying() -> Value {
+pub fn dying() -> Value {
     let mut config = config("dying", json!({"start": {"exit": 3}}));
     config["extensions"] = json!({"health_check": {"endpoint": "127.0.0.1:1"}});
     config["service"]["extensions"] = json!(["health_check"]);
@@ -61,44 +74,58 @@ pub struct Scene {
     scenario: Scenario,
     trace: Option<Trace>,
     polls_before: usize,
-    /// The first supervised start is over: from here on nothing may end the agent.
-    pub was_up: bool,
+    /// The first line of the log that is about it.
+    seen: usize,
+    /// The collector that runs before.
+    pub old: Option<u32>,
 }
 
 impl Scenario {
-    pub const ALL: [Scenario; 6] = [
+    pub const ALL: [Scenario; 8] = [
         Scenario::Bootstrap,
         Scenario::First,
         Scenario::Install,
         Scenario::HandOver,
         Scenario::RollBack,
         Scenario::FallBack,
+        Scenario::Check,
+        Scenario::CheckRollBack,
     ];
 
     /// The threads that have a part in it.
     pub fn threads(self) -> &'static [Thread] {
         match self {
-            // From its first system call on: the other thread is not there yet.
-            Scenario::Bootstrap | Scenario::FallBack => &[Thread::Supervisor],
-            Scenario::First | Scenario::Install | Scenario::HandOver | Scenario::RollBack => {
-                &[Thread::Supervisor, Thread::Poller]
-            }
+            Scenario::Check | Scenario::CheckRollBack => &[Thread::Supervisor],
+            _ => &[Thread::Supervisor, Thread::Poller],
         }
+    }
+
+    pub fn is_check(self) -> bool {
+        matches!(self, Scenario::Check | Scenario::CheckRollBack)
+    }
+
+    /// Whether it begins with the agent's own start.
+    pub fn is_start(self) -> bool {
+        matches!(self, Scenario::Bootstrap | Scenario::FallBack)
     }
 
     fn sent(self) -> Value {
         match self {
-            Scenario::Bootstrap | Scenario::First | Scenario::Install | Scenario::HandOver => better(),
-            Scenario::RollBack => dying(),
+            Scenario::Bootstrap | Scenario::First | Scenario::Install | Scenario::HandOver | Scenario::Check => {
+                better()
+            }
+            Scenario::RollBack | Scenario::CheckRollBack => dying(),
             Scenario::FallBack => Value::Null,
         }
     }
 
-    /// The config in force and the last known good in the end.
+    /// The config in force in the end, and what is kept of it: the last known good, or what init's collector uses.
     fn outcome(self) -> Value {
         match self {
-            Scenario::Bootstrap | Scenario::First | Scenario::Install | Scenario::HandOver => better(),
-            Scenario::RollBack | Scenario::FallBack => good(),
+            Scenario::Bootstrap | Scenario::First | Scenario::Install | Scenario::HandOver | Scenario::Check => {
+                better()
+            }
+            Scenario::RollBack | Scenario::FallBack | Scenario::CheckRollBack => good(),
         }
     }
 }
@@ -110,52 +137,69 @@ impl Scene {
         let api = Api::plain();
         let mode = if scenario == Scenario::HandOver { "handover" } else { "restart" };
         let builder = Agent::builder().api(&api).setting("min-uptime", "100ms").setting("restart-mode", mode);
-        let builder = builder.setting("config-check-interval", "1h").setting("log-level", "info");
+        let builder = builder.setting("config-check-interval", INTERVAL).setting("log-level", "info");
+        // What init's collector does: it uses the config, or fails with it.
+        let dir = builder.dir().display();
+        let on_change = format!("cp {dir}/etc/config.yaml {dir}/used; ! grep -q dying {dir}/used");
+        let builder = builder.setting("on-change", on_change);
         let agent = match scenario {
             Scenario::Bootstrap | Scenario::First => builder.build(),
             _ => builder.config(yaml(&good())).build(),
         };
-        let mut scene = Scene { agent, api, scenario, trace: None, polls_before: 0, was_up: false };
+        fs::set_permissions(agent.settings_file(), Permissions::from_mode(0o600)).unwrap();
+        let mut scene = Scene { agent, api, scenario, trace: None, polls_before: 0, seen: 0, old: None };
         match scenario {
+            Scenario::Check | Scenario::CheckRollBack => scene.boot(),
             Scenario::Bootstrap => scene.api.answer_config(scenario.sent()),
             Scenario::FallBack => {
                 scene.agent.spawn();
                 scene.wait_settled(&good());
                 assert_eq!(scene.agent.stop(), 0);
-                fs::write(scene.agent.config_file(), "{broken").unwrap();
+                fs::write(scene.agent.config_file(), yaml(&dying())).unwrap();
             }
             Scenario::First | Scenario::Install | Scenario::HandOver | Scenario::RollBack => {
                 scene.agent.spawn();
                 if scenario != Scenario::First {
                     scene.wait_settled(&good());
+                    scene.old = Some(scene.agent.wait_collector());
                 }
                 // So that a late answer to the first poll is not taken for the one that the fault is about.
                 scene.agent.wait_until("the first poll", || !scene.api.requests().is_empty());
-                scene.polls_before = scene.api.requests().len();
-                scene.was_up = true;
+                scene.agent.wait_log("the first start", |line| line.msg().starts_with("collector "));
             }
         }
+        scene.polls_before = scene.api.requests().len();
+        scene.seen = scene.agent.log().len();
         scene
     }
 
-    /// Lets it happen, with or without a fault, until it is over or the agent has ended.
+    /// Lets it happen, with or without a fault, until it is over, the fault has struck or the agent has ended.
     #[track_caller]
     pub fn run(&mut self, thread: Thread, fault: Option<(&Point, Fault)>) {
         let fails = matches!(fault, Some((_, Fault::Error(_))));
-        match self.scenario {
-            Scenario::Bootstrap | Scenario::FallBack => {
-                let (trace, command) = Trace::command(&self.agent, &["start"], fault);
-                self.trace = Some(trace);
-                self.agent.spawn_command(command);
-            }
-            Scenario::First | Scenario::Install | Scenario::HandOver | Scenario::RollBack => {
-                self.trace = Some(Trace::attach(&self.agent, thread, fault));
-                self.api.answer_config(self.scenario.sent());
-                self.ask();
-            }
+        if self.scenario.is_check() {
+            self.api.answer_config(self.scenario.sent());
+            let (trace, command) = Trace::command(&self.agent, &["--check"], fault);
+            self.trace = Some(trace);
+            self.agent.spawn_command(command);
+        } else if self.scenario.is_start() && thread == Thread::Supervisor {
+            let (trace, command) = Trace::command(&self.agent, &["start"], fault);
+            self.trace = Some(trace);
+            self.agent.spawn_command(command);
+        } else if self.scenario.is_start() {
+            self.trace = Some(Trace::start_at_poller(&self.agent, fault));
+        } else {
+            self.trace = Some(Trace::attach(&self.agent, thread, fault));
+            self.api.answer_config(self.scenario.sent());
+            self.ask();
         }
-        let is_ended = || self.agent.exit_status().is_some() || (fails && self.has_struck()) || self.seems_over();
-        poll_for(DEADLINE, || is_ended().then_some(()));
+        let is_met = || {
+            let has_struck = fails && !self.scenario.is_check() && self.has_struck();
+            self.agent.exit_status().is_some() || has_struck
+        };
+        poll_for(DEADLINE, || (is_met() || self.seems_over()).then_some(()));
+        // What is left to do then is part of it: the answer to the last question, for instance.
+        poll_for(REST, || (fault.is_some() && is_met()).then_some(()));
         if let Some(trace) = &mut self.trace {
             trace.detach(&self.agent);
         }
@@ -164,27 +208,31 @@ impl Scene {
     /// Lets it happen without a fault, and returns what strace saw of everybody's files.
     #[track_caller]
     pub fn record(&mut self) -> PathBuf {
-        let mut trace = match self.scenario {
-            Scenario::Bootstrap | Scenario::FallBack => {
-                let (trace, command) = Trace::command_of_all(&self.agent, &["start"]);
-                self.agent.spawn_command(command);
-                trace
-            }
-            Scenario::First | Scenario::Install | Scenario::HandOver | Scenario::RollBack => {
-                let trace = Trace::attach_to_all(&self.agent);
+        let mut trace = if self.scenario.is_check() || self.scenario.is_start() {
+            if self.scenario.is_check() {
                 self.api.answer_config(self.scenario.sent());
-                self.ask();
-                trace
             }
+            let word = if self.scenario.is_check() { "--check" } else { "start" };
+            let (trace, command) = Trace::command_of_all(&self.agent, &[word]);
+            self.agent.spawn_command(command);
+            trace
+        } else {
+            let trace = Trace::attach_to_all(&self.agent);
+            self.api.answer_config(self.scenario.sent());
+            self.ask();
+            trace
         };
-        self.agent.wait_until("the outcome", || self.seems_over());
+        self.agent.wait_until("the outcome", || match self.scenario.is_check() {
+            true => self.agent.exit_status().is_some(),
+            false => self.seems_over(),
+        });
         trace.detach(&self.agent);
         trace.file().to_path_buf()
     }
 
     /// The power fails, and these files are what is left.
     pub fn lose_power(&mut self, files: &Files, directories: &[&str]) {
-        if self.was_up {
+        if !self.scenario.is_check() && !self.scenario.is_start() {
             self.agent.signal(Signal::KILL);
             self.agent.wait_exit();
             self.agent.wait_until("the collectors gone", || self.agent.processes().is_empty());
@@ -200,6 +248,14 @@ impl Scene {
             fs::write(root.join(path), content).unwrap();
         }
         fs::write(self.agent.settings_file(), settings).unwrap();
+        if self.scenario.is_check() {
+            self.boot();
+        }
+    }
+
+    /// Init starts its collector with the config that is there.
+    fn boot(&self) {
+        fs::copy(self.agent.config_file(), self.agent.dir().join("used")).unwrap();
     }
 
     /// What strace saw.
@@ -224,11 +280,14 @@ impl Scene {
 
     /// Whether all is as it must be in the end.
     pub fn is_over(&self) -> bool {
-        self.is_done() && self.is_settled(&self.scenario.outcome())
+        self.is_done() && (self.scenario.is_check() || self.is_settled(&self.scenario.outcome()))
     }
 
     /// The same by the log alone, since a question would add to the system calls that are counted.
     fn seems_over(&self) -> bool {
+        if self.scenario.is_check() {
+            return false;
+        }
         let log = self.agent.log();
         let state = log.iter().rev().find(|line| line.msg() == "collector state");
         self.is_done()
@@ -240,7 +299,21 @@ impl Scene {
 
     /// Whether the last trace of it is there.
     fn is_done(&self) -> bool {
-        self.scenario != Scenario::RollBack || self.agent.state_dir().join("rejected.json").exists()
+        let state = self.agent.state_dir();
+        let is_rejected = state.join("rejected.json").exists();
+        match self.scenario {
+            Scenario::RollBack => is_rejected,
+            Scenario::Check => self.is_used(),
+            Scenario::CheckRollBack => self.is_used() && is_rejected,
+            _ => true,
+        }
+    }
+
+    /// Whether init's collector uses the config that is in force, and nothing is left to be finished.
+    fn is_used(&self) -> bool {
+        let used = read(&self.agent.dir().join("used"));
+        let is_finished = !self.agent.state_dir().join("unfinished-install.json").exists();
+        used == Some(self.scenario.outcome()) && self.read_config() == used && is_finished
     }
 
     /// Whether the API has been asked for a config and then told what came of it.
@@ -269,21 +342,19 @@ impl Scene {
     }
 
     fn read_good(&self) -> Option<Value> {
-        read(&self.agent.state_dir().join("last-known-good.yaml"))
+        let name = if self.scenario.is_check() { "previous.yaml" } else { "last-known-good.yaml" };
+        read(&self.agent.state_dir().join(name))
     }
 
     /// Asserts that each file is a whole one, at any moment.
     #[track_caller]
     pub fn assert_whole(&self) {
         let (before, sent) = (good(), self.scenario.sent());
-        let broken = Value::String("{broken".to_string());
         let config = self.read_config();
         let allowed = match self.scenario {
             Scenario::Bootstrap | Scenario::First => vec![None, Some(sent.clone())],
-            Scenario::FallBack => vec![Some(broken), Some(before.clone())],
-            Scenario::Install | Scenario::HandOver | Scenario::RollBack => {
-                vec![Some(before.clone()), Some(sent.clone())]
-            }
+            Scenario::FallBack => vec![Some(dying()), Some(before.clone())],
+            _ => vec![Some(before.clone()), Some(sent.clone())],
         };
         assert!(allowed.contains(&config), "the config is {config:?}");
         let kept = self.read_good();
@@ -291,45 +362,76 @@ impl Scene {
             Scenario::Bootstrap | Scenario::First => vec![None, Some(sent)],
             Scenario::FallBack | Scenario::RollBack => vec![Some(before)],
             Scenario::Install | Scenario::HandOver => vec![Some(before), Some(sent)],
+            Scenario::Check | Scenario::CheckRollBack => vec![None, Some(before)],
         };
-        assert!(allowed.contains(&kept), "the last known good is {kept:?}");
+        assert!(allowed.contains(&kept), "what is kept is {kept:?}");
     }
 
-    /// Starts the agent again, first with an API that has nothing new and then with one that sends the same as before, and
-    /// asserts that it comes up and converges with no hand on it, and leaves nothing behind.
+    /// Starts the agent again, or makes the next `--check`, first with an API that has nothing new and then with one that sends the
+    /// same as before, and asserts that it comes up and converges with no hand on it, and leaves nothing behind.
     #[track_caller]
     pub fn assert_recovers(&mut self) {
         self.trace = None;
         let sent = self.scenario.sent();
         self.api.answer(json!({}));
-        self.agent.spawn();
-        let has_config = self.read_config().is_some();
-        self.agent.wait_status("a collector that runs what is there", |status| {
-            let state = if has_config { "running" } else { "stopped" };
-            status["collector"]["state"] == state
-        });
+        // A check that was asked for is made without the agent once that has gone; and until a child of it has executed something, it
+        // holds the lock too.
+        self.agent.wait_until("nothing left running", || self.agent.processes().is_empty());
+        if self.scenario.is_check() {
+            self.check();
+            assert_eq!(read(&self.agent.dir().join("used")), self.read_config(), "the collector uses another config");
+        } else {
+            let settings = fs::read_to_string(self.agent.settings_file()).unwrap();
+            fs::write(self.agent.settings_file(), settings.replace(INTERVAL, SHORT_INTERVAL)).unwrap();
+            self.agent.spawn();
+            let has_config = self.read_config().is_some();
+            self.agent.wait_status("a collector that runs what is there", |status| {
+                let state = if has_config { "running" } else { "stopped" };
+                status["collector"]["state"] == state
+            });
+        }
         self.assert_whole();
         if sent != Value::Null {
             self.api.answer_config(sent);
-            self.ask();
         }
         self.assert_converges();
     }
 
-    /// Asserts that all is as it must be in the end, soon and without help.
     #[track_caller]
     pub fn assert_converges(&self) {
-        // As its own polls would, in time.
-        let mut asked_at = Instant::now();
-        self.agent.wait_until("the outcome", || {
-            if asked_at.elapsed() > Duration::from_millis(500) {
-                asked_at = Instant::now();
-                self.ask();
+        self.await_outcome();
+        self.assert_clean();
+    }
+
+    /// The next one of cron's. One without an outcome would say so in its status.
+    #[track_caller]
+    fn check(&self) {
+        let output = self.agent.run(["--check"]);
+        assert!(matches!(output.code, Some(0 | 65)), "{output:?}");
+    }
+
+    /// Waits until all is as it must be in the end, by the agent's own polls, or by two more checks of cron's: one finishes what
+    /// was begun.
+    #[track_caller]
+    pub fn await_outcome(&self) {
+        if self.scenario.is_check() {
+            for _ in 0..2 {
+                if !self.is_over() {
+                    self.check();
+                }
             }
-            self.is_over()
-        });
-        assert_eq!(self.agent.stop(), 0);
-        // A check that was asked for may be about to end.
+            assert!(self.is_over(), "two checks have not brought the outcome");
+        } else {
+            self.agent.wait_until("the outcome", || self.is_over());
+        }
+    }
+
+    /// Ends it all, and asserts that nothing is left behind.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        if !self.scenario.is_check() {
+            assert_eq!(self.agent.stop(), 0);
+        }
         self.agent.wait_until("nothing left running", || self.agent.processes().is_empty());
         let names =
             |dir: &str| fs::read_dir(self.agent.dir().join(dir)).unwrap().flatten().map(|entry| entry.file_name());
@@ -337,10 +439,32 @@ impl Scene {
             names("etc").chain(names("state")).filter(|name| name.to_string_lossy().starts_with('.')).collect();
         assert!(strays.is_empty(), "stray files: {strays:?}");
     }
+
+    /// Asserts that the collector that ran before still does, unless the scenario has come to where it has to go.
+    #[track_caller]
+    pub fn assert_undisturbed(&self) {
+        let Some(old) = self.old else { return };
+        self.agent.wait_until("the collector that ran before, or an install", || {
+            process::alive(old)
+                || self.read_config() != Some(good())
+                || self.lines().iter().any(|line| line.msg() == "config installed")
+        });
+    }
+
+    /// What the agent has said since the scenario began.
+    pub fn lines(&self) -> Vec<Line> {
+        self.agent.log().split_off(self.seen)
+    }
+
+    /// Waits until the API is told what fulfils a condition, since then.
+    #[track_caller]
+    pub fn wait_told(&self, what: &str, condition: impl Fn(&str) -> bool) {
+        self.api.wait_for_request_after(self.polls_before, what, |request| condition(&message(request)));
+    }
 }
 
 /// `None` when there is no file; what is no YAML map comes as its text.
-fn read(path: &std::path::Path) -> Option<Value> {
+pub fn read(path: &std::path::Path) -> Option<Value> {
     let text = fs::read_to_string(path).ok()?;
     Some(serde_yaml::from_str(&text).unwrap_or(Value::String(text)))
 }

@@ -3,6 +3,7 @@
 //! strace counts each system call by its name and, without `-f`, sees one thread only, so a point is a name and a number.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -46,6 +47,25 @@ impl Fault {
     }
 }
 
+/// A call in whose stead an error was returned, as strace shows it.
+pub struct Struck(String);
+
+impl Struck {
+    /// The files that it is about: those that it names, and those of its descriptors (`-y`).
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        // What is written is no name.
+        let call =
+            if self.0.starts_with("write") { self.0.split_once(',').map_or("", |(file, _)| file) } else { &self.0 };
+        call.split(['"', '<', '>']).filter(|part| part.starts_with('/')).map(Path::new)
+    }
+}
+
+impl fmt::Display for Struck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A thread that is being traced, and perhaps meets a fault.
 pub struct Trace {
     strace: Option<Child>,
@@ -75,6 +95,23 @@ impl Trace {
         (Trace { strace: None, file: file.clone() }, launched(agent, strace(&file, fault), args))
     }
 
+    /// Starts an agent and attaches to its poller before that has done anything: the main thread is held in the call that made it.
+    #[track_caller]
+    pub fn start_at_poller(agent: &Agent, fault: Option<(&Point, Fault)>) -> Trace {
+        let mut holding = Command::new("strace");
+        // The first thread that it makes waits for signals; so long as nobody lets it go on.
+        let hold = "inject=clone,clone3:delay_exit=600000000:when=2";
+        holding.args(["-qq", "-e", "trace=clone,clone3", "-e", hold, "-o", "/dev/null"]);
+        agent.spawn_command(launched(agent, holding, &["start"]));
+        let is_there = || process::tasks(agent.pid()).iter().any(|(_, task)| task.field("Name") == "poller");
+        wait_until("the poller", || is_there() || agent.exit_status().is_some());
+        let trace = Trace::attach(agent, Thread::Poller, fault);
+        if let Some(holding) = tracer(agent.pid()) {
+            process::signal(holding, Signal::KILL);
+        }
+        trace
+    }
+
     /// All threads and children of an agent, with what they write and the names of their files.
     #[track_caller]
     pub fn attach_to_all(agent: &Agent) -> Trace {
@@ -83,6 +120,25 @@ impl Trace {
         let trace = Trace { strace: Some(strace), file };
         wait_until("strace attached", || process::tasks(agent.pid()).iter().all(|(tid, _)| tracer(*tid).is_some()));
         trace
+    }
+
+    /// These calls fail in all threads of an agent until this is dropped; with `path`, those that are about it.
+    #[track_caller]
+    pub fn hold(agent: &Agent, calls: &str, errno: &str, path: Option<&Path>) -> Trace {
+        let file = trace_file(agent);
+        let mut command = holding(&file, calls, errno);
+        if let Some(path) = path {
+            command.arg("-P").arg(path);
+        }
+        let strace = command.arg("-p").arg(agent.pid().to_string()).spawn().expect("cannot start strace");
+        let trace = Trace { strace: Some(strace), file };
+        wait_until("strace attached", || process::tasks(agent.pid()).iter().all(|(tid, _)| tracer(*tid).is_some()));
+        trace
+    }
+
+    /// A command in which, and in whose children, they fail.
+    pub fn held_command(agent: &Agent, args: &[&str], calls: &str, errno: &str) -> Command {
+        launched(agent, holding(&trace_file(agent), calls, errno), args)
     }
 
     /// `command`, but with all that `attach_to_all` sees.
@@ -107,17 +163,25 @@ impl Trace {
         });
     }
 
-    /// How often each system call was made so far.
-    pub fn calls(&self) -> BTreeMap<String, usize> {
-        let mut calls = BTreeMap::new();
-        for line in fs::read_to_string(&self.file).unwrap_or_default().lines() {
-            if let Some((name, _)) = line.split_once('(')
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    /// Every system call that was made so far, but for the looks at other processes: an agent that starts takes one at each of
+    /// the host.
+    pub fn points(&self) -> Vec<Point> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut points = Vec::new();
+        let text = fs::read_to_string(&self.file).unwrap_or_default();
+        for line in text.lines() {
+            if let Some((call, arguments)) = line.split_once('(')
+                && call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             {
-                *calls.entry(name.to_string()).or_insert(0) += 1;
+                let number = counts.entry(call).or_insert(0);
+                *number += 1;
+                if !arguments.contains("/proc/") {
+                    points.push(Point { call: call.to_string(), number: *number });
+                }
             }
         }
-        calls
+        points.sort();
+        points
     }
 
     /// Whether an error was returned in a call's stead.
@@ -125,10 +189,10 @@ impl Trace {
         fs::read_to_string(&self.file).unwrap_or_default().contains("(INJECTED)")
     }
 
-    /// The call that was tampered with, for a report.
-    pub fn struck(&self) -> String {
+    /// The call that was tampered with.
+    pub fn struck(&self) -> Option<Struck> {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
-        text.lines().find(|line| line.contains("(INJECTED)")).unwrap_or_default().to_string()
+        text.lines().find(|line| line.contains("(INJECTED)")).map(|line| Struck(line.to_string()))
     }
 }
 
@@ -143,7 +207,7 @@ impl Drop for Trace {
 
 fn strace(file: &Path, fault: Option<(&Point, Fault)>) -> Command {
     let mut command = Command::new("strace");
-    command.args(["-qq", "-s", "256", "-o"]).arg(file);
+    command.args(["-qq", "-y", "-s", "256", "-o"]).arg(file);
     // Without this it would wait for what the agent writes to be looked at by nobody.
     command.stdin(Stdio::null()).stdout(Stdio::null());
     if let Some((point, fault)) = fault {
@@ -164,6 +228,14 @@ fn launched(agent: &Agent, mut strace: Command, args: &[&str]) -> Command {
     strace.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
     strace.current_dir(agent.dir());
     strace
+}
+
+fn holding(file: &Path, calls: &str, errno: &str) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-qq", "-f", "-e"]).arg(format!("trace={calls}")).arg("-e");
+    command.arg(format!("inject={calls}:error={errno}")).arg("-o").arg(file);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
 }
 
 /// Larger than any file of these tests.

@@ -1,0 +1,228 @@
+//! Faults that last, until they are lifted: the collector keeps running, the error names its remedy and reaches the API where that can
+//! be asked at all, a crash amid it is mended at the latest when it is over, and then all heals by itself.
+//!
+//! Disks that are really full or read-only are in `operation::disk`.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+use serde_json::Value;
+
+use super::scenario::{better, dying, good, read};
+use super::strace::Trace;
+use crate::operation::{message, settled, yaml};
+use crate::support::agent::Agent;
+use crate::support::api::Api;
+use crate::support::process;
+use crate::support::wait::holds_for;
+
+/// An agent whose collector has proved itself.
+fn settle(api: &Api, mode: &str) -> Agent {
+    let builder = Agent::builder().api(api).setting("min-uptime", "300ms").setting("log-level", "info");
+    settled(builder.setting("restart-mode", mode), &good())
+}
+
+fn is_in_force(agent: &Agent, config: &Value) -> bool {
+    let kept = agent.state_dir().join("last-known-good.yaml");
+    [agent.config_file(), kept].iter().all(|path| read(path).as_ref() == Some(config))
+}
+
+/// The fault is over: the new config comes into force, a collector runs it, and nobody is told of any problem.
+#[track_caller]
+fn assert_heals(agent: &Agent, api: &Api) {
+    agent.wait_until("the new config", || is_in_force(agent, &better()));
+    agent.wait_status("all well", |status| {
+        status["collector"]["state"] == "running" && status["last_error_message"] == ""
+    });
+    let seen = api.requests().len();
+    api.wait_for_request_after(seen, "no problem", |request| message(request).is_empty());
+    agent.wait_collector();
+    assert_eq!(agent.stop(), 0);
+}
+
+/// The time that the agent has computed, in hundredths of a second (proc_pid_stat(5): utime and stime).
+fn computed(agent: &Agent) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+/// Asserts that the agent sleeps most of the time, and the collector runs meanwhile.
+#[track_caller]
+fn assert_idle(agent: &Agent) {
+    let (before, collector) = (computed(agent), agent.wait_collector());
+    holds_for("the collector runs", Duration::from_secs(2), || process::alive(collector));
+    let ticks = computed(agent) - before;
+    assert!(ticks < 50, "it computed for {ticks} hundredths of 2 s");
+}
+
+fn crash(agent: &Agent) {
+    process::signal(agent.wait_collector(), Signal::KILL);
+}
+
+/// Sets the limit on open files; returns the former one.
+fn limit_files(agent: &Agent, limit: Rlimit) -> Rlimit {
+    rustix::process::prlimit(Pid::from_raw(agent.pid() as i32), Resource::Nofile, limit).unwrap()
+}
+
+/// The lowest descriptor that is not open, which is the next one that the system would give; `None` for who may not look.
+fn next_descriptor(agent: &Agent) -> Option<u64> {
+    let open = |number: &u64| fs::symlink_metadata(format!("/proc/{}/fd/{number}", agent.pid())).is_ok();
+    process::descriptors(agent.pid())?;
+    (0..).find(|number| !open(number))
+}
+
+#[test]
+fn without_descriptors_nothing_spins_and_all_heals() {
+    let api = Api::plain();
+    let agent = settle(&api, "restart");
+    let Some(next) = next_descriptor(&agent) else { return };
+    let former = limit_files(&agent, Rlimit { current: Some(next), ..rustix::process::getrlimit(Resource::Nofile) });
+    api.answer_config(better());
+    // It waits to be accepted, which poll(2) tells again and again.
+    let client = UnixStream::connect(agent.socket()).unwrap();
+    let says = |words: &'static str| agent.wait_log(words, move |line| line.text.contains(words));
+    says("cannot answer on the control socket now (raise the limit on open files)");
+    assert_idle(&agent);
+    assert_eq!((agent.starts(), read(&agent.config_file())), (1, Some(good())));
+    says("config check failed");
+    crash(&agent);
+    let told = agent.wait_log("the crash's remedy", |line| line.msg() == "collector not started");
+    assert!(told.field("problem").contains("(raise the limit on open files)"), "{told:?}");
+    assert_eq!(agent.exit_status(), None);
+
+    limit_files(&agent, former);
+    drop(client);
+    assert_heals(&agent, &api);
+}
+
+#[test]
+fn without_processes() {
+    let api = Api::plain();
+    let agent = settle(&api, "restart");
+    let pid = agent.wait_collector();
+    let held = Trace::hold(&agent, "clone,clone3,fork,vfork", "EAGAIN", None);
+    api.answer_config(better());
+    let told = api.wait_for_request("the problem", |request| message(request).contains("raise the limit on processes"));
+    assert_eq!(told.json()["collector_status"], "Running");
+    assert_eq!((agent.wait_collector(), agent.starts()), (pid, 1));
+    let seen = api.requests().len();
+    crash(&agent);
+    api.wait_for_request_after(seen, "the crash", |request| {
+        request.json()["collector_status"] == "Stopped" && message(request).contains("raise the limit on processes")
+    });
+    drop(held);
+    assert_heals(&agent, &api);
+}
+
+/// The candidate cannot be synced, or not be put in place; a crash amid it needs no disk.
+#[test]
+fn with_a_disk_that_fails() {
+    for (calls, errno, remedy) in [
+        ("fsync,fdatasync", "EIO", "Input/output error"),
+        ("fsync,fdatasync", "ENOSPC", "free some space"),
+        ("rename,renameat,renameat2", "EIO", "Input/output error"),
+        ("rename,renameat,renameat2", "EROFS", "remount the file system read-write"),
+    ] {
+        let api = Api::plain();
+        let agent = settle(&api, "restart");
+        let held = Trace::hold(&agent, calls, errno, None);
+        api.answer_config(better());
+        let told = api.wait_for_request(errno, |request| message(request).contains(remedy));
+        assert!(message(&told).contains("/etc/"), "no path: {}", message(&told));
+        assert_eq!((agent.starts(), is_in_force(&agent, &good())), (1, true), "{calls}: {errno}");
+        crash(&agent);
+        agent.wait_start(2);
+        agent.wait_collector();
+        assert!(is_in_force(&agent, &good()), "{calls}: {errno}");
+        drop(held);
+        assert_heals(&agent, &api);
+    }
+}
+
+/// ppoll(2) is what waits for processes and people; a connection to the API is waited for with poll(2). No log line comes out either,
+/// since nobody tells whether it can be written.
+#[test]
+fn with_a_poll_that_has_no_memory_everything_is_looked_at_all_the_same() {
+    let api = Api::plain();
+    let agent = settle(&api, "restart");
+    let held = Trace::hold(&agent, "ppoll", "ENOMEM", None);
+    assert!(agent.status().is_some());
+    assert_idle(&agent);
+    crash(&agent);
+    agent.wait_start(2);
+    api.answer_config(better());
+    agent.wait_until("the new config", || is_in_force(&agent, &better()));
+    assert!(held.has_struck());
+    drop(held);
+    assert_heals(&agent, &api);
+}
+
+/// A command that is run to its end is not killed because nobody tells of that.
+#[test]
+fn a_check_whose_poll_has_no_memory_installs() {
+    let api = Api::plain();
+    api.answer_config(better());
+    let builder = Agent::builder().api(&api).config(yaml(&good()));
+    let agent = builder.setting("on-change", "sleep 0.3").build();
+    let output = Trace::held_command(&agent, &["--check"], "ppoll", "ENOMEM").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(read(&agent.config_file()), Some(better()));
+}
+
+/// The only config that it could go back to cannot be read.
+#[test]
+fn with_a_last_known_good_that_cannot_be_read() {
+    let api = Api::plain();
+    let agent = settle(&api, "restart");
+    agent.wait_until("the last known good", || is_in_force(&agent, &good()));
+    let kept = agent.state_dir().join("last-known-good.yaml");
+    let held = Trace::hold(&agent, "open,openat", "EIO", Some(&kept));
+    api.answer_config(dying());
+    let told = api.wait_for_request("the problem", |request| message(request).contains("cannot restore"));
+    assert!(message(&told).contains("/state/last-known-good.yaml"), "no path: {}", message(&told));
+    assert_eq!((agent.exit_status(), read(&agent.config_file())), (None, Some(dying())));
+    drop(held);
+    agent.wait_until("the roll back", || is_in_force(&agent, &good()));
+    agent.wait_status("a collector", |status| status["collector"]["state"] == "running");
+    api.wait_for_request("the reason", |request| {
+        message(request).contains("rejected: the collector exited with status 3")
+    });
+    assert_eq!(agent.stop(), 0);
+}
+
+/// The new config is there, whatever became of the sync.
+#[test]
+fn a_directory_that_cannot_be_synced_after_the_rename_is_no_failed_install() {
+    let api = Api::plain();
+    let agent = settle(&api, "restart");
+    let etc = agent.config_file().parent().map(Path::to_path_buf);
+    let held = Trace::hold(&agent, "fsync", "EIO", etc.as_deref());
+    api.answer_config(better());
+    agent.wait_until("the new config", || is_in_force(&agent, &better()));
+    let said = agent.wait_log("the warning", |line| line.msg().starts_with("replaced, but a power failure"));
+    assert!(said.text.contains("/etc/config.yaml"), "{said:?}");
+    assert_eq!(agent.count_log(|line| line.msg() == "config installed"), 1);
+    agent.wait_status("all well", |status| {
+        status["last_error_message"] == "" && status["collector"]["state"] == "running"
+    });
+    assert_eq!(agent.starts(), 2);
+    drop(held);
+    assert_heals(&agent, &api);
+}
+
+#[test]
+fn a_second_collector_that_cannot_be_watched_is_not_held_against_its_config() {
+    let api = Api::plain();
+    let agent = settle(&api, "handover");
+    let held = Trace::hold(&agent, "recvmsg", "EMFILE", None);
+    let seen = api.requests().len();
+    api.answer_config(better());
+    api.wait_for_request_after(seen, "why there is no hand-over", |request| message(request).contains("handed over"));
+    drop(held);
+    assert_heals(&agent, &api);
+    assert!(!agent.state_dir().join("rejected.json").exists());
+}
