@@ -109,6 +109,7 @@ impl<'a> Alone<'a> {
         let store = Store::new(&settings.config, &settings.state_dir);
         let program = Collector::new(settings);
         let mut check = ConfigCheck::new(settings, endpoint, &program, &store)?;
+        check.look_once();
         if extent == Extent::DryRun {
             check.keep_nothing();
         }

@@ -66,6 +66,11 @@ impl ConfigCheck {
         })
     }
 
+    /// For a run with one check: what cannot be looked at now is not looked at again.
+    pub fn look_once(&mut self) {
+        self.is_hidden = true;
+    }
+
     /// For a dry run: what it finds must not change what the next check does.
     pub fn keep_nothing(&mut self) {
         self.version.freeze();

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::atomic::directory_of;
@@ -87,12 +87,11 @@ fn follow(path: &Path) -> io::Result<Found> {
         if !admits_others(&directory) {
             return Ok(Found { path, directory: None });
         }
-        let flags = OFlags::PATH | OFlags::NOFOLLOW;
-        let link = match fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Found { path, directory: Some(directory) });
-            }
-            found => found?,
+        // Not std's open, which takes O_PATH for an access mode where musl does, and leaves it out.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let link = match rustix::fs::open(&path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(Found { path, directory: Some(directory) }),
+            link => link.map(std::fs::File::from)?,
         };
         let found = link.metadata()?;
         if !found.is_symlink() {

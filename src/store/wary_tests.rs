@@ -195,7 +195,7 @@ fn links_in_a_ring_are_an_error() {
     for place in [ours(), everybodys()] {
         symlink("x", &place.x).unwrap();
         for error in [read(&place.x).unwrap_err(), resolve(&place.x).unwrap_err()] {
-            assert!(error.to_string().ends_with("Too many levels of symbolic links (os error 40)"), "{error}");
+            assert!(error.to_string().ends_with("(os error 40)"), "{error}");
         }
     }
 }

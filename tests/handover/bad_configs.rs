@@ -28,7 +28,9 @@ enum Moment {
 fn sickly(builder: Builder) -> Builder {
     let script = r#"#!/bin/sh
 # It returns when the child has closed its stdout, and so listens.
-[ "$1" != --config ] || ! grep -q 'value: sick' "$2" || listens=$(python3 -c '
+[ "$1" = --config ] && grep -q 'value: sick' "$2" || exec REAL "$@"
+config=$2 own=${0%/*}/sick.yaml
+listens=$(python3 -c '
 import os, socket, sys
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 os.close(1)
@@ -37,8 +39,11 @@ while True:
     client.recv(4096)
     client.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     client.close()
-' "$(sed -n '/health_check:/,/endpoint:/s/.*endpoint: .*:\([0-9]*\).*/\1/p' "$2")" </dev/null 2>/dev/null &)
-exec REAL "$@"
+' "$(sed -n '/health_check:/,/endpoint:/s/.*endpoint: .*:\([0-9]*\).*/\1/p' "$config")" </dev/null 2>/dev/null &)
+# Its own health check goes elsewhere, since nobody may listen twice.
+sed '/health_check:/,/endpoint:/s/endpoint: .*/endpoint: 127.0.0.1:0/' "$config" >"$own"
+shift 2
+exec REAL --config "$own" "$@"
 "#;
     let path = builder.dir().join("sickly");
     fs::write(&path, script.replace("REAL", &bin::collector().display().to_string())).unwrap();

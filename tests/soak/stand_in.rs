@@ -102,7 +102,9 @@ fn crashes_leave_nothing_behind() {
 fn crash(plan: &Plan, number: usize) {
     // None of them dumps core.
     const SIGNALS: [Signal; 5] = [Signal::KILL, Signal::TERM, Signal::HUP, Signal::USR1, Signal::ALARM];
-    let feed = Feed::start(|number| row(number, 1));
+    // Each its own, since no two collectors share a port by accident.
+    let port = process::free_port();
+    let feed = Feed::start(move |number| row(number, port));
     let agent = quick(feed.builder()).spawn();
     let (mut seen, mut crashes, mut gauge) = (0, 0, Gauge::default());
     for count in looks(plan, EARLY_EVERY + 1) {

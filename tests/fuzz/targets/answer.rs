@@ -13,10 +13,11 @@ const MOST_BYTES: u64 = 1 << 30;
 fuzz_target!(|body: &[u8]| {
     let Ok(answer) = api::answer::decode(body, MOST_VALUES, |_| String::new()) else { return };
     let Some(config) = answer.config else { return };
-    // What was sent, by a reader that is none of ours.
-    let sent: serde_json::Value = serde_json::from_slice(body).expect("what we could decode");
-    let got: serde_json::Value = serde_json::from_str(&config.canonical()).expect("JSON");
-    assert_eq!(sent["config"], got);
+    // What was sent, by a reader that is none of ours; it minds what is wrong in other fields.
+    if let Ok(sent) = serde_json::from_slice::<serde_json::Value>(body) {
+        let got: serde_json::Value = serde_json::from_str(&config.canonical()).expect("JSON");
+        assert_eq!(sent["config"], got);
+    }
     let text = yaml::render(&config);
     // Go's YAML reader, which is the collector's, refuses these outright (yaml_parser_update_buffer in go-yaml).
     assert!(!text.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "a control character: {text:?}");
