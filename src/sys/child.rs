@@ -1,4 +1,4 @@
-//! What a child does between fork and exec: its parent-death signal and, if asked, its rank when memory runs out and a filter
+//! What a child does between fork and exec: its parent-death signal, signals that it is not to ignore and, if asked, its rank when memory runs out and a filter
 //! that reports each bind(2).
 //!
 //! Everything here runs in a copy of a process with several threads, so it may only do what is async-signal-safe: plain
@@ -17,6 +17,8 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, getpid, getppid, set_dumpable_behavior, set_parent_process_death_signal,
 };
+
+use super::inherited::ignore_nothing;
 
 /// This architecture as a filter sees it (linux/audit.h: the ELF machine, 64 bit, little endian); `None` where bind(2) may
 /// also arrive as socketcall(2), whose arguments a filter cannot see.
@@ -42,6 +44,7 @@ pub fn before_exec(command: &mut Command, on_parent_death: Signal, report_to: Op
     unsafe {
         command.pre_exec(move || {
             die_with(parent, on_parent_death)?;
+            ignore_nothing();
             if let Some(channel) = &report_to {
                 report_binds(channel.as_fd())?;
             }

@@ -18,6 +18,16 @@ pub fn default_signals() {
     }
 }
 
+/// For a child: nothing is ignored because its agent was started by nohup(1) or as a shell's background job, which are to ignore SIGHUP,
+/// or SIGINT and SIGQUIT, for themselves. It is async-signal-safe; what cannot be changed is left: SIGKILL, SIGSTOP, and what the C
+/// library keeps to itself.
+pub(super) fn ignore_nothing() {
+    for signal in 1..=64 {
+        // SAFETY: the default is no handler that could be called.
+        unsafe { libc::signal(signal, SIG_DFL) };
+    }
+}
+
 /// Keeps the descriptors that this process was started with, but for the standard streams, from its children: a lock that a script
 /// holds would stay held for as long as a collector lives. To be called while there is only one thread.
 pub fn keep_from_children() {
