@@ -11,6 +11,7 @@ mod collector_config;
 mod config_check;
 mod control;
 mod core;
+mod ending;
 mod error;
 mod exit;
 mod handover;

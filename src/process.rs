@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use crate::ending;
 use crate::handover::binds::{BindWatch, Refusal, Served};
 use crate::output::{Output, Transcript};
 use crate::sys::child;
@@ -23,6 +24,9 @@ use crate::sys::child;
 const READ_LIMIT: usize = 64 * 1024;
 /// Where the kernel has no pidfd_open(2) (before 5.3) an exit is noticed this late, unless the end of the output tells.
 pub const SLOW_CHECK: Duration = Duration::from_secs(1);
+
+/// A command that is run to its end learns this late that the agent ends.
+const SLOWEST_END: Duration = Duration::from_millis(100);
 
 /// Between two looks while poll(2) fails.
 pub const BLIND_INTERVAL: Duration = Duration::from_millis(100);
@@ -196,8 +200,10 @@ pub enum Ended {
     TimedOut { output: String },
 }
 
-/// Runs a command to its end and kills it after `timeout`; the output is all that it printed, within reason.
+/// Runs a command to its end and kills it after `timeout`; the output is all that it printed, within reason. When the agent ends, so
+/// does the command, and this never returns.
 pub fn run(command: Command, timeout: Duration) -> io::Result<Ended> {
+    let step = ending::step();
     let deadline = Instant::now() + timeout;
     let mut process = Process::spawn(command, Signal::KILL, Binds::Unwatched("it is no collector".to_string()))?;
     let mut transcript = Transcript::default();
@@ -207,13 +213,16 @@ pub fn run(command: Command, timeout: Duration) -> io::Result<Ended> {
             return Ok(Ended::Exited { status, output: transcript.close(&process.tail()) });
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if left.is_zero() || step.is_last() {
             process.signal(Signal::KILL);
             let output = transcript.close(&process.tail());
             process.child.wait()?;
+            if step.is_last() {
+                step.rest();
+            }
             return Ok(Ended::TimedOut { output });
         }
-        let pause = if process.pidfd.is_some() { left } else { left.min(SLOW_CHECK) };
+        let pause = left.min(SLOWEST_END);
         let mut fds: Vec<PollFd<'_>> = [process.exit_fd(), process.output_fd()]
             .into_iter()
             .flatten()

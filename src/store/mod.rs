@@ -20,6 +20,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use crate::core::event::Standing;
+use crate::ending;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::value::{Revision, Value};
@@ -163,6 +164,7 @@ impl Store {
     /// # Errors
     /// 73, naming the path and the remedy.
     pub fn write_candidate(&self, text: &str, revision: Revision) -> Result<Candidate> {
+        let _step = ending::step();
         let path = self
             .target()
             .and_then(|target| atomic::write_new(&target, CANDIDATE_MARK, text.as_bytes()))

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Stamp, atomic, wary};
 use crate::core::status::Noted;
+use crate::ending;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::value::Revision;
@@ -125,6 +126,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
 
     fn write(&self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
+        let _step = ending::step();
         match &self.kept {
             Some(value) => {
                 let mut text = serde_json::to_vec(value)?;

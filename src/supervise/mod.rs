@@ -29,6 +29,7 @@ use crate::control::server::{ClientId, Server};
 use crate::core::Uptime;
 use crate::core::event::{Child, Event};
 use crate::core::supervisor::{Limits, Phrase, Supervisor};
+use crate::ending;
 use crate::exit::Exit;
 use crate::messages::{Mail, Notice, Snapshot};
 use crate::notify::Notify;
@@ -153,6 +154,7 @@ impl Supervise {
             self.tell_poller();
         }
         let _ = self.poller.send(Mail::Stop);
+        ending::declare();
         for client in std::mem::take(&mut self.stop_clients) {
             self.server.dismiss(client, &Reply::Stopped);
         }
