@@ -3,7 +3,7 @@
 //! It knows nothing of configs. A file keeps the mode and owner of the one that it replaces; a new one is 0600, and what root makes
 //! belongs to whom its directory belongs to.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Dir, StatxAttributes, StatxFlags};
 
 use super::wary;
 
@@ -101,11 +101,12 @@ fn set_aside_by(path: &Path, kept: &Path, link: impl Fn(&Path, &Path) -> io::Res
 
 /// Removes what `write_new` left in `directory` under `mark` when its process was killed.
 pub fn sweep(directory: &Path, mark: &str) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.as_bytes();
+    // Not the standard library's, which panics when it cannot close a directory.
+    let entries = File::open(directory).ok().and_then(|opened| Dir::new(opened).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name().to_bytes();
         if name.starts_with(b".") && name.windows(mark.len()).any(|part| part == mark.as_bytes()) {
-            let _ = fs::remove_file(entry.path());
+            let _ = fs::remove_file(directory.join(OsStr::from_bytes(name)));
         }
     }
 }

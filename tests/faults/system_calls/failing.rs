@@ -3,6 +3,8 @@
 //! Each fault strikes once, as if it went away by itself. What fails for longer is in `held`. Failing allocations (mmap, brk)
 //! are left out: no Rust program survives them, and Linux answers a shortage by killing instead.
 //!
+//! close(2) is left out too: Linux closes the descriptor whatever it returns, and strace does not.
+//!
 //! `KM_LONG=1` tries every error at every point, the quick form one error, in turn, at every fifth. `KM_FAULT='Install Poller fsync 1 EIO'`
 //! is for a single one, with `at_one_point`.
 
@@ -29,6 +31,9 @@ fn errors(call: &str) -> &'static [&'static str] {
         "mkdir" | "mkdirat" => &["EROFS", "ENOSPC", "EACCES", "EIO"],
         "chmod" | "fchmod" | "fchmodat" | "chown" | "fchown" => &["EPERM", "EROFS", "EIO"],
         "stat" | "lstat" | "fstat" | "newfstatat" | "statx" => &["EIO", "EACCES"],
+        "access" | "faccessat" | "faccessat2" => &["EIO", "EACCES"],
+        "fcntl" => &["EMFILE", "EINTR"],
+        "kill" => &["EPERM"],
         "getdents64" | "readlink" | "readlinkat" | "getcwd" => &["EIO"],
         "flock" => &["EINTR", "ENOLCK"],
         "fork" | "vfork" | "clone" | "clone3" => &["EAGAIN", "ENOMEM"],
@@ -42,7 +47,7 @@ fn errors(call: &str) -> &'static [&'static str] {
         "sendto" | "sendmsg" => &["ECONNRESET", "EPIPE", "EINTR", "ENOBUFS"],
         // The supervisor's are between the standard library and the child that it forks, where nothing else can happen.
         "recvfrom" | "recvmsg" => &["EINTR"],
-        "setsockopt" | "getsockopt" => &["ENOPROTOOPT", "ENOMEM"],
+        "setsockopt" | "getsockopt" | "getsockname" | "getpeername" => &["ENOPROTOOPT", "ENOMEM"],
         "poll" | "ppoll" => &["EINTR", "ENOMEM"],
         "ioctl" => &["EINTR", "ENOMEM"],
         _ => &[],

@@ -214,6 +214,21 @@ fn a_directory_that_cannot_be_synced_after_the_rename_is_no_failed_install() {
     assert_heals(&agent, &api);
 }
 
+/// The standard library panics there.
+#[test]
+fn a_directory_that_cannot_be_closed_is_no_end() {
+    let api = Api::plain();
+    let agent = settle(&api, "restart");
+    for dir in [agent.dir().join("etc"), agent.state_dir()] {
+        let held = Trace::hold(&agent, "close", "EIO", Some(&dir));
+        assert_eq!(agent.stop(), 0, "{}", dir.display());
+        assert!(held.has_struck());
+        drop(held);
+        agent.spawn();
+        agent.wait_until("the control socket", || agent.socket().exists());
+    }
+}
+
 #[test]
 fn a_second_collector_that_cannot_be_watched_is_not_held_against_its_config() {
     let api = Api::plain();
