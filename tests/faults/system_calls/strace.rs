@@ -83,10 +83,11 @@ impl Trace {
         };
         let file = trace_file(agent);
         let mut command = strace(&file, fault);
-        let strace = command.arg("-p").arg(tid.to_string()).spawn().expect("cannot start strace");
-        let trace = Trace { strace: Some(strace), file };
-        wait_until("strace attached", || tracer(tid).is_some() || agent.exit_status().is_some());
-        trace
+        let mut strace = command.arg("-p").arg(tid.to_string()).spawn().expect("cannot start strace");
+        // It ends with the thread, which may meet the fault at once, while another tracer keeps the agent from being reaped.
+        let mut has_ended = || strace.try_wait().unwrap().is_some();
+        wait_until("strace attached", || tracer(tid).is_some() || agent.exit_status().is_some() || has_ended());
+        Trace { strace: Some(strace), file }
     }
 
     /// The command `args` of this agent from its first system call on; only its main thread is seen.
