@@ -95,7 +95,9 @@ impl Supervise {
     /// Starts the second one; the first keeps all new connections.
     pub(super) fn spawn_beside(&mut self) -> Launch {
         let launch = self.spawn();
-        self.overlap.is_blameless = !matches!(launch, Launch::Spawned { .. });
+        // One whose sockets cannot be looked at never takes over, whatever it is like.
+        let is_seen = self.living.last().is_some_and(|new| new.process.binds().is_ok());
+        self.overlap.is_blameless = !is_seen || !matches!(launch, Launch::Spawned { .. });
         launch
     }
 
@@ -145,7 +147,7 @@ impl Supervise {
                 log::info!("the new collector serves");
                 TakeOver::Done
             }
-            Err(problem) if in_part => {
+            Err(problem) if in_part || self.overlap.is_blameless => {
                 // Whether it is any good cannot be tried beside the old one.
                 self.overlap.is_blameless = true;
                 TakeOver::Failed(problem)

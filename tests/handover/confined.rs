@@ -147,13 +147,7 @@ fn a_collector_with_privileges_of_its_own_keeps_them() {
     if !is_root() {
         return;
     }
-    let privileged = |builder: &Builder| {
-        let program = builder.dir().join("privileged");
-        // Not by us, who would have it open for writing: a child that another test forks then would keep it from being executed.
-        assert!(Command::new("cp").arg(bin::fake()).arg(&program).status().unwrap().success());
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o2755)).unwrap();
-        program
-    };
+    let privileged = |builder: &Builder| copy_of_fake(builder, "privileged", 0o2755);
     let hardened = [&ORDINARY[..], &HARDENED].concat();
     for (options, by) in [(&ORDINARY[..], "restart: "), (&hardened, "hand-over")] {
         let settings = |builder: Builder| {
@@ -171,6 +165,34 @@ fn a_collector_with_privileges_of_its_own_keeps_them() {
     };
     let scene = Scene::with_stand_in("handover", as_root);
     assert_eq!(plain::changed_by(&scene, "second", scene.config("second")), "hand-over");
+}
+
+/// An update may bring one. It runs unwatched, so that it could never take over, and nobody waits for it to.
+#[test]
+fn a_collector_that_gets_privileges_meanwhile_is_restarted_plainly() {
+    if machine::skips_hand_over() {
+        return;
+    }
+    if !is_root() {
+        return;
+    }
+    let settings = |builder: Builder| {
+        let program = copy_of_fake(&builder, "updated", 0o755);
+        for_nobody(builder, &program)
+    };
+    let scene = Scene::with_stand_in_started("handover", settings, |agent| spawn_as_nobody(agent, &ORDINARY));
+    fs::set_permissions(scene.agent.dir().join("updated"), fs::Permissions::from_mode(0o2755)).unwrap();
+    let words = plain::changed_by(&scene, "second", scene.config("second"));
+    assert_eq!(words, "restart: this config could not be tried beside the old collector");
+}
+
+/// The stand-in under another name.
+fn copy_of_fake(builder: &Builder, name: &str, mode: u32) -> PathBuf {
+    let program = builder.dir().join(name);
+    // Not by us, who would have it open for writing: a child that another test forks then would keep it from being executed.
+    assert!(Command::new("cp").arg(bin::fake()).arg(&program).status().unwrap().success());
+    fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+    program
 }
 
 /// What `in_namespaces` runs inside.
