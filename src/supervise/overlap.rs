@@ -163,11 +163,12 @@ impl Supervise {
     fn steer(&self, child: Child, in_part: bool) -> Result<(), Problem> {
         let (old, new) = self.pair(child).ok_or("there is no second collector")?;
         let is_ready = new.is_ready || in_part;
-        if !is_ready && self.now() < new.bound_at + QUIET_TIME {
+        let is_quiet = self.now() >= new.bound_at + QUIET_TIME;
+        let (old, new) = (old.process.binds()?, new.process.binds()?);
+        if !is_ready && !is_quiet {
             // min_uptime may be short, or the host slow.
             return Err("the new collector is still starting".to_string());
         }
-        let (old, new) = (old.process.binds()?, new.process.binds()?);
         let missing = steering::missing(old, new);
         // A component may wait for its server for half a minute (contrib's mongodb does), before the receivers listen.
         if let (false, Some(listener)) = (is_ready, missing.first()) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::load::{Load, Mode};
-use super::{Scene, assert_seamless, plain};
+use super::{Ports, Scene, assert_seamless, plain};
 use crate::support::agent::{Agent, Builder};
 use crate::support::{bin, machine};
 
@@ -178,12 +178,22 @@ fn a_collector_that_gets_privileges_meanwhile_is_restarted_plainly() {
     }
     let settings = |builder: Builder| {
         let program = copy_of_fake(&builder, "updated", 0o755);
-        for_nobody(builder, &program)
+        for_nobody(builder, &program).setting("log-level", "debug")
     };
     let scene = Scene::with_stand_in_started("handover", settings, |agent| spawn_as_nobody(agent, &ORDINARY));
     fs::set_permissions(scene.agent.dir().join("updated"), fs::Permissions::from_mode(0o2755)).unwrap();
-    let words = plain::changed_by(&scene, "second", scene.config("second"));
+    // On ports of its own: it cannot share any, and would end by itself.
+    let (mut config, ports) = (scene.config("second"), Ports::free());
+    config["receivers"]["otlp"]["protocols"]["http"]["endpoint"] = json!(format!("127.0.0.1:{}", ports.http));
+    config["extensions"]["health_check"]["endpoint"] = json!(format!("127.0.0.1:{}", ports.health));
+    let words = plain::changed_by(&scene, "second", config);
     assert_eq!(words, "restart: this config could not be tried beside the old collector");
+    scene.agent.wait_log("the reason", |line| line.text.contains("/updated has privileges of its own"));
+    assert_eq!(
+        scene.agent.count_log(|line| line.msg() == "the new collector does not serve yet"),
+        0,
+        "it was waited for"
+    );
 }
 
 /// The stand-in under another name.
