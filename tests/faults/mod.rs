@@ -171,11 +171,7 @@ impl Trial {
         let name = &case.name;
         self.count += 1;
         self.play(case);
-        let at_rest = forget_peak(&self.resident);
-        let began_at = Instant::now();
-        let output = self.resident.run(["--check"]);
-        let took = began_at.elapsed();
-        let memory = at_rest.and_then(|at_rest| Some(peak(&self.resident)?.saturating_sub(at_rest)));
+        let (output, took, memory) = measured(&self.resident);
         judge(case, "resident", &output, took);
         if case.exit != 0 {
             let status = self.resident.status().unwrap_or_else(|| panic!("{name}: no status"));
@@ -294,6 +290,32 @@ fn limited(agent: &Agent, memory: u64) -> Output {
     shell.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
     shell.stdin(Stdio::null()).current_dir(agent.dir());
     bin::output(shell)
+}
+
+/// A `--check` of an agent that runs: what it says, how long it takes, and how many KiB it adds to the agent's peak.
+fn measured(agent: &Agent) -> (Output, Duration, Option<u64>) {
+    let at_rest = forget_peak(agent);
+    let began_at = Instant::now();
+    let output = agent.run(["--check"]);
+    let took = began_at.elapsed();
+    let memory = at_rest.and_then(|at_rest| Some(peak(agent)?.saturating_sub(at_rest)));
+    (output, took, memory)
+}
+
+/// The most memory that one of many checks has added, in KiB.
+#[derive(Default)]
+struct Most(u64);
+
+impl Most {
+    /// A `--check` of an agent that runs.
+    #[track_caller]
+    fn check(&mut self, agent: &Agent) -> (Output, Duration) {
+        let (output, took, memory) = measured(agent);
+        let memory = memory.unwrap_or_default();
+        assert!(memory <= MEMORY, "{memory} KiB more than at rest, {MEMORY} are allowed: {output:?}");
+        self.0 = self.0.max(memory);
+        (output, took)
+    }
 }
 
 /// Starts the agent's peak anew and returns what it is now, in KiB; `None` for an ordinary user, who may not.

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType};
 
 use super::hostile::Hostile;
-use super::{POLL_TIMEOUT, SLACK, Table};
+use super::{Most, POLL_TIMEOUT, SLACK, Table};
 use crate::support::agent::{Agent, Builder};
 use crate::support::bin::{self, Output};
 use crate::support::process;
@@ -26,11 +26,9 @@ fn asking(url: &str) -> Builder {
 
 /// A check of an agent that runs fails with these words and changes nothing.
 #[track_caller]
-fn fails(agent: &Agent, pid: u32, exit: i32, says: &str, longest: Duration) -> Duration {
-    let began_at = Instant::now();
-    let output = agent.run(["--check"]);
-    let took = began_at.elapsed();
-    output.fails(exit, says);
+fn fails(most: &mut Most, agent: &Agent, pid: u32, says: &str, longest: Duration) -> Duration {
+    let (output, took) = most.check(agent);
+    output.fails(75, says);
     assert!(took < longest, "{took:?} for {output:?}");
     let status = agent.status().expect("a status");
     assert!(status["polling"]["error"].as_str().is_some_and(|error| error.contains(says)), "{status}");
@@ -60,10 +58,15 @@ fn a_port_that_answers_nothing() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let agent = asking(&url).spawn();
     let pid = agent.wait_start(1);
-    let took = fails(&agent, pid, 75, "no complete answer within 1s", POLL_TIMEOUT + SLACK);
+    let mut most = Most::default();
+    let took = fails(&mut most, &agent, pid, "no complete answer within 1s", POLL_TIMEOUT + SLACK);
     let alone = asking(&url).build();
     alone.run(["--check"]).fails(75, "no complete answer within 1s");
-    table.row(&format!("2 cases; a check took {:.1} s with poll-timeout {POLL_TIMEOUT:?}", took.as_secs_f64()));
+    table.row(&format!(
+        "2 cases; a check took {:.1} s with poll-timeout {POLL_TIMEOUT:?}; most memory {} KiB",
+        took.as_secs_f64(),
+        most.0
+    ));
     // It gets well again: somebody serves there.
     drop(queued);
     let _server = Hostile::on(listener, None);
@@ -73,10 +76,13 @@ fn a_port_that_answers_nothing() {
 
 #[test]
 fn a_port_that_refuses() {
+    let mut table = Table::new("a port that refuses");
     let port = process::free_port();
     let agent = asking(&format!("http://127.0.0.1:{port}/")).spawn();
     let pid = agent.wait_start(1);
-    fails(&agent, pid, 75, "Connection refused", SLACK);
+    let mut most = Most::default();
+    fails(&mut most, &agent, pid, "Connection refused", SLACK);
+    table.row(&format!("2 cases; most memory {} KiB", most.0));
     asking(&format!("http://127.0.0.1:{port}/")).build().run(["--check"]).fails(75, "Connection refused");
     let _server = Hostile::on(TcpListener::bind(("127.0.0.1", port)).unwrap(), None);
     agent.run(["--check"]).says();
@@ -236,7 +242,7 @@ fn name_servers() {
     let pid = agent.wait_start(1);
 
     let cannot = "cannot resolve api.test: ";
-    let mut slowest = (Duration::ZERO, Names::Silence);
+    let (mut slowest, mut most) = ((Duration::ZERO, Names::Silence), Most::default());
     let cases = [
         (Names::Silence, cannot),
         (Names::Error(2), cannot),
@@ -266,7 +272,7 @@ fn name_servers() {
             continue;
         }
         // Two tries of a second, perhaps for either family, and once more by TCP: the resolver's time is resolv.conf's affair.
-        let took = fails(&agent, pid, 75, says, Duration::from_secs(15));
+        let took = fails(&mut most, &agent, pid, says, Duration::from_secs(15));
         if took > slowest.0 {
             slowest = (took, behave);
         }
@@ -276,10 +282,11 @@ fn name_servers() {
         assert_eq!(agent.run(["--check"]).code, Some(0), "after {behave:?}");
     }
     table.row(&format!(
-        "{} cases, each resident and alone; with two tries of 1 s the slowest took {:.1} s: {:?}",
+        "{} cases, each resident and alone; with two tries of 1 s the slowest took {:.1} s: {:?}; most memory {} KiB",
         cases.len(),
         slowest.0.as_secs_f64(),
-        slowest.1
+        slowest.1,
+        most.0
     ));
     assert_eq!(agent.stop(), 0);
 }

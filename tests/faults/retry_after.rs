@@ -1,7 +1,7 @@
 //! `Retry-After`: both forms are kept to, and nothing in it keeps the agent away for long.
 
 use super::hostile::{Hostile, answer, response};
-use super::{KEY, Table};
+use super::{KEY, Most, Table};
 use crate::support::agent::Agent;
 
 /// The usual delay after a first failure, here.
@@ -45,12 +45,12 @@ fn both_forms_and_absurd_ones() {
         // The first of two holds.
         (&[("Retry-After", "120"), ("Retry-After", "3600")], 120),
     ];
-    let count = cases.len();
+    let (count, mut most) = (cases.len(), Most::default());
     for (number, (headers, expected)) in cases.into_iter().enumerate() {
         let status = if number % 2 == 0 { 429 } else { 503 };
         let page = format!("case {number}.");
         server.play(answer(response(status, headers, &page)));
-        assert_eq!(agent.run(["--check"]).code, Some(75), "{headers:?}");
+        assert_eq!(most.check(&agent).0.code, Some(75), "{headers:?}");
         let line = agent.wait_log("the failure", |line| line.field("error").contains(&page));
         let next = line.json["next_check_seconds"].as_u64().unwrap();
         // Jitter is 10 % of the usual delay; seconds are cut off.
@@ -61,5 +61,8 @@ fn both_forms_and_absurd_ones() {
         server.play(answer(super::ok("{}")));
         assert_eq!(agent.run(["--check"]).code, Some(0), "{headers:?}");
     }
-    table.row(&format!("{count} cases, resident: each kept to, capped at an hour, or ignored"));
+    table.row(&format!(
+        "{count} cases, resident: each kept to, capped at an hour, or ignored; most memory {} KiB",
+        most.0
+    ));
 }
