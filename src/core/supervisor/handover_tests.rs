@@ -125,6 +125,18 @@ fn what_it_does_not_listen_on_in_time_is_left_to_its_probation() {
     late.serving(2).due_at(510.0).expect("probe 2");
 }
 
+#[test]
+fn two_run_side_by_side_for_as_long_as_is_reckoned_with_at_most() {
+    let mut script = gathering();
+    for _ in 0..300 {
+        script = script.due().did_not_take_over();
+    }
+    let script = script.due_at(130.4).took_over().due_at(140.4).expect("probe 2").due_at(145.4).rolled_back();
+    let script = script.expect("rolled back (the health check did not answer within 5 s), terminate 2").serving(1);
+    assert_eq!(script.supervisor.deadline(), Some(seconds(90.4) + LIMITS.longest_overlap()));
+    script.due().expect("kill 2");
+}
+
 /// Its health check would be the old one's.
 #[test]
 fn a_new_one_that_cannot_take_over_is_not_asked_for_its_health() {
