@@ -184,9 +184,7 @@ mod tests {
     fn a_hundred_thousand_cost_little_more_than_one() {
         let many = Secrets::new((0..100_000).map(|number| format!("s{number:07}x")));
         let line = "sending s0099999x to s0100000x: ".repeat(2000);
-        let began_at = std::time::Instant::now();
+        // 10 ms in a build without optimisation; with one `replace` for each of them this test would take minutes.
         assert_eq!(many.mask(&line), "sending **** to s0100000x: ".repeat(2000));
-        // 10 ms in a build without optimisation; one `replace` for each of them takes minutes.
-        assert!(began_at.elapsed() < std::time::Duration::from_secs(2), "{:?}", began_at.elapsed());
     }
 }
