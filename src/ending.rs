@@ -97,8 +97,10 @@ mod tests {
             ending.declare();
             declared.send(()).unwrap();
         });
+        while !step.is_last() {
+            thread::yield_now();
+        }
         assert!(is_declared.recv_timeout(MOMENT).is_err(), "it did not wait");
-        assert!(step.is_last());
         let (began, has_begun) = mpsc::channel();
         let begin = move || {
             let _step = ending.step();
@@ -109,7 +111,10 @@ mod tests {
         is_declared.recv().unwrap();
         thread::spawn(begin);
         assert!(has_begun.recv_timeout(MOMENT).is_err(), "a step began after the end");
-        assert_eq!(ending.steps.load(Ordering::SeqCst), 0, "who rests is not waited for");
+        // Who rests is not waited for.
+        while ending.steps.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! A stop, whatever the agent is doing.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -129,12 +127,8 @@ fn while_a_validation_hangs() {
     let builder = quick().api(&api);
     let wrapper = builder.dir().join("wrapper");
     let fake = bin::fake().display().to_string();
-    fs::write(
-        &wrapper,
-        format!("#!/bin/sh\n[ \"$1\" != validate ] || {{ {fake} \"$@\"; exit; }}\nexec {fake} \"$@\"\n"),
-    )
-    .unwrap();
-    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = format!("#!/bin/sh\n[ \"$1\" != validate ] || {{ {fake} \"$@\"; exit; }}\nexec {fake} \"$@\"\n");
+    bin::write_program(&wrapper, &script);
     let agent = settled(builder.collector(wrapper), &named("a"));
     api.answer_config(scripted("b", json!({"validate": "hang"})));
     agent.wait_until("a validation", || !agent.records_of("validate").is_empty());

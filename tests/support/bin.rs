@@ -56,7 +56,8 @@ fn emulated(emulator: &Path, program: &Path) -> String {
     format!("#!/bin/sh\nexec {} {} \"$@\"\n", emulator.display(), program.display())
 }
 
-fn write_program(path: &Path, script: &str) {
+/// Makes a script that can be executed.
+pub fn write_program(path: &Path, script: &str) {
     fs::write(path, script).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -5,7 +5,7 @@
 //!
 //! close(2) is left out too: Linux closes the descriptor whatever it returns, and strace does not.
 //!
-//! `KM_LONG=1` tries every error at every point, the quick form one error, in turn, at every fifth. `KM_FAULT='Install Poller fsync 1 EIO'`
+//! `KM_LONG=1` tries every error at every point, the quick form one error, in turn, at every seventh. `KM_FAULT='Install Poller fsync 1 EIO'`
 //! is for a single one, with `at_one_point`.
 
 use std::collections::BTreeMap;
