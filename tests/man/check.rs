@@ -103,9 +103,9 @@ fn the_time_bounds_are_the_sums_of_their_parts() {
     }
     // What the sum for a check beside an agent is made of.
     let source = source::everything();
-    assert!(source.contains(
-        "longest(settings) + settings.stop_timeout + settings.min_uptime * 2 + PROBE_TIMEOUT + SLACK"
-    ));
+    assert!(
+        source.contains("longest(settings) + settings.stop_timeout + settings.min_uptime * 2 + PROBE_TIMEOUT + SLACK")
+    );
     assert!(source.contains("settings.poll_timeout + settings.validate_timeout + crate::collector::VERSION_TIMEOUT"));
     for (file, constant) in [
         ("src/collector/output.rs", "GIST_LIMIT: usize = 3 * 1024"),

@@ -2,7 +2,7 @@
 
 use super::tests::{LIMITS, Script, running, script_with, seconds};
 use super::*;
-use crate::core::event::TrustLevel::{self, NoFallback, OnProbation, LastKnownGood};
+use crate::core::event::TrustLevel::{self, LastKnownGood, NoFallback, OnProbation};
 use crate::core::event::{ActivationMode, SpawnResult, TakeOver};
 
 /// How far a hand-over has come.

@@ -5,7 +5,7 @@
 
 use super::tests::{LIMITS, seconds, text};
 use super::*;
-use crate::core::event::TrustLevel::{NoFallback, OnProbation, LastKnownGood};
+use crate::core::event::TrustLevel::{LastKnownGood, NoFallback, OnProbation};
 use crate::core::event::{ActivationMode, SpawnResult, TakeOver};
 
 type Named = State<&'static str>;

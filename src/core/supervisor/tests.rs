@@ -4,7 +4,7 @@
 //! collectors are in `handover_tests`.
 
 use super::*;
-use crate::core::event::TrustLevel::{NoFallback, OnProbation, LastKnownGood};
+use crate::core::event::TrustLevel::{LastKnownGood, NoFallback, OnProbation};
 use crate::core::event::{ActivationMode, SpawnResult, Verdict};
 
 pub(super) const LIMITS: Limits = Limits { min_uptime: Duration::from_secs(10), stop_timeout: Duration::from_secs(30) };
@@ -243,7 +243,8 @@ fn crashes_before_min_uptime_wait_longer_each_time_up_to_the_cap() {
 
 #[test]
 fn a_run_of_min_uptime_resets_the_delay() {
-    let crashed_twice = || script().launched(NoFallback).exited().due().launched(NoFallback).exited().delayed(2.0).due();
+    let crashed_twice =
+        || script().launched(NoFallback).exited().due().launched(NoFallback).exited().delayed(2.0).due();
     let asked = || crashed_twice().launched(NoFallback).due().expect("probe 3");
     asked().well().exited().expect("spawn").launched(NoFallback).exited().delayed(1.0);
     asked().ill().exited().expect("failing (boom), spawn").launched(NoFallback).exited().delayed(1.0);
