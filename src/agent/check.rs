@@ -1,4 +1,4 @@
-//! One config check, step by step (design section 4): report, compare, render, write the candidate, validate.
+//! The poller's part of DESIGN.md, "One config check": report, compare, render, write the candidate, validate.
 //!
 //! It ends before the install. The poller and the one-shot both run it; whoever does owns the records that it keeps.
 

@@ -1,4 +1,4 @@
-//! What the API is told of this host, its agent and its collector (design section 5).
+//! What the API is told of this host, its agent and its collector (DESIGN.md, "The API").
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use crate::log::utc::Utc;
 use crate::settings::Settings;
 use crate::source::kloudmate::{self, Extended, Report, Status};
 
-/// Bytes of `last_error_message` at most (design section 5).
+/// Bytes of `last_error_message` at most (DESIGN.md, "The API").
 const MESSAGE_LIMIT: usize = 4096;
 
 /// What does not change while the agent runs.

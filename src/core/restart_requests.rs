@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Answers in a row that keep asking for a restart are one request, repeated at most this often (design section 4).
+/// Answers in a row that ask for a restart are one request, met at most this often (DESIGN.md, "One config check").
 pub const REPEAT_SECONDS: u64 = 3600;
 
 /// What the server asks for: whether a restart, and the identity of the config it sent.

@@ -19,7 +19,7 @@ use crate::settings::LogFormat;
 /// The target of the collector's own lines.
 pub const COLLECTOR: &str = "collector";
 
-/// Longest collector line that is passed on, in bytes (design, section 8); the rest of a longer one is cut off.
+/// Longest collector line that is passed on, in bytes (DESIGN.md, "Measurements"); the rest of a longer one is cut off.
 const LONGEST_COLLECTOR_LINE: usize = 64 * 1024;
 
 /// What all lines of one moment have in common.

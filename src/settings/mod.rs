@@ -65,7 +65,7 @@ pub enum RestartMode {
     Handover,
 }
 
-/// Every setting of design section 6, validated.
+/// Every setting of kmagent.yaml(5), validated.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The collector's config file.

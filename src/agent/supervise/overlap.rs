@@ -15,7 +15,7 @@ use crate::settings::RestartMode;
 use crate::store::Candidate;
 
 /// A collector that listens on all that its predecessor does, and has not bound anything for so long, has started, even if its
-/// log level keeps it from saying so: a hundred times what one takes from exec to ready on a fast host (design section 10).
+/// log level keeps it from saying so: a hundred times exec to ready on a fast host (DESIGN.md, "Measurements").
 const QUIET_TIME: Duration = Duration::from_secs(2);
 
 /// Whether hand-overs are to be tried, as far as that is known at start.

@@ -36,7 +36,7 @@ use super::event::{Action, ChildId, Event, Problem, TrustLevel};
 pub use view::StateName;
 
 /// A SIGTERM in the first 20 ms after "ready" kills the collector before it drains, and ready takes 11–20 ms on a fast host
-/// (design section 10): ten times their sum, for slow hosts.
+/// (DESIGN.md, "Measurements"): ten times their sum, for slow hosts.
 pub const SETTLE_DELAY: Duration = Duration::from_millis(400);
 /// A health check is one small request on this host; collectors that swap take seconds for it.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 use super::{HandoverStage, State, Supervisor};
 use crate::core::event::ChildId;
 
-/// The states as the design names them, for logs and status.
+/// The words that log and status have for the states (DESIGN.md, "States").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateName {
     Stopped,

@@ -25,10 +25,10 @@ use crate::source::proxy;
 use crate::source::transport::{CallingThreadResolver, connector};
 
 /// For a report of at most 8 KiB and an answer of any length that is read piece by piece; ureq's default of 128 KiB each would be most
-/// of the agent's memory (design, section 11).
+/// of the agent's memory (DESIGN.md, "Measurements").
 const BUFFER: usize = 16 * 1024;
 
-/// Most bytes of somebody else's text in a message of ours (design, section 5).
+/// Most bytes of somebody else's text in a message of ours (DESIGN.md, "The API").
 const EXCERPT: usize = 512;
 
 /// Most bytes of a body that is no JSON object: enough to recognise a login page by.

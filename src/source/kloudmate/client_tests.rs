@@ -392,7 +392,7 @@ fn a_ca_file_is_read_at_start() {
     std::fs::remove_file(path).unwrap();
 }
 
-/// A panic of a library would end the agent (src/bug.rs), so no answer may bring one about: a seeded walk over answers that differ
+/// A panic of a library would end the agent (os/panic_hook), so no answer may bring one about: a seeded walk over answers that differ
 /// from good ones in a few bytes. `KM_LONG=1` goes a hundred times as far.
 #[test]
 fn no_answer_makes_anything_panic() {

@@ -8,20 +8,7 @@
 //! request before an order is answered. What never does: an answer that nobody ordered, and a stop before an order is answered
 //! (the shell answers before it looks at anything else).
 //!
-//! What must hold (`shell` asserts it of each order, `rules` whenever the shell would go to sleep):
-//! - No start while a collector lives, but for the second one of a hand-over, beside one that serves; never more than two.
-//! - Where nobody lives, a new config, a former one and a request for a restart are followed by a start at once.
-//! - A start keeps the delay of the failure before, which is under its cap; no other deadline is further away than its limit.
-//! - A collector is told to end for a reason: a restart, other files, a lost hand-over, a stop; when it is old enough, once; and
-//!   is killed when it has had its time.
-//! - One stop request ends it all, within that time, whatever comes after; never finished with a living child.
-//! - Exactly one serves new connections: the new one from its taking over until it gives back, otherwise the old one.
-//! - What is promoted has lived, served and been found well. What has failed on trial is rolled back, and nothing else is.
-//! - A rejected revision is neither installed nor started again.
-//! - The last known good is one that has proved itself. What proved itself last is never lost: it is in force or the last known
-//!   good, also while that cannot be written, unless it has failed since or people take it away.
-//! - Each candidate is installed or discarded, once; at most one is held, none after the end. Each install has its verdict.
-//! - When trouble ends, a good config comes into force and is trusted, from wherever the walk had got, within a time that has a limit.
+//! What must hold is DESIGN.md, "Invariants": `shell` asserts it of each order, `rules` when the shell goes to sleep.
 
 use std::collections::{BTreeSet, HashSet};
 use std::panic::catch_unwind;
