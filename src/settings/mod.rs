@@ -21,6 +21,7 @@ use file::Problem;
 use print::Row;
 
 use crate::error::{Error, Exit, Result};
+use crate::log::LogFormat;
 use sources::Sources;
 
 /// A value that must never be shown. `Debug` and `Display` are masked; `expose` is the only way to the text.
@@ -50,12 +51,6 @@ pub enum Polling {
     Endpoint(String),
     /// Local mode: supervise, never poll. The reason is for the log and `status`.
     Local { reason: String },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Json,
-    Text,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

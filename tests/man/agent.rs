@@ -251,8 +251,8 @@ fn every_number_is_that_of_the_source() {
         ("src/core/restart_requests.rs", "REPEAT_SECONDS: u64 = 3600", "repeated once an hour"),
         ("src/collector/handover/eligible.rs", "of_old.saturating_add(of_old / 2)", "at least one and a half times"),
         ("src/cmd/status.rs", "revision.get(..12)", "Twelve digits"),
-        ("src/store/atomic.rs", "PRIVATE: u32 = 0o600", "a new one has mode 0600"),
-        ("src/cmd/start.rs", "0o700", "made with mode 0700"),
+        ("src/os/unix/files/mod.rs", "PRIVATE: u32 = 0o600", "a new one has mode 0600"),
+        ("src/os/unix/files/mod.rs", "make_directory(path, 0o700)", "made with mode 0700"),
     ] {
         assert!(read(file).contains(constant), "{file}: {constant}");
         assert!(text.contains(words), "{AGENT} does not say {words:?}");
