@@ -10,14 +10,12 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::control::{CheckResult, Outcome};
 use crate::error::{Error, Exit, Result};
 use crate::log::redact::Secrets;
-use crate::log::{Output, sanitize};
+use crate::log::sanitize;
 use crate::os::panic_hook;
-use crate::os::stderr::{self, Stderr};
 use crate::os::unix::pid1;
 use crate::os::unix::sys::inherited;
 use crate::settings;
@@ -83,20 +81,9 @@ fn start(cli: &Cli) -> Result<Exit> {
 }
 
 fn log_to_stderr(level: log::LevelFilter, settings: &settings::Settings) {
-    crate::log::init(level, settings.log_format, || Box::new(stderr::open()));
+    crate::log::init(level, settings.log_format);
     let key = settings.api_key.iter().map(|key| key.expose().to_string());
     crate::log::set_secrets(Arc::new(Secrets::new(key)));
-}
-
-/// The log knows nothing of operating systems.
-impl Output for Stderr {
-    fn is_writable(&self, timeout: Duration) -> bool {
-        Stderr::is_writable(self, timeout)
-    }
-
-    fn write(&self, bytes: &[u8]) -> std::io::Result<usize> {
-        Stderr::write(self, bytes)
-    }
 }
 
 /// Silent when nothing changed; an error goes to standard error, for scripts too.

@@ -16,7 +16,7 @@ use crate::error::{Error, Exit, Result};
 use crate::os::lock::Lock;
 use crate::os::unix::sd_notify::Notify;
 use crate::os::wake_channel;
-use crate::os::{files, panic_hook, remedy};
+use crate::os::{error as os_error, files, panic_hook};
 use crate::settings::{Polling, Settings};
 use crate::store::Store;
 
@@ -89,7 +89,8 @@ fn begin(store: &Store) {
 /// 73 when there is no run directory. What else is missing shows, with its remedy, when it is needed.
 pub fn make_directories(settings: &Settings) -> Result<()> {
     files::make_private_directory(&settings.run_dir).map_err(|error| {
-        let what = format!("cannot make the run directory {} ({})", settings.run_dir.display(), remedy::RUN_DIR);
+        let what =
+            format!("cannot make the run directory {} ({})", settings.run_dir.display(), os_error::REMEDY_FOR_RUN_DIR);
         Error::because(Exit::CannotWrite, what, error)
     })?;
     warn_unless_made(&settings.state_dir, files::make_private_directory(&settings.state_dir));
@@ -101,7 +102,7 @@ pub fn make_directories(settings: &Settings) -> Result<()> {
 
 fn warn_unless_made(dir: &Path, made: std::io::Result<()>) {
     if let Err(error) = made {
-        let remedy = remedy::write(&error);
+        let remedy = os_error::remedy_for_write(&error);
         log::warn!(path:% = dir.display(), error:% = error; "cannot make a directory{remedy}");
     }
 }

@@ -19,8 +19,8 @@ use rustix::process::Signal;
 use crate::collector::handover::runs_with;
 use crate::collector::process::{Binds, Ended, Process};
 use crate::error::{Error, Exit, Result};
+use crate::os::error as os_error;
 use crate::os::files::{self, FileId, is_program, safe_open};
-use crate::os::remedy;
 use crate::os::unix::sd_notify;
 use crate::os::unix::sys::child;
 use crate::settings::Settings;
@@ -253,7 +253,7 @@ fn missing(what: String) -> Error {
 }
 
 fn cannot_run(path: &Path, error: std::io::Error) -> Error {
-    let what = format!("cannot run the collector {}{}", path.display(), remedy::execute(&error));
+    let what = format!("cannot run the collector {}{}", path.display(), os_error::remedy_for_spawn(&error));
     Error::because(Exit::Unavailable, what, error)
 }
 

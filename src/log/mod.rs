@@ -16,10 +16,9 @@ use std::time::SystemTime;
 use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::log::redact::Secrets;
+use crate::os::stderr;
 use line::{COLLECTOR, Style};
 use sink::Sink;
-
-pub use sink::Output;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -36,10 +35,12 @@ struct Logger {
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// Starts the log, on the output that `open` gives. A second call changes the level only.
-pub fn init(level: LevelFilter, format: LogFormat, open: impl FnOnce() -> Box<dyn Output>) {
-    let logger =
-        LOGGER.get_or_init(|| Logger { format, secrets: Mutex::default(), sink: Mutex::new(Sink::new(open())) });
+/// Starts the log. A second call changes the level only.
+pub fn init(level: LevelFilter, format: LogFormat) {
+    let logger = LOGGER.get_or_init(|| {
+        let sink = Mutex::new(Sink::new(stderr::open()));
+        Logger { format, secrets: Mutex::default(), sink }
+    });
     // It fails when a logger is set already, which can only be this one.
     let _ = log::set_logger(logger);
     log::set_max_level(level);
@@ -123,7 +124,7 @@ mod tests {
             }
         }
         let (mut reader, writer) = std::io::pipe().unwrap();
-        let sink = Mutex::new(Sink::new(Box::new(Stderr::instead(writer))));
+        let sink = Mutex::new(Sink::new(Stderr::instead(writer)));
         let logger = Logger { format: LogFormat::Text, secrets: Mutex::default(), sink };
         logger.log(&Record::builder().target("kmagent").args(format_args!("{}", Nested(&logger))).build());
         drop(logger);

@@ -7,6 +7,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::os::stderr::Stderr;
+
 /// `PIPE_BUF` on Linux.
 const CHUNK: usize = 4096;
 
@@ -15,16 +17,8 @@ const CHUNK: usize = 4096;
 const PATIENCE: Duration = Duration::from_millis(200);
 const EARNING_DIVISOR: u32 = 10;
 
-/// Where the log goes.
-pub trait Output: Send {
-    /// Whether it takes `CHUNK` bytes without blocking, at the latest after `timeout`; also when a write would fail at once.
-    fn is_writable(&self, timeout: Duration) -> bool;
-    /// Writes some of `bytes`, in a single attempt.
-    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
-}
-
 pub struct Sink {
-    output: Box<dyn Output>,
+    output: Stderr,
     /// The reader did not keep up within the patience that was left; no more waiting until a line gets out.
     is_stalled: bool,
     patience: Duration,
@@ -37,7 +31,7 @@ pub struct Sink {
 }
 
 impl Sink {
-    pub fn new(output: Box<dyn Output>) -> Sink {
+    pub fn new(output: Stderr) -> Sink {
         Sink { output, is_stalled: false, patience: PATIENCE, earned_at: Instant::now(), is_torn: false, dropped: 0 }
     }
 

@@ -3,7 +3,6 @@
 use std::io::{PipeReader, Read};
 
 use super::*;
-use crate::os::stderr::Stderr;
 
 fn report(count: u64) -> String {
     format!("dropped {count}\n")
@@ -13,7 +12,7 @@ fn report(count: u64) -> String {
 fn small_pipe() -> (PipeReader, Sink) {
     let (reader, writer) = std::io::pipe().unwrap();
     rustix::pipe::fcntl_setpipe_size(&writer, 2 * CHUNK).unwrap();
-    (reader, Sink::new(Box::new(Stderr::instead(writer))))
+    (reader, Sink::new(Stderr::instead(writer)))
 }
 
 fn drain(reader: &mut PipeReader, amount: usize) -> String {

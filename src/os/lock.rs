@@ -5,7 +5,7 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-use super::{files, remedy};
+use super::{error, files};
 use crate::error::{Error, Exit, Result};
 
 /// Held as long as this lives.
@@ -40,7 +40,7 @@ impl Drop for Lock {
 }
 
 fn unusable(run_dir: &Path, error: std::io::Error) -> Error {
-    let what = format!("cannot use the run directory {} ({})", run_dir.display(), remedy::RUN_DIR);
+    let what = format!("cannot use the run directory {} ({})", run_dir.display(), error::REMEDY_FOR_RUN_DIR);
     Error::because(Exit::CannotWrite, what, error)
 }
 

@@ -1,9 +1,9 @@
 //! What differs between operating systems, behind one facade; everything outside this room is the same on all of them.
 //!
 //! ```text
+//!   error        what an error of the system means, and what an operator can do about it
 //!   files        private files, replacing, identity, what another user may have planted, who may change a program
 //!   lock         one agent per run directory
-//!   remedy       what an operator can do about an error of the operating system
 //!   stderr       standard error, written without waiting for its reader
 //! ```
 //! `unix` and `windows` offer the same names, and the facade takes them from `platform`, so that one which is missing on
@@ -25,4 +25,4 @@ pub mod panic_hook;
 pub mod shutdown;
 pub mod wake_channel;
 
-pub use platform::{remedy, stderr};
+pub use platform::{error, stderr};

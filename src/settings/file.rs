@@ -10,7 +10,7 @@ use super::pairs::{self, Shape};
 use super::suggest;
 use super::table::{self, Kind, SETTINGS, Setting};
 use crate::config::yaml;
-use crate::os::{files, remedy};
+use crate::os::{error as os_error, files};
 
 /// Ten times a settings file with a comment for each setting. It is read once for each line that is reported, and a mistaken name
 /// (a collector's config, a log) should be told at once.
@@ -77,7 +77,7 @@ pub fn read(path: &Path, most_bytes: u64) -> Result<Option<(String, bool)>, Stri
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{error}{}", remedy::read(&error))),
+        Err(error) => return Err(format!("{error}{}", os_error::remedy_for_read(&error))),
     };
     let open_to_all = files::is_readable_by_all(&file.metadata().map_err(|error| error.to_string())?);
     let mut bytes = Vec::new();

@@ -20,7 +20,7 @@ use crate::config::value::{Revision, Value};
 use crate::config::yaml;
 use crate::error::{Error, Exit, Result};
 use crate::os::files::{self, FileId, safe_open};
-use crate::os::{remedy, shutdown};
+use crate::os::{error as os_error, shutdown};
 
 /// What marks our own files beside the config, between a dot with its name and a number.
 const CANDIDATE_MARK: &str = ".candidate-";
@@ -91,7 +91,11 @@ impl Store {
     /// 69 when it cannot be looked at, which does not mean that it is missing.
     pub fn look(&self) -> Result<Option<FileId>> {
         let what = |error| {
-            Error::because(Exit::Unavailable, format!("cannot look at the config{}", remedy::write(&error)), error)
+            Error::because(
+                Exit::Unavailable,
+                format!("cannot look at the config{}", os_error::remedy_for_write(&error)),
+                error,
+            )
         };
         files::identity(&self.config).map_err(what)
     }
@@ -249,7 +253,7 @@ impl Store {
     }
 
     fn cannot_write(&self, what: &str, error: io::Error) -> Error {
-        Error::because(Exit::CannotWrite, format!("{what}{}", remedy::write(&error)), error)
+        Error::because(Exit::CannotWrite, format!("{what}{}", os_error::remedy_for_write(&error)), error)
     }
 }
 

@@ -15,7 +15,7 @@ use super::atomic;
 use crate::config::value::Revision;
 use crate::error::{Error, Exit, Result};
 use crate::os::files::{FileId, safe_open};
-use crate::os::{remedy, shutdown};
+use crate::os::{error as os_error, shutdown};
 
 pub const REJECTED: &str = "rejected.json";
 pub const COLLECTOR_VERSION: &str = "collector-version.json";
@@ -108,7 +108,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     pub fn settle(&mut self) -> Result<()> {
         if self.unwritten {
             self.write().map_err(|error| {
-                let what = format!("cannot keep the agent's state{}", remedy::write(&error));
+                let what = format!("cannot keep the agent's state{}", os_error::remedy_for_write(&error));
                 Error::because(Exit::CannotWrite, what, error)
             })?;
             self.unwritten = false;

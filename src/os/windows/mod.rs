@@ -1,7 +1,7 @@
 //! The Windows side of `os`: the same names as `unix`, each of which answers that it is not supported yet.
 
+pub mod error;
 pub mod files;
-pub mod remedy;
 pub mod stderr;
 
 use std::io;

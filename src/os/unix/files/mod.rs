@@ -5,7 +5,7 @@
 
 pub mod safe_open;
 #[cfg(test)]
-pub mod test_dir;
+pub(crate) mod test_dir;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, Metadata, Permissions};
@@ -136,6 +136,8 @@ pub fn is_readable_by_all(meta: &Metadata) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::test_dir::Dir;
     use super::*;
 
@@ -144,6 +146,20 @@ mod tests {
         let dir = Dir::new();
         assert!(is_mounted(Path::new("/proc")));
         assert!(!is_mounted(Path::new("/proc/self")) && !is_mounted(dir.path()) && !is_mounted(&dir.join("missing")));
+    }
+
+    #[test]
+    fn an_identity_is_that_of_the_kernel() {
+        let dir = Dir::new();
+        let path = dir.join("x");
+        assert_eq!((identity(&path).unwrap(), FileId::of(&path)), (None, None));
+        test_dir::write(&path, "old: 1\n");
+        let (seen, meta) = (identity(&path).unwrap().unwrap(), std::fs::metadata(&path).unwrap());
+        let changed = Duration::new(meta.ctime() as u64, meta.ctime_nsec() as u32).as_nanos();
+        assert_eq!((seen.inode, seen.size, seen.changed), (meta.ino(), 7, changed as i128));
+        // A file in its way is no directory.
+        assert_eq!(identity(&path.join("below")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert_eq!(FileId::of(&path.join("below")), None);
     }
 
     #[test]
