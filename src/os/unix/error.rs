@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn each_failure_that_a_person_can_do_something_about_has_its_remedy() {
-        let table: [(fn(&io::Error) -> &'static str, Errno, &str); 15] = [
+        type Remedy = fn(&io::Error) -> &'static str;
+        let table: [(Remedy, Errno, &str); 15] = [
             (remedy_for_write, Errno::NOSPC, "free some space"),
             (remedy_for_write, Errno::DQUOT, "free some space"),
             (remedy_for_write, Errno::ROFS, "read-write"),
