@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::precedence::{Layers, Origin, ResolvedValue};
 use super::{Secret, file, parse};
+use crate::log::redact::MASK;
 
 /// No server takes a longer header; 8 KiB is the usual limit for a whole request head.
 const MAX_BYTES: u64 = 8 * 1024;
@@ -49,7 +50,7 @@ pub fn choose(from: &mut Layers<'_>) -> Option<Secret> {
 
 fn row(from: &mut Layers<'_>, key: Option<Secret>, source: &str) -> Option<Secret> {
     match key {
-        Some(_) => from.row("api-key", "****", source),
+        Some(_) => from.row("api-key", MASK, source),
         None => from.row("api-key", "(none)", "default"),
     }
     key

@@ -8,6 +8,7 @@
 //!   parse       the text of one setting to its value
 //!   api_key     where the API key comes from
 //!   endpoint    where config checks go
+//!   url         what settings and `source` both mean by a URL
 //!   print       what --print-settings shows
 //! ```
 //! Everything past this room works with `Settings`, which is valid by construction. It never reads the collector's config.
@@ -22,10 +23,12 @@ pub mod print;
 mod resolve;
 pub mod suggest;
 pub mod table;
+pub mod url;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::log::redact::MASK;
 pub use resolve::{Resolved, resolve, run_dir};
 
 /// A value that must never be shown. `Debug` is masked, there is no `Display`, and `expose` is the only way to the text.
@@ -44,7 +47,7 @@ impl Secret {
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("****")
+        f.write_str(MASK)
     }
 }
 

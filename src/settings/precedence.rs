@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::file::{self, Problem, SettingsFile};
 use super::parse;
-use super::print::{Row, shown};
+use super::print::Row;
 use super::table::{self, Fallback, Kind, Setting};
+use crate::log::redact::mask_url_users;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -116,7 +117,7 @@ impl<'a> Layers<'a> {
     }
 
     pub fn row(&mut self, key: &'static str, value: &str, source: &str) {
-        self.rows.push(Row { key, value: shown(value), source: shown(source) });
+        self.rows.push(Row::new(key, value, source));
     }
 
     /// The variable as text; that it is not UTF-8 is a problem. Empty counts as unset.
@@ -172,7 +173,7 @@ impl<'a> Layers<'a> {
     pub fn path(&mut self, name: &'static str) -> Option<PathBuf> {
         let path = self.take(name, parse::path)?;
         if let Some(row) = self.rows.last_mut() {
-            row.value = shown(&path.display().to_string());
+            *row = Row::new(name, &path.display().to_string(), &row.source);
         }
         Some(path)
     }
@@ -204,7 +205,7 @@ fn problem(setting: &Setting, text: &str, origin: &Origin, cause: &str) -> Probl
     };
     let text = match setting.kind {
         Kind::Secret => format!("{place}: the value {cause}"),
-        Kind::Text | Kind::Switch | Kind::NotInFile => format!("{place}: {:?} {cause}", shown(text)),
+        Kind::Text | Kind::Switch | Kind::NotInFile => format!("{place}: {:?} {cause}", mask_url_users(text)),
     };
     Problem { line, text }
 }
