@@ -96,7 +96,7 @@ fn parse(name: &str, text: &str) -> SettingsFile {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut file = SettingsFile { found: true, ..SettingsFile::default() };
     let pairs = match yaml::nesting(text.as_bytes()) {
-        0..=MAX_NESTING => flat_yaml::read(text),
+        0..=MAX_NESTING => flat_yaml::parse(text),
         _ => Err((1, "expected \"key: value\" lines, not nested lists or mappings".to_string())),
     };
     let pairs = match pairs {

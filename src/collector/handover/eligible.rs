@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::collector::handover::memory::Memory;
+use crate::config::merge::merge;
 use crate::config::value::Value;
 use crate::settings::parse::duration;
 
@@ -79,8 +80,7 @@ pub struct Facts {
 pub fn may_overlap(old: &[&Value], new: &[&Value], facts: &Facts) -> Result<(), Obstacle> {
     let mut obstacles = Vec::new();
     for configs in [old, new] {
-        let effective = configs.iter().fold(Value::Null, |below, above| merged(&below, above));
-        judge(&effective, facts, &mut obstacles);
+        judge(&merge(configs), facts, &mut obstacles);
     }
     obstacles.extend(short_of_memory(facts));
     let impossible = obstacles.iter().position(|obstacle| matches!(obstacle, Obstacle::Impossible(_)));
@@ -98,19 +98,6 @@ pub fn blames_overlap(tail: &str) -> bool {
     ["address already in use", "exporter: timeout", "receiver: timeout", "processor: timeout", "connector: timeout"]
         .iter()
         .any(|words| tail.contains(words))
-}
-
-/// As the collector's confmap merges: maps merge, whatever else comes later replaces what was there.
-fn merged(below: &Value, above: &Value) -> Value {
-    let (Value::Object(lower), Value::Object(upper)) = (below, above) else { return above.clone() };
-    let mut entries = lower.clone();
-    for (key, value) in upper {
-        match entries.iter_mut().find(|(known, _)| known == key) {
-            Some((_, known)) => *known = merged(known, value),
-            None => entries.push((key.clone(), value.clone())),
-        }
-    }
-    Value::Object(entries)
 }
 
 fn judge(config: &Value, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
