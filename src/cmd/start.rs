@@ -23,7 +23,7 @@ use crate::settings::{Polling, Settings};
 use crate::store::{Store, atomic};
 
 /// The remedy for what the system refuses.
-const LIMITS: &str = "(raise the limits on memory, open files and processes that it runs with)";
+const LIMITS: &str = "(raise the limits on memory, open files and processes)";
 
 /// From the agent's directory: what an image or a package that cannot put a config into `/etc` has in store for the first start.
 const DEFAULT_CONFIG: &str = "../share/kmagent/config.yaml";
@@ -42,7 +42,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     let asks = match &settings.polling {
         Polling::Endpoint(url) => Asks::Api(Box::new(ConfigCheck::new(settings, url, &collector, &store)?)),
         Polling::Local { reason } => {
-            log::info!(reason = reason.as_str(); "local mode: the collector is supervised, no API is asked");
+            log::info!(reason = reason.as_str(); "local mode: supervising the collector without config checks");
             Asks::Nobody { reason: reason.clone() }
         }
     };
@@ -73,14 +73,14 @@ pub fn run(settings: &Settings) -> Result<Exit> {
 fn begin(store: &Store) {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(DEFAULT_CONFIG)));
     match beside.map_or(Ok(false), |default| store.install_default(&default)) {
-        Ok(true) => log::info!(path:% = store.config().display(); "there was no config, so it is the default one"),
+        Ok(true) => log::info!(path:% = store.config().display(); "no config found; installed the default one"),
         Ok(false) => {}
         Err(error) => log::warn!(error:% = error; "there is no config"),
     }
     if store.is_mounted() {
         log::warn!(
             path:% = store.config().display();
-            "the config is mounted as a single file, so it can never be replaced: mount the directory that it is in"
+            "config is mounted as a single file and cannot be replaced: mount its directory instead"
         );
     }
 }
@@ -92,7 +92,7 @@ fn begin(store: &Store) {
 pub fn make_directories(settings: &Settings) -> Result<()> {
     make(&settings.run_dir, 0o700).map_err(|error| {
         let what = format!(
-            "cannot make the run directory {} (run as root, or choose another with the setting `run-dir`)",
+            "cannot create the run directory {} (run as root, or choose another with the setting `run-dir`)",
             settings.run_dir.display()
         );
         Error::because(Exit::CannotWrite, what, error)
@@ -101,7 +101,7 @@ pub fn make_directories(settings: &Settings) -> Result<()> {
     for (dir, mode) in [Some((settings.state_dir.as_path(), 0o700)), config_dir].into_iter().flatten() {
         if let Err(error) = make(dir, mode) {
             let remedy = atomic::remedy(&error);
-            log::warn!(path:% = dir.display(), error:% = error; "cannot make a directory{remedy}");
+            log::warn!(path:% = dir.display(), error:% = error; "cannot create a directory{remedy}");
         }
     }
     Ok(())

@@ -105,13 +105,9 @@ impl Collector {
         let upstream = UPSTREAM_NAMES.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
         own.chain(upstream.filter(|path| leads_to_trusted(path))).find(|path| is_program(path)).ok_or_else(|| {
             missing(format!(
-                "no collector: neither {OWN_NAME} beside the agent nor {} on PATH{}",
+                "no collector found: neither {OWN_NAME} beside the agent nor {} on PATH{}",
                 UPSTREAM_NAMES.join(" or "),
-                if is_root() {
-                    ", where root takes only programs in folders, both root's, that nobody else may write"
-                } else {
-                    ""
-                }
+                if is_root() { " in a program and directory that only root owns and may write" } else { "" }
             ))
         })
     }
@@ -151,7 +147,7 @@ impl Collector {
             Ended::Exited { status, .. } if status.code().is_none() => Err(Error::new(
                 Exit::TryAgain,
                 format!(
-                    "{} validate {} before it had an answer: see in the kernel's log whether memory ran out",
+                    "{} validate {} before it had a result: see in the kernel's log whether memory ran out",
                     path.display(),
                     process::describe(status)
                 ),
@@ -193,7 +189,7 @@ impl Collector {
         let mut command = Command::new(path);
         command.args(verb);
         for config in [config].into_iter().chain(self.local_config()) {
-            let refused = |error| Error::because(Exit::Unavailable, "cannot give the collector its config", error);
+            let refused = |error| Error::because(Exit::Unavailable, "cannot pass the config to the collector", error);
             safe_open::look(config).map_err(refused)?;
             command.arg("--config").arg(config_uri(config));
         }
@@ -264,7 +260,7 @@ fn is_program(path: &Path) -> bool {
 }
 
 fn missing(what: String) -> Error {
-    Error::new(Exit::Unavailable, format!("{what}: install one, or name it with the setting `collector`"))
+    Error::new(Exit::Unavailable, format!("{what}: install one, or set `collector` to its path"))
 }
 
 fn cannot_run(path: &Path, error: std::io::Error) -> Error {
@@ -275,14 +271,14 @@ fn cannot_run(path: &Path, error: std::io::Error) -> Error {
 /// What a person can do about a program that cannot be executed (execve(2)); empty when the error says it all.
 fn remedy(error: &std::io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOEXEC) => " (it is no program for this machine: install the build for its architecture)",
-        Some(Errno::TXTBSY) => " (somebody has it open for writing: replace it by renaming a new file over it)",
+        Some(Errno::NOEXEC) => " (wrong architecture: install the build for this machine)",
+        Some(Errno::TXTBSY) => " (the file is open for writing: replace it by renaming a new one over it)",
         // The file itself is there, or it would not have been found.
-        Some(Errno::NOENT) => " (the loader or interpreter that it names is missing: install a static build)",
+        Some(Errno::NOENT) => " (its loader or interpreter is missing: install a static build)",
         Some(Errno::MFILE | Errno::NFILE) => " (raise the limit on open files)",
         Some(Errno::AGAIN) => " (raise the limit on processes)",
         Some(Errno::NOMEM) => " (free some memory)",
-        Some(Errno::ACCESS) => " (remount its file system without noexec, or see what else forbids it)",
+        Some(Errno::ACCESS) => " (remount its file system without noexec, or see what else denies it)",
         _ => "",
     }
 }

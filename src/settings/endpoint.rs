@@ -31,14 +31,14 @@ struct Url {
 /// Accepts an `update-endpoint` that the user gave. Fails with the predicate of a sentence about it.
 pub fn check(text: &str, allow_http: bool) -> Result<String, String> {
     if text.contains('#') {
-        return Err("has a fragment: leave out the # and what follows it".to_string());
+        return Err("has a fragment: remove the # and what follows it".to_string());
     }
     let url = split(text)?;
     if url.userinfo {
-        return Err("holds a user name: leave it out, the API key is the only credential".to_string());
+        return Err("contains a user name: remove it, the API key is the only credential".to_string());
     }
     if !url.secure && !allow_http && !is_loopback(&url.host) {
-        return Err("would send the API key in the clear: use https, or set allow-http".to_string());
+        return Err("would send the API key in cleartext: use https, or set allow-http".to_string());
     }
     Ok(text.to_string())
 }
@@ -60,7 +60,7 @@ fn derive_from(collector_endpoint: &str, allow_http: bool) -> Result<String, Str
         return Err(format!("names a host without a domain, {:?}", url.host));
     };
     if top.len() == 2 && SHARED_LABELS.contains(&second) {
-        return Err(format!("lies in a domain that its owner shares with others, {second}.{top}"));
+        return Err(format!("is in the shared domain {second}.{top}"));
     }
     if !url.secure && !allow_http {
         return Err("is plain http, and allow-http is not set".to_string());
@@ -90,7 +90,7 @@ fn split(text: &str) -> Result<Url, String> {
         return Err("has a port that is not a number from 1 to 65535".to_string());
     }
     if let Some(inner) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        let address: Ipv6Addr = inner.parse().map_err(|_| "has brackets around what is not an IPv6 address")?;
+        let address: Ipv6Addr = inner.parse().map_err(|_| "has brackets but no IPv6 address")?;
         return Ok(Url { secure, host: address.to_string(), address: true, userinfo });
     }
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();

@@ -31,7 +31,7 @@ pub fn choose(from: &mut Sources<'_>) -> Option<Secret> {
     };
     match &key_file {
         Some(ResolvedValue { value, source, .. }) => {
-            let unused = if key_holds { ", not used: api-key holds" } else { "" };
+            let unused = if key_holds { ", not used: api-key is set" } else { "" };
             from.row("api-key-file", &value.display().to_string(), &format!("{source}{unused}"));
         }
         None if key_holds => from.row("api-key-file", "(none)", "default"),
@@ -61,7 +61,7 @@ fn warn_of_loser(from: &mut Sources<'_>, key: &Source, key_file: &Source) {
             from.warnings.push(format!("{name} in the environment overrides --{flag}"));
         }
         _ if key.rank() == key_file.rank() => {
-            from.warnings.push(format!("both api-key and api-key-file are set ({key}, {key_file}): api-key holds"));
+            from.warnings.push(format!("both api-key and api-key-file are set ({key}, {key_file}): using api-key"));
         }
         _ => {}
     }
@@ -69,7 +69,7 @@ fn warn_of_loser(from: &mut Sources<'_>, key: &Source, key_file: &Source) {
 
 /// The file that a setting names: that it is missing or blank is a problem.
 fn named_file(from: &mut Sources<'_>, path: &Path) -> Option<Secret> {
-    let missing = || Err("it does not exist: write the key there, or mend api-key-file".to_string());
+    let missing = || Err("it does not exist: write the key there, or fix api-key-file".to_string());
     let key = read(from, path).and_then(|text| text.map_or_else(missing, |text| parse_content(&text)));
     note(from, path, key)
 }

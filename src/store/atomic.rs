@@ -53,7 +53,7 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf>
 pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
     fs::rename(source, target)?;
     if let Err(error) = fs::File::open(directory_of(target)).and_then(|directory| directory.sync_all()) {
-        log::warn!(path:% = target.display(), error:%; "replaced, but a power failure now may bring the old file back");
+        log::warn!(path:% = target.display(), error:%; "file replaced but not synced; a power failure may undo this");
     }
     Ok(())
 }

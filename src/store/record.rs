@@ -115,7 +115,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     pub fn settle(&mut self) -> Result<()> {
         if self.unwritten {
             self.write().map_err(|error| {
-                let what = format!("cannot keep the agent's state{}", atomic::remedy(&error));
+                let what = format!("cannot write the agent's state{}", atomic::remedy(&error));
                 Error::because(Exit::CannotWrite, what, error)
             })?;
             self.unwritten = false;

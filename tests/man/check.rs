@@ -111,7 +111,7 @@ fn the_time_bounds_are_the_sums_of_their_parts() {
         ("src/collector/output.rs", "GIST_LIMIT: usize = 3 * 1024"),
         ("src/core/restart_requests.rs", "REPEAT_SECONDS: u64 = 3600"),
         ("src/settings/parse.rs", "24 * HOUR, \"0 to 24h\""),
-        ("src/cmd/check.rs", "\"; with the former config too, {again}\""),
+        ("src/cmd/check.rs", "\"; with the previous config too, {again}\""),
         ("src/cmd/check.rs", "Command::new(\"/bin/sh\")"),
     ] {
         assert!(read(file).contains(constant), "{file}: {constant}");

@@ -169,16 +169,16 @@ fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, ob
     let is_read_once = section == "receivers"
         && (READ_ONCE.contains(&kind.as_str()) || kind == "sqlquery" && has_key(component, "logs"));
     if is_read_once {
-        obstacles.push(Obstacle::Unwise(format!("two of the receiver {id} would deliver everything twice")));
+        obstacles.push(Obstacle::Unwise(format!("two collectors would both read {id} and send duplicates")));
     }
     let is_storage = section == "extensions" && kind.ends_with("storage");
     if is_storage {
-        obstacles.push(Obstacle::Unwise(format!("the extension {id} keeps what only one may use")));
+        obstacles.push(Obstacle::Unwise(format!("only one collector can use the extension {id}")));
     }
     let writes_file = section == "exporters" && kind == "file"
         || section == "extensions" && kind == "pprof" && is_set(component.get("save_to_file"));
     if writes_file {
-        obstacles.push(Obstacle::Unwise(format!("two of the {singular} {id} would write the same file")));
+        obstacles.push(Obstacle::Unwise(format!("two collectors would both write the file of the {singular} {id}")));
     }
     // What spanmetrics and its like count is a total since their start, and two would tell theirs in turns, unless the new one does
     // so for the first time when the old one has ended.
@@ -191,10 +191,10 @@ fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, ob
         Some(set) => set.as_str().and_then(|set| duration(set).ok()).is_some_and(|set| set > facts.longest_overlap),
     };
     if section == "connectors" && tells_totals && !is_delta && !is_rare {
-        obstacles.push(Obstacle::Unwise(format!("two of the connector {id} would tell one counter in turns")));
+        obstacles.push(Obstacle::Unwise(format!("two collectors would both report connector {id}'s counters")));
     }
     if section == "extensions" && kind == "opamp" {
-        obstacles.push(Obstacle::Unwise(format!("two of the extension {id} would speak for one instance")));
+        obstacles.push(Obstacle::Unwise(format!("two collectors would both report as extension {id}'s instance")));
     }
     // The templates of a receiver_creator are receivers too.
     if kind == "receivercreator" {
@@ -207,11 +207,15 @@ fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, ob
     visit(component, &mut |key, value| {
         let text = value.as_str().unwrap_or_default();
         if key == "storage" && is_set(Some(value)) && !is_storage {
-            obstacles.push(Obstacle::Impossible(format!("the {singular} {id} uses a storage that only one may open")));
+            obstacles.push(Obstacle::Impossible(format!(
+                "the {singular} {id} uses a storage that only one collector can open"
+            )));
         }
         // `wal` of prometheusremotewrite, `experimental_wal_config` of googlecloud.
         if key.split('_').any(|word| word == "wal") && is_set(Some(value)) && section == "exporters" {
-            obstacles.push(Obstacle::Impossible(format!("the {singular} {id} keeps a log that only one may open")));
+            obstacles.push(Obstacle::Impossible(format!(
+                "the {singular} {id} has a write-ahead log that only one collector can open"
+            )));
         }
         // fluentforward takes a path for a Unix socket's name.
         let is_unix = key == "transport" && text.starts_with("unix")
@@ -225,20 +229,20 @@ fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, ob
 
 fn short_of_memory(facts: &Facts) -> Option<Obstacle> {
     let Some(Memory { available, of_old }) = facts.memory else {
-        return Some(Obstacle::Unwise("it cannot be told whether there is memory for two".to_string()));
+        return Some(Obstacle::Unwise("available memory is unknown".to_string()));
     };
     // What it has now, and half as much again for what it will take when it starts to work.
     let needed = of_old.saturating_add(of_old / 2);
     let mib = |bytes: u64| bytes >> 20;
     (available < needed).then(|| {
         let (needed, available) = (mib(needed), mib(available));
-        Obstacle::Unwise(format!("a second collector may take {needed} MiB and {available} MiB are available"))
+        Obstacle::Unwise(format!("a second collector may need {needed} MiB, but only {available} MiB are available"))
     })
 }
 
 /// Something whose content we do not know: `${file:…}` where a map or a list belongs, or nothing at all.
 fn unknown(what: &str) -> Obstacle {
-    Obstacle::Unwise(format!("it cannot be told what is in {what}"))
+    Obstacle::Unwise(format!("the content of {what} is unknown"))
 }
 
 fn is_reference(value: &Value) -> bool {
@@ -404,7 +408,7 @@ mod tests {
             "{service: {extensions: '${env:EXTENSIONS}', pipelines: {}}}",
         ] {
             let result = may_overlap(&[&yaml(text)], &[&yaml(PLAIN)], &PLENTY);
-            assert!(matches!(&result, Err(Obstacle::Unwise(reason)) if reason.contains("cannot be told")), "{text}");
+            assert!(matches!(&result, Err(Obstacle::Unwise(reason)) if reason.contains("is unknown")), "{text}");
         }
     }
 
