@@ -62,7 +62,7 @@ fn warn_of_loser(from: &mut Layers<'_>, key: &Origin, key_file: &Origin) {
             from.warnings.push(format!("{name} in the environment overrides --{flag}"));
         }
         _ if key.rank() == key_file.rank() => {
-            from.warnings.push(format!("both api-key and api-key-file are set ({key}, {key_file}): api-key holds"));
+            from.warnings.push(format!("both api-key and api-key-file are set ({key}, {key_file}): using api-key"));
         }
         _ => {}
     }

@@ -139,12 +139,12 @@ fn accept(key: &str, shape: Shape) -> Result<&'static Setting, String> {
     };
     match (setting.kind, shape) {
         (Kind::NotInFile, _) => {
-            Err(format!("{key} names this file, so it cannot stand in it: use --{key} or {}", setting.env))
+            Err(format!("{key} names this file, so it cannot be set in it: use --{key} or {}", setting.env))
         }
         (_, Shape::Null) => Err(format!("{key} has no value: give one, or remove the line")),
         (_, Shape::Collection) => Err(format!("{key} is a list or a mapping: give a single value")),
         (Kind::Text | Kind::Secret, Shape::Boolean) => {
-            Err(format!("{key} is true or false where text belongs: if it is meant so, quote it"))
+            Err(format!("{key} takes text: if true or false is meant, quote it"))
         }
         (Kind::Switch, Shape::Boolean) | (_, Shape::Text) => Ok(setting),
     }
@@ -214,9 +214,9 @@ mod tests {
             "f:4: api-key has no value: give one, or remove the line",
             "f:5: collector is a list or a mapping: give a single value",
             "f:6: config is a list or a mapping: give a single value",
-            "f:7: host-name is true or false where text belongs: if it is meant so, quote it",
-            "f:8: duplicate key \"config\": it stands on line 6 already",
-            "f:9: agent-config names this file, so it cannot stand in it: use --agent-config or KM_AGENT_CONFIG",
+            "f:7: host-name takes text: if true or false is meant, quote it",
+            "f:8: duplicate key \"config\": it is already on line 6",
+            "f:9: agent-config names this file, so it cannot be set in it: use --agent-config or KM_AGENT_CONFIG",
             "f:10: unknown key \"debug\"",
             "f:11: ca-file has no value: give one, or remove the line",
         ];
@@ -264,8 +264,8 @@ mod tests {
             start + &(0..count).map(|n| format!("k{n:04}: *x\n")).collect::<String>()
         };
         for (text, problem) in [
-            (aliases(&"x".repeat(most / 2)), "its aliases make too much of it"),
-            (aliases(&format!("[{}1]", "1,".repeat(most / 4))), "its aliases make too much of it"),
+            (aliases(&"x".repeat(most / 2)), "its YAML aliases expand to too much"),
+            (aliases(&format!("[{}1]", "1,".repeat(most / 4))), "its YAML aliases expand to too much"),
             (format!("config: {}", "{a: ".repeat(most / 5)), "not nested lists or mappings"),
             ("[".repeat(most), "not nested lists or mappings"),
             ("? ".repeat(most / 2), "expected \"key: value\" lines"),
