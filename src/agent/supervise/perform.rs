@@ -26,7 +26,7 @@ impl Supervise {
                 self.signal(child, Signal::CONT);
             }
             Action::Kill(child) => {
-                log::warn!("the collector did not end within stop-timeout, so it is killed");
+                log::warn!("collector did not stop within stop-timeout; sending SIGKILL");
                 self.signal(child, Signal::KILL);
             }
             Action::Install(candidate) => return Some(Event::Installed(self.install(candidate))),
@@ -104,7 +104,7 @@ impl Supervise {
         };
         match &installed {
             Ok(()) => log::info!(revision = candidate.revision.short(); "config installed"),
-            Err(problem) => log::error!(problem = problem.as_str(); "config not installed, the one in force stays"),
+            Err(problem) => log::error!(problem = problem.as_str(); "config not installed; keeping the active config"),
         }
         installed.map(|()| self.manner())
     }
@@ -122,7 +122,7 @@ impl Supervise {
             let kept = self.store.rejected_path();
             log::warn!(problem = problem, kept:% = kept.display(); "config rolled back to the last known good");
             if self.deserves_another_try(problem) {
-                log::info!("the old collector may have been in its way: the next check tries it without a hand-over");
+                log::info!("hand-over failed; the next check will apply this config by restart");
                 self.overlap.forgone = replaced;
                 self.state_tracker.not_beside(problem);
             } else {
@@ -130,7 +130,7 @@ impl Supervise {
                 self.settle_state();
             }
         } else {
-            log::warn!(problem = problem; "last known good put in place of the config");
+            log::warn!(problem = problem; "no usable config; last known good restored");
         }
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Supervise {
 
     fn conclude(&mut self, verdict: Verdict) {
         if matches!(verdict, Verdict::Failing(_)) && self.living.len() == 1 {
-            log::warn!("the collector runs but is not healthy");
+            log::warn!("collector is running but unhealthy");
         }
         let outcome = self.state_tracker.concluded(&verdict);
         self.settle_state();
@@ -174,6 +174,6 @@ impl Supervise {
 
     pub(super) fn overlay(&self) -> Option<Value> {
         let bytes = safe_open::read(self.collector.local_config()?).ok()?;
-        yaml::read(&bytes).ok()
+        yaml::parse(&bytes).ok()
     }
 }
