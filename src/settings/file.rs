@@ -108,7 +108,7 @@ fn parse(name: &str, text: &str) -> SettingsFile {
         let outcome = match pairs[..index].iter().position(|earlier| earlier.key == pair.key) {
             Some(first) => {
                 let first = flat_yaml::line_of(text, first);
-                Err(format!("duplicate key {:?}: it stands on line {first} already", pair.key))
+                Err(format!("duplicate key {:?}: it is already on line {first}", pair.key))
             }
             None => accept(&pair.key, pair.shape),
         };
