@@ -17,7 +17,7 @@ use crate::control::server::Server;
 use crate::error::{Error, Exit, Result};
 use crate::os::lock::Lock;
 use crate::os::panic_hook;
-use crate::os::unix::sd_notify::Notify;
+use crate::os::service::Notify;
 use crate::os::wake_channel;
 use crate::settings::{Polling, Settings};
 use crate::store::{Store, atomic};

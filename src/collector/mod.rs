@@ -10,20 +10,16 @@ pub mod output;
 pub mod process;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::process::Signal;
-
-use crate::collector::handover::runs_with;
+use crate::collector::handover::{privileges, runs_with};
 use crate::collector::process::{Binds, Ended, Process};
 use crate::error::{Error, Exit, Result};
-use crate::os::unix::sd_notify;
-use crate::os::unix::sys::child;
+use crate::os::child::{self, OnParentDeath};
+use crate::os::{error as os_error, service};
 use crate::settings::Settings;
 use crate::store::{FileId, safe_open};
 
@@ -128,14 +124,14 @@ impl Collector {
     pub fn spawn(&self, config: &Path, binds: Binds) -> Result<Process> {
         let path = self.find()?;
         let mut command = self.command(&path, None, config)?;
-        let binds = match runs_with::watchable(&path) {
+        let binds = match privileges::watchable(&path) {
             Err(reason) if binds == Binds::Watched => Binds::Unwatched(reason),
             Ok(()) | Err(_) => binds,
         };
         if binds == Binds::Watched {
             command.env(runs_with::GODEBUG, runs_with::plain_tcp(std::env::var(runs_with::GODEBUG).ok().as_deref()));
         }
-        Process::spawn(command, Signal::TERM, binds).map_err(|error| cannot_run(&path, error))
+        Process::spawn(command, OnParentDeath::AskToEnd, binds).map_err(|error| cannot_run(&path, error))
     }
 
     /// Asks the collector about the config in `candidate`.
@@ -148,7 +144,7 @@ impl Collector {
         match process::run(command, self.validate_timeout).map_err(|error| cannot_run(&path, error))? {
             Ended::Exited { status, .. } if status.success() => Ok(Validation::Good),
             // The kernel when memory runs out, a person, a fault of the collector's own.
-            Ended::Exited { status, .. } if status.code().is_none() => Err(Error::new(
+            Ended::Exited { status, .. } if child::killed_by(status).is_some() => Err(Error::new(
                 Exit::TryAgain,
                 format!(
                     "{} validate {} before it had an answer: see in the kernel's log whether memory ran out",
@@ -206,7 +202,7 @@ impl Collector {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env(orphans::VARIABLE, &self.run_dir);
         // They are about the agent; a collector that used them would speak in its name.
-        for name in sd_notify::VARIABLES {
+        for name in service::VARIABLES {
             command.env_remove(name);
         }
     }
@@ -214,7 +210,7 @@ impl Collector {
 
 /// A path with a colon in it could be taken for a URI with a scheme; `file:` is one that collectors always know.
 fn config_uri(path: &Path) -> OsString {
-    if !path.as_os_str().as_bytes().contains(&b':') {
+    if !path.as_os_str().as_encoded_bytes().contains(&b':') {
         return path.into();
     }
     let mut uri = OsString::from("file:");
@@ -268,23 +264,8 @@ fn missing(what: String) -> Error {
 }
 
 fn cannot_run(path: &Path, error: std::io::Error) -> Error {
-    let what = format!("cannot run the collector {}{}", path.display(), remedy(&error));
+    let what = format!("cannot run the collector {}{}", path.display(), os_error::remedy_for_spawn(&error));
     Error::because(Exit::Unavailable, what, error)
-}
-
-/// What a person can do about a program that cannot be executed (execve(2)); empty when the error says it all.
-fn remedy(error: &std::io::Error) -> &'static str {
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOEXEC) => " (it is no program for this machine: install the build for its architecture)",
-        Some(Errno::TXTBSY) => " (somebody has it open for writing: replace it by renaming a new file over it)",
-        // The file itself is there, or it would not have been found.
-        Some(Errno::NOENT) => " (the loader or interpreter that it names is missing: install a static build)",
-        Some(Errno::MFILE | Errno::NFILE) => " (raise the limit on open files)",
-        Some(Errno::AGAIN) => " (raise the limit on processes)",
-        Some(Errno::NOMEM) => " (free some memory)",
-        Some(Errno::ACCESS) => " (remount its file system without noexec, or see what else forbids it)",
-        _ => "",
-    }
 }
 
 #[cfg(test)]

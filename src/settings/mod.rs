@@ -21,6 +21,7 @@ use file::Problem;
 use print::Row;
 
 use crate::error::{Error, Exit, Result};
+use crate::os::host;
 use sources::Sources;
 
 /// A value that must never be shown. `Debug` and `Display` are masked; `expose` is the only way to the text.
@@ -205,7 +206,7 @@ fn polling(from: &mut Sources<'_>, collector_endpoint: &str, has_key: bool) -> P
 
 fn host_name(from: &mut Sources<'_>) -> String {
     from.take("host-name", parse::line).unwrap_or_else(|| {
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let name = host::name();
         from.row("host-name", &name, "default");
         name
     })

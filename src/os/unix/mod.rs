@@ -1,5 +1,14 @@
-//! The Unix side of `os`.
+//! The Unix side of `os`: Linux, as far as it has been built for.
 
-pub mod pid1;
-pub mod sd_notify;
+pub mod child;
+pub mod control;
+pub mod error;
+pub mod event;
+pub mod host;
+pub mod orphans;
+mod pid1;
+pub mod service;
+pub mod stream;
 pub mod sys;
+pub mod this_process;
+pub mod wait;
