@@ -37,9 +37,9 @@ pub enum Mode {
     Help,
 }
 
-const COMMANDS: [(&str, Mode); 3] =
+pub const COMMANDS: [(&str, Mode); 3] =
     [("start", Mode::Start), ("stop", Mode::Stop), ("status", Mode::Status { json: false })];
-const OPTIONS: [&str; 7] = ["--check", "--dry-run", "--json", "--splay", "--print-settings", "--version", "--help"];
+pub const OPTIONS: [&str; 7] = ["--check", "--dry-run", "--json", "--splay", "--print-settings", "--version", "--help"];
 
 /// What the arguments said so far, before it is known whether it fits together.
 #[derive(Default)]
@@ -227,7 +227,6 @@ flag, or NAME: VALUE in agent.yaml:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::ffi::OsStringExt;
 
     fn cli(line: &str) -> Result<Cli> {
         parse(line.split_whitespace())
@@ -313,8 +312,10 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn arguments_that_are_not_utf8() {
+        use std::os::unix::ffi::OsStringExt;
         let odd = |prefix: &[u8]| OsString::from_vec([prefix, b"SECRET\xff"].concat());
         for args in [vec![odd(b"--api-key=")], vec!["--api-key".into(), odd(b"")], vec![odd(b"--docker-mode=")]] {
             let error = parse(args).unwrap_err();

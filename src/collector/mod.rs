@@ -10,7 +10,6 @@ pub mod output;
 pub mod process;
 
 use std::ffi::OsString;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -19,9 +18,9 @@ use crate::collector::handover::{privileges, runs_with};
 use crate::collector::process::{Binds, Ended, Process};
 use crate::error::{Error, Exit, Result};
 use crate::os::child::{self, OnParentDeath};
+use crate::os::files::{self, FileId, is_program, safe_open};
 use crate::os::{error as os_error, service};
 use crate::settings::Settings;
-use crate::store::{FileId, safe_open};
 
 /// The collector that is shipped with the agent.
 const OWN_NAME: &str = "kmagent-collector";
@@ -97,13 +96,13 @@ impl Collector {
         let own = beside.iter().flat_map(|dir| [dir.join(OWN_NAME), dir.join("../lib/kmagent").join(OWN_NAME)]);
         let path = std::env::var_os("PATH").unwrap_or_default();
         let dirs: Vec<PathBuf> =
-            std::env::split_paths(&path).filter(|dir| dir.is_absolute() && is_trusted(dir)).collect();
+            std::env::split_paths(&path).filter(|dir| dir.is_absolute() && files::owner_may_command(dir)).collect();
         let upstream = UPSTREAM_NAMES.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
         own.chain(upstream.filter(|path| leads_to_trusted(path))).find(|path| is_program(path)).ok_or_else(|| {
             missing(format!(
                 "no collector: neither {OWN_NAME} beside the agent nor {} on PATH{}",
                 UPSTREAM_NAMES.join(" or "),
-                if is_root() {
+                if files::is_root() {
                     ", where root takes only programs in folders, both root's, that nobody else may write"
                 } else {
                     ""
@@ -240,23 +239,10 @@ fn version_in(output: &str) -> Option<String> {
     })
 }
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// Whether only root can have put it there, or can change it; what an ordinary user runs is that user's affair. Any group that may
-/// write is one too many, for here is a way out: the setting `collector` names a program wherever it is.
-fn is_trusted(path: &Path) -> bool {
-    !is_root() || fs_err::metadata(path).is_ok_and(|meta| meta.uid() == 0 && meta.permissions().mode() & 0o022 == 0)
-}
-
-/// The same of a program, and of the folder where it is in the end, if a link leads to it.
+/// Whether the program's owner may command us, and that of the folder where it is in the end, if a link leads to it.
 fn leads_to_trusted(path: &Path) -> bool {
+    let is_trusted = |path: &Path| files::owner_may_command(path);
     fs_err::canonicalize(path).is_ok_and(|path| is_trusted(&path) && path.parent().is_some_and(is_trusted))
-}
-
-fn is_program(path: &Path) -> bool {
-    fs_err::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 fn missing(what: String) -> Error {

@@ -11,10 +11,10 @@ use std::time::SystemTime;
 use log::kv::{self, Key, VisitSource, VisitValue};
 use log::{Level, Record};
 
+use crate::log::LogFormat;
 use crate::log::redact::Secrets;
 use crate::log::sanitize::{self, is_invisible};
 use crate::log::utc::Utc;
-use crate::settings::LogFormat;
 
 /// The target of the collector's own lines.
 pub const COLLECTOR: &str = "collector";

@@ -1,33 +1,38 @@
-//! What differs between operating systems, behind one facade, and what stands on it.
+//! What differs between operating systems, behind one facade; everything outside this room is the same on all of them.
 //!
 //! ```text
-//!   wait          sleeping until something is ready; `Waitable` is a descriptor or a handle
-//!   event         a bell that wakes a wait; wake_channel is a channel with one
+//!   wait          sleeping until something is ready: descriptors or handles
+//!   event         a bell that ends a wait; `wake_channel` is a channel with one
 //!   child         a child process: spawn, output, ask to end, kill, reap
 //!   orphans       processes that a killed agent left behind
+//!   control       the endpoint that the running agent listens at, and connections to it
 //!   stream        a TCP connection that never blocks
-//!   control       the endpoint on which a running agent listens, and connections to it
 //!   service       the service manager
-//!   this_process  what the agent's own process was started with, and what is left of it
+//!   this_process  what the agent was started with, and what is left of it when it dies
 //!   host          the host's name
-//!   error         what an error of the system means
+//!   error         what an error of the system means, and what an operator can do about it
+//!   files         private files, replacing, identity, what another user may have planted, who may change a program
+//!   lock          one agent per run directory
+//!   stderr        standard error, written without waiting for its reader
 //! ```
-//! `unix` and `windows` each have a module of every one of these names with the same signatures. What is waited for only hints:
-//! after any wake everything is tried.
+//! `unix` and `windows` offer the same names, and the facade takes them from `platform`, so that one which is missing on
+//! either side does not compile. Windows answers "not supported on Windows yet" until it is written. What is waited for only
+//! hints: after any wake everything is tried.
 
 #[cfg(unix)]
 pub mod unix;
 #[cfg(windows)]
 pub mod windows;
 
-pub mod lock;
-pub mod panic_hook;
-pub mod shutdown;
-pub mod wake_channel;
-
 #[cfg(unix)]
 use unix as platform;
 #[cfg(windows)]
 use windows as platform;
 
-pub use platform::{child, control, error, event, host, orphans, service, stream, this_process, wait};
+pub mod files;
+pub mod lock;
+pub mod panic_hook;
+pub mod shutdown;
+pub mod wake_channel;
+
+pub use platform::{child, control, error, event, host, orphans, service, stderr, stream, this_process, wait};

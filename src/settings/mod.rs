@@ -21,6 +21,7 @@ use file::Problem;
 use print::Row;
 
 use crate::error::{Error, Exit, Result};
+use crate::log::LogFormat;
 use crate::os::host;
 use sources::Sources;
 
@@ -51,12 +52,6 @@ pub enum Polling {
     Endpoint(String),
     /// Local mode: supervise, never poll. The reason is for the log and `status`.
     Local { reason: String },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Json,
-    Text,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::io;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use super::unsupported;
 use super::wait::Waitable;
 
 /// What a child gets when the thread that spawned it ends, however it ends.
@@ -26,7 +27,7 @@ impl Child {
         _on_parent_death: OnParentDeath,
         _binds: Option<BindReporter>,
     ) -> io::Result<Child> {
-        Err(super::unsupported())
+        Err(unsupported())
     }
 
     pub fn id(&self) -> u32 {

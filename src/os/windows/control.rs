@@ -1,9 +1,11 @@
 //! The control endpoint.
 
 use std::io::{self, Read, Write};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::unsupported;
 use super::wait::Waitable;
 
 /// Where the agent of a run directory listens.
@@ -16,7 +18,7 @@ pub enum Listener {}
 
 impl Listener {
     pub fn bind(_endpoint: &Path) -> io::Result<Listener> {
-        Err(super::unsupported())
+        Err(unsupported())
     }
 
     pub fn accept(&self) -> io::Result<Connection> {
@@ -29,30 +31,30 @@ impl Listener {
 }
 
 #[derive(Debug)]
-pub enum Connection {}
+pub struct Connection;
 
 impl Connection {
     pub fn connect(_endpoint: &Path, _timeout: Duration) -> io::Result<Connection> {
-        Err(super::unsupported())
+        Err(unsupported())
     }
 
     pub fn waitable(&self) -> Waitable<'_> {
-        match *self {}
+        Waitable(PhantomData)
     }
 }
 
 impl Read for Connection {
     fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
-        match *self {}
+        Err(unsupported())
     }
 }
 
 impl Write for Connection {
     fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
-        match *self {}
+        Err(unsupported())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match *self {}
+        Err(unsupported())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::unsupported;
 use super::wait::Waitable;
 
 #[derive(Debug)]
@@ -9,7 +10,7 @@ pub enum Event {}
 
 impl Event {
     pub fn new() -> io::Result<Event> {
-        Err(super::unsupported())
+        Err(unsupported())
     }
 
     /// Wakes who waits, now or later.

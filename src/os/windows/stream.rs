@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
+use super::unsupported;
 use super::wait::Waitable;
 
 #[derive(Debug)]
@@ -10,7 +11,7 @@ pub enum NonBlockingStream {}
 
 impl NonBlockingStream {
     pub fn new(_stream: TcpStream) -> io::Result<NonBlockingStream> {
-        Err(super::unsupported())
+        Err(unsupported())
     }
 
     pub fn waitable(&self) -> Waitable<'_> {
