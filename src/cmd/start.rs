@@ -21,7 +21,7 @@ use crate::settings::{Polling, Settings};
 use crate::store::Store;
 
 /// The remedy for what the system refuses.
-const LIMITS: &str = "(raise the limits on memory, open files and processes that it runs with)";
+const LIMITS: &str = "(raise the limits on memory, open files and processes)";
 
 /// From the agent's directory: what an image or a package that cannot put a config into `/etc` has in store for the first start.
 const DEFAULT_CONFIG: &str = "../share/kmagent/config.yaml";
@@ -40,7 +40,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     let asks = match &settings.polling {
         Polling::Endpoint(url) => Asks::Api(Box::new(ConfigCheck::new(settings, url, &collector, &store)?)),
         Polling::Local { reason } => {
-            log::info!(reason = reason.as_str(); "local mode: the collector is supervised, no API is asked");
+            log::info!(reason = reason.as_str(); "local mode: supervising the collector without config checks");
             Asks::Nobody { reason: reason.clone() }
         }
     };
@@ -71,14 +71,14 @@ pub fn run(settings: &Settings) -> Result<Exit> {
 fn begin(store: &Store) {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(DEFAULT_CONFIG)));
     match beside.map_or(Ok(false), |default| store.install_default(&default)) {
-        Ok(true) => log::info!(path:% = store.config().display(); "there was no config, so it is the default one"),
+        Ok(true) => log::info!(path:% = store.config().display(); "no config found; installed the default one"),
         Ok(false) => {}
         Err(error) => log::warn!(error:% = error; "there is no config"),
     }
     if store.is_mounted() {
         log::warn!(
             path:% = store.config().display();
-            "the config is mounted as a single file, so it can never be replaced: mount the directory that it is in"
+            "config is mounted as a single file and cannot be replaced: mount its directory instead"
         );
     }
 }

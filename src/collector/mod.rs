@@ -100,7 +100,7 @@ impl Collector {
         let upstream = UPSTREAM_NAMES.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
         own.chain(upstream.filter(|path| leads_to_trusted(path))).find(|path| is_program(path)).ok_or_else(|| {
             missing(format!(
-                "no collector: neither {OWN_NAME} beside the agent nor {} on PATH{}",
+                "no collector found: neither {OWN_NAME} beside the agent nor {} on PATH{}",
                 UPSTREAM_NAMES.join(" or "),
                 if files::is_root() {
                     ", where root takes only programs in folders, both root's, that nobody else may write"
@@ -146,7 +146,7 @@ impl Collector {
             Ended::Exited { status, .. } if child::killed_by(status).is_some() => Err(Error::new(
                 Exit::TryAgain,
                 format!(
-                    "{} validate {} before it had an answer: see in the kernel's log whether memory ran out",
+                    "{} validate {} before it had a result: see in the kernel's log whether memory ran out",
                     path.display(),
                     process::describe(status)
                 ),
@@ -188,7 +188,7 @@ impl Collector {
         let mut command = Command::new(path);
         command.args(verb);
         for config in [config].into_iter().chain(self.local_config()) {
-            let refused = |error| Error::because(Exit::Unavailable, "cannot give the collector its config", error);
+            let refused = |error| Error::because(Exit::Unavailable, "cannot pass the config to the collector", error);
             safe_open::look(config).map_err(refused)?;
             command.arg("--config").arg(config_uri(config));
         }
@@ -246,7 +246,7 @@ fn leads_to_trusted(path: &Path) -> bool {
 }
 
 fn missing(what: String) -> Error {
-    Error::new(Exit::Unavailable, format!("{what}: install one, or name it with the setting `collector`"))
+    Error::new(Exit::Unavailable, format!("{what}: install one, or set `collector` to its path"))
 }
 
 fn cannot_run(path: &Path, error: std::io::Error) -> Error {

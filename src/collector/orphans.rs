@@ -22,13 +22,16 @@ pub fn end(run_dir: &Path, stop_timeout: Duration) {
         return;
     }
     let pids: Vec<u32> = left.iter().map(Orphan::id).collect();
-    log::warn!(pids:? = pids; "an agent that was killed has left processes behind, they are ended first");
+    log::warn!(pids:? = pids; "terminating processes that a killed agent left behind");
     left.iter().for_each(Orphan::ask_to_end);
     await_end(&mut left, stop_timeout.min(PATIENCE));
     left.iter().for_each(Orphan::kill);
     await_end(&mut left, PATIENCE);
     for orphan in left {
-        log::error!(pid = orphan.id(); "a process that was left behind does not end: end it, or reboot");
+        log::error!(
+            pid = orphan.id();
+            "a process that a killed agent left behind does not exit: kill it, or reboot"
+        );
     }
 }
 

@@ -23,8 +23,8 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => Ok(Lock { file }),
             Err(TryLockError::WouldBlock) => {
-                let what = format!("another agent, or a --check, holds {}", path.display());
-                let remedy = "end the agent with `kmagent stop`, or try again later";
+                let what = format!("another kmagent already uses {}", run_dir.display());
+                let remedy = "stop it with `kmagent stop`, or try again later";
                 Err(Error::new(Exit::TryAgain, format!("{what}: {remedy}")))
             }
             Err(TryLockError::Error(error)) => Err(unusable(run_dir, error)),

@@ -119,7 +119,7 @@ impl Store {
             return Ok(false);
         }
         let copied = fs::read(default).and_then(|bytes| atomic::write(&self.config, &bytes));
-        copied.map(|()| true).map_err(|error| self.cannot_write("cannot put the default config in place", error))
+        copied.map(|()| true).map_err(|error| self.cannot_write("cannot install the default config", error))
     }
 
     /// Whether there is a last known good to go back to, or something that cannot be looked at.
@@ -163,7 +163,7 @@ impl Store {
     pub fn install(&self, candidate: &Candidate) -> Result<()> {
         self.target()
             .and_then(|target| atomic::replace(&candidate.path, &target))
-            .map_err(|error| self.cannot_write("cannot put the new config in place", error))
+            .map_err(|error| self.cannot_write("cannot install the new config", error))
     }
 
     /// Compares the config in force with the last known good, byte by byte.
@@ -189,7 +189,7 @@ impl Store {
         if same || self.look()? != Some(stamp) {
             return Ok(false);
         }
-        atomic::write(&good, &bytes).map_err(|error| self.cannot_write("cannot keep the last known good", error))?;
+        atomic::write(&good, &bytes).map_err(|error| self.cannot_write("cannot save the last known good", error))?;
         Ok(true)
     }
 
@@ -202,12 +202,12 @@ impl Store {
     }
 
     fn restore(&self, source: &Path) -> Result<()> {
-        let failed = |error| self.cannot_write("cannot restore the former config", error);
+        let failed = |error| self.cannot_write("cannot restore the previous config", error);
         let bytes = safe_open::read(source).map_err(failed)?;
         let target = self.target().map_err(failed)?;
         let restored = atomic::write_new(&target, CANDIDATE_MARK, &bytes).map_err(failed)?;
         if let Err(error) = atomic::set_aside(&target, &with_suffix(&target, ".rejected")) {
-            log::warn!(error:% = error; "the rejected config could not be kept");
+            log::warn!(error:% = error; "cannot save the rejected config");
         }
         atomic::replace(&restored, &target).map_err(|error| {
             let _ = fs::remove_file(&restored);
@@ -222,7 +222,7 @@ impl Store {
     pub fn keep_previous(&self) -> Result<()> {
         let kept =
             safe_open::read(&self.config).and_then(|bytes| atomic::write(&self.state_dir.join(PREVIOUS), &bytes));
-        kept.map_err(|error| self.cannot_write("cannot keep the present config", error))
+        kept.map_err(|error| self.cannot_write("cannot save the current config", error))
     }
 
     /// Puts what `keep_previous` kept over the config.
@@ -260,7 +260,7 @@ impl Store {
 fn read_tree(path: &Path) -> Result<Value> {
     let bytes = safe_open::read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
     let what = || format!("cannot parse {}", path.display());
-    yaml::read(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
+    yaml::parse(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -76,7 +76,7 @@ fn what_cannot_be_written_is_kept_and_written_later() {
     std::fs::create_dir_all(dir.join(NAME).join("in-use")).unwrap();
     for value in [Some("a".to_string()), None, Some("b".to_string())] {
         let error = record.set(value.clone()).unwrap_err();
-        assert_eq!((error.exit(), error.what()), (Exit::CannotWrite, "cannot keep the agent's state"));
+        assert_eq!((error.exit(), error.what()), (Exit::CannotWrite, "cannot write the agent's state"));
         assert_eq!(record.get(), value.as_ref());
         assert_eq!(record.settle().unwrap_err().exit(), Exit::CannotWrite);
     }

@@ -107,7 +107,7 @@ fn an_installed_candidate_is_the_config_and_stays() {
     let scene = Scene::empty();
     std::fs::create_dir(scene.config()).unwrap();
     let candidate = scene.candidate("new: 1\n");
-    fails(scene.store.install(&candidate), Exit::CannotWrite, &["cannot put the new config in place", "config.yaml"]);
+    fails(scene.store.install(&candidate), Exit::CannotWrite, &["cannot install the new config", "config.yaml"]);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn what_cannot_be_looked_at_is_not_missing() {
     assert!(scene.store.has_config() && scene.store.has_fallback());
     scene.close("etc");
     scene.close("state");
-    fails(scene.store.look(), Exit::Unavailable, &["cannot look at the config", "etc/config.yaml"]);
+    fails(scene.store.look(), Exit::Unavailable, &["cannot stat the config", "etc/config.yaml"]);
     assert_eq!(FileId::of(&scene.config()), None);
     assert!(scene.store.has_config() && scene.store.has_fallback());
 }
@@ -213,7 +213,7 @@ fn a_default_is_only_put_where_there_is_nothing() {
 
     let scene = Scene::empty();
     let unreadable = scene.store.install_default(&scene.dir.join("state"));
-    fails(unreadable, Exit::CannotWrite, &["cannot put the default config in place"]);
+    fails(unreadable, Exit::CannotWrite, &["cannot install the default config"]);
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn a_promotion_that_fails_says_so() {
     let scene = Scene::with("a: 1\n", None);
     let seen = FileId::of(&scene.config()).unwrap();
     scene.close("state");
-    fails(scene.store.promote(seen), Exit::CannotWrite, &["cannot keep the last known good", "last-known-good.yaml"]);
+    fails(scene.store.promote(seen), Exit::CannotWrite, &["cannot save the last known good", "last-known-good.yaml"]);
     std::fs::remove_file(scene.config()).unwrap();
     fails(scene.store.promote(seen), Exit::CannotWrite, &["cannot read the config"]);
 }
@@ -311,12 +311,12 @@ fn a_roll_back_does_not_need_the_place_for_what_it_replaces() {
 #[test]
 fn a_roll_back_that_fails_leaves_the_config_as_it_is() {
     let scene = Scene::with("bad: 1\n", None);
-    fails(scene.store.roll_back(), Exit::CannotWrite, &["cannot restore the former config", "last-known-good.yaml"]);
+    fails(scene.store.roll_back(), Exit::CannotWrite, &["cannot restore the previous config", "last-known-good.yaml"]);
     assert_eq!(read(scene.config()), "bad: 1\n");
     // No place for the new file.
     let scene = Scene::with("bad: 1\n", Some("good: 1\n"));
     scene.close("etc");
-    fails(scene.store.roll_back(), Exit::CannotWrite, &["cannot restore the former config"]);
+    fails(scene.store.roll_back(), Exit::CannotWrite, &["cannot restore the previous config"]);
 }
 
 #[test]
@@ -329,7 +329,7 @@ fn a_directory_in_the_place_of_the_config_is_moved_aside_by_a_roll_back() {
     // Twice is too much: the place is taken. What was written for it does not stay.
     std::fs::remove_file(scene.config()).unwrap();
     std::fs::create_dir_all(scene.config().join("in-use")).unwrap();
-    fails(scene.store.roll_back(), Exit::CannotWrite, &["cannot restore the former config"]);
+    fails(scene.store.roll_back(), Exit::CannotWrite, &["cannot restore the previous config"]);
     assert_eq!(scene.dir.names("etc"), ["config.yaml", "config.yaml.rejected"]);
 }
 
@@ -344,9 +344,9 @@ fn the_previous_config_is_kept_and_restored() {
     scene.store.remove_config().unwrap();
     assert!(!scene.config().exists());
     fails(scene.store.remove_config(), Exit::CannotWrite, &["cannot remove the config", "etc/config.yaml"]);
-    fails(scene.store.keep_previous(), Exit::CannotWrite, &["cannot keep the present config"]);
+    fails(scene.store.keep_previous(), Exit::CannotWrite, &["cannot save the current config"]);
     std::fs::remove_file(scene.dir.join("state/previous.yaml")).unwrap();
-    fails(scene.store.restore_previous(), Exit::CannotWrite, &["cannot restore the former config"]);
+    fails(scene.store.restore_previous(), Exit::CannotWrite, &["cannot restore the previous config"]);
 }
 
 #[test]

@@ -185,7 +185,7 @@ impl Supervise {
             .collect();
         let error = wait(&sources, until).err();
         if let (Some(error), None) = (&error, &self.blind) {
-            log::error!(error:% = error; "poll(2) failed, so everything is looked at ten times a second: free some memory");
+            log::error!(error:% = error; "poll(2) failed; falling back to checking every 100 ms: free some memory");
         }
         self.blind = error;
     }
@@ -224,7 +224,7 @@ impl Supervise {
             SupervisorEvent::Signalled => self.stop("signal", events),
             SupervisorEvent::Checked(checked) => self.take_check(checked, events),
             SupervisorEvent::PollerEnded => {
-                log::error!("the poller ended, which is a bug in kmagent, so the agent stops: please report this");
+                log::error!("poller thread ended, stopping the agent: this is a bug in kmagent, please report it");
                 self.exit = Exit::Bug;
                 self.stop("bug", events);
             }

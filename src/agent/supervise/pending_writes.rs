@@ -46,8 +46,8 @@ impl Supervise {
     fn keep_good(&mut self, stamp: FileId) {
         self.pending_writes.good = None;
         match self.store.promote(stamp) {
-            Ok(true) => log::info!("the config has proved itself and is the last known good"),
-            Ok(false) => log::debug!("the collector has proved itself"),
+            Ok(true) => log::info!("config promoted to last known good"),
+            Ok(false) => log::debug!("collector passed probation"),
             Err(error) => {
                 self.pending_writes.good = Some(Good { stamp, problem: error.to_string() });
             }

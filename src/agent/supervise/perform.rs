@@ -21,7 +21,7 @@ impl Supervise {
             Action::GiveBack(child) => self.give_back(child),
             Action::Terminate(child) => self.signal(child, Process::ask_to_end),
             Action::Kill(child) => {
-                log::warn!("the collector did not end within stop-timeout, so it is killed");
+                log::warn!("collector did not stop within stop-timeout; sending SIGKILL");
                 self.signal(child, Process::kill);
             }
             Action::Install(candidate) => return Some(Event::Installed(self.install(candidate))),
@@ -99,7 +99,7 @@ impl Supervise {
         };
         match &installed {
             Ok(()) => log::info!(revision = candidate.revision.short(); "config installed"),
-            Err(problem) => log::error!(problem = problem.as_str(); "config not installed, the one in force stays"),
+            Err(problem) => log::error!(problem = problem.as_str(); "config not installed; keeping the active config"),
         }
         installed.map(|()| self.manner())
     }
@@ -117,7 +117,7 @@ impl Supervise {
             let kept = self.store.rejected_path();
             log::warn!(problem = problem, kept:% = kept.display(); "config rolled back to the last known good");
             if self.deserves_another_try(problem) {
-                log::info!("the old collector may have been in its way: the next check tries it without a hand-over");
+                log::info!("hand-over failed; the next check will apply this config by restart");
                 self.overlap.forgone = replaced;
                 self.state_tracker.not_beside(problem);
             } else {
@@ -125,7 +125,7 @@ impl Supervise {
                 self.settle_state();
             }
         } else {
-            log::warn!(problem = problem; "last known good put in place of the config");
+            log::warn!(problem = problem; "no usable config; last known good restored");
         }
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Supervise {
 
     fn conclude(&mut self, verdict: Verdict) {
         if matches!(verdict, Verdict::Failing(_)) && self.living.len() == 1 {
-            log::warn!("the collector runs but is not healthy");
+            log::warn!("collector is running but unhealthy");
         }
         let outcome = self.state_tracker.concluded(&verdict);
         self.settle_state();
@@ -169,6 +169,6 @@ impl Supervise {
 
     pub(super) fn overlay(&self) -> Option<Value> {
         let bytes = safe_open::read(self.collector.local_config()?).ok()?;
-        yaml::read(&bytes).ok()
+        yaml::parse(&bytes).ok()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   eligible    whether these two configs may run side by side, and whether there is memory for both
+//!   components  what is known of the collector's components: which must not run twice
 //!   memory      how much there is
 //!   runs_with   what the collector must be run with
 //!   listener    what clients reach a collector at
@@ -15,9 +16,10 @@
 //!   remote_fd   looking into a collector's processes
 //!   steering    which of the two gets the new connections
 //! ```
-//! Everywhere else `unavailable` stands in for these. It starts and stops nothing and waits for nothing: `supervise` calls it, `core`
+//! Everywhere else `unavailable` stands in for these. It starts and stops nothing and waits for nothing: `agent` calls it, `core`
 //! decides when. What no safe crate offers is in `os::unix::sys`.
 
+mod components;
 pub mod eligible;
 pub mod listener;
 pub mod memory;

@@ -20,16 +20,16 @@ const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Why not, in words.
 pub fn supported() -> Result<(), String> {
     if !child::CAN_FILTER {
-        return Err("it needs Linux on x86-64 or arm64".to_string());
+        return Err("hand-over needs Linux on x86-64 or arm64".to_string());
     }
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-        .map_err(|errno| format!("no socket to try it with: {errno}"))?;
+        .map_err(|errno| format!("cannot open a test socket: {errno}"))?;
     watch_a_child(&socket)?;
     // The child's bind(2) has made this very socket shareable, which steering requires.
     if sockopt::socket_reuseport(&socket) != Ok(true) {
         return Err("a child's socket cannot be shared".to_string());
     }
-    steer::attach(socket.as_fd(), 0).map_err(|errno| format!("the kernel does not steer connections: {errno}"))
+    steer::attach(socket.as_fd(), 0).map_err(|errno| format!("the kernel cannot steer connections: {errno}"))
 }
 
 fn watch_a_child(socket: &rustix::fd::OwnedFd) -> Result<(), String> {
@@ -63,5 +63,5 @@ fn await_report(source: Waitable<'_>, deadline: Instant) -> Result<(), String> {
 }
 
 fn untried(error: io::Error) -> String {
-    format!("it cannot be tried: {error}")
+    format!("cannot test hand-over: {error}")
 }
