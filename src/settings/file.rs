@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::pairs::{self, Shape};
+use super::flat_yaml::{self, Shape};
 use super::suggest;
 use super::table::{self, Kind, SETTINGS, Setting};
 use crate::config::yaml;
@@ -96,7 +96,7 @@ fn parse(name: &str, text: &str) -> SettingsFile {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut file = SettingsFile { found: true, ..SettingsFile::default() };
     let pairs = match yaml::nesting(text.as_bytes()) {
-        0..=MAX_NESTING => pairs::read(text),
+        0..=MAX_NESTING => flat_yaml::parse(text),
         _ => Err((1, "expected \"key: value\" lines, not nested lists or mappings".to_string())),
     };
     let pairs = match pairs {
@@ -110,7 +110,7 @@ fn parse(name: &str, text: &str) -> SettingsFile {
     for (index, pair) in pairs.iter().enumerate() {
         let outcome = match pairs[..index].iter().position(|earlier| earlier.key == pair.key) {
             Some(first) => {
-                let first = pairs::line_of(text, first);
+                let first = flat_yaml::line_of(text, first);
                 Err(format!("duplicate key {:?}: it stands on line {first} already", pair.key))
             }
             None => accept(&pair.key, pair.shape),
@@ -118,7 +118,7 @@ fn parse(name: &str, text: &str) -> SettingsFile {
         match outcome {
             Ok(_) if pair.text.is_empty() => {}
             Ok(setting) => {
-                let line = pairs::line_of(text, index);
+                let line = flat_yaml::line_of(text, index);
                 file.entries.push(Entry { setting, text: pair.text.clone(), line });
             }
             Err(_) if file.problems.len() == MAX_PROBLEMS => {
@@ -126,7 +126,7 @@ fn parse(name: &str, text: &str) -> SettingsFile {
                 break;
             }
             Err(cause) => {
-                let line = pairs::line_of(text, index);
+                let line = flat_yaml::line_of(text, index);
                 file.problems.push(Problem { line, text: format!("{name}:{line}: {cause}") });
             }
         }

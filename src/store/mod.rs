@@ -275,7 +275,7 @@ impl Store {
 fn read_tree(path: &Path) -> Result<Value> {
     let bytes = safe_open::read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
     let what = || format!("cannot parse {}", path.display());
-    yaml::read(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
+    yaml::parse(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -164,6 +164,6 @@ impl Supervise {
 
     pub(super) fn overlay(&self) -> Option<Value> {
         let bytes = safe_open::read(self.collector.local_config()?).ok()?;
-        yaml::read(&bytes).ok()
+        yaml::parse(&bytes).ok()
     }
 }

@@ -16,10 +16,11 @@ use crate::core::{Jitter, supervisor::PROBE_TIMEOUT};
 use crate::error::{Error, Exit, Result};
 use crate::os::lock::Lock;
 use crate::settings::{Polling, Settings};
+pub use rollout::ON_CHANGE_TIMEOUT;
 use standalone::StandaloneCheck;
 
 /// What the agent may take besides the steps that have timeouts of their own.
-const SLACK: Duration = Duration::from_secs(10);
+pub const SLACK: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {

@@ -21,7 +21,7 @@ use crate::store::{Candidate, Store};
 
 /// `on-change` restarts a service: stopping and starting take less than this with any service manager's defaults (systemd's are
 /// 90 s each).
-const ON_CHANGE_TIMEOUT: Duration = Duration::from_secs(200);
+pub const ON_CHANGE_TIMEOUT: Duration = Duration::from_secs(200);
 
 pub(super) struct HostRollout<'a> {
     settings: &'a Settings,
