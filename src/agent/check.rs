@@ -1,6 +1,6 @@
 //! The poller's part of DESIGN.md, "One config check": report, compare, render, write the candidate, validate.
 //!
-//! It ends before the install. The poller and the one-shot both run it; whoever does owns the records that it keeps.
+//! It ends before the install. The poller and `--check` both run it; the one that does owns the records that it keeps.
 
 use std::time::Duration;
 
@@ -15,10 +15,11 @@ use crate::config::yaml;
 use crate::core::restart_requests::{Asked, Decision, RestartThrottle};
 use crate::error::{Error, Exit, Result};
 use crate::log::redact::Secrets;
+use crate::os::files::FileId;
 use crate::settings::Settings;
 use crate::source::{Failure, Offer, Response, Source};
+use crate::store::Store;
 use crate::store::record::{self, Record, Rejected, unix_now};
-use crate::store::{FileId, Store};
 
 pub struct ConfigCheck {
     source: Source,
@@ -134,11 +135,11 @@ impl ConfigCheck {
 
     fn remember(&mut self, requests: RestartThrottle) {
         if let Err(error) = self.requests.set((requests != RestartThrottle::default()).then_some(requests)) {
-            log::warn!(error:% = error; "the restart request is not remembered past this run");
+            log::warn!(error:% = error; "cannot save the restart request; the next run may restart again");
         }
     }
 
-    /// Nobody is stopped for a collector that cannot be executed any more, or refuses the config in force.
+    /// A collector is not stopped if the program cannot be executed any more, or rejects the active config.
     ///
     /// # Errors
     /// Why it would not.
@@ -146,14 +147,13 @@ impl ConfigCheck {
         if !self.store.has_config() {
             return Ok(());
         }
-        let not_restarted = |exit, cause: String| {
-            Error::new(exit, format!("the collector is not restarted, though the API asks for it: {cause}"))
-        };
+        let not_restarted =
+            |exit, cause: String| Error::new(exit, format!("restart requested by the API was skipped: {cause}"));
         match self.collector.validate(self.store.config()) {
             Ok(Validation::Good | Validation::Unsupported) => Ok(()),
             Ok(Validation::Bad(output)) => Err(not_restarted(
                 Exit::ConfigRefused,
-                format!("it refuses the config in force: {}", output::gist(&output)),
+                format!("the collector rejects the active config: {}", output::gist(&output)),
             )),
             Err(error) => Err(not_restarted(error.exit(), error.to_string())),
         }
@@ -170,13 +170,13 @@ impl ConfigCheck {
         match self.collector.validate(candidate.path())? {
             Validation::Good => Ok(CheckOutcome::Install(candidate)),
             Validation::Unsupported => {
-                log::info!("this collector cannot validate a config, so it relies on its probation");
+                log::info!("collector has no validate command; relying on probation");
                 Ok(CheckOutcome::Install(candidate))
             }
             Validation::Bad(output) => {
                 let found = inspect::secrets(&value, &|name| self.collector.env(name));
                 let output = Secrets::new(self.key.iter().cloned().chain(found)).mask(&output).into_owned();
-                let problem = format!("the collector refuses the config: {}", output::gist(&output));
+                let problem = format!("the collector rejects the config: {}", output::gist(&output));
                 Ok(refused(candidate.revision.clone(), problem, program))
             }
         }

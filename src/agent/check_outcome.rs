@@ -97,72 +97,71 @@ pub enum ReplyAt {
 impl CheckOutcome {
     pub fn effects(self) -> Effects {
         use CheckResult::*;
-        use Level::*;
         match self {
             CheckOutcome::Unchanged { confirmed } => Effects {
                 problem: if confirmed { ProblemUpdate::Resolved } else { ProblemUpdate::None },
                 order: Order::StartIfStopped,
                 reply_at: if confirmed { ReplyAt::Verdict } else { ReplyAt::Once },
                 ..Effects::new(
-                    LogLine::new(Debug, "config is up to date"),
+                    LogLine::debug("config is up to date"),
                     Outcome::done(Unchanged, "the config is up to date"),
                 )
             },
             CheckOutcome::NotYet => {
-                let message = "the API has a new config and does not ask to use it yet";
-                Effects::new(LogLine::new(Debug, message), Outcome::done(Unchanged, message))
+                let message = "the API offers a new config but does not ask to apply it yet";
+                Effects::new(LogLine::debug(message), Outcome::done(Unchanged, message))
             }
             CheckOutcome::Install(candidate) => {
                 let revision = candidate.revision.short().to_string();
                 let would = format!("would install config {revision}");
-                let log = LogLine::new(Info, "new config is valid").field("revision", revision);
+                let log = LogLine::info("new config is valid").field("revision", revision);
                 Effects {
                     order: Order::Install(candidate),
                     reply_at: ReplyAt::Verdict,
                     dry_run: Some(Outcome::done(WouldInstall, would)),
-                    ..Effects::new(log, Outcome::done(Unchanged, "the config awaits its verdict"))
+                    ..Effects::new(log, Outcome::done(Unchanged, "config is still on probation"))
                 }
             }
             CheckOutcome::OnItsWay => {
-                let message = "the config awaits its verdict";
+                let message = "config is still on probation";
                 Effects {
                     reply_at: ReplyAt::VerdictOrNextCheck,
-                    ..Effects::new(LogLine::new(Debug, message), Outcome::done(Unchanged, message))
+                    ..Effects::new(LogLine::debug(message), Outcome::done(Unchanged, message))
                 }
             }
             CheckOutcome::Restart => Effects {
                 order: Order::Restart,
                 dry_run: Some(Outcome::done(WouldRestart, "would restart the collector")),
                 ..Effects::new(
-                    LogLine::new(Info, "the API asks for a restart of the collector"),
-                    Outcome::done(Restarted, "the collector is restarted, as the API asks"),
+                    LogLine::info("the API requested a collector restart"),
+                    Outcome::done(Restarted, "restarting the collector, as the API requested"),
                 )
             },
             CheckOutcome::NotRestarted(error) => {
-                let log = LogLine::error("the collector stays as it is, the next checks try again", &error);
+                let log = LogLine::error("collector not restarted; the next check will retry").because(&error);
                 let problem = ProblemUpdate::NotRestarted(error.to_string());
                 Effects { problem, ..Effects::new(log, Outcome::failed(&error)) }
             }
             CheckOutcome::Refused(rejected) => {
-                let log = LogLine::new(Error, "new config refused, the one in force stays")
+                let log = LogLine::error("new config rejected; keeping the active config")
                     .field("revision", rejected.revision.short())
                     .field("problem", rejected.problem.as_str());
                 Effects::rejected(log, rejected, true)
             }
             CheckOutcome::StillRejected(rejected) => {
-                let log = LogLine::new(Debug, "the API still sends the rejected config")
+                let log = LogLine::debug("the API still sends the rejected config")
                     .field("revision", rejected.revision.short());
                 Effects::rejected(log, rejected, false)
             }
             CheckOutcome::Postponed(error) => {
-                let log = LogLine::error("new config could not be tried, the next checks try again", &error);
+                let log = LogLine::error("new config not applied; the next check will retry").because(&error);
                 let problem = ProblemUpdate::Postponed(error.to_string());
                 Effects { problem, ..Effects::new(log, Outcome::failed(&error)) }
             }
             CheckOutcome::Local { reason } => {
-                let message = format!("there is no API to ask: {reason}");
+                let message = format!("no API endpoint: {reason}");
                 let reply = Outcome { exit: Exit::Settings.code(), result: Failed, message };
-                let log = LogLine::new(Debug, "local mode").field("reason", reason);
+                let log = LogLine::debug("local mode").field("reason", reason);
                 Effects { order: Order::StartIfStopped, ..Effects::new(log, reply) }
             }
         }
@@ -203,15 +202,26 @@ impl LogLine {
         LogLine { level, message, fields: Vec::new(), once: None }
     }
 
+    fn debug(message: &'static str) -> LogLine {
+        LogLine::new(Level::Debug, message)
+    }
+
+    fn info(message: &'static str) -> LogLine {
+        LogLine::new(Level::Info, message)
+    }
+
+    fn error(message: &'static str) -> LogLine {
+        LogLine::new(Level::Error, message)
+    }
+
     fn field(mut self, name: &'static str, value: impl Into<String>) -> LogLine {
         self.fields.push((name, value.into()));
         self
     }
 
-    /// Of an error that every check may meet.
-    fn error(message: &'static str, error: &Error) -> LogLine {
-        let once = Some(error.what().to_string());
-        LogLine { once, ..LogLine::new(Level::Error, message).field("error", error.to_string()) }
+    /// The error is one that every check may meet.
+    fn because(self, error: &Error) -> LogLine {
+        LogLine { once: Some(error.what().to_string()), ..self.field("error", error.to_string()) }
     }
 }
 
@@ -236,13 +246,13 @@ mod tests {
         let is_rejected = format!("config {name} is rejected: it is empty");
         for (outcome, exit, result, message) in [
             (CheckOutcome::Unchanged { confirmed: false }, 0, Unchanged, "the config is up to date"),
-            (CheckOutcome::NotYet, 0, Unchanged, "the API has a new config and does not ask to use it yet"),
-            (CheckOutcome::Restart, 0, Restarted, "the collector is restarted, as the API asks"),
+            (CheckOutcome::NotYet, 0, Unchanged, "the API offers a new config but does not ask to apply it yet"),
+            (CheckOutcome::Restart, 0, Restarted, "restarting the collector, as the API requested"),
             (CheckOutcome::NotRestarted(error()), 73, Failed, "cannot write: disk full"),
             (CheckOutcome::Refused(rejected()), 65, Rejected, &*is_rejected),
             (CheckOutcome::StillRejected(rejected()), 65, Rejected, &*is_rejected),
             (CheckOutcome::Postponed(error()), 73, Failed, "cannot write: disk full"),
-            (CheckOutcome::Local { reason: "r".to_string() }, 78, Failed, "there is no API to ask: r"),
+            (CheckOutcome::Local { reason: "r".to_string() }, 78, Failed, "no API endpoint: r"),
         ] {
             let effects = outcome.effects();
             assert_eq!(effects.reply, Outcome { exit, result, message: message.to_string() });

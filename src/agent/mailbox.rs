@@ -29,7 +29,7 @@ pub enum PollerCommand {
     Changed(Snapshot),
     /// The latest candidate has its verdict: the server should learn of it.
     Concluded,
-    /// Somebody asks for a check.
+    /// An operator asks for a check.
     CheckNow {
         ticket: u64,
     },

@@ -1,6 +1,6 @@
 //! The poller thread: one config check after another, and all that may block for long.
 //!
-//! It sleeps on its mailbox until the next check is due or somebody asks for one. What a check finds goes to the supervisor;
+//! It sleeps on its mailbox until the next check is due or an operator asks for one. What a check finds goes to the supervisor;
 //! nothing is installed here.
 
 use std::time::{Duration, Instant};
@@ -127,7 +127,7 @@ impl Poller {
                 let reason = failure.error.to_string();
                 if self.failing.as_ref() != Some(&reason) {
                     let next = self.cadence.next().map(|at| at.saturating_sub(self.clock.elapsed()).as_secs());
-                    log::warn!(error = reason.as_str(), next_check_seconds = next; "config check failed, the collector stays as it is");
+                    log::warn!(error = reason.as_str(), next_check_seconds = next; "config check failed; keeping the active config");
                     self.failing = Some(reason);
                 }
                 Err(failure.error)

@@ -7,10 +7,12 @@ use std::time::Instant;
 use crate::agent::mailbox::Snapshot;
 use crate::collector::Collector;
 use crate::config::value::Revision;
+use crate::core::problems::TimedProblem;
+use crate::os::files::FileId;
 use crate::settings::Settings;
 use crate::source::Report;
-use crate::store::record::{self, Record};
-use crate::store::{FileId, Store};
+use crate::store::Store;
+use crate::store::record::{self, Record, Rejected};
 
 pub struct Reporter {
     host_name: String,
@@ -65,7 +67,7 @@ impl Reporter {
         if kept.get().is_none()
             && let Err(error) = kept.set(Some(new_instance_id()))
         {
-            log::warn!(error:% = error; "the instance id changes with the next start");
+            log::warn!(error:% = error; "cannot save the instance id; it will change at the next start");
         }
         kept.get().cloned()
     }
@@ -78,13 +80,20 @@ impl Reporter {
             return kept.version.clone();
         }
         let version = self.collector.version(&path).unwrap_or_else(|error| {
-            log::warn!(error:% = error; "the collector's version is not known");
+            log::warn!(error:% = error; "cannot determine the collector's version");
             String::new()
         });
         if let Err(error) = self.version.set(Some(record::Version { path, stamp, version: version.clone() })) {
-            log::debug!(error:% = error; "the collector's version is asked again next time");
+            log::debug!(error:% = error; "cannot save the collector's version; will ask again");
         }
         version
+    }
+}
+
+impl From<&Rejected> for TimedProblem {
+    fn from(rejected: &Rejected) -> TimedProblem {
+        let problem = format!("config {} is rejected: {}", rejected.revision.short(), rejected.problem);
+        TimedProblem { problem, at: rejected.at }
     }
 }
 
@@ -99,6 +108,14 @@ fn new_instance_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rejected_config_is_a_problem_with_its_name_and_time() {
+        let revision = crate::config::value::Value::Null.revision();
+        let problem = format!("config {} is rejected: boom", revision.short());
+        let rejected = Rejected { revision, problem: "boom".into(), at: 7, resolved: false, collector: None };
+        assert_eq!(TimedProblem::from(&rejected), TimedProblem { problem, at: 7 });
+    }
 
     #[test]
     fn instance_ids_differ() {

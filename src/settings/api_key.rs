@@ -32,7 +32,7 @@ pub fn choose(from: &mut Layers<'_>) -> Option<Secret> {
     };
     match &key_file {
         Some(ResolvedValue { value, origin, .. }) => {
-            let unused = if key_holds { ", not used: api-key holds" } else { "" };
+            let unused = if key_holds { ", not used: api-key is set" } else { "" };
             from.row("api-key-file", &value.display().to_string(), &format!("{origin}{unused}"));
         }
         None if key_holds => from.row("api-key-file", "(none)", "default"),
@@ -62,7 +62,7 @@ fn warn_of_loser(from: &mut Layers<'_>, key: &Origin, key_file: &Origin) {
             from.warnings.push(format!("{name} in the environment overrides --{flag}"));
         }
         _ if key.rank() == key_file.rank() => {
-            from.warnings.push(format!("both api-key and api-key-file are set ({key}, {key_file}): api-key holds"));
+            from.warnings.push(format!("both api-key and api-key-file are set ({key}, {key_file}): using api-key"));
         }
         _ => {}
     }
@@ -70,7 +70,7 @@ fn warn_of_loser(from: &mut Layers<'_>, key: &Origin, key_file: &Origin) {
 
 /// The file that a setting names: that it is missing or blank is a problem.
 fn named_file(from: &mut Layers<'_>, path: &Path) -> Option<Secret> {
-    let missing = || Err("it does not exist: write the key there, or mend api-key-file".to_string());
+    let missing = || Err("it does not exist: write the key there, or fix api-key-file".to_string());
     let key = read(from, path).and_then(|text| text.map_or_else(missing, |text| parse_content(&text)));
     note(from, path, key)
 }

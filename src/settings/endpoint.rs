@@ -18,14 +18,14 @@ const SHARED_LABELS: &[&str] = &[
 /// Accepts an `update-endpoint` that the user gave. Fails with the predicate of a sentence about it.
 pub fn check(text: &str, allow_http: bool) -> Result<String, String> {
     if text.contains('#') {
-        return Err("has a fragment: leave out the # and what follows it".to_string());
+        return Err("has a fragment: remove the # and what follows it".to_string());
     }
     let url = HttpUrl::parse(text)?;
     if url.has_user {
-        return Err("holds a user name: leave it out, the API key is the only credential".to_string());
+        return Err("contains a user name: remove it, the API key is the only credential".to_string());
     }
     if !url.is_https && !allow_http && !is_loopback(&url.host) {
-        return Err("would send the API key in the clear: use https, or set allow-http".to_string());
+        return Err("would send the API key in cleartext: use https, or set allow-http".to_string());
     }
     Ok(text.to_string())
 }
@@ -47,7 +47,7 @@ fn derive_from(collector_endpoint: &str, allow_http: bool) -> Result<String, Str
         return Err(format!("names a host without a domain, {:?}", url.host));
     };
     if top.len() == 2 && SHARED_LABELS.contains(&second) {
-        return Err(format!("lies in a domain that its owner shares with others, {second}.{top}"));
+        return Err(format!("is in the shared domain {second}.{top}"));
     }
     if !url.is_https && !allow_http {
         return Err("is plain http, and allow-http is not set".to_string());

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use super::file::Problem;
 use super::precedence::Layers;
 use super::print::Row;
-use super::{LogFormat, Polling, Settings, api_key, endpoint, parse, table};
+use super::{Polling, Settings, api_key, endpoint, parse, table};
 use crate::error::{Error, Exit, Result};
+use crate::log::LogFormat;
 
 /// The settings, and how they came about.
 #[derive(Clone, Debug)]
@@ -39,7 +40,7 @@ pub fn run_dir(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<Os
     let mut layers = Layers::open(flags, env, Path::new(table::DEFAULT_FILE));
     match layers.winner("run-dir", parse::path) {
         None if layers.misses_named_file() => {
-            layers.problem("give the agent's run directory with --run-dir, or mend the settings file".to_string());
+            layers.problem("give the agent's run directory with --run-dir, or fix the settings file".to_string());
             Err(invalid(layers.problems))
         }
         Some(won) => Ok(won.value),

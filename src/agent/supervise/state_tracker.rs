@@ -13,9 +13,10 @@ use crate::control::{CheckResult, Outcome, PollingStatus};
 use crate::core::event::Verdict;
 use crate::core::problems::{Problems, TimedProblem};
 use crate::error::{Error, Exit, Result};
+use crate::os::files::FileId;
 use crate::settings::{Polling, Settings};
+use crate::store::Store;
 use crate::store::record::{self, Record, Rejected, unix_now};
-use crate::store::{FileId, Store};
 
 pub(super) struct StateTracker {
     pub(super) store: Store,
@@ -74,7 +75,7 @@ impl StateTracker {
     pub(super) fn no_config(&mut self, path: &Path, fallback: bool) {
         let path = path.display();
         let problem = match (fallback, &self.polling.endpoint) {
-            (true, _) => format!("the collector config {path} was missing; the last known good was put in its place"),
+            (true, _) => format!("the collector config {path} was missing; restored the last known good"),
             (false, Some(_)) => format!("there is no collector config {path} yet: waiting for the API to send one"),
             (false, None) => format!("there is no collector config {path}: put one there, then `kmagent --check`"),
         };
@@ -119,14 +120,13 @@ impl StateTracker {
     pub(super) fn not_beside(&mut self, problem: &str) {
         let problem = self.mask(problem);
         self.problems.config =
-            noted(&format!("the config could not be handed over to, the next check restarts for it: {problem}"));
+            noted(&format!("hand-over failed; the next check will apply this config by restart: {problem}"));
     }
 
     /// The collector that does nothing, since somebody sent it SIGSTOP or the like.
     pub(super) fn suspended(&mut self, pid: Option<u32>) {
-        let problem = pid.map(|pid| {
-            format!("the collector is suspended, so it does nothing: `kill -CONT {pid}`, or have it restarted")
-        });
+        let problem =
+            pid.map(|pid| format!("the collector is suspended: resume it with `kill -CONT {pid}`, or restart it"));
         if update(&mut self.problems.suspended, problem.as_deref())
             && let Some(problem) = problem
         {
@@ -139,7 +139,7 @@ impl StateTracker {
         if update(&mut self.problems.state, problem)
             && let Some(problem) = problem
         {
-            log::error!(problem = problem; "the agent's state is not kept, the next checks try again");
+            log::error!(problem = problem; "cannot write state; will retry");
         }
     }
 
@@ -170,7 +170,7 @@ impl StateTracker {
                 (Exit::ConfigRefused, CheckResult::RolledBack, message)
             }
             Verdict::Failing(problem) => {
-                let message = format!("config {name} fails, and there is none to go back to: {}", self.mask(problem));
+                let message = format!("config {name} fails and there is no last known good: {}", self.mask(problem));
                 (Exit::ConfigRefused, CheckResult::Failed, message)
             }
             Verdict::NotInstalled(problem) => {

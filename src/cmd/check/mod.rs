@@ -68,7 +68,7 @@ fn ask_agent(settings: &Settings, request: Request) -> Result<Option<Reply>> {
     let patience = longest(settings) + settings.stop_timeout + settings.min_uptime * 2 + PROBE_TIMEOUT + SLACK;
     match client::ask(&settings.run_dir, request, patience) {
         Ok(Some(reply)) => Ok(Some(reply)),
-        Ok(None) => Err(Error::new(Exit::TryAgain, "the agent ended before the check did: try again")),
+        Ok(None) => Err(Error::new(Exit::TryAgain, "the agent ended during the check: try again")),
         Err(error) if error.exit() == Exit::Unavailable => Ok(None),
         Err(error) => Err(error),
     }

@@ -118,7 +118,7 @@ impl<'a> HostRollout<'a> {
     /// That it cannot be kept only makes the next check refuse it anew.
     pub(super) fn reject(&mut self, rejected: Rejected) {
         if let Err(error) = self.rejected.set(Some(rejected)) {
-            log::warn!(error:% = error; "the rejected revision is not remembered past this run");
+            log::warn!(error:% = error; "cannot save the rejected revision; the next check will try it again");
         }
     }
 
@@ -143,11 +143,7 @@ impl<'a> HostRollout<'a> {
             Ok(Ended::Exited { status, output }) => (process::describe(status), output),
             Ok(Ended::TimedOut { output }) => (format!("did not end within {ON_CHANGE_TIMEOUT:?}"), output),
             Err(error) => {
-                return Err(Error::because(
-                    Exit::TryAgain,
-                    "on-change cannot be run, the next check tries again",
-                    error,
-                ));
+                return Err(Error::because(Exit::TryAgain, "cannot run on-change; the next check will retry", error));
             }
         };
         Ok(Err(if output.is_empty() {

@@ -86,7 +86,7 @@ impl<'a> StandaloneCheck<'a> {
         match self.rollout.run(rollout, &revision, None)? {
             End::NotInstalled => Ok(None),
             End::RolledBack { former: Some(problem) } if !is_new => {
-                log::warn!(problem = problem.as_str(); "the former config is not used, the next check tries again");
+                log::warn!(problem = problem.as_str(); "on-change failed for the restored config; will retry");
                 Ok(None)
             }
             end => {
@@ -104,21 +104,21 @@ impl<'a> StandaloneCheck<'a> {
             return Outcome::done(CheckResult::Installed, format!("installed config {revision}"));
         };
         let problem = self.rollout.rejected().map_or("", |rejected| rejected.problem.as_str());
-        let former = former.map(|former| format!("; with the former config too, {former}")).unwrap_or_default();
+        let former = former.map(|former| format!("; with the previous config too, {former}")).unwrap_or_default();
         let message = format!("config {revision} was rolled back: {problem}{former}");
         Outcome { exit: Exit::ConfigRefused.code(), result: CheckResult::RolledBack, message }
     }
 
     fn restart(&mut self) -> Result<Outcome> {
         if self.settings.on_change.is_none() {
-            let message = "the API asks for a restart of the collector, and no on-change says how: set it";
+            let message = "the API requested a collector restart, but on-change is not set: set it";
             log::warn!("{message}");
             return Ok(Outcome::done(CheckResult::Unchanged, message));
         }
-        let failed = |problem| format!("the collector was not restarted, as the API asks: {problem}");
+        let failed = |problem| format!("the collector restart that the API requested failed: {problem}");
         match self.rollout.on_change()? {
             Err(problem) => Err(Error::new(Exit::Unavailable, failed(problem))),
-            Ok(()) => Ok(Outcome::done(CheckResult::Restarted, "restarted the collector, as the API asks")),
+            Ok(()) => Ok(Outcome::done(CheckResult::Restarted, "restarted the collector, as the API requested")),
         }
     }
 
@@ -126,7 +126,7 @@ impl<'a> StandaloneCheck<'a> {
     fn report(&mut self) {
         self.known = known(self.store.has_config(), self.rollout.rejected());
         if let Err(failure) = self.check.report(&self.known) {
-            log::warn!(error:% = failure.error; "the API was not told the outcome, the next check tells it");
+            log::warn!(error:% = failure.error; "cannot report the outcome to the API; the next check will");
         }
     }
 }

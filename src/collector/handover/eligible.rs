@@ -116,27 +116,29 @@ fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, ob
         obstacles.push(unknown(&format!("{section}.{id}")));
     }
     if known.is_read_once() {
-        obstacles.push(Obstacle::Unwise(format!("two of the receiver {id} would deliver everything twice")));
+        obstacles.push(Obstacle::Unwise(format!("two collectors would both read {id} and send duplicates")));
     }
     if known.is_storage() {
-        obstacles.push(Obstacle::Unwise(format!("the extension {id} keeps what only one may use")));
+        obstacles.push(Obstacle::Unwise(format!("only one collector can use the extension {id}")));
     }
     if known.writes_a_file() {
-        obstacles.push(Obstacle::Unwise(format!("two of the {singular} {id} would write the same file")));
+        obstacles.push(Obstacle::Unwise(format!("two collectors would both write the file of the {singular} {id}")));
     }
     if known.reports_totals_within(facts.longest_overlap) {
-        obstacles.push(Obstacle::Unwise(format!("two of the connector {id} would tell one counter in turns")));
+        obstacles.push(Obstacle::Unwise(format!("two collectors would both report connector {id}'s counters")));
     }
     if known.is_opamp() {
-        obstacles.push(Obstacle::Unwise(format!("two of the extension {id} would speak for one instance")));
+        obstacles.push(Obstacle::Unwise(format!("two collectors would both report as extension {id}'s instance")));
     }
     for (id, template) in known.receiver_templates() {
         judge_component("receivers", id, template, facts, obstacles);
     }
     for exclusive in known.exclusives() {
         obstacles.push(Obstacle::Impossible(match exclusive {
-            Exclusive::Storage => format!("the {singular} {id} uses a storage that only one may open"),
-            Exclusive::WriteAheadLog => format!("the {singular} {id} keeps a log that only one may open"),
+            Exclusive::Storage => format!("the {singular} {id} uses a storage that only one collector can open"),
+            Exclusive::WriteAheadLog => {
+                format!("the {singular} {id} has a write-ahead log that only one collector can open")
+            }
             Exclusive::UnixSocket => format!("the {singular} {id} listens on a Unix socket"),
         }));
     }
@@ -144,20 +146,20 @@ fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, ob
 
 fn short_of_memory(facts: &Facts) -> Option<Obstacle> {
     let Some(Memory { available, of_old }) = facts.memory else {
-        return Some(Obstacle::Unwise("it cannot be told whether there is memory for two".to_string()));
+        return Some(Obstacle::Unwise("available memory is unknown".to_string()));
     };
     // What it has now, and half as much again for what it will take when it starts to work.
     let needed = of_old.saturating_add(of_old / 2);
     let mib = |bytes: u64| bytes >> 20;
     (available < needed).then(|| {
         let (needed, available) = (mib(needed), mib(available));
-        Obstacle::Unwise(format!("a second collector may take {needed} MiB and {available} MiB are available"))
+        Obstacle::Unwise(format!("a second collector may need {needed} MiB, but only {available} MiB are available"))
     })
 }
 
 /// Something whose content we do not know: `${file:…}` where a map or a list belongs, or nothing at all.
 fn unknown(what: &str) -> Obstacle {
-    Obstacle::Unwise(format!("it cannot be told what is in {what}"))
+    Obstacle::Unwise(format!("the content of {what} is unknown"))
 }
 
 fn is_reference(value: &Value) -> bool {
@@ -299,7 +301,7 @@ mod tests {
             "{service: {extensions: '${env:EXTENSIONS}', pipelines: {}}}",
         ] {
             let result = may_overlap(&[&yaml(text)], &[&yaml(PLAIN)], &PLENTY);
-            assert!(matches!(&result, Err(Obstacle::Unwise(reason)) if reason.contains("cannot be told")), "{text}");
+            assert!(matches!(&result, Err(Obstacle::Unwise(reason)) if reason.contains("is unknown")), "{text}");
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) fn any_depth(text: &[u8]) -> Result<Value, serde_yaml::Error> {
     let allowance = ReadBudget::new(ALWAYS_ALLOWED + text.len() / 2);
     Tree(&allowance).deserialize(serde_yaml::Deserializer::from_slice(text)).map_err(|error| {
         match allowance.is_used_up() {
-            true => serde::de::Error::custom("its aliases make too much of it, write out less of it or more by hand"),
+            true => serde::de::Error::custom("its YAML aliases expand to too much: use fewer aliases"),
             false => error,
         }
     })
