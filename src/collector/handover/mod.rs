@@ -10,8 +10,8 @@
 //!   steering    which of the two gets the new connections
 //!   runs_with   what the collector must be run with
 //! ```
-//! It starts and stops nothing and waits for nothing: `agent` calls it, `core` decides when. What no safe crate offers is in
-//! `os::unix::sys`.
+//! It starts and stops nothing and waits for nothing: `agent` calls it, `core` decides when. What no safe crate offers
+//! is in `os::unix::sys`.
 
 mod address;
 pub mod binds;
