@@ -12,10 +12,10 @@ use std::time::SystemTime;
 use log::kv::{self, Key, VisitSource, VisitValue};
 use log::{Level, Record};
 
+use crate::log::LogFormat;
 use crate::log::redact::Secrets;
 use crate::log::sanitize::{self, json_string};
 use crate::log::utc::Utc;
-use crate::settings::LogFormat;
 
 /// The target of the collector's own lines.
 pub const COLLECTOR: &str = "collector";
@@ -68,7 +68,7 @@ impl Style<'_> {
 
     /// Stands in for `count` lines that could not be written.
     pub fn dropped(&self, count: u64) -> String {
-        let mut line = self.start(Level::Warn, "logger", "lines dropped, the reader of stderr was too slow");
+        let mut line = self.start(Level::Warn, "logger", "log lines dropped: the reader of stderr is too slow");
         self.field(&mut line, "count", &Field::Bare(count.to_string()));
         self.end(line)
     }

@@ -63,7 +63,7 @@ fn warn_if_overridden(from: &mut Layers<'_>, key: &Origin, key_file: &Origin) {
             from.warnings.push(format!("{name} in the environment overrides --{flag}"));
         }
         _ if key.rank() == key_file.rank() => {
-            from.warnings.push(format!("both api-key and api-key-file are set ({key}, {key_file}): api-key holds"));
+            from.warnings.push(format!("both api-key and api-key-file are set ({key}, {key_file}): using api-key"));
         }
         _ => {}
     }

@@ -18,7 +18,7 @@ const SHARED_LABELS: &[&str] = &[
 /// Accepts an `update-endpoint` that the user gave. Fails with the predicate of a sentence about it.
 pub fn check(text: &str, allow_http: bool) -> Result<String, String> {
     if text.contains('#') {
-        return Err("has a fragment: leave out the # and what follows it".to_string());
+        return Err("has a fragment: remove the # and what follows it".to_string());
     }
     let url = HttpUrl::parse(text)?;
     if url.has_user {
@@ -47,7 +47,7 @@ fn derive_from(collector_endpoint: &str, allow_http: bool) -> Result<String, Str
         return Err(format!("names a host without a domain, {:?}", url.host));
     };
     if top.len() == 2 && SHARED_LABELS.contains(&second) {
-        return Err(format!("lies in a domain that its owner shares with others, {second}.{top}"));
+        return Err(format!("is in the shared domain {second}.{top}"));
     }
     if !url.is_https && !allow_http {
         return Err("is plain http, and allow-http is not set".to_string());

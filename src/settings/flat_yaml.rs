@@ -53,7 +53,7 @@ pub fn line_of(text: &str, index: usize) -> usize {
 }
 
 /// Aliases can multiply what a file holds; nothing else makes more of it than it is long.
-const TOO_MUCH: &str = "its aliases make too much of it";
+const TOO_MUCH: &str = "its YAML aliases expand to too much";
 
 /// Within so many items of lists and mappings.
 struct Shapes<'a>(&'a Cell<usize>);

@@ -29,6 +29,7 @@ pub mod url;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::log::LogFormat;
 use crate::log::redact::MASK;
 pub use resolve::{Resolved, resolve, run_dir};
 
@@ -60,12 +61,6 @@ pub enum Polling {
     Endpoint(String),
     /// Local mode: supervise, never poll. The reason is for the log and `status`.
     Local { reason: String },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Json,
-    Text,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

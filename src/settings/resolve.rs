@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use super::file::Problem;
 use super::precedence::Layers;
 use super::print::Row;
-use super::{LogFormat, Polling, Settings, api_key, endpoint, parse, table};
+use super::{Polling, Settings, api_key, endpoint, parse, table};
 use crate::error::{Error, Exit, Result};
+use crate::log::LogFormat;
 
 /// The settings, and how they came about.
 #[derive(Clone, Debug)]

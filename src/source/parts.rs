@@ -62,7 +62,7 @@ pub fn authorities(path: &Path) -> Result<RootCerts> {
         return Err(Error::because(Exit::Settings, what(), format!("there is no usable certificate in it; {REMEDY}")));
     }
     if unusable > 0 {
-        log::warn!(path:% = path.display(), unusable; "some certificates of ca-file cannot be parsed and are left out");
+        log::warn!(path:% = path.display(), unusable; "some certificates in ca-file cannot be parsed; ignoring them");
     }
     Ok(RootCerts::from(certificates))
 }

@@ -144,20 +144,20 @@ fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, ob
 
 fn short_of_memory(facts: &Facts) -> Option<Obstacle> {
     let Some(Memory { available, of_old }) = facts.memory else {
-        return Some(Obstacle::Unwise("it cannot be told whether there is memory for two".to_string()));
+        return Some(Obstacle::Unwise("available memory is unknown".to_string()));
     };
     // What it has now, and half as much again for what it will take when it starts to work.
     let needed = of_old.saturating_add(of_old / 2);
     let mib = |bytes: u64| bytes >> 20;
     (available < needed).then(|| {
         let (needed, available) = (mib(needed), mib(available));
-        Obstacle::Unwise(format!("a second collector may take {needed} MiB and {available} MiB are available"))
+        Obstacle::Unwise(format!("a second collector may need {needed} MiB, but only {available} MiB are available"))
     })
 }
 
 /// Something whose content we do not know: `${file:…}` where a map or a list belongs, or nothing at all.
 fn unknown(what: &str) -> Obstacle {
-    Obstacle::Unwise(format!("it cannot be told what is in {what}"))
+    Obstacle::Unwise(format!("the content of {what} is unknown"))
 }
 
 fn is_reference(value: &Value) -> bool {
@@ -299,7 +299,7 @@ mod tests {
             "{service: {extensions: '${env:EXTENSIONS}', pipelines: {}}}",
         ] {
             let result = may_overlap(&[&yaml(text)], &[&yaml(PLAIN)], &PLENTY);
-            assert!(matches!(&result, Err(Obstacle::Unwise(reason)) if reason.contains("cannot be told")), "{text}");
+            assert!(matches!(&result, Err(Obstacle::Unwise(reason)) if reason.contains("is unknown")), "{text}");
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) fn parse_any_depth(text: &[u8]) -> Result<Value, serde_yaml::Error> {
     // The shortest value with what separates it takes two bytes: "- " or "a,".
     let budget = ReadBudget::new(MIN_BUDGET + text.len() / 2);
     Tree(&budget).deserialize(serde_yaml::Deserializer::from_slice(text)).map_err(|error| match budget.is_used_up() {
-        true => serde::de::Error::custom("its aliases make too much of it, write out less of it or more by hand"),
+        true => serde::de::Error::custom("its YAML aliases expand to too much: use fewer aliases"),
         false => error,
     })
 }

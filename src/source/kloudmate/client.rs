@@ -150,7 +150,7 @@ impl Client {
         if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
             let encoding = self.excerpt(encoding.as_bytes(), BEGINNING);
             let cause =
-                format!("the answer is encoded as {encoding}, which was not asked for; have the server not do that");
+                format!("the answer is encoded as {encoding}, which was not requested; turn that off at the server");
             return Err(self.failure(Exit::BadAnswer, cause));
         }
         if response.body().content_length().is_some_and(|length| length > self.max_answer) {
