@@ -33,7 +33,7 @@ pub fn choose(from: &mut Layers<'_>) -> Option<Secret> {
     };
     match &key_file {
         Some(ResolvedValue { value, origin, .. }) => {
-            let unused = if key_holds { ", not used: api-key holds" } else { "" };
+            let unused = if key_holds { ", not used: api-key is set" } else { "" };
             from.row("api-key-file", &value.display().to_string(), &format!("{origin}{unused}"));
         }
         None if key_holds => from.row("api-key-file", "(none)", "default"),
@@ -71,7 +71,7 @@ fn warn_if_overridden(from: &mut Layers<'_>, key: &Origin, key_file: &Origin) {
 
 /// The file that a setting names: that it is missing or blank is a problem.
 fn named_file(from: &mut Layers<'_>, path: &Path) -> Option<Secret> {
-    let missing = || Err("it does not exist: write the key there, or mend api-key-file".to_string());
+    let missing = || Err("it does not exist: write the key there, or fix api-key-file".to_string());
     let key = read(from, path).and_then(|text| text.map_or_else(missing, |text| parse_content(&text)));
     or_problem(from, path, key)
 }
@@ -111,8 +111,7 @@ fn default_files(from: &mut Layers<'_>) -> Vec<(PathBuf, &'static str)> {
 fn read(from: &mut Layers<'_>, path: &Path) -> Result<Option<String>, String> {
     let Some((text, open_to_all)) = file::read(path, MAX_BYTES)? else { return Ok(None) };
     if open_to_all && !text.trim().is_empty() {
-        let name = path.display();
-        from.warnings.push(format!("every user can read the API key in {name}: chmod o-r {name}"));
+        from.warnings.push(file::readable_by_all(path));
     }
     Ok(Some(text))
 }

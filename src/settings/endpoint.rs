@@ -22,10 +22,10 @@ pub fn check(text: &str, allow_http: bool) -> Result<String, String> {
     }
     let url = HttpUrl::parse(text)?;
     if url.has_user {
-        return Err("holds a user name: leave it out, the API key is the only credential".to_string());
+        return Err("contains a user name: remove it, the API key is the only credential".to_string());
     }
     if !url.is_https && !allow_http && !is_loopback(&url.host) {
-        return Err("would send the API key in the clear: use https, or set allow-http".to_string());
+        return Err("would send the API key in cleartext: use https, or set allow-http".to_string());
     }
     Ok(text.to_string())
 }

@@ -41,7 +41,7 @@ pub fn run_dir(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<Os
     let mut layers = Layers::open(flags, env, Path::new(table::DEFAULT_FILE));
     match layers.winner("run-dir", parse::path) {
         None if layers.cannot_read_named_file() => {
-            layers.problem("give the agent's run directory with --run-dir, or mend the settings file".to_string());
+            layers.problem("give the agent's run directory with --run-dir, or fix the settings file".to_string());
             Err(invalid(layers.problems))
         }
         Some(won) => Ok(won.value),

@@ -58,7 +58,7 @@ pub enum Unproven {
 impl fmt::Display for Unproven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unproven::Differs => f.write_str("the config reads back from YAML as another value"),
+            Unproven::Differs => f.write_str("the config reads back from YAML as a different value"),
             Unproven::Unreadable(_) => f.write_str("the config cannot be read back from YAML"),
             Unproven::TooLong { most } => write!(f, "the text is longer than {most} bytes; raise max-config-size"),
         }
