@@ -103,7 +103,7 @@ pub fn make_directories(settings: &Settings) -> Result<()> {
 fn warn_unless_made(dir: &Path, made: std::io::Result<()>) {
     if let Err(error) = made {
         let remedy = os_error::remedy_for_write(&error);
-        log::warn!(path:% = dir.display(), error:% = error; "cannot make a directory{remedy}");
+        log::warn!(path:% = dir.display(), error:% = error; "cannot create a directory{remedy}");
     }
 }
 
