@@ -20,6 +20,9 @@ mod leftovers;
 mod lock;
 mod logger;
 mod messages;
+#[cfg(test)]
+#[path = "../tests/support/needs.rs"]
+mod needs;
 mod notify;
 mod output;
 mod poller;
