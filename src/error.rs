@@ -1,10 +1,9 @@
-//! The one error type: an exit status, what failed, and why.
+//! The one error type (an exit status, what failed, and why) and the table of exit statuses.
 //!
 //! `Display` gives the whole chain on one line, `<what failed>: <path or URL>: <cause>`; only `main` prints one as a final error.
 
 use std::fmt;
-
-use crate::exit::Exit;
+use std::process::ExitCode;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -55,5 +54,70 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+/// What an exit status tells a script. The numbers are part of the public interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
+    /// The command line is wrong (EX_USAGE).
+    Usage = 64,
+    /// The config was refused, or rolled back (EX_DATAERR).
+    ConfigRefused = 65,
+    /// The collector is missing, or no agent is running (EX_UNAVAILABLE).
+    Unavailable = 69,
+    /// A bug in kmagent (EX_SOFTWARE).
+    Bug = 70,
+    /// The system refused a pipe, thread or socket at start (EX_OSERR).
+    System = 71,
+    /// A file cannot be written (EX_CANTCREAT).
+    CannotWrite = 73,
+    /// The API is unreachable, throttles or fails, or the lock is held: try again (EX_TEMPFAIL).
+    TryAgain = 75,
+    /// The API's answer cannot be read (EX_PROTOCOL).
+    BadAnswer = 76,
+    /// The API refused the key, or a permission is missing (EX_NOPERM).
+    Denied = 77,
+    /// The settings are invalid (EX_CONFIG).
+    Settings = 78,
+}
+
+impl Exit {
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The status behind a number, for an outcome that another kmagent process sent.
+    pub fn from_code(code: u8) -> Option<Exit> {
+        use Exit::*;
+        [Done, Usage, ConfigRefused, Unavailable, Bug, System, CannotWrite, TryAgain, BadAnswer, Denied, Settings]
+            .into_iter()
+            .find(|exit| exit.code() == code)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_round_trip_and_avoid_the_reserved_ones() {
+        for code in 0..=255u8 {
+            if let Some(exit) = Exit::from_code(code) {
+                assert_eq!(exit.code(), code);
+            }
+        }
+        for reserved in [1, 2, 101, 126, 127] {
+            assert_eq!(Exit::from_code(reserved), None);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What the agent may cost (design, section 11), measured on the binary under test and printed as a table.
+//! What the agent may cost (DESIGN.md, "Budgets"), measured on the binary under test and printed as a table.
 //!
 //! The limits hold for what ships, so on a debug build those on size and memory are printed only, and the table says so. Times
 //! are always printed only: a busy host must not fail a build.

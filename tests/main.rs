@@ -7,6 +7,7 @@ mod commands;
 mod completions;
 mod containers;
 mod demo_test;
+mod design;
 mod docs;
 mod exit_status;
 mod faults;

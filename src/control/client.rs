@@ -8,8 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Reply, Request, socket_path};
-use crate::error::{Error, Result};
-use crate::exit::Exit;
+use crate::error::{Error, Exit, Result};
 
 /// Who has said nothing for longest has to go when too many come at once (`server`), and that may be us, between two instructions.
 const ATTEMPTS: u32 = 20;

@@ -15,8 +15,7 @@ use rustix::io::Errno;
 
 use super::{Reply, Request, socket_path};
 use crate::core::Uptime;
-use crate::error::{Error, Result};
-use crate::exit::Exit;
+use crate::error::{Error, Exit, Result};
 
 /// More at once than any host has people and cron jobs. When there are as many, the one that has been silent for longest has to go.
 const CLIENT_LIMIT: usize = 32;

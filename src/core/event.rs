@@ -5,28 +5,28 @@
 
 /// One collector process: a number that is never used again, so that an exit always finds its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Child(pub u64);
+pub struct ChildId(pub u64);
 
 /// A sentence for people: what went wrong, and what to do about it.
 pub type Problem = String;
 
 /// What is known about the config that a collector was started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum TrustLevel {
     /// It is the last known good.
-    Proved,
+    LastKnownGood,
     /// It has not proved itself, and there is a last known good to go back to.
-    OnTrial,
+    OnProbation,
     /// It has not proved itself, and there is nothing to go back to.
-    Alone,
+    NoFallback,
 }
 
 /// What became of an ordered spawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Launch {
+pub enum SpawnResult {
     Spawned {
-        child: Child,
-        standing: Standing,
+        child: ChildId,
+        standing: TrustLevel,
     },
     Failed(Problem),
     /// There is no config file; `fallback` tells whether there is a last known good.
@@ -37,7 +37,7 @@ pub enum Launch {
 
 /// How an installed config can be put into effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum ActivationMode {
     /// The old collector ends, then the new one starts.
     Restart,
     /// The new one starts beside the old one and takes over from it.
@@ -55,22 +55,22 @@ pub enum TakeOver {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<C> {
-    Launched(Launch),
+    Launched(SpawnResult),
     Exited {
-        child: Child,
+        child: ChildId,
         problem: Problem,
     },
     CandidateArrived(C),
-    Installed(Result<Manner, Problem>),
+    Installed(Result<ActivationMode, Problem>),
     RolledBack(Result<(), Problem>),
     /// `Ok` means that the health check answered 200, or that none is declared.
     Probed {
-        child: Child,
+        child: ChildId,
         health: Result<(), Problem>,
     },
     /// What came of an ordered `TakeOver`.
     TookOver {
-        child: Child,
+        child: ChildId,
         outcome: TakeOver,
     },
     RestartRequested,
@@ -86,13 +86,13 @@ pub enum Action<C> {
     /// Start one beside the collector that runs, which keeps all new connections.
     SpawnBeside,
     /// Have new connections go to this one: once it listens on all that is expected of it, or, `in_part`, wherever it listens.
-    TakeOver { child: Child, in_part: bool },
+    TakeOver { child: ChildId, in_part: bool },
     /// Have them go to the other one again.
-    GiveBack(Child),
+    GiveBack(ChildId),
     /// SIGTERM to its process group.
-    Terminate(Child),
+    Terminate(ChildId),
     /// SIGKILL to its process group.
-    Kill(Child),
+    Kill(ChildId),
     /// Rename the candidate over the config.
     Install(C),
     /// The candidate will not be used.
@@ -100,7 +100,7 @@ pub enum Action<C> {
     /// Put the last known good over the config, and remember the revision that it replaces as rejected.
     RollBack(Problem),
     /// Ask the collector's health check, if it declares one.
-    Probe(Child),
+    Probe(ChildId),
     /// The config in force has proved itself: keep it as last known good.
     Promote,
     /// How the latest install or start ended.

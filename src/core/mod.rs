@@ -4,11 +4,11 @@
 //! long to wait (`backoff`, `cadence`), what an API answer asks for (`answer`), what the agent reports (`status`).
 //! Out of scope: how any of it is done; `supervise` and `poller` do that. `core` imports nothing of the crate.
 
-pub mod answer;
 pub mod backoff;
 pub mod cadence;
 pub mod event;
-pub mod status;
+pub mod problems;
+pub mod restart_requests;
 pub mod supervisor;
 
 use std::time::Duration;

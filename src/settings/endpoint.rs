@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ureq::http::Uri;
 
-/// What 1.x appends to the API's host (reference 1.1).
+/// What 1.x appends to the API's host (DESIGN.md, "The API").
 const CHECK_PATH: &str = "/agents/config-check";
 
 /// Second-level labels under which registries sell names (`co.uk`, `com.au`): the last two labels of such a host belong to
@@ -124,7 +124,7 @@ fn is_loopback(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// The vectors of reference 1.1, in its order; those that 1.x turned into nonsense or a crash mean local mode.
+    /// What 1.x was tried with (DESIGN.md, "The API"); what it turned into nonsense or a crash means local mode.
     #[test]
     fn derivation() {
         const KLOUDMATE: Result<&str, &str> = Ok("https://api.kloudmate.com/agents/config-check");

@@ -10,17 +10,17 @@ use std::path::Path;
 use super::pairs::{self, Shape};
 use super::suggest;
 use super::table::{self, Kind, SETTINGS, Setting};
-use crate::yaml;
+use crate::config::yaml;
 
 /// Ten times a settings file with a comment for each setting. It is read once for each line that is reported, and a mistaken name
 /// (a collector's config, a log) should be told at once.
-const MOST_BYTES: u64 = 64 * 1024;
+const MAX_BYTES: u64 = 64 * 1024;
 
 /// Levels of brackets in a file that has none; its parser takes the square of their number.
-const MOST_NESTING: usize = 64;
+const MAX_NESTING: usize = 64;
 
 /// Enough to mend a file with; a file with more is not a settings file.
-const MOST_PROBLEMS: usize = 20;
+const MAX_PROBLEMS: usize = 20;
 
 #[derive(Debug)]
 pub struct Entry {
@@ -54,7 +54,7 @@ pub struct SettingsFile {
 /// Reads the file at `path`. That there is none is a problem only if it `must_exist`.
 pub fn load(path: &Path, must_exist: bool) -> SettingsFile {
     let name = path.display();
-    match read(path, MOST_BYTES) {
+    match read(path, MAX_BYTES) {
         Ok(None) if !must_exist => SettingsFile::default(),
         Ok(None) => failed(format!("cannot read the settings file: {name}: it does not exist")),
         Err(cause) => failed(format!("cannot read the settings file: {name}: {cause}")),
@@ -96,7 +96,7 @@ fn parse(name: &str, text: &str) -> SettingsFile {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut file = SettingsFile { found: true, ..SettingsFile::default() };
     let pairs = match yaml::nesting(text.as_bytes()) {
-        0..=MOST_NESTING => pairs::read(text),
+        0..=MAX_NESTING => pairs::read(text),
         _ => Err((1, "expected \"key: value\" lines, not nested lists or mappings".to_string())),
     };
     let pairs = match pairs {
@@ -121,7 +121,7 @@ fn parse(name: &str, text: &str) -> SettingsFile {
                 let line = pairs::line_of(text, index);
                 file.entries.push(Entry { setting, text: pair.text.clone(), line });
             }
-            Err(_) if file.problems.len() == MOST_PROBLEMS => {
+            Err(_) if file.problems.len() == MAX_PROBLEMS => {
                 file.problems.push(Problem { line: usize::MAX, text: format!("{name}: more problems follow") });
                 break;
             }
@@ -252,14 +252,14 @@ mod tests {
     fn gives_up_after_many_problems() {
         let text: String = (0..5_000).map(|n| format!("k{n}: 1\n")).collect();
         let file = parse("f", &text);
-        assert_eq!(file.problems.len(), MOST_PROBLEMS + 1);
-        assert!(texts(&file)[MOST_PROBLEMS].contains("more problems"));
+        assert_eq!(file.problems.len(), MAX_PROBLEMS + 1);
+        assert!(texts(&file)[MAX_PROBLEMS].contains("more problems"));
     }
 
     /// The largest of each kind; what is no limit's word here would take minutes, or gigabytes.
     #[test]
     fn what_would_take_long_is_refused() {
-        let most = MOST_BYTES as usize;
+        let most = MAX_BYTES as usize;
         let aliases = |value: &str| {
             let start = format!("config: &x {value}\n");
             let count = (most - start.len()) / "k0000: *x\n".len();

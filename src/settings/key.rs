@@ -9,11 +9,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::sources::{Source, Sources, Won};
+use super::sources::{ResolvedValue, Source, Sources};
 use super::{Secret, file, parse};
 
 /// No server takes a longer header; 8 KiB is the usual limit for a whole request head.
-const MOST_BYTES: u64 = 8 * 1024;
+const MAX_BYTES: u64 = 8 * 1024;
 
 /// The key that holds, with the rows of both settings. What is wrong with a file is a problem, unless it is not used.
 pub fn choose(from: &mut Sources<'_>) -> Option<Secret> {
@@ -30,7 +30,7 @@ pub fn choose(from: &mut Sources<'_>) -> Option<Secret> {
         (key, _) => key.is_some(),
     };
     match &key_file {
-        Some(Won { value, source, .. }) => {
+        Some(ResolvedValue { value, source, .. }) => {
             let unused = if key_holds { ", not used: api-key holds" } else { "" };
             from.row("api-key-file", &value.display().to_string(), &format!("{source}{unused}"));
         }
@@ -38,7 +38,7 @@ pub fn choose(from: &mut Sources<'_>) -> Option<Secret> {
         None => return found(from),
     }
     match (key.filter(|_| key_holds), key_file) {
-        (Some(Won { value, source, .. }), _) => row(from, Some(value), &source.to_string()),
+        (Some(ResolvedValue { value, source, .. }), _) => row(from, Some(value), &source.to_string()),
         (None, named) => {
             let path = named?.value;
             let key = named_file(from, &path);
@@ -107,7 +107,7 @@ fn defaults(from: &mut Sources<'_>) -> Vec<(PathBuf, &'static str)> {
 
 /// `None` if there is no such file.
 fn read(from: &mut Sources<'_>, path: &Path) -> Result<Option<String>, String> {
-    let Some((text, open_to_all)) = file::read(path, MOST_BYTES)? else { return Ok(None) };
+    let Some((text, open_to_all)) = file::read(path, MAX_BYTES)? else { return Ok(None) };
     if open_to_all && !text.trim().is_empty() {
         let name = path.display();
         from.warnings.push(format!("every user can read the API key in {name}: chmod o-r {name}"));

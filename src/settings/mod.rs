@@ -20,8 +20,7 @@ use std::time::Duration;
 use file::Problem;
 use print::Row;
 
-use crate::error::{Error, Result};
-use crate::exit::Exit;
+use crate::error::{Error, Exit, Result};
 use sources::Sources;
 
 /// A value that must never be shown. `Debug` and `Display` are masked; `expose` is the only way to the text.
@@ -66,7 +65,7 @@ pub enum RestartMode {
     Handover,
 }
 
-/// Every setting of design section 6, validated.
+/// Every setting of kmagent.yaml(5), validated.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The collector's config file.

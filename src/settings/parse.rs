@@ -22,7 +22,7 @@ pub fn interval(text: &str) -> Parsed<Option<Duration>> {
     }
 }
 
-/// The four timeouts: 100 ms, ten times what the collector needs to start or validate (design section 10), to an hour.
+/// The four timeouts: 100 ms, several times what a start or `validate` takes (DESIGN.md, "Measurements"), to an hour.
 pub fn timeout(text: &str) -> Parsed<Duration> {
     within(duration(text)?, Duration::from_millis(100), HOUR, "100ms to 1h")
 }

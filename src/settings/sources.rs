@@ -43,7 +43,7 @@ impl fmt::Display for Source {
 
 /// The value that a setting was given, by the source that ranks highest.
 #[derive(Debug)]
-pub struct Won<T> {
+pub struct ResolvedValue<T> {
     pub value: T,
     pub text: String,
     pub source: Source,
@@ -132,12 +132,12 @@ impl<'a> Sources<'a> {
     }
 
     /// The value of the highest source, without a row. Problems are collected for every source.
-    pub fn winner<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Won<T>> {
+    pub fn winner<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<ResolvedValue<T>> {
         let setting = table::find(name).expect("a row of the table");
         let mut won = None;
         for (text, source) in self.given(setting) {
             match parse(&text) {
-                Ok(value) => won = won.or(Some(Won { value, text, source })),
+                Ok(value) => won = won.or(Some(ResolvedValue { value, text, source })),
                 Err(cause) => self.problems.push(problem(setting, &text, &source, &cause)),
             }
         }

@@ -7,7 +7,7 @@
 /// The settings file that is read when no other is named; only this one may be missing.
 pub const DEFAULT_FILE: &str = "/etc/kmagent/agent.yaml";
 
-/// One setting of design section 6.
+/// One setting of kmagent.yaml(5).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Setting {
     /// The key in the settings file, and the flag without its dashes.
@@ -68,7 +68,7 @@ use Fallback::{Absent, Computed, Value};
 use Group::{Agent, Collector, Files, Server};
 use Kind::{NotInFile, Secret, Switch, Text};
 
-/// In the order of design section 6, which `--print-settings` keeps.
+/// In the order in which `--print-settings` shows them.
 #[rustfmt::skip]
 pub static SETTINGS: &[Setting] = &[
     row("agent-config", "KM_AGENT_CONFIG", Value(DEFAULT_FILE), NotInFile, Files),

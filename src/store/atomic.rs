@@ -15,7 +15,7 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::{AtFlags, CWD, Dir, StatxAttributes, StatxFlags};
 
-use super::wary;
+use super::safe_open;
 
 /// What a file of ours is created with: it may hold credentials.
 const PRIVATE: u32 = 0o600;
@@ -77,7 +77,7 @@ pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Gives what is at `path` the name `kept` too, in place of what is there: a file stays where it is, anything else moves. That there
 /// is nothing is no failure.
 pub fn set_aside(path: &Path, kept: &Path) -> io::Result<()> {
-    set_aside_by(path, kept, |path, kept| match wary::is_shared(path) {
+    set_aside_by(path, kept, |path, kept| match safe_open::is_shared(path) {
         // If we were killed now, the second name would make the first one suspect.
         true => Err(io::ErrorKind::Unsupported.into()),
         false => fs::hard_link(path, kept),
@@ -94,7 +94,7 @@ fn set_aside_by(path: &Path, kept: &Path, link: impl Fn(&Path, &Path) -> io::Res
     }
     link(path, kept).or_else(|_| match path.is_file() {
         // Some file systems (vfat) know no hard links either. To move it would leave nobody at `path` for a moment.
-        true => write(kept, &wary::read(path)?),
+        true => write(kept, &safe_open::read(path)?),
         false => fs::rename(path, kept),
     })
 }

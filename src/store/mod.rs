@@ -6,7 +6,7 @@
 
 pub mod atomic;
 pub mod record;
-pub mod wary;
+pub mod safe_open;
 
 #[cfg(test)]
 mod tests;
@@ -19,12 +19,11 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::Standing;
-use crate::ending;
-use crate::error::{Error, Result};
-use crate::exit::Exit;
-use crate::value::{Revision, Value};
-use crate::yaml;
+use crate::config::value::{Revision, Value};
+use crate::config::yaml;
+use crate::core::event::TrustLevel;
+use crate::error::{Error, Exit, Result};
+use crate::os::shutdown;
 
 /// What marks our own files beside the config, between a dot with its name and a number.
 const CANDIDATE_MARK: &str = ".candidate-";
@@ -58,28 +57,28 @@ impl Drop for Candidate {
 
 /// Tells whether a file is still the one that was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stamp {
+pub struct FileId {
     inode: u64,
     size: u64,
     /// Of the last change, in nanoseconds since 1970.
     changed: i128,
 }
 
-impl Stamp {
+impl FileId {
     /// `None` when there is no such file, or it cannot be looked at.
-    pub fn of(path: &Path) -> Option<Stamp> {
-        Stamp::look(path).ok().flatten()
+    pub fn of(path: &Path) -> Option<FileId> {
+        FileId::look(path).ok().flatten()
     }
 
     /// `None` when there is no such file.
-    fn look(path: &Path) -> io::Result<Option<Stamp>> {
+    fn look(path: &Path) -> io::Result<Option<FileId>> {
         let meta = match fs::metadata(path) {
             Ok(meta) => meta,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
-        Ok(Some(Stamp { inode: meta.ino(), size: meta.size(), changed }))
+        Ok(Some(FileId { inode: meta.ino(), size: meta.size(), changed }))
     }
 }
 
@@ -98,7 +97,7 @@ impl Store {
 
     /// The config file itself when the setting names a symbolic link: the target is replaced, or made, and the link stays.
     fn target(&self) -> io::Result<PathBuf> {
-        wary::resolve(&self.config)
+        safe_open::resolve(&self.config)
     }
 
     fn last_known_good(&self) -> PathBuf {
@@ -109,11 +108,11 @@ impl Store {
     ///
     /// # Errors
     /// 69 when it cannot be looked at, which does not mean that it is missing.
-    pub fn look(&self) -> Result<Option<Stamp>> {
+    pub fn look(&self) -> Result<Option<FileId>> {
         let what = |error| {
             Error::because(Exit::Unavailable, format!("cannot look at the config{}", atomic::remedy(&error)), error)
         };
-        Stamp::look(&self.config).map_err(what)
+        FileId::look(&self.config).map_err(what)
     }
 
     /// Whether there is a config file, or something that cannot be looked at.
@@ -130,7 +129,7 @@ impl Store {
     ///
     /// # Errors
     /// 73, naming the path and the remedy.
-    pub fn begin_with(&self, default: &Path) -> Result<bool> {
+    pub fn install_default(&self, default: &Path) -> Result<bool> {
         if self.has_config() || self.has_fallback() || fs::metadata(default).is_err() {
             return Ok(false);
         }
@@ -140,7 +139,7 @@ impl Store {
 
     /// Whether there is a last known good to go back to, or something that cannot be looked at.
     pub fn has_fallback(&self) -> bool {
-        !matches!(Stamp::look(&self.last_known_good()), Ok(None))
+        !matches!(FileId::look(&self.last_known_good()), Ok(None))
     }
 
     /// The config in force, as a tree.
@@ -164,7 +163,7 @@ impl Store {
     /// # Errors
     /// 73, naming the path and the remedy.
     pub fn write_candidate(&self, text: &str, revision: Revision) -> Result<Candidate> {
-        let _step = ending::step();
+        let _step = shutdown::step();
         let path = self
             .target()
             .and_then(|target| atomic::write_new(&target, CANDIDATE_MARK, text.as_bytes()))
@@ -183,12 +182,12 @@ impl Store {
     }
 
     /// Compares the config in force with the last known good, byte by byte.
-    pub fn standing(&self) -> Standing {
-        match (wary::read(&self.config), wary::read(&self.last_known_good())) {
-            (Ok(config), Ok(good)) if config == good => Standing::Proved,
-            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Standing::Alone,
+    pub fn standing(&self) -> TrustLevel {
+        match (safe_open::read(&self.config), safe_open::read(&self.last_known_good())) {
+            (Ok(config), Ok(good)) if config == good => TrustLevel::LastKnownGood,
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => TrustLevel::NoFallback,
             // One that cannot be read now may be when it is needed; if not, the roll back says why.
-            (_, Ok(_) | Err(_)) => Standing::OnTrial,
+            (_, Ok(_) | Err(_)) => TrustLevel::OnProbation,
         }
     }
 
@@ -197,10 +196,11 @@ impl Store {
     ///
     /// # Errors
     /// 73; the former last known good is whole.
-    pub fn promote(&self, stamp: Stamp) -> Result<bool> {
-        let bytes = wary::read(&self.config).map_err(|error| self.cannot_write("cannot read the config", error))?;
+    pub fn promote(&self, stamp: FileId) -> Result<bool> {
+        let bytes =
+            safe_open::read(&self.config).map_err(|error| self.cannot_write("cannot read the config", error))?;
         let good = self.last_known_good();
-        let same = wary::read(&good).is_ok_and(|kept| kept == bytes);
+        let same = safe_open::read(&good).is_ok_and(|kept| kept == bytes);
         if same || self.look()? != Some(stamp) {
             return Ok(false);
         }
@@ -218,7 +218,7 @@ impl Store {
 
     fn restore(&self, source: &Path) -> Result<()> {
         let failed = |error| self.cannot_write("cannot restore the former config", error);
-        let bytes = wary::read(source).map_err(failed)?;
+        let bytes = safe_open::read(source).map_err(failed)?;
         let target = self.target().map_err(failed)?;
         let restored = atomic::write_new(&target, CANDIDATE_MARK, &bytes).map_err(failed)?;
         if let Err(error) = atomic::set_aside(&target, &with_suffix(&target, ".rejected")) {
@@ -235,7 +235,8 @@ impl Store {
     /// # Errors
     /// 73.
     pub fn keep_previous(&self) -> Result<()> {
-        let kept = wary::read(&self.config).and_then(|bytes| atomic::write(&self.state_dir.join(PREVIOUS), &bytes));
+        let kept =
+            safe_open::read(&self.config).and_then(|bytes| atomic::write(&self.state_dir.join(PREVIOUS), &bytes));
         kept.map_err(|error| self.cannot_write("cannot keep the present config", error))
     }
 
@@ -272,7 +273,7 @@ impl Store {
 }
 
 fn read_tree(path: &Path) -> Result<Value> {
-    let bytes = wary::read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
+    let bytes = safe_open::read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
     let what = || format!("cannot parse {}", path.display());
     yaml::read(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
 }

@@ -11,12 +11,11 @@ use fs_err as fs;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Stamp, atomic, wary};
-use crate::core::status::Noted;
-use crate::ending;
-use crate::error::{Error, Result};
-use crate::exit::Exit;
-use crate::value::Revision;
+use super::{FileId, atomic, safe_open};
+use crate::config::value::Revision;
+use crate::core::problems::TimedProblem;
+use crate::error::{Error, Exit, Result};
+use crate::os::shutdown;
 
 pub const REJECTED: &str = "rejected.json";
 pub const COLLECTOR_VERSION: &str = "collector-version.json";
@@ -36,21 +35,21 @@ pub struct Rejected {
     pub resolved: bool,
     /// The collector that it failed with. `None` if any would.
     #[serde(default)]
-    pub collector: Option<Stamp>,
+    pub collector: Option<FileId>,
 }
 
 impl Rejected {
     /// Whether it is rejected with this collector too. Another one may take it: the remedy for a config that names what a
     /// collector lacks is a newer collector.
-    pub fn holds_for(&self, collector: Option<Stamp>) -> bool {
+    pub fn holds_for(&self, collector: Option<FileId>) -> bool {
         self.collector.is_none() || collector.is_none() || self.collector == collector
     }
 }
 
-impl From<&Rejected> for Noted {
-    fn from(rejected: &Rejected) -> Noted {
+impl From<&Rejected> for TimedProblem {
+    fn from(rejected: &Rejected) -> TimedProblem {
         let problem = format!("config {} is rejected: {}", rejected.revision.short(), rejected.problem);
-        Noted { problem, at: rejected.at }
+        TimedProblem { problem, at: rejected.at }
     }
 }
 
@@ -58,7 +57,7 @@ impl From<&Rejected> for Noted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     pub path: PathBuf,
-    pub stamp: Stamp,
+    pub stamp: FileId,
     pub version: String,
 }
 
@@ -84,7 +83,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     /// Reads what is there.
     pub fn open(state_dir: &Path, name: &str) -> Record<T> {
         let path = state_dir.join(name);
-        let kept = wary::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let kept = safe_open::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Record { path: Some(path), kept, unwritten: false }
     }
 
@@ -126,7 +125,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
 
     fn write(&self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
-        let _step = ending::step();
+        let _step = shutdown::step();
         match &self.kept {
             Some(value) => {
                 let mut text = serde_json::to_vec(value)?;

@@ -2,7 +2,7 @@
 
 use super::super::tests::{Dir, mode, read, write};
 use super::*;
-use crate::value::Value;
+use crate::config::value::Value;
 
 const NAME: &str = "x.json";
 
@@ -35,11 +35,11 @@ fn it_is_written_only_when_it_changes() {
     record.set(None).unwrap();
     assert_eq!(dir.names(".").len(), 0);
     record.set(Some("a".into())).unwrap();
-    let written = Stamp::of(&dir.join(NAME));
+    let written = FileId::of(&dir.join(NAME));
     record.set(Some("a".into())).unwrap();
     record.settle().unwrap();
     open(&dir).set(Some("a".into())).unwrap();
-    assert_eq!(Stamp::of(&dir.join(NAME)), written);
+    assert_eq!(FileId::of(&dir.join(NAME)), written);
     // Somebody has removed it: neither a failure nor a reason to write what is kept.
     std::fs::remove_file(dir.join(NAME)).unwrap();
     record.settle().unwrap();
@@ -95,10 +95,10 @@ fn a_missing_state_directory_is_made() {
 
 #[test]
 fn a_rejected_config_is_a_problem_with_its_name_and_time() {
-    let revision = crate::value::Value::Null.revision();
+    let revision = crate::config::value::Value::Null.revision();
     let rejected =
         Rejected { revision: revision.clone(), problem: "boom".into(), at: 7, resolved: false, collector: None };
-    let noted = Noted::from(&rejected);
+    let noted = TimedProblem::from(&rejected);
     assert_eq!((noted.problem, noted.at), (format!("config {} is rejected: boom", revision.short()), 7));
     // Written before there was `resolved`.
     let text = format!(r#"{{"revision": "{revision}", "problem": "boom", "at": 7}}"#);
@@ -113,8 +113,8 @@ fn now_is_now() {
 
 #[test]
 fn a_config_is_rejected_for_the_collector_that_it_failed_with() {
-    let here = Stamp::of(Path::new("/proc/self/exe"));
-    let other = Stamp::of(Path::new("/"));
+    let here = FileId::of(Path::new("/proc/self/exe"));
+    let other = FileId::of(Path::new("/"));
     assert!(here.is_some() && other.is_some() && here != other);
     for (failed_with, collector, holds) in [
         (here, here, true),

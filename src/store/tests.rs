@@ -209,15 +209,15 @@ fn a_link_that_leads_nowhere_is_not_replaced() {
 #[test]
 fn a_stamp_tells_whether_a_file_is_still_the_same() {
     let scene = Scene::with("old: 1\n", None);
-    assert_eq!(Stamp::of(&scene.dir.join("missing")), None);
-    let seen = Stamp::of(&scene.config()).unwrap();
-    assert_eq!(Stamp::of(&scene.config()), Some(seen));
+    assert_eq!(FileId::of(&scene.dir.join("missing")), None);
+    let seen = FileId::of(&scene.config()).unwrap();
+    assert_eq!(FileId::of(&scene.config()), Some(seen));
     assert_eq!(scene.store.look().unwrap(), Some(seen));
     let meta = std::fs::metadata(scene.config()).unwrap();
     let changed = Duration::new(meta.ctime() as u64, meta.ctime_nsec() as u32).as_nanos();
     assert_eq!((seen.inode, seen.size, seen.changed), (meta.ino(), 7, changed as i128));
     scene.store.install(&scene.candidate("new: 1\n")).unwrap();
-    assert_ne!(Stamp::of(&scene.config()), Some(seen));
+    assert_ne!(FileId::of(&scene.config()), Some(seen));
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn what_cannot_be_looked_at_is_not_missing() {
     scene.close("etc");
     scene.close("state");
     fails(scene.store.look(), Exit::Unavailable, &["cannot look at the config", "etc/config.yaml"]);
-    assert_eq!(Stamp::of(&scene.config()), None);
+    assert_eq!(FileId::of(&scene.config()), None);
     assert!(scene.store.has_config() && scene.store.has_fallback());
 }
 
@@ -251,21 +251,21 @@ fn a_default_is_only_put_where_there_is_nothing() {
         path
     };
     let scene = Scene::empty();
-    assert!(!scene.store.begin_with(&scene.dir.join("default.yaml")).unwrap());
-    assert!(scene.store.begin_with(&default(&scene)).unwrap());
+    assert!(!scene.store.install_default(&scene.dir.join("default.yaml")).unwrap());
+    assert!(scene.store.install_default(&default(&scene)).unwrap());
     assert_eq!((read(scene.config()).as_str(), mode(scene.config())), ("default: 1\n", 0o600));
 
     let scene = Scene::with("own: 1\n", None);
-    assert!(!scene.store.begin_with(&default(&scene)).unwrap());
+    assert!(!scene.store.install_default(&default(&scene)).unwrap());
     assert_eq!(read(scene.config()), "own: 1\n");
 
     let scene = Scene::empty();
     write(scene.good(), "good: 1\n");
-    assert!(!scene.store.begin_with(&default(&scene)).unwrap());
+    assert!(!scene.store.install_default(&default(&scene)).unwrap());
     assert!(!scene.config().exists());
 
     let scene = Scene::empty();
-    let unreadable = scene.store.begin_with(&scene.dir.join("state"));
+    let unreadable = scene.store.install_default(&scene.dir.join("state"));
     fails(unreadable, Exit::CannotWrite, &["cannot put the default config in place"]);
 }
 
@@ -282,33 +282,33 @@ fn configs_are_read_as_trees() {
 
 #[test]
 fn the_standing_is_a_comparison_with_the_last_known_good() {
-    assert_eq!(Scene::with("a: 1\n", Some("a: 1\n")).store.standing(), Standing::Proved);
-    assert_eq!(Scene::with("a: 1\n", Some("b: 1\n")).store.standing(), Standing::OnTrial);
-    assert_eq!(Scene::with("a: 1\n", None).store.standing(), Standing::Alone);
+    assert_eq!(Scene::with("a: 1\n", Some("a: 1\n")).store.standing(), TrustLevel::LastKnownGood);
+    assert_eq!(Scene::with("a: 1\n", Some("b: 1\n")).store.standing(), TrustLevel::OnProbation);
+    assert_eq!(Scene::with("a: 1\n", None).store.standing(), TrustLevel::NoFallback);
     // One that cannot be read is no reason to give up what it may be needed for.
     let unreadable = Scene::with("a: 1\n", None);
     fs::create_dir(unreadable.store.state_dir().join(LAST_KNOWN_GOOD)).unwrap();
-    assert_eq!(unreadable.store.standing(), Standing::OnTrial);
+    assert_eq!(unreadable.store.standing(), TrustLevel::OnProbation);
     let scene = Scene::with("a: 1\n", Some("a: 1\n"));
     std::fs::remove_file(scene.config()).unwrap();
-    assert_eq!(scene.store.standing(), Standing::OnTrial);
+    assert_eq!(scene.store.standing(), TrustLevel::OnProbation);
 }
 
 #[test]
 fn only_what_was_seen_to_work_is_promoted_and_only_once() {
     for good in [None, Some("old: 1\n")] {
         let scene = Scene::with("a: 1\n", good);
-        let seen = Stamp::of(&scene.config()).unwrap();
+        let seen = FileId::of(&scene.config()).unwrap();
         assert!(scene.store.promote(seen).unwrap());
         assert_eq!((read(scene.good()).as_str(), mode(scene.good())), ("a: 1\n", mode(scene.good())));
-        let kept = Stamp::of(&scene.good());
+        let kept = FileId::of(&scene.good());
         assert!(!scene.store.promote(seen).unwrap(), "it is kept already");
-        assert_eq!(Stamp::of(&scene.good()), kept, "and not written again");
+        assert_eq!(FileId::of(&scene.good()), kept, "and not written again");
         // Replaced by hand since it was started.
         scene.store.install(&scene.candidate("b: 1\n")).unwrap();
         assert!(!scene.store.promote(seen).unwrap());
         assert_eq!(read(scene.good()), "a: 1\n");
-        assert!(scene.store.promote(Stamp::of(&scene.config()).unwrap()).unwrap());
+        assert!(scene.store.promote(FileId::of(&scene.config()).unwrap()).unwrap());
         assert_eq!(read(scene.good()), "b: 1\n");
     }
 }
@@ -316,7 +316,7 @@ fn only_what_was_seen_to_work_is_promoted_and_only_once() {
 #[test]
 fn a_promotion_that_fails_says_so() {
     let scene = Scene::with("a: 1\n", None);
-    let seen = Stamp::of(&scene.config()).unwrap();
+    let seen = FileId::of(&scene.config()).unwrap();
     scene.close("state");
     fails(scene.store.promote(seen), Exit::CannotWrite, &["cannot keep the last known good", "last-known-good.yaml"]);
     std::fs::remove_file(scene.config()).unwrap();
@@ -327,7 +327,7 @@ fn a_promotion_that_fails_says_so() {
 fn a_state_directory_that_is_missing_is_made_private() {
     let scene = Scene::with("a: 1\n", None);
     std::fs::remove_dir(scene.dir.join("state")).unwrap();
-    assert!(scene.store.promote(Stamp::of(&scene.config()).unwrap()).unwrap());
+    assert!(scene.store.promote(FileId::of(&scene.config()).unwrap()).unwrap());
     assert_eq!((mode(scene.dir.join("state")), mode(scene.good())), (0o700, 0o600));
 }
 

@@ -118,7 +118,7 @@ fn check(cases: &[(String, Words)]) {
 
 /// The words of one of the lists in `cli`.
 fn listed(name: &str) -> Vec<String> {
-    let cli = read("src/cli.rs");
+    let cli = read("src/cmd/cli.rs");
     let list = cli.split_once(&format!("const {name}: ")).unwrap().1.split_once('=').unwrap().1;
     let words: Vec<_> = list.split(";\n").next().unwrap().split('"').skip(1).step_by(2).map(String::from).collect();
     assert!(words.len() > 2, "the list in the source is written differently: {words:?}");
@@ -202,7 +202,7 @@ fn every_flag_is_offered_where_it_is_of_use() {
 
 #[test]
 fn no_letter_is_offered_that_the_program_does_not_take() {
-    let cli = read("src/cli.rs");
+    let cli = read("src/cmd/cli.rs");
     let known: Words = cli.split("Arg::Short('").skip(1).map(|rest| format!("-{}", &rest[..1])).collect();
     assert_eq!(known.len(), 2, "the source is written differently: {known:?}");
     for (shell, expected) in [(Bash, Words::new()), (Zsh, known.clone()), (Fish, known)] {

@@ -71,9 +71,9 @@ fn every_line_state_and_key_of_the_status_is_there() {
     let status = section(AGENT, "STATUS");
     let (states, listed) = status.split_once(".Fl Fl json\n").unwrap();
     let source = read("src/core/supervisor/view.rs");
-    let known = source.lines().filter_map(|line| line.trim().strip_prefix("Phrase::")?.split('"').nth(1));
+    let known = source.lines().filter_map(|line| line.trim().strip_prefix("StateName::")?.split('"').nth(1));
     assert_eq!(words(states, "Cm"), known.collect::<Vec<_>>());
-    let source = read("src/status.rs").split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(");
+    let source = read("src/cmd/status.rs").split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(");
     let lines: Vec<&str> = source.split("line(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert_eq!(items(states).into_iter().filter(|item| !item.starts_with("Cm ")).collect::<Vec<_>>(), lines);
 
@@ -114,7 +114,7 @@ fn every_variable_is_there() {
         assert!(setting.starts_with("KM_") && ours.contains(".It Ev KM_*\n"), "{setting}");
     }
     assert!(ours.contains(".Ev KM_COLLECTOR_CONFIG .\n"));
-    let collector = read("src/collector.rs");
+    let collector = read("src/collector/mod.rs");
     let set = collector.split("(\"KM_").skip(1).filter_map(|rest| rest.split('"').next());
     for name in set.map(|name| format!("KM_{name}")) {
         assert!(words(given, "Ev").iter().any(|item| item.split(" , ").any(|word| word == name)), "{name}");
@@ -248,11 +248,11 @@ fn every_number_is_that_of_the_source() {
         ("src/core/backoff.rs", "JITTER_PERCENT: u32 = 20", "up to 60, +-20 %"),
         ("src/core/cadence.rs", "JITTER_PERCENT: u32 = 10", "apart, +-10 %"),
         ("src/core/cadence.rs", "FAILURE_CAP: Duration = Duration::from_secs(15 * 60)", "up to 15 minutes"),
-        ("src/core/answer.rs", "REPEAT_SECONDS: u64 = 3600", "repeated once an hour"),
-        ("src/handover/eligible.rs", "of_old.saturating_add(of_old / 2)", "at least one and a half times"),
-        ("src/status.rs", "revision.get(..12)", "Twelve digits"),
+        ("src/core/restart_requests.rs", "REPEAT_SECONDS: u64 = 3600", "repeated once an hour"),
+        ("src/collector/handover/eligible.rs", "of_old.saturating_add(of_old / 2)", "at least one and a half times"),
+        ("src/cmd/status.rs", "revision.get(..12)", "Twelve digits"),
         ("src/store/atomic.rs", "PRIVATE: u32 = 0o600", "a new one has mode 0600"),
-        ("src/start.rs", "0o700", "made with mode 0700"),
+        ("src/cmd/start.rs", "0o700", "made with mode 0700"),
     ] {
         assert!(read(file).contains(constant), "{file}: {constant}");
         assert!(text.contains(words), "{AGENT} does not say {words:?}");

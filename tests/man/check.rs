@@ -42,7 +42,7 @@ fn every_key_and_result_of_the_json_is_there() {
     };
     assert_eq!(named[3..], variants.map(kebab).collect::<Vec<_>>());
 
-    let check = read("src/check.rs") + &read("src/supervise/ledger.rs");
+    let check = read("src/cmd/check.rs") + &read("src/agent/supervise/state_tracker.rs");
     for (result, item) in named[3..].iter().zip(output.split("\n.It Cm ").skip(4)) {
         let status = match *result {
             "rejected" | "rolled-back" => "The exit status is 65.",
@@ -78,9 +78,9 @@ fn constant(file: &str, name: &str) -> u64 {
 #[test]
 fn the_time_bounds_are_the_sums_of_their_parts() {
     let text = text(CHECK);
-    let on_change = constant("src/check.rs", "ON_CHANGE_TIMEOUT");
-    let version = constant("src/collector.rs", "VERSION_TIMEOUT");
-    let slack = constant("src/check.rs", "SLACK") + constant("src/core/supervisor/mod.rs", "PROBE_TIMEOUT");
+    let on_change = constant("src/cmd/check.rs", "ON_CHANGE_TIMEOUT");
+    let version = constant("src/collector/mod.rs", "VERSION_TIMEOUT");
+    let slack = constant("src/cmd/check.rs", "SLACK") + constant("src/core/supervisor/mod.rs", "PROBE_TIMEOUT");
     let asks = 2 * default("poll-timeout") + default("validate-timeout") + version;
     let with_agent = default("poll-timeout")
         + default("validate-timeout")
@@ -103,16 +103,16 @@ fn the_time_bounds_are_the_sums_of_their_parts() {
     }
     // What the sum for a check beside an agent is made of.
     let source = source::everything();
-    assert!(source.contains(
-        "config_check::longest(settings) + settings.stop_timeout + settings.min_uptime * 2 + PROBE_TIMEOUT + SLACK"
-    ));
+    assert!(
+        source.contains("longest(settings) + settings.stop_timeout + settings.min_uptime * 2 + PROBE_TIMEOUT + SLACK")
+    );
     assert!(source.contains("settings.poll_timeout + settings.validate_timeout + crate::collector::VERSION_TIMEOUT"));
     for (file, constant) in [
-        ("src/output.rs", "GIST_LIMIT: usize = 3 * 1024"),
-        ("src/core/answer.rs", "REPEAT_SECONDS: u64 = 3600"),
+        ("src/collector/output.rs", "GIST_LIMIT: usize = 3 * 1024"),
+        ("src/core/restart_requests.rs", "REPEAT_SECONDS: u64 = 3600"),
         ("src/settings/parse.rs", "24 * HOUR, \"0 to 24h\""),
-        ("src/check.rs", "\"; with the former config too, {again}\""),
-        ("src/check.rs", "Command::new(\"/bin/sh\")"),
+        ("src/cmd/check.rs", "\"; with the former config too, {again}\""),
+        ("src/cmd/check.rs", "Command::new(\"/bin/sh\")"),
     ] {
         assert!(read(file).contains(constant), "{file}: {constant}");
     }

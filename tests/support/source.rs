@@ -32,7 +32,7 @@ pub fn settings() -> Vec<[String; 3]> {
 
 /// The numbers of the one table of exit statuses, in its order.
 pub fn exit_statuses() -> Vec<String> {
-    let numbers = body("src/exit.rs", "pub enum Exit {");
+    let numbers = body("src/error.rs", "pub enum Exit {");
     let numbers: Vec<_> = numbers.lines().filter_map(|line| line.strip_suffix(',')?.rsplit_once(" = ")).collect();
     assert!(numbers.len() > 8, "the table in the source is written differently: {numbers:?}");
     numbers.into_iter().map(|(_, number)| number.to_string()).collect()

@@ -9,28 +9,30 @@
 //! ```
 //! The new one lives for min_uptime before it gets any connection, since what a collector has accepted dies with it; then it
 //! serves for min_uptime before the old one has to go.
-//! The same rules as in `transition`, whose `Turn` it uses. A plain restart is the case without overlap; this file owns the
+//! The same rules as in `transition`, whose `Transition` it uses. A plain restart is the case without overlap; this file owns the
 //! states with it. If the old one dies meanwhile, the new one is an ordinary start on probation.
 
-use super::transition::Turn;
-use super::{GATHER_TIMEOUT, Leaving, Next, PROBE_TIMEOUT, Proof, Serving, Start, State, Trial};
+use super::transition::Transition;
+use super::{GATHER_TIMEOUT, HandoverStage, Next, PROBE_TIMEOUT, ProbationStage, Serving, Start, State, Terminating};
 use crate::core::backoff;
-use crate::core::event::{Action, Event, Launch, Problem, Standing, TakeOver, Verdict};
+use crate::core::event::{Action, Event, Problem, SpawnResult, TakeOver, TrustLevel, Verdict};
 
 /// Between two looks at whether the new collector listens already.
 const GATHER_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 
-pub(super) fn joining<C>(old: Serving, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+pub(super) fn starting<C>(old: Serving, event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
     match event {
-        Event::Launched(Launch::Spawned { child, standing }) => {
+        Event::Launched(SpawnResult::Spawned { child, standing }) => {
             let start = Start { child, since: turn.now, standing, held: None };
             let look_at = turn.now + turn.limits.min_uptime;
-            let trial = Trial::Gathering { look_at, until: look_at + GATHER_TIMEOUT };
-            return State::Beside { old, start, trial };
+            let trial = HandoverStage::Gathering { look_at, until: look_at + GATHER_TIMEOUT };
+            return State::HandoverProbation { old, start, trial };
         }
-        Event::Launched(Launch::Failed(problem)) => return retreat(old, None, Standing::OnTrial, problem, None, turn),
-        Event::Launched(Launch::NoConfig { fallback }) => {
-            let standing = if fallback { Standing::OnTrial } else { Standing::Alone };
+        Event::Launched(SpawnResult::Failed(problem)) => {
+            return retreat(old, None, TrustLevel::OnProbation, problem, None, turn);
+        }
+        Event::Launched(SpawnResult::NoConfig { fallback }) => {
+            let standing = if fallback { TrustLevel::OnProbation } else { TrustLevel::NoFallback };
             return retreat(old, None, standing, "the config file is missing".to_string(), None, turn);
         }
         // The spawn's answer comes first; then it is an ordinary one.
@@ -45,24 +47,26 @@ pub(super) fn joining<C>(old: Serving, event: Event<C>, turn: &mut Turn<'_, C>) 
         | Event::RestartRequested
         | Event::DeadlinePassed => {}
     }
-    State::Joining { old }
+    State::HandoverStarting { old }
 }
 
-pub(super) fn beside<C>(
+pub(super) fn probation<C>(
     old: Serving,
     mut start: Start<C>,
-    mut trial: Trial,
+    mut trial: HandoverStage,
     event: Event<C>,
-    turn: &mut Turn<'_, C>,
+    turn: &mut Transition<'_, C>,
 ) -> State<C> {
     match event {
         Event::Exited { child, problem } if child == start.child => {
             return retreat(old, None, start.standing, problem, start.held, turn);
         }
         Event::Exited { child, .. } if child == old.child => return alone(start, trial, turn),
-        Event::TookOver { child, outcome } if child == start.child && matches!(trial, Trial::Gathering { .. }) => {
+        Event::TookOver { child, outcome }
+            if child == start.child && matches!(trial, HandoverStage::Gathering { .. }) =>
+        {
             match outcome {
-                TakeOver::Done => trial = Trial::Waiting { until: turn.now + turn.limits.min_uptime },
+                TakeOver::Done => trial = HandoverStage::Waiting { until: turn.now + turn.limits.min_uptime },
                 TakeOver::NotYet => {}
                 TakeOver::Failed(problem) => {
                     let new = Serving { child, since: start.since };
@@ -71,25 +75,25 @@ pub(super) fn beside<C>(
             }
         }
         Event::Probed { child, health } if child == start.child => {
-            if matches!(trial, Trial::Probing { .. }) {
+            if matches!(trial, HandoverStage::Probing { .. }) {
                 return probed(old, start, health, turn);
             }
         }
         Event::DeadlinePassed => match trial {
-            Trial::Gathering { look_at, until } if turn.now >= look_at => {
+            HandoverStage::Gathering { look_at, until } if turn.now >= look_at => {
                 // What is missing at the end of the time the new config may not want: the probation decides.
                 turn.order(Action::TakeOver { child: start.child, in_part: turn.now >= until });
-                trial = Trial::Gathering { look_at: turn.now + GATHER_INTERVAL, until };
+                trial = HandoverStage::Gathering { look_at: turn.now + GATHER_INTERVAL, until };
             }
-            Trial::Waiting { until } if turn.now >= until => {
+            HandoverStage::Waiting { until } if turn.now >= until => {
                 turn.order(Action::Probe(start.child));
-                trial = Trial::Probing { until: turn.now + PROBE_TIMEOUT };
+                trial = HandoverStage::Probing { until: turn.now + PROBE_TIMEOUT };
             }
-            Trial::Probing { until } if turn.now >= until => {
+            HandoverStage::Probing { until } if turn.now >= until => {
                 let problem = format!("the health check did not answer within {} s", PROBE_TIMEOUT.as_secs());
                 return probed(old, start, Err(problem), turn);
             }
-            Trial::Gathering { .. } | Trial::Waiting { .. } | Trial::Probing { .. } => {}
+            HandoverStage::Gathering { .. } | HandoverStage::Waiting { .. } | HandoverStage::Probing { .. } => {}
         },
         Event::CandidateArrived(candidate) => {
             let older = start.held.replace(candidate);
@@ -99,8 +103,10 @@ pub(super) fn beside<C>(
             turn.discard(start.held);
             let (old, new) = (turn.leave(old.child, old.since), turn.leave(start.child, start.since));
             return match trial {
-                Trial::Gathering { .. } => State::StoppingBoth { first: old, second: new },
-                Trial::Waiting { .. } | Trial::Probing { .. } => State::StoppingBoth { first: new, second: old },
+                HandoverStage::Gathering { .. } => State::StoppingBoth { first: old, second: new },
+                HandoverStage::Waiting { .. } | HandoverStage::Probing { .. } => {
+                    State::StoppingBoth { first: new, second: old }
+                }
             };
         }
         Event::Installed(Err(problem)) => turn.not_installed(problem),
@@ -113,51 +119,51 @@ pub(super) fn beside<C>(
         | Event::TookOver { .. }
         | Event::Probed { .. } => {}
     }
-    State::Beside { old, start, trial }
+    State::HandoverProbation { old, start, trial }
 }
 
 /// The old one died while the new one was on trial: there is only the new one now.
-fn alone<C>(start: Start<C>, trial: Trial, turn: &mut Turn<'_, C>) -> State<C> {
+fn alone<C>(start: Start<C>, trial: HandoverStage, turn: &mut Transition<'_, C>) -> State<C> {
     let proof = match trial {
-        Trial::Gathering { .. } => Proof::Waiting { until: turn.now + turn.limits.min_uptime },
-        Trial::Waiting { until } => Proof::Waiting { until },
-        Trial::Probing { until } => {
-            Proof::Probing { until, retry_delay: turn.limits.min_uptime.clamp(PROBE_TIMEOUT, backoff::CAP) }
+        HandoverStage::Gathering { .. } => ProbationStage::Waiting { until: turn.now + turn.limits.min_uptime },
+        HandoverStage::Waiting { until } => ProbationStage::Waiting { until },
+        HandoverStage::Probing { until } => {
+            ProbationStage::Probing { until, retry_delay: turn.limits.min_uptime.clamp(PROBE_TIMEOUT, backoff::CAP) }
         }
     };
     State::Starting { start, proof }
 }
 
 /// The verdict on the new one.
-fn probed<C>(old: Serving, start: Start<C>, health: Result<(), Problem>, turn: &mut Turn<'_, C>) -> State<C> {
+fn probed<C>(old: Serving, start: Start<C>, health: Result<(), Problem>, turn: &mut Transition<'_, C>) -> State<C> {
     let Start { child, since, standing, held } = start;
     if let Err(problem) = health {
         return retreat(old, Some(Serving { child, since }), standing, problem, held, turn);
     }
     turn.proved(standing);
     let leaving = turn.leave(old.child, old.since);
-    State::Parting { serving: Serving { child, since }, leaving, held }
+    State::Draining { serving: Serving { child, since }, leaving, held }
 }
 
 /// The new one failed, or never came to be: the old one serves as before, and nobody noticed.
 fn retreat<C>(
     old: Serving,
     new: Option<Serving>,
-    standing: Standing,
+    standing: TrustLevel,
     problem: Problem,
     held: Option<C>,
-    turn: &mut Turn<'_, C>,
+    turn: &mut Transition<'_, C>,
 ) -> State<C> {
     if let Some(new) = &new {
         turn.order(Action::GiveBack(new.child));
     }
     match standing {
-        Standing::OnTrial => {
+        TrustLevel::OnProbation => {
             turn.order(Action::RollBack(problem.clone()));
-            State::Retreating { old, new, problem, held }
+            State::HandoverRollback { old, new, problem, held }
         }
         // The file is the last known good, or there is none.
-        Standing::Proved | Standing::Alone => {
+        TrustLevel::LastKnownGood | TrustLevel::NoFallback => {
             turn.order(Action::Conclude(Verdict::Failing(problem)));
             withdraw(old, new, held, turn)
         }
@@ -165,11 +171,11 @@ fn retreat<C>(
 }
 
 /// The failed new one ends.
-fn withdraw<C>(old: Serving, new: Option<Serving>, held: Option<C>, turn: &mut Turn<'_, C>) -> State<C> {
+fn withdraw<C>(old: Serving, new: Option<Serving>, held: Option<C>, turn: &mut Transition<'_, C>) -> State<C> {
     match new {
         Some(new) => {
             let leaving = turn.leave(new.child, new.since);
-            State::Parting { serving: old, leaving, held }
+            State::Draining { serving: old, leaving, held }
         }
         None => {
             turn.install(held);
@@ -178,13 +184,13 @@ fn withdraw<C>(old: Serving, new: Option<Serving>, held: Option<C>, turn: &mut T
     }
 }
 
-pub(super) fn retreating<C>(
+pub(super) fn rolling_back<C>(
     old: Serving,
     new: Option<Serving>,
     problem: Problem,
     mut held: Option<C>,
     event: Event<C>,
-    turn: &mut Turn<'_, C>,
+    turn: &mut Transition<'_, C>,
 ) -> State<C> {
     match event {
         Event::RolledBack(outcome) => {
@@ -212,15 +218,15 @@ pub(super) fn retreating<C>(
             return match new {
                 // The roll back's answer ends it, as after any failed health check.
                 Some(Serving { child, since }) => {
-                    let start = Start { child, since, standing: Standing::OnTrial, held };
+                    let start = Start { child, since, standing: TrustLevel::OnProbation, held };
                     let (probe_at, retry_delay) = (turn.now + PROBE_TIMEOUT, PROBE_TIMEOUT);
-                    State::Starting { start, proof: Proof::Failed { problem, probe_at, retry_delay } }
+                    State::Starting { start, proof: ProbationStage::Failed { problem, probe_at, retry_delay } }
                 }
                 None => State::RollingBack { problem, held },
             };
         }
         Event::Exited { child, .. } if new.as_ref().is_some_and(|new| new.child == child) => {
-            return State::Retreating { old, new: None, problem, held };
+            return State::HandoverRollback { old, new: None, problem, held };
         }
         Event::Installed(_)
         | Event::Launched(_)
@@ -230,15 +236,15 @@ pub(super) fn retreating<C>(
         | Event::RestartRequested
         | Event::DeadlinePassed => {}
     }
-    State::Retreating { old, new, problem, held }
+    State::HandoverRollback { old, new, problem, held }
 }
 
-pub(super) fn parting<C>(
+pub(super) fn draining<C>(
     serving: Serving,
-    mut leaving: Leaving,
+    mut leaving: Terminating,
     mut held: Option<C>,
     event: Event<C>,
-    turn: &mut Turn<'_, C>,
+    turn: &mut Transition<'_, C>,
 ) -> State<C> {
     match event {
         Event::Exited { child, .. } if child == leaving.child => {
@@ -250,7 +256,7 @@ pub(super) fn parting<C>(
             turn.install(held);
             return State::Stopping { leaving, next: Next::Start };
         }
-        Event::DeadlinePassed => leaving = turn.press(leaving),
+        Event::DeadlinePassed => leaving = turn.escalate(leaving),
         Event::CandidateArrived(candidate) => {
             let older = held.replace(candidate);
             turn.discard(older);
@@ -270,14 +276,14 @@ pub(super) fn parting<C>(
         | Event::TookOver { .. }
         | Event::Probed { .. } => {}
     }
-    State::Parting { serving, leaving, held }
+    State::Draining { serving, leaving, held }
 }
 
 pub(super) fn stopping_both<C>(
-    mut first: Leaving,
-    mut second: Leaving,
+    mut first: Terminating,
+    mut second: Terminating,
     event: Event<C>,
-    turn: &mut Turn<'_, C>,
+    turn: &mut Transition<'_, C>,
 ) -> State<C> {
     match event {
         Event::Exited { child, .. } if child == first.child => {
@@ -287,8 +293,8 @@ pub(super) fn stopping_both<C>(
             return State::Stopping { leaving: first, next: Next::Finish };
         }
         Event::DeadlinePassed => {
-            first = turn.press(first);
-            second = turn.press(second);
+            first = turn.escalate(first);
+            second = turn.escalate(second);
         }
         Event::CandidateArrived(candidate) => turn.order(Action::Discard(candidate)),
         Event::Installed(_)

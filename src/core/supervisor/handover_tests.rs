@@ -2,15 +2,15 @@
 
 use super::tests::{LIMITS, Script, running, script_with, seconds};
 use super::*;
-use crate::core::event::Standing::{self, Alone, OnTrial, Proved};
-use crate::core::event::{Launch, Manner, TakeOver};
+use crate::core::event::TrustLevel::{self, LastKnownGood, NoFallback, OnProbation};
+use crate::core::event::{ActivationMode, SpawnResult, TakeOver};
 
 /// How far a hand-over has come.
 type Stage = fn() -> Script;
 
 /// The new one was started at 90.4 s, and gets its first connections min_uptime later.
-fn gathering_as(standing: Standing) -> Script {
-    joining().launched(standing).expect("").phrase(Phrase::HandingOver)
+fn gathering_as(standing: TrustLevel) -> Script {
+    joining().launched(standing).expect("").phrase(StateName::HandingOver)
 }
 
 fn joining() -> Script {
@@ -18,68 +18,68 @@ fn joining() -> Script {
 }
 
 fn gathering() -> Script {
-    gathering_as(OnTrial)
+    gathering_as(OnProbation)
 }
 
 /// It has served since 100.4 s.
 fn waiting() -> Script {
-    gathering().due_at(100.4).expect("take over 2").took_over().expect("").phrase(Phrase::HandingOver)
+    gathering().due_at(100.4).expect("take over 2").took_over().expect("").phrase(StateName::HandingOver)
 }
 
 /// It was asked for its health at 110.4 s.
 fn probing() -> Script {
-    waiting().due_at(110.4).expect("probe 2").phrase(Phrase::HandingOver)
+    waiting().due_at(110.4).expect("probe 2").phrase(StateName::HandingOver)
 }
 
 /// It has proved itself at 111 s, and the old one is ending.
 fn won() -> Script {
-    probing().at(111.0).well().expect("promote, promoted, terminate 1").phrase(Phrase::Running)
+    probing().at(111.0).well().expect("promote, promoted, terminate 1").phrase(StateName::Running)
 }
 
 /// It was not healthy at 111 s, and is ending.
 fn lost() -> Script {
-    let ill = probing().at(111.0).ill().expect("give back 2, roll back (ill)").phrase(Phrase::HandingOver);
-    ill.rolled_back().expect("rolled back (ill), terminate 2").phrase(Phrase::Running)
+    let ill = probing().at(111.0).ill().expect("give back 2, roll back (ill)").phrase(StateName::HandingOver);
+    ill.rolled_back().expect("rolled back (ill), terminate 2").phrase(StateName::Running)
 }
 
 const ON_TRIAL: [Stage; 3] = [gathering, waiting, probing];
 
 impl Script {
     fn by_hand_over(self) -> Script {
-        self.tell(Event::Installed(Ok(Manner::HandOver)))
+        self.tell(Event::Installed(Ok(ActivationMode::HandOver)))
     }
 
     fn took_over(self) -> Script {
-        self.tell(Event::TookOver { child: Child(2), outcome: TakeOver::Done })
+        self.tell(Event::TookOver { child: ChildId(2), outcome: TakeOver::Done })
     }
 
     fn could_not_take_over(self) -> Script {
-        self.tell(Event::TookOver { child: Child(2), outcome: TakeOver::Failed("cannot be steered".into()) })
+        self.tell(Event::TookOver { child: ChildId(2), outcome: TakeOver::Failed("cannot be steered".into()) })
     }
 
     fn did_not_take_over(self) -> Script {
-        self.tell(Event::TookOver { child: Child(2), outcome: TakeOver::NotYet })
+        self.tell(Event::TookOver { child: ChildId(2), outcome: TakeOver::NotYet })
     }
 
     fn said_by(self, child: u64, health: Result<(), Problem>) -> Script {
-        self.tell(Event::Probed { child: Child(child), health })
+        self.tell(Event::Probed { child: ChildId(child), health })
     }
 
     fn serving(self, child: u64) -> Script {
-        assert_eq!(self.supervisor.serving(), Some(Child(child)), "at {:?}", self.now);
+        assert_eq!(self.supervisor.serving(), Some(ChildId(child)), "at {:?}", self.now);
         self
     }
 
     /// One runs alone, proved, and nothing is due: it is started again at once if it crashes.
     fn alone(self, child: u64) {
-        let alone = self.phrase(Phrase::Running).idle().serving(child);
+        let alone = self.phrase(StateName::Running).idle().serving(child);
         alone.exit_of(3 - child).expect("").exit_of(child).expect("spawn");
     }
 
     /// The same again, from the beginning of the hand-over that child 3 takes part in.
     fn next_hand_over(self) {
-        let beside = self.by_hand_over().expect("spawn beside").launched(OnTrial).expect("");
-        beside.phrase(Phrase::HandingOver).exit_of(3).expect("roll back (boom)").rolled_back();
+        let beside = self.by_hand_over().expect("spawn beside").launched(OnProbation).expect("");
+        beside.phrase(StateName::HandingOver).exit_of(3).expect("roll back (boom)").rolled_back();
     }
 }
 
@@ -156,7 +156,7 @@ fn a_new_one_that_cannot_take_over_is_not_asked_for_its_health() {
 #[test]
 fn a_new_one_that_dies_is_rolled_back_and_the_old_one_stays() {
     for stage in ON_TRIAL {
-        let died = || stage().exit_of(2).expect("roll back (boom)").phrase(Phrase::HandingOver).serving(1);
+        let died = || stage().exit_of(2).expect("roll back (boom)").phrase(StateName::HandingOver).serving(1);
         died().rolled_back().expect("rolled back (boom)").alone(1);
         died().not_rolled_back().expect("failing (boom; disk full)").alone(1);
     }
@@ -164,7 +164,7 @@ fn a_new_one_that_dies_is_rolled_back_and_the_old_one_stays() {
 
 #[test]
 fn a_new_one_with_nothing_to_go_back_to_fails_and_the_old_one_stays() {
-    for standing in [Alone, Proved] {
+    for standing in [NoFallback, LastKnownGood] {
         gathering_as(standing).exit_of(2).expect("failing (boom)").alone(1);
         let asked = || gathering_as(standing).due().took_over().due().expect("probe 2").at(111.0);
         asked().exit_of(2).expect("failing (boom)").alone(1);
@@ -172,7 +172,7 @@ fn a_new_one_with_nothing_to_go_back_to_fails_and_the_old_one_stays() {
         ill.due_at(141.0).expect("kill 2").exit_of(2).expect("").alone(1);
     }
     // It is the last known good already.
-    let well = gathering_as(Proved).due().took_over().due().well();
+    let well = gathering_as(LastKnownGood).due().took_over().due().well();
     well.expect("proved, terminate 1").exit_of(1).expect("").alone(2);
 }
 
@@ -190,7 +190,7 @@ fn an_unhealthy_new_one_gives_back_and_ends() {
 
 #[test]
 fn a_new_one_that_cannot_be_started_is_rolled_back() {
-    let failed = || joining().tell(Event::Launched(Launch::Failed("no memory".into())));
+    let failed = || joining().tell(Event::Launched(SpawnResult::Failed("no memory".into())));
     failed().expect("roll back (no memory)").rolled_back().expect("rolled back (no memory)").alone(1);
     failed().not_rolled_back().expect("failing (no memory; disk full)").alone(1);
     let lost = || joining().no_config(true).expect("roll back (the config file is missing)");
@@ -200,7 +200,7 @@ fn a_new_one_that_cannot_be_started_is_rolled_back() {
 
 #[test]
 fn when_the_old_one_dies_the_new_one_is_an_ordinary_start() {
-    let left = |stage: Stage| stage().exit_of(1).expect("").phrase(Phrase::Starting).serving(2);
+    let left = |stage: Stage| stage().exit_of(1).expect("").phrase(StateName::Starting).serving(2);
     // It was not yet the one to serve: its probation begins.
     left(gathering).due_at(100.4).expect("probe 2").well().expect("promote, promoted").alone(2);
     left(|| gathering().at(100.3)).took_over().expect("").due_at(110.3).expect("probe 2");
@@ -218,7 +218,7 @@ fn when_the_old_one_dies_the_new_one_is_an_ordinary_start() {
     }
     left(waiting).stop().expect("terminate 2").due_at(130.4).expect("kill 2").exit_of(2).finished();
     // Before the spawn's answer.
-    joining().exit_of(1).expect("").launched(OnTrial).expect("").due_at(100.4).expect("probe 2");
+    joining().exit_of(1).expect("").launched(OnProbation).expect("").due_at(100.4).expect("probe 2");
 }
 
 #[test]
@@ -239,23 +239,23 @@ fn an_old_one_that_dies_before_the_roll_back_is_done_is_replaced_by_what_is_roll
 
 #[test]
 fn when_the_one_that_serves_dies_the_next_starts_after_the_other_has_ended() {
-    let won = || won().at(112.0).exit_of(2).expect("").phrase(Phrase::Stopping);
+    let won = || won().at(112.0).exit_of(2).expect("").phrase(StateName::Stopping);
     won().at(113.0).exit_of(1).expect("spawn");
     won().due_at(141.0).expect("kill 1").idle().exit_of(1).expect("spawn");
     won().stop().expect("").exit_of(1).finished();
-    let lost = || lost().at(112.0).exit_of(1).expect("").phrase(Phrase::Stopping);
-    lost().due_at(141.0).expect("kill 2").exit_of(2).expect("spawn").launched(Proved).expect("");
+    let lost = || lost().at(112.0).exit_of(1).expect("").phrase(StateName::Stopping);
+    lost().due_at(141.0).expect("kill 2").exit_of(2).expect("spawn").launched(LastKnownGood).expect("");
     // Both have gone, so nothing needs to be asked of either: the candidate takes effect with that start.
     let held = super::handover_tests::lost().candidate("c").exit_of(1).expect("install c").by_hand_over().expect("");
-    held.exit_of(2).expect("spawn").launched(OnTrial).expect("").phrase(Phrase::Starting);
+    held.exit_of(2).expect("spawn").launched(OnProbation).expect("").phrase(StateName::Starting);
 }
 
 #[test]
 fn a_stop_ends_both_and_is_done_when_both_are_gone() {
     for (stage, since) in [(waiting as Stage, 100.4), (probing, 110.4)] {
-        let stopping = || stage().stop().expect("terminate 1, terminate 2").phrase(Phrase::Stopping);
+        let stopping = || stage().stop().expect("terminate 1, terminate 2").phrase(StateName::Stopping);
         stopping().exit_of(1).expect("").exit_of(2).finished();
-        stopping().exit_of(2).expect("").phrase(Phrase::Stopping).exit_of(1).finished();
+        stopping().exit_of(2).expect("").phrase(StateName::Stopping).exit_of(1).finished();
         let killed = stopping().stop().expect("").restart().expect("").due_at(since + 30.0);
         let killed = killed.expect("kill 2, kill 1").idle().candidate("c").expect("discard c");
         killed.exit_of(2).expect("").idle().exit_of(1).finished();
@@ -266,7 +266,7 @@ fn a_stop_ends_both_and_is_done_when_both_are_gone() {
     retreating().rolled_back().expect("").exit_of(1).expect("").exit_of(2).finished();
     waiting().exit_of(2).stop().expect("terminate 1").exit_of(1).finished();
     // The one that was ending anyway keeps its deadline.
-    let parting = || won().at(120.0).stop().expect("terminate 2").phrase(Phrase::Stopping).serving(2);
+    let parting = || won().at(120.0).stop().expect("terminate 2").phrase(StateName::Stopping).serving(2);
     parting().due_at(141.0).expect("kill 1").due_at(150.0).expect("kill 2").exit_of(2).expect("").exit_of(1).finished();
     let parting = lost().at(120.0).stop().expect("terminate 1").serving(1).due_at(141.0).expect("kill 2");
     parting.exit_of(2).expect("").due_at(150.0).expect("kill 1").exit_of(1).finished();
@@ -282,8 +282,8 @@ fn no_signal_before_either_has_settled() {
     young().exit_of(1).expect("").due_at(90.8).expect("terminate 2").exit_of(2).finished();
     young().exit_of(2).expect("").due_at(120.5).expect("kill 1").exit_of(1).finished();
     // With so short a probation the old one is young too.
-    let short = script_with(Limits { min_uptime: seconds(0.1), ..LIMITS }).launched(Proved).due_at(0.1).well();
-    let both = short.at(0.2).candidate("b").by_hand_over().launched(OnTrial).at(0.25).stop().expect("");
+    let short = script_with(Limits { min_uptime: seconds(0.1), ..LIMITS }).launched(LastKnownGood).due_at(0.1).well();
+    let both = short.at(0.2).candidate("b").by_hand_over().launched(OnProbation).at(0.25).stop().expect("");
     let both = both.due_at(0.4).expect("terminate 1").due_at(0.6).expect("terminate 2");
     both.due_at(30.4).expect("kill 1").due_at(30.6).expect("kill 2").exit_of(1).expect("").exit_of(2).finished();
 }
@@ -295,8 +295,8 @@ fn a_candidate_waits_for_the_verdict() {
         held().exit_of(2).rolled_back().expect("rolled back (boom), install d").next_hand_over();
         held().exit_of(2).not_rolled_back().expect("failing (boom; disk full), install d").next_hand_over();
     }
-    gathering().candidate("c").stop().expect("discard c, terminate 1").phrase(Phrase::Stopping);
-    probing().candidate("c").stop().expect("discard c, terminate 1, terminate 2").phrase(Phrase::Stopping);
+    gathering().candidate("c").stop().expect("discard c, terminate 1").phrase(StateName::Stopping);
+    probing().candidate("c").stop().expect("discard c, terminate 1, terminate 2").phrase(StateName::Stopping);
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn a_candidate_waits_until_one_is_alone() {
     held().exit_of(1).expect("install c").installed().expect("terminate 2").exit_of(2).expect("spawn");
     let held = || probing().at(111.0).candidate("c").ill().rolled_back().expect("rolled back (ill), terminate 2");
     held().exit_of(2).expect("install c").next_hand_over();
-    held().stop().expect("discard c, terminate 1").phrase(Phrase::Stopping);
+    held().stop().expect("discard c, terminate 1").phrase(StateName::Stopping);
     let retreating = probing().at(111.0).ill().candidate("c").expect("").candidate("d").expect("discard c");
     retreating.rolled_back().exit_of(2).expect("install d").next_hand_over();
     lost().candidate("c").expect("").exit_of(2).expect("install c").next_hand_over();
@@ -324,7 +324,7 @@ fn a_restart_request_is_what_it_is_having() {
     probing().ill().restart().expect("").rolled_back().expect("rolled back (ill), terminate 2");
     won().restart().expect("").exit_of(1).expect("").alone(2);
     lost().restart().expect("").exit_of(2).expect("").alone(1);
-    joining().restart().expect("").launched(OnTrial).expect("");
+    joining().restart().expect("").launched(OnProbation).expect("");
     // Over, so it is an ordinary one.
     won().exit_of(1).restart().expect("terminate 2").exit_of(2).expect("spawn");
 }
@@ -332,26 +332,26 @@ fn a_restart_request_is_what_it_is_having() {
 #[test]
 fn answers_about_the_other_one_change_nothing() {
     for stage in ON_TRIAL {
-        stage().said_by(1, Ok(())).expect("").said_by(1, Err("ill".into())).expect("").phrase(Phrase::HandingOver);
+        stage().said_by(1, Ok(())).expect("").said_by(1, Err("ill".into())).expect("").phrase(StateName::HandingOver);
         stage().said_by(7, Ok(())).expect("").said_by(7, Err("ill".into())).expect("");
-        stage().exit_of(7).expect("").phrase(Phrase::HandingOver);
+        stage().exit_of(7).expect("").phrase(StateName::HandingOver);
     }
-    let asked = gathering().tell(Event::TookOver { child: Child(1), outcome: TakeOver::Done }).expect("").serving(1);
+    let asked = gathering().tell(Event::TookOver { child: ChildId(1), outcome: TakeOver::Done }).expect("").serving(1);
     asked.due_at(100.4).expect("take over 2");
     // Not asked yet.
     gathering().well().expect("").ill().expect("").due_at(100.4).expect("take over 2");
     waiting().well().expect("").ill().expect("").due_at(110.4).expect("probe 2");
-    won().ill().expect("").serving(2).phrase(Phrase::Running);
-    lost().well().expect("").took_over().expect("").serving(1).phrase(Phrase::Running);
+    won().ill().expect("").serving(2).phrase(StateName::Running);
+    lost().well().expect("").took_over().expect("").serving(1).phrase(StateName::Running);
 }
 
 #[test]
 fn only_a_collector_that_runs_is_handed_over_from() {
     let stopping = running().restart().candidate("b").expect("install b").by_hand_over().expect("");
     stopping.exited().expect("spawn");
-    let failing = script_with(LIMITS).launched(Alone).due().ill().candidate("b").expect("install b");
+    let failing = script_with(LIMITS).launched(NoFallback).due().ill().candidate("b").expect("install b");
     failing.by_hand_over().expect("terminate 1").exited().expect("spawn");
-    let waiting = script_with(LIMITS).launched(Alone).exited().delayed(1.0).candidate("b").by_hand_over();
-    waiting.expect("spawn").launched(Alone).expect("").phrase(Phrase::Starting);
+    let waiting = script_with(LIMITS).launched(NoFallback).exited().delayed(1.0).candidate("b").by_hand_over();
+    waiting.expect("spawn").launched(NoFallback).expect("").phrase(StateName::Starting);
     script_with(LIMITS).no_config(false).candidate("b").by_hand_over().expect("spawn");
 }

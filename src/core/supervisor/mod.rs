@@ -31,12 +31,12 @@ use std::time::Duration;
 
 use super::Uptime;
 use super::backoff::Backoff;
-use super::event::{Action, Child, Event, Problem, Standing};
+use super::event::{Action, ChildId, Event, Problem, TrustLevel};
 
-pub use view::Phrase;
+pub use view::StateName;
 
 /// A SIGTERM in the first 20 ms after "ready" kills the collector before it drains, and ready takes 11–20 ms on a fast host
-/// (design section 10): ten times their sum, for slow hosts.
+/// (DESIGN.md, "Measurements"): ten times their sum, for slow hosts.
 pub const SETTLE_DELAY: Duration = Duration::from_millis(400);
 /// A health check is one small request on this host; collectors that swap take seconds for it.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,14 +77,14 @@ enum State<C> {
     Launching,
     Starting {
         start: Start<C>,
-        proof: Proof,
+        proof: ProbationStage,
     },
     Running {
-        child: Child,
+        child: ChildId,
         since: Uptime,
     },
     Stopping {
-        leaving: Leaving,
+        leaving: Terminating,
         next: Next,
     },
     /// A roll back is ordered and not answered yet; no collector lives.
@@ -96,32 +96,32 @@ enum State<C> {
         until: Uptime,
     },
     /// The start of a second one is ordered and not answered yet.
-    Joining {
+    HandoverStarting {
         old: Serving,
     },
     /// The new one is to prove itself beside the old one.
-    Beside {
+    HandoverProbation {
         old: Serving,
         start: Start<C>,
-        trial: Trial,
+        trial: HandoverStage,
     },
     /// A roll back is ordered and not answered yet; the old one serves, and the new one may have ended.
-    Retreating {
+    HandoverRollback {
         old: Serving,
         new: Option<Serving>,
         problem: Problem,
         held: Option<C>,
     },
     /// One serves, the other is ending.
-    Parting {
+    Draining {
         serving: Serving,
-        leaving: Leaving,
+        leaving: Terminating,
         held: Option<C>,
     },
     /// Two are ending, and none will follow. New connections go to the first.
     StoppingBoth {
-        first: Leaving,
-        second: Leaving,
+        first: Terminating,
+        second: Terminating,
     },
     Finished,
 }
@@ -129,20 +129,20 @@ enum State<C> {
 /// A collector that has proved itself and runs.
 #[derive(Debug)]
 struct Serving {
-    child: Child,
+    child: ChildId,
     since: Uptime,
 }
 
 /// A collector that is to end.
 #[derive(Debug)]
-struct Leaving {
-    child: Child,
-    phase: Phase,
+struct Terminating {
+    child: ChildId,
+    phase: TerminationStage,
 }
 
 /// Where a new collector stands that is to take over from an old one.
 #[derive(Clone, Copy, Debug)]
-enum Trial {
+enum HandoverStage {
     /// Not all that it is to listen on is there; the old one serves.
     Gathering {
         look_at: Uptime,
@@ -160,16 +160,16 @@ enum Trial {
 /// A collector that is alive and has not proved itself.
 #[derive(Debug)]
 struct Start<C> {
-    child: Child,
+    child: ChildId,
     since: Uptime,
-    standing: Standing,
+    standing: TrustLevel,
     /// Arrived meanwhile; installed when the verdict is known.
     held: Option<C>,
 }
 
 /// Where a collector stands in its probation.
 #[derive(Debug)]
-enum Proof {
+enum ProbationStage {
     Waiting {
         until: Uptime,
     },
@@ -188,15 +188,15 @@ enum Proof {
 
 /// How far a stop has come.
 #[derive(Debug)]
-enum Phase {
+enum TerminationStage {
     /// Too young for a signal.
-    Settling {
+    SignalDelayed {
         until: Uptime,
     },
-    Draining {
+    TermSent {
         kill_at: Uptime,
     },
-    Killed,
+    KillSent,
 }
 
 /// What follows when the collector has ended.
@@ -213,7 +213,7 @@ impl<C> Supervisor<C> {
     }
 
     pub fn handle(&mut self, now: Uptime, event: Event<C>) -> Vec<Action<C>> {
-        let mut turn = transition::Turn::new(now, self.limits, &mut self.backoff);
+        let mut turn = transition::Transition::new(now, self.limits, &mut self.backoff);
         let state = std::mem::replace(&mut self.state, State::Finished);
         self.state = state.after(event, &mut turn);
         turn.into_actions()
@@ -223,30 +223,33 @@ impl<C> Supervisor<C> {
     pub fn deadline(&self) -> Option<Uptime> {
         match &self.state {
             State::Stopped { look_at } => Some(*look_at),
-            State::Starting { proof: Proof::Waiting { until }, .. } => Some(*until),
-            State::Starting { proof: Proof::Probing { until, .. }, .. } => Some(*until),
-            State::Starting { proof: Proof::Failed { probe_at, .. }, .. } => Some(*probe_at),
-            State::Stopping { leaving, .. } | State::Parting { leaving, .. } => leaving.deadline(),
+            State::Starting { proof: ProbationStage::Waiting { until }, .. } => Some(*until),
+            State::Starting { proof: ProbationStage::Probing { until, .. }, .. } => Some(*until),
+            State::Starting { proof: ProbationStage::Failed { probe_at, .. }, .. } => Some(*probe_at),
+            State::Stopping { leaving, .. } | State::Draining { leaving, .. } => leaving.deadline(),
             State::StoppingBoth { first, second } => first.deadline().into_iter().chain(second.deadline()).min(),
             State::Backoff { until } => Some(*until),
-            State::Beside { trial: Trial::Gathering { look_at, .. }, .. } => Some(*look_at),
-            State::Beside { trial: Trial::Waiting { until } | Trial::Probing { until }, .. } => Some(*until),
+            State::HandoverProbation { trial: HandoverStage::Gathering { look_at, .. }, .. } => Some(*look_at),
+            State::HandoverProbation {
+                trial: HandoverStage::Waiting { until } | HandoverStage::Probing { until },
+                ..
+            } => Some(*until),
             State::Launching
             | State::Running { .. }
             | State::RollingBack { .. }
-            | State::Joining { .. }
-            | State::Retreating { .. }
+            | State::HandoverStarting { .. }
+            | State::HandoverRollback { .. }
             | State::Finished => None,
         }
     }
 }
 
-impl Leaving {
+impl Terminating {
     fn deadline(&self) -> Option<Uptime> {
         match self.phase {
-            Phase::Settling { until } => Some(until),
-            Phase::Draining { kill_at } => Some(kill_at),
-            Phase::Killed => None,
+            TerminationStage::SignalDelayed { until } => Some(until),
+            TerminationStage::TermSent { kill_at } => Some(kill_at),
+            TerminationStage::KillSent => None,
         }
     }
 }

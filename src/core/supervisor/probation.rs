@@ -1,13 +1,18 @@
 //! From a collector's start to its verdict: proved, rolled back, or failing with nothing to go back to.
 //!
-//! The same rules as in `transition`, whose `Turn` it uses; it owns the states Starting and RollingBack.
+//! The same rules as in `transition`, whose `Transition` it uses; it owns the states Starting and RollingBack.
 
-use super::transition::{Pace, Turn};
-use super::{Next, PROBE_TIMEOUT, Proof, Start, State};
+use super::transition::{Pace, Transition};
+use super::{Next, PROBE_TIMEOUT, ProbationStage, Start, State};
 use crate::core::backoff;
-use crate::core::event::{Action, Event, Problem, Standing, Verdict};
+use crate::core::event::{Action, Event, Problem, TrustLevel, Verdict};
 
-pub(super) fn starting<C>(mut start: Start<C>, proof: Proof, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+pub(super) fn starting<C>(
+    mut start: Start<C>,
+    proof: ProbationStage,
+    event: Event<C>,
+    turn: &mut Transition<'_, C>,
+) -> State<C> {
     match event {
         Event::Exited { child, problem } if child == start.child => return crashed(start, problem, turn),
         Event::Probed { child, health } if child == start.child => return probed(start, proof, health, turn),
@@ -15,8 +20,8 @@ pub(super) fn starting<C>(mut start: Start<C>, proof: Proof, event: Event<C>, tu
         Event::CandidateArrived(candidate) => {
             turn.discard(start.held.take());
             match proof {
-                Proof::Waiting { .. } | Proof::Probing { .. } => start.held = Some(candidate),
-                Proof::Failed { .. } => turn.order(Action::Install(candidate)),
+                ProbationStage::Waiting { .. } | ProbationStage::Probing { .. } => start.held = Some(candidate),
+                ProbationStage::Failed { .. } => turn.order(Action::Install(candidate)),
             }
         }
         Event::Installed(Err(problem)) => turn.not_installed(problem),
@@ -26,7 +31,7 @@ pub(super) fn starting<C>(mut start: Start<C>, proof: Proof, event: Event<C>, tu
             return turn.stop(start.child, start.since, Next::Finish);
         }
         // A restart is what it has just had.
-        Event::RestartRequested if !matches!(proof, Proof::Failed { .. }) => {}
+        Event::RestartRequested if !matches!(proof, ProbationStage::Failed { .. }) => {}
         Event::Installed(Ok(_)) | Event::RestartRequested => {
             turn.discard(start.held);
             return turn.stop(start.child, start.since, Next::Start);
@@ -37,47 +42,54 @@ pub(super) fn starting<C>(mut start: Start<C>, proof: Proof, event: Event<C>, tu
 }
 
 /// An exit that nobody asked for, before the collector had proved itself.
-fn crashed<C>(start: Start<C>, problem: Problem, turn: &mut Turn<'_, C>) -> State<C> {
+fn crashed<C>(start: Start<C>, problem: Problem, turn: &mut Transition<'_, C>) -> State<C> {
     let mut pace = Pace::Delayed;
     if turn.now >= start.since + turn.limits.min_uptime {
         turn.backoff.reset();
         pace = Pace::AtOnce;
     }
-    if start.standing == Standing::OnTrial {
+    if start.standing == TrustLevel::OnProbation {
         return roll_back(problem, start.held, turn);
     }
     turn.order(Action::Conclude(Verdict::Failing(problem)));
     turn.start_again(pace, start.held)
 }
 
-pub(super) fn roll_back<C>(problem: Problem, held: Option<C>, turn: &mut Turn<'_, C>) -> State<C> {
+pub(super) fn roll_back<C>(problem: Problem, held: Option<C>, turn: &mut Transition<'_, C>) -> State<C> {
     turn.order(Action::RollBack(problem.clone()));
     State::RollingBack { problem, held }
 }
 
 /// The deadline of a probation may have passed: each step has its own.
-fn proof_due<C>(start: Start<C>, proof: Proof, turn: &mut Turn<'_, C>) -> State<C> {
+fn proof_due<C>(start: Start<C>, proof: ProbationStage, turn: &mut Transition<'_, C>) -> State<C> {
     let retry_delay = match proof {
-        Proof::Waiting { until } if turn.now >= until => {
+        ProbationStage::Waiting { until } if turn.now >= until => {
             turn.backoff.reset();
             turn.limits.min_uptime.clamp(PROBE_TIMEOUT, backoff::CAP)
         }
-        Proof::Failed { probe_at, retry_delay, .. } if turn.now >= probe_at => (retry_delay * 2).min(backoff::CAP),
-        Proof::Probing { until, .. } if turn.now >= until => {
+        ProbationStage::Failed { probe_at, retry_delay, .. } if turn.now >= probe_at => {
+            (retry_delay * 2).min(backoff::CAP)
+        }
+        ProbationStage::Probing { until, .. } if turn.now >= until => {
             let problem = format!("the health check did not answer within {} s", PROBE_TIMEOUT.as_secs());
             return probed(start, proof, Err(problem), turn);
         }
-        Proof::Waiting { .. } | Proof::Probing { .. } | Proof::Failed { .. } => {
+        ProbationStage::Waiting { .. } | ProbationStage::Probing { .. } | ProbationStage::Failed { .. } => {
             return State::Starting { start, proof };
         }
     };
     turn.order(Action::Probe(start.child));
-    State::Starting { start, proof: Proof::Probing { until: turn.now + PROBE_TIMEOUT, retry_delay } }
+    State::Starting { start, proof: ProbationStage::Probing { until: turn.now + PROBE_TIMEOUT, retry_delay } }
 }
 
 /// The verdict.
-fn probed<C>(mut start: Start<C>, proof: Proof, health: Result<(), Problem>, turn: &mut Turn<'_, C>) -> State<C> {
-    let Proof::Probing { retry_delay, .. } = proof else {
+fn probed<C>(
+    mut start: Start<C>,
+    proof: ProbationStage,
+    health: Result<(), Problem>,
+    turn: &mut Transition<'_, C>,
+) -> State<C> {
+    let ProbationStage::Probing { retry_delay, .. } = proof else {
         // The answer to a probe that was given up.
         return State::Starting { start, proof };
     };
@@ -90,17 +102,17 @@ fn probed<C>(mut start: Start<C>, proof: Proof, health: Result<(), Problem>, tur
         }
         Err(problem) => {
             match start.standing {
-                Standing::OnTrial => {
+                TrustLevel::OnProbation => {
                     turn.order(Action::RollBack(problem.clone()));
                     start.held = held;
                 }
-                Standing::Proved | Standing::Alone => {
+                TrustLevel::LastKnownGood | TrustLevel::NoFallback => {
                     turn.order(Action::Conclude(Verdict::Failing(problem.clone())));
                     turn.install(held);
                 }
             }
             let probe_at = turn.now + retry_delay;
-            State::Starting { start, proof: Proof::Failed { problem, probe_at, retry_delay } }
+            State::Starting { start, proof: ProbationStage::Failed { problem, probe_at, retry_delay } }
         }
     }
 }
@@ -108,11 +120,11 @@ fn probed<C>(mut start: Start<C>, proof: Proof, health: Result<(), Problem>, tur
 /// The files are rolled back while the collector that failed its health check still runs.
 fn rolled_back_alive<C>(
     mut start: Start<C>,
-    proof: Proof,
+    proof: ProbationStage,
     outcome: Result<(), Problem>,
-    turn: &mut Turn<'_, C>,
+    turn: &mut Transition<'_, C>,
 ) -> State<C> {
-    let Proof::Failed { problem, .. } = &proof else {
+    let ProbationStage::Failed { problem, .. } = &proof else {
         return State::Starting { start, proof };
     };
     let held = start.held.take();
@@ -135,7 +147,7 @@ pub(super) fn rolling_back<C>(
     problem: Problem,
     mut held: Option<C>,
     event: Event<C>,
-    turn: &mut Turn<'_, C>,
+    turn: &mut Transition<'_, C>,
 ) -> State<C> {
     match event {
         Event::RolledBack(outcome) => {

@@ -5,24 +5,24 @@
 
 use super::tests::{LIMITS, seconds, text};
 use super::*;
-use crate::core::event::Standing::{Alone, OnTrial, Proved};
-use crate::core::event::{Launch, Manner, TakeOver};
+use crate::core::event::TrustLevel::{LastKnownGood, NoFallback, OnProbation};
+use crate::core::event::{ActivationMode, SpawnResult, TakeOver};
 
 type Named = State<&'static str>;
 
-fn standing(standing: Standing) -> &'static str {
+fn standing(standing: TrustLevel) -> &'static str {
     match standing {
-        Proved => "proved",
-        OnTrial => "on trial",
-        Alone => "alone",
+        LastKnownGood => "proved",
+        OnProbation => "on trial",
+        NoFallback => "alone",
     }
 }
 
-fn phase(leaving: &Leaving) -> &'static str {
+fn phase(leaving: &Terminating) -> &'static str {
     match leaving.phase {
-        Phase::Settling { .. } => "settling",
-        Phase::Draining { .. } => "draining",
-        Phase::Killed => "killed",
+        TerminationStage::SignalDelayed { .. } => "settling",
+        TerminationStage::TermSent { .. } => "draining",
+        TerminationStage::KillSent => "killed",
     }
 }
 
@@ -34,9 +34,9 @@ fn name(state: &Named) -> String {
         State::Launching => "launching".into(),
         State::Starting { start, proof } => {
             let proof = match proof {
-                Proof::Waiting { .. } => "waiting",
-                Proof::Probing { .. } => "probing",
-                Proof::Failed { .. } => "failed",
+                ProbationStage::Waiting { .. } => "waiting",
+                ProbationStage::Probing { .. } => "probing",
+                ProbationStage::Failed { .. } => "failed",
             };
             format!("{proof} {}{}", standing(start.standing), held(&start.held))
         }
@@ -44,19 +44,19 @@ fn name(state: &Named) -> String {
         State::Stopping { leaving, next } => {
             format!("{} to {}", phase(leaving), if *next == Next::Start { "start" } else { "finish" })
         }
-        State::Joining { .. } => "joining".into(),
-        State::Beside { start, trial, .. } => {
+        State::HandoverStarting { .. } => "joining".into(),
+        State::HandoverProbation { start, trial, .. } => {
             let trial = match trial {
-                Trial::Gathering { .. } => "gathering",
-                Trial::Waiting { .. } => "waiting",
-                Trial::Probing { .. } => "probing",
+                HandoverStage::Gathering { .. } => "gathering",
+                HandoverStage::Waiting { .. } => "waiting",
+                HandoverStage::Probing { .. } => "probing",
             };
             format!("beside, {trial} {}{}", standing(start.standing), held(&start.held))
         }
-        State::Retreating { new, held: candidate, .. } => {
+        State::HandoverRollback { new, held: candidate, .. } => {
             format!("retreating{}{}", if new.is_some() { " from 2" } else { "" }, held(candidate))
         }
-        State::Parting { serving, leaving, held: candidate } => {
+        State::Draining { serving, leaving, held: candidate } => {
             format!("{} serves, {} {}{}", serving.child.0, leaving.child.0, phase(leaving), held(candidate))
         }
         State::StoppingBoth { first, second } => {
@@ -70,74 +70,75 @@ fn name(state: &Named) -> String {
 }
 
 const AT: Uptime = Duration::from_secs(100);
-const WAITING: fn() -> Proof = || Proof::Waiting { until: AT };
-const PROBING: fn() -> Proof = || Proof::Probing { until: AT, retry_delay: seconds(10.0) };
-const FAILED: fn() -> Proof = || Proof::Failed { problem: "ill".into(), probe_at: AT, retry_delay: seconds(10.0) };
+const WAITING: fn() -> ProbationStage = || ProbationStage::Waiting { until: AT };
+const PROBING: fn() -> ProbationStage = || ProbationStage::Probing { until: AT, retry_delay: seconds(10.0) };
+const FAILED: fn() -> ProbationStage =
+    || ProbationStage::Failed { problem: "ill".into(), probe_at: AT, retry_delay: seconds(10.0) };
 
-fn starting(proof: fn() -> Proof, standing: Standing, held: Option<&'static str>) -> Named {
-    State::Starting { start: Start { child: Child(1), since: seconds(90.0), standing, held }, proof: proof() }
+fn starting(proof: fn() -> ProbationStage, standing: TrustLevel, held: Option<&'static str>) -> Named {
+    State::Starting { start: Start { child: ChildId(1), since: seconds(90.0), standing, held }, proof: proof() }
 }
 
 /// Not yet up for `min_uptime`.
-fn young(age: f64, standing: Standing, held: Option<&'static str>) -> Named {
+fn young(age: f64, standing: TrustLevel, held: Option<&'static str>) -> Named {
     let since = AT - seconds(age);
-    let proof = Proof::Waiting { until: since + LIMITS.min_uptime };
-    State::Starting { start: Start { child: Child(1), since, standing, held }, proof }
+    let proof = ProbationStage::Waiting { until: since + LIMITS.min_uptime };
+    State::Starting { start: Start { child: ChildId(1), since, standing, held }, proof }
 }
 
-fn stopping(phase: Phase, next: Next) -> Named {
-    State::Stopping { leaving: Leaving { child: Child(1), phase }, next }
+fn stopping(phase: TerminationStage, next: Next) -> Named {
+    State::Stopping { leaving: Terminating { child: ChildId(1), phase }, next }
 }
 
-const GATHERING: Trial = Trial::Gathering { look_at: AT, until: Duration::from_secs(110) };
-const GATHERED_LATE: Trial = Trial::Gathering { look_at: AT, until: AT };
-const WAITING_BESIDE: Trial = Trial::Waiting { until: AT };
-const PROBING_BESIDE: Trial = Trial::Probing { until: AT };
+const GATHERING: HandoverStage = HandoverStage::Gathering { look_at: AT, until: Duration::from_secs(110) };
+const GATHERED_LATE: HandoverStage = HandoverStage::Gathering { look_at: AT, until: AT };
+const WAITING_BESIDE: HandoverStage = HandoverStage::Waiting { until: AT };
+const PROBING_BESIDE: HandoverStage = HandoverStage::Probing { until: AT };
 
 fn serving(child: u64, age: f64) -> Serving {
-    Serving { child: Child(child), since: AT - seconds(age) }
+    Serving { child: ChildId(child), since: AT - seconds(age) }
 }
 
 /// The old one has run for 50 s, the new one for `age` seconds.
-fn beside(trial: Trial, standing: Standing, age: f64, held: Option<&'static str>) -> Named {
-    let start = Start { child: Child(2), since: AT - seconds(age), standing, held };
-    State::Beside { old: serving(1, 50.0), start, trial }
+fn beside(trial: HandoverStage, standing: TrustLevel, age: f64, held: Option<&'static str>) -> Named {
+    let start = Start { child: ChildId(2), since: AT - seconds(age), standing, held };
+    State::HandoverProbation { old: serving(1, 50.0), start, trial }
 }
 
 fn retreating(new: Option<Serving>, held: Option<&'static str>) -> Named {
-    State::Retreating { old: serving(1, 50.0), new, problem: "boom".into(), held }
+    State::HandoverRollback { old: serving(1, 50.0), new, problem: "boom".into(), held }
 }
 
 /// Number 1 or 2 serves, the other one is in `phase`.
-fn parting(serves: u64, phase: Phase, held: Option<&'static str>) -> Named {
-    State::Parting { serving: serving(serves, 50.0), leaving: Leaving { child: Child(3 - serves), phase }, held }
+fn parting(serves: u64, phase: TerminationStage, held: Option<&'static str>) -> Named {
+    State::Draining { serving: serving(serves, 50.0), leaving: Terminating { child: ChildId(3 - serves), phase }, held }
 }
 
-fn stopping_both(first: Phase, second: Phase) -> Named {
-    let leaving = |child, phase| Leaving { child: Child(child), phase };
+fn stopping_both(first: TerminationStage, second: TerminationStage) -> Named {
+    let leaving = |child, phase| Terminating { child: ChildId(child), phase };
     State::StoppingBoth { first: leaving(1, first), second: leaving(2, second) }
 }
 
-const DRAINING: Phase = Phase::Draining { kill_at: AT };
-const DRAINING_ON: Phase = Phase::Draining { kill_at: Duration::from_secs(120) };
-const SETTLING: Phase = Phase::Settling { until: AT };
+const DRAINING: TerminationStage = TerminationStage::TermSent { kill_at: AT };
+const DRAINING_ON: TerminationStage = TerminationStage::TermSent { kill_at: Duration::from_secs(120) };
+const SETTLING: TerminationStage = TerminationStage::SignalDelayed { until: AT };
 
 /// Every event, by the name that the table uses. All but "early" find the clock at 100 s.
 fn events() -> Vec<(&'static str, Event<&'static str>)> {
-    let own = Child(1);
-    let new = Child(2);
-    let other = Child(7);
+    let own = ChildId(1);
+    let new = ChildId(2);
+    let other = ChildId(7);
     vec![
-        ("spawned", Event::Launched(Launch::Spawned { child: Child(2), standing: OnTrial })),
-        ("spawn failed", Event::Launched(Launch::Failed("no collector".into()))),
-        ("no config", Event::Launched(Launch::NoConfig { fallback: false })),
-        ("config lost", Event::Launched(Launch::NoConfig { fallback: true })),
+        ("spawned", Event::Launched(SpawnResult::Spawned { child: ChildId(2), standing: OnProbation })),
+        ("spawn failed", Event::Launched(SpawnResult::Failed("no collector".into()))),
+        ("no config", Event::Launched(SpawnResult::NoConfig { fallback: false })),
+        ("config lost", Event::Launched(SpawnResult::NoConfig { fallback: true })),
         ("exit", Event::Exited { child: own, problem: "boom".into() }),
         ("exit of the new", Event::Exited { child: new, problem: "bang".into() }),
         ("exit of another", Event::Exited { child: other, problem: "boom".into() }),
         ("candidate", Event::CandidateArrived("b")),
-        ("installed", Event::Installed(Ok(Manner::Restart))),
-        ("to hand over", Event::Installed(Ok(Manner::HandOver))),
+        ("installed", Event::Installed(Ok(ActivationMode::Restart))),
+        ("to hand over", Event::Installed(Ok(ActivationMode::HandOver))),
         ("not installed", Event::Installed(Err("disk full".into()))),
         ("rolled back", Event::RolledBack(Ok(()))),
         ("not rolled back", Event::RolledBack(Err("disk full".into()))),
@@ -187,7 +188,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || young(0.3, Alone, None),
+        || young(0.3, NoFallback, None),
         &[
             ("exit", "failing (boom)", "backoff"),
             ("candidate", "", "waiting alone holding b"),
@@ -197,7 +198,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || young(9.0, Proved, None),
+        || young(9.0, LastKnownGood, None),
         &[
             ("exit", "failing (boom)", "backoff"),
             ("candidate", "", "waiting proved holding b"),
@@ -207,7 +208,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || young(9.0, Proved, Some("a")),
+        || young(9.0, LastKnownGood, Some("a")),
         &[
             ("exit", "failing (boom), install a", "backoff"),
             ("candidate", "discard a", "waiting proved holding b"),
@@ -217,7 +218,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || young(9.0, OnTrial, Some("a")),
+        || young(9.0, OnProbation, Some("a")),
         &[
             ("exit", "roll back (boom)", "rolling back holding a"),
             ("candidate", "discard a", "waiting on trial holding b"),
@@ -227,7 +228,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || starting(WAITING, Alone, None),
+        || starting(WAITING, NoFallback, None),
         &[
             ("exit", "failing (boom), spawn", "launching"),
             ("candidate", "", "waiting alone holding b"),
@@ -238,7 +239,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || starting(WAITING, OnTrial, None),
+        || starting(WAITING, OnProbation, None),
         &[
             ("exit", "roll back (boom)", "rolling back"),
             ("candidate", "", "waiting on trial holding b"),
@@ -249,7 +250,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || starting(PROBING, Proved, None),
+        || starting(PROBING, LastKnownGood, None),
         &[
             ("exit", "failing (boom), spawn", "launching"),
             ("candidate", "", "probing proved holding b"),
@@ -262,7 +263,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || starting(PROBING, Alone, Some("a")),
+        || starting(PROBING, NoFallback, Some("a")),
         &[
             ("exit", "failing (boom), install a", "due"),
             ("candidate", "discard a", "probing alone holding b"),
@@ -275,7 +276,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || starting(PROBING, OnTrial, Some("a")),
+        || starting(PROBING, OnProbation, Some("a")),
         &[
             ("exit", "roll back (boom)", "rolling back holding a"),
             ("candidate", "discard a", "probing on trial holding b"),
@@ -288,7 +289,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || starting(FAILED, Alone, None),
+        || starting(FAILED, NoFallback, None),
         &[
             ("exit", "failing (boom), spawn", "launching"),
             ("candidate", "install b", "failed alone"),
@@ -302,7 +303,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || starting(FAILED, OnTrial, Some("a")),
+        || starting(FAILED, OnProbation, Some("a")),
         &[
             ("exit", "roll back (boom)", "rolling back holding a"),
             ("candidate", "discard a, install b", "failed on trial"),
@@ -316,7 +317,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || State::Running { child: Child(1), since: seconds(50.0) },
+        || State::Running { child: ChildId(1), since: seconds(50.0) },
         &[
             ("exit", "spawn", "launching"),
             ("candidate", "install b", "running"),
@@ -328,7 +329,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || stopping(Phase::Settling { until: AT }, Next::Start),
+        || stopping(TerminationStage::SignalDelayed { until: AT }, Next::Start),
         &[
             ("exit", "spawn", "launching"),
             ("candidate", "install b", "settling to start"),
@@ -338,7 +339,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || stopping(Phase::Settling { until: AT }, Next::Finish),
+        || stopping(TerminationStage::SignalDelayed { until: AT }, Next::Finish),
         &[
             ("exit", "finish", "finished"),
             ("candidate", "discard b", "settling to finish"),
@@ -347,7 +348,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || stopping(Phase::Draining { kill_at: AT }, Next::Start),
+        || stopping(TerminationStage::TermSent { kill_at: AT }, Next::Start),
         &[
             ("exit", "spawn", "launching"),
             ("candidate", "install b", "draining to start"),
@@ -357,7 +358,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || stopping(Phase::Draining { kill_at: AT }, Next::Finish),
+        || stopping(TerminationStage::TermSent { kill_at: AT }, Next::Finish),
         &[
             ("exit", "finish", "finished"),
             ("candidate", "discard b", "draining to finish"),
@@ -366,7 +367,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || stopping(Phase::Killed, Next::Start),
+        || stopping(TerminationStage::KillSent, Next::Start),
         &[
             ("exit", "spawn", "launching"),
             ("candidate", "install b", "killed to start"),
@@ -375,7 +376,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || stopping(Phase::Killed, Next::Finish),
+        || stopping(TerminationStage::KillSent, Next::Finish),
         &[
             ("exit", "finish", "finished"),
             ("candidate", "discard b", "killed to finish"),
@@ -412,7 +413,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || State::Joining { old: serving(1, 50.0) },
+        || State::HandoverStarting { old: serving(1, 50.0) },
         &[
             ("spawned", "", "beside, gathering on trial"),
             ("spawn failed", "roll back (no collector)", "retreating"),
@@ -424,7 +425,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || beside(GATHERING, OnTrial, 5.0, None),
+        || beside(GATHERING, OnProbation, 5.0, None),
         &[
             ("exit", "", "waiting on trial"),
             ("exit of the new", "roll back (bang)", "retreating"),
@@ -437,7 +438,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || beside(GATHERED_LATE, Proved, 0.3, Some("a")),
+        || beside(GATHERED_LATE, LastKnownGood, 0.3, Some("a")),
         &[
             ("exit", "", "waiting proved holding a"),
             ("exit of the new", "failing (bang), install a", "running"),
@@ -450,7 +451,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || beside(WAITING_BESIDE, OnTrial, 10.0, Some("a")),
+        || beside(WAITING_BESIDE, OnProbation, 10.0, Some("a")),
         &[
             ("exit", "", "waiting on trial holding a"),
             ("exit of the new", "roll back (bang)", "retreating holding a"),
@@ -461,7 +462,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || beside(PROBING_BESIDE, OnTrial, 20.0, Some("a")),
+        || beside(PROBING_BESIDE, OnProbation, 20.0, Some("a")),
         &[
             ("exit", "", "probing on trial holding a"),
             ("exit of the new", "roll back (bang)", "retreating holding a"),
@@ -478,7 +479,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || beside(PROBING_BESIDE, Proved, 20.0, Some("a")),
+        || beside(PROBING_BESIDE, LastKnownGood, 20.0, Some("a")),
         &[
             ("exit", "", "probing proved holding a"),
             ("exit of the new", "failing (bang), install a", "running"),
@@ -495,7 +496,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || beside(PROBING_BESIDE, Alone, 0.3, None),
+        || beside(PROBING_BESIDE, NoFallback, 0.3, None),
         &[
             ("exit", "", "probing alone"),
             ("exit of the new", "failing (bang)", "running"),
@@ -562,7 +563,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || parting(1, Phase::Killed, Some("a")),
+        || parting(1, TerminationStage::KillSent, Some("a")),
         &[
             ("exit", "install a", "killed to start"),
             ("exit of the new", "install a", "running"),
@@ -590,7 +591,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || stopping_both(Phase::Killed, DRAINING_ON),
+        || stopping_both(TerminationStage::KillSent, DRAINING_ON),
         &[
             ("exit", "", "draining to finish"),
             ("exit of the new", "", "killed to finish"),
@@ -626,28 +627,34 @@ fn every_state_answers_every_event() {
 /// What the shell sees of two collectors: when the next step is due, how it is called, who serves, and whose exit is no crash.
 #[test]
 fn two_collectors_are_seen() {
-    type Seen = (fn() -> Named, Option<f64>, Phrase, u64, &'static [u64]);
+    type Seen = (fn() -> Named, Option<f64>, StateName, u64, &'static [u64]);
     let seen: &[Seen] = &[
-        (|| State::Joining { old: serving(1, 50.0) }, None, Phrase::HandingOver, 1, &[]),
-        (|| beside(GATHERING, OnTrial, 5.0, None), Some(100.0), Phrase::HandingOver, 1, &[]),
-        (|| beside(WAITING_BESIDE, OnTrial, 5.0, None), Some(100.0), Phrase::HandingOver, 2, &[]),
-        (|| beside(PROBING_BESIDE, OnTrial, 5.0, None), Some(100.0), Phrase::HandingOver, 2, &[]),
-        (|| retreating(Some(serving(2, 20.0)), None), None, Phrase::HandingOver, 1, &[]),
-        (|| parting(2, DRAINING, None), Some(100.0), Phrase::Running, 2, &[1]),
-        (|| parting(1, SETTLING, None), Some(100.0), Phrase::Running, 1, &[2]),
-        (|| parting(1, Phase::Killed, None), None, Phrase::Running, 1, &[2]),
-        (|| stopping_both(DRAINING_ON, SETTLING), Some(100.0), Phrase::Stopping, 1, &[1, 2]),
-        (|| stopping_both(DRAINING, DRAINING_ON), Some(100.0), Phrase::Stopping, 1, &[1, 2]),
-        (|| stopping_both(Phase::Killed, DRAINING_ON), Some(120.0), Phrase::Stopping, 1, &[1, 2]),
-        (|| stopping_both(Phase::Killed, Phase::Killed), None, Phrase::Stopping, 1, &[1, 2]),
+        (|| State::HandoverStarting { old: serving(1, 50.0) }, None, StateName::HandingOver, 1, &[]),
+        (|| beside(GATHERING, OnProbation, 5.0, None), Some(100.0), StateName::HandingOver, 1, &[]),
+        (|| beside(WAITING_BESIDE, OnProbation, 5.0, None), Some(100.0), StateName::HandingOver, 2, &[]),
+        (|| beside(PROBING_BESIDE, OnProbation, 5.0, None), Some(100.0), StateName::HandingOver, 2, &[]),
+        (|| retreating(Some(serving(2, 20.0)), None), None, StateName::HandingOver, 1, &[]),
+        (|| parting(2, DRAINING, None), Some(100.0), StateName::Running, 2, &[1]),
+        (|| parting(1, SETTLING, None), Some(100.0), StateName::Running, 1, &[2]),
+        (|| parting(1, TerminationStage::KillSent, None), None, StateName::Running, 1, &[2]),
+        (|| stopping_both(DRAINING_ON, SETTLING), Some(100.0), StateName::Stopping, 1, &[1, 2]),
+        (|| stopping_both(DRAINING, DRAINING_ON), Some(100.0), StateName::Stopping, 1, &[1, 2]),
+        (|| stopping_both(TerminationStage::KillSent, DRAINING_ON), Some(120.0), StateName::Stopping, 1, &[1, 2]),
+        (
+            || stopping_both(TerminationStage::KillSent, TerminationStage::KillSent),
+            None,
+            StateName::Stopping,
+            1,
+            &[1, 2],
+        ),
     ];
     for (state, deadline, phrase, serves, leaving) in seen {
         let supervisor = Supervisor { limits: LIMITS, backoff: Backoff::new(1), state: state() };
         let called = name(&supervisor.state);
         assert_eq!(supervisor.deadline(), deadline.map(seconds), "{called}");
-        assert_eq!((supervisor.phrase(), supervisor.serving()), (*phrase, Some(Child(*serves))), "{called}");
+        assert_eq!((supervisor.phrase(), supervisor.serving()), (*phrase, Some(ChildId(*serves))), "{called}");
         for child in [1, 2] {
-            assert_eq!(supervisor.is_leaving(Child(child)), leaving.contains(&child), "{called}, {child}");
+            assert_eq!(supervisor.is_leaving(ChildId(child)), leaving.contains(&child), "{called}, {child}");
         }
     }
 }

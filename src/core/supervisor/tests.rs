@@ -4,8 +4,8 @@
 //! collectors are in `handover_tests`.
 
 use super::*;
-use crate::core::event::Standing::{Alone, OnTrial, Proved};
-use crate::core::event::{Launch, Manner, Verdict};
+use crate::core::event::TrustLevel::{LastKnownGood, NoFallback, OnProbation};
+use crate::core::event::{ActivationMode, SpawnResult, Verdict};
 
 pub(super) const LIMITS: Limits = Limits { min_uptime: Duration::from_secs(10), stop_timeout: Duration::from_secs(30) };
 
@@ -17,16 +17,16 @@ pub(super) fn text(actions: Vec<Action<&str>>) -> String {
     let text = |action| match action {
         Action::Spawn => "spawn".to_string(),
         Action::SpawnBeside => "spawn beside".to_string(),
-        Action::TakeOver { child: Child(child), in_part } => {
+        Action::TakeOver { child: ChildId(child), in_part } => {
             format!("take over {child}{}", if in_part { " in part" } else { "" })
         }
-        Action::GiveBack(Child(child)) => format!("give back {child}"),
-        Action::Terminate(Child(child)) => format!("terminate {child}"),
-        Action::Kill(Child(child)) => format!("kill {child}"),
+        Action::GiveBack(ChildId(child)) => format!("give back {child}"),
+        Action::Terminate(ChildId(child)) => format!("terminate {child}"),
+        Action::Kill(ChildId(child)) => format!("kill {child}"),
         Action::Install(candidate) => format!("install {candidate}"),
         Action::Discard(candidate) => format!("discard {candidate}"),
         Action::RollBack(problem) => format!("roll back ({problem})"),
-        Action::Probe(Child(child)) => format!("probe {child}"),
+        Action::Probe(ChildId(child)) => format!("probe {child}"),
         Action::Promote => "promote".to_string(),
         Action::Conclude(Verdict::Promoted) => "promoted".to_string(),
         Action::Conclude(Verdict::Proved) => "proved".to_string(),
@@ -57,18 +57,18 @@ pub(super) fn script_with(limits: Limits) -> Script {
     Script { supervisor, now: Uptime::ZERO, child: 0, orders: String::new() }.due_at(0.0).expect("spawn")
 }
 
-/// Child 1 has run a proved config since 0 s and has proved itself at 10 s.
+/// ChildId 1 has run a proved config since 0 s and has proved itself at 10 s.
 pub(super) fn running() -> Script {
-    script().launched(Proved).due_at(10.0).expect("probe 1").well().expect("proved").phrase(Phrase::Running)
+    script().launched(LastKnownGood).due_at(10.0).expect("probe 1").well().expect("proved").phrase(StateName::Running)
 }
 
-/// Child 2 has been on trial since 100 s.
+/// ChildId 2 has been on trial since 100 s.
 fn on_trial() -> Script {
     let stopping = running().at(100.0).candidate("b").expect("install b").installed().expect("terminate 1");
-    stopping.exited().expect("spawn").launched(OnTrial).expect("")
+    stopping.exited().expect("spawn").launched(OnProbation).expect("")
 }
 
-/// Child 2 is on trial, was asked for its health at 110 s and has not answered.
+/// ChildId 2 is on trial, was asked for its health at 110 s and has not answered.
 fn probing() -> Script {
     on_trial().due_at(110.0).expect("probe 2")
 }
@@ -109,27 +109,27 @@ impl Script {
         self
     }
 
-    pub(super) fn phrase(self, phrase: Phrase) -> Script {
+    pub(super) fn phrase(self, phrase: StateName) -> Script {
         assert_eq!(self.supervisor.phrase(), phrase, "at {:?}", self.now);
         self
     }
 
     /// In backoff for `delay` seconds, ±20 %.
     pub(super) fn delayed(self, delay: f64) -> Script {
-        let script = self.phrase(Phrase::Backoff);
+        let script = self.phrase(StateName::Backoff);
         let wait = (script.supervisor.deadline().unwrap() - script.now).as_secs_f64();
         assert!((delay * 0.8..=delay * 1.2).contains(&wait), "{wait} for {delay} at {:?}", script.now);
         script
     }
 
-    pub(super) fn launched(mut self, standing: Standing) -> Script {
+    pub(super) fn launched(mut self, standing: TrustLevel) -> Script {
         self.child += 1;
-        let child = Child(self.child);
-        self.tell(Event::Launched(Launch::Spawned { child, standing }))
+        let child = ChildId(self.child);
+        self.tell(Event::Launched(SpawnResult::Spawned { child, standing }))
     }
 
     pub(super) fn no_config(self, fallback: bool) -> Script {
-        self.tell(Event::Launched(Launch::NoConfig { fallback }))
+        self.tell(Event::Launched(SpawnResult::NoConfig { fallback }))
     }
 
     pub(super) fn exited(self) -> Script {
@@ -138,7 +138,7 @@ impl Script {
     }
 
     pub(super) fn exit_of(self, child: u64) -> Script {
-        self.tell(Event::Exited { child: Child(child), problem: "boom".into() })
+        self.tell(Event::Exited { child: ChildId(child), problem: "boom".into() })
     }
 
     pub(super) fn candidate(self, candidate: &'static str) -> Script {
@@ -146,7 +146,7 @@ impl Script {
     }
 
     pub(super) fn installed(self) -> Script {
-        self.tell(Event::Installed(Ok(Manner::Restart)))
+        self.tell(Event::Installed(Ok(ActivationMode::Restart)))
     }
 
     pub(super) fn not_installed(self) -> Script {
@@ -162,12 +162,12 @@ impl Script {
     }
 
     pub(super) fn well(self) -> Script {
-        let child = Child(self.child);
+        let child = ChildId(self.child);
         self.tell(Event::Probed { child, health: Ok(()) })
     }
 
     pub(super) fn ill(self) -> Script {
-        let child = Child(self.child);
+        let child = ChildId(self.child);
         self.tell(Event::Probed { child, health: Err("ill".into()) })
     }
 
@@ -180,30 +180,36 @@ impl Script {
     }
 
     pub(super) fn finished(self) {
-        let finished = self.expect("finish").phrase(Phrase::Stopped).idle().restart().expect("");
+        let finished = self.expect("finish").phrase(StateName::Stopped).idle().restart().expect("");
         finished.candidate("z").expect("discard z").idle();
     }
 }
 
 #[test]
 fn boot_with_a_proved_config() {
-    script().phrase(Phrase::Starting).launched(Proved).phrase(Phrase::Starting).due_at(10.0).expect("probe 1").well();
+    script()
+        .phrase(StateName::Starting)
+        .launched(LastKnownGood)
+        .phrase(StateName::Starting)
+        .due_at(10.0)
+        .expect("probe 1")
+        .well();
     running().idle();
 }
 
 #[test]
 fn boot_without_config_looks_for_one_until_a_candidate_arrives() {
-    let stopped = script().no_config(false).expect("").phrase(Phrase::Stopped);
+    let stopped = script().no_config(false).expect("").phrase(StateName::Stopped);
     let looked = stopped.due_at(60.0).expect("spawn").no_config(false).expect("");
     let installed = looked.at(70.0).candidate("b").expect("install b").installed().expect("spawn");
-    let asked = installed.launched(Alone).due_at(80.0).expect("probe 1");
-    asked.well().expect("promote, promoted").phrase(Phrase::Running);
+    let asked = installed.launched(NoFallback).due_at(80.0).expect("probe 1");
+    asked.well().expect("promote, promoted").phrase(StateName::Running);
 }
 
 #[test]
 fn a_config_that_went_missing_is_replaced_by_the_last_known_good() {
     let lost = || script().no_config(true).expect("roll back (the config file is missing)");
-    lost().rolled_back().expect("rolled back (the config file is missing), spawn").launched(Proved).expect("");
+    lost().rolled_back().expect("rolled back (the config file is missing), spawn").launched(LastKnownGood).expect("");
     let failed = lost().not_rolled_back().expect("failing (the config file is missing; disk full)").delayed(1.0);
     failed.due().expect("spawn").no_config(true).not_rolled_back().delayed(2.0);
 }
@@ -212,21 +218,21 @@ fn a_config_that_went_missing_is_replaced_by_the_last_known_good() {
 fn a_spawn_that_fails_is_tried_again_and_again() {
     let mut script = script();
     for delay in [1.0, 2.0, 4.0] {
-        let failed = script.tell(Event::Launched(Launch::Failed("no collector".into())));
+        let failed = script.tell(Event::Launched(SpawnResult::Failed("no collector".into())));
         script = failed.expect("failing (no collector)").delayed(delay).due().expect("spawn");
     }
 }
 
 #[test]
 fn a_crash_after_min_uptime_restarts_at_once() {
-    running().at(11.0).exited().expect("spawn").phrase(Phrase::Starting);
+    running().at(11.0).exited().expect("spawn").phrase(StateName::Starting);
     // Asked for its health, and gone before it answered.
-    script().launched(Alone).due_at(10.0).expect("probe 1").at(12.0).exited().expect("failing (boom), spawn");
+    script().launched(NoFallback).due_at(10.0).expect("probe 1").at(12.0).exited().expect("failing (boom), spawn");
 }
 
 #[test]
 fn crashes_before_min_uptime_wait_longer_each_time_up_to_the_cap() {
-    for standing in [Proved, Alone] {
+    for standing in [LastKnownGood, NoFallback] {
         let mut script = script();
         for delay in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
             let crashed = script.launched(standing).exited().expect("failing (boom)");
@@ -237,37 +243,38 @@ fn crashes_before_min_uptime_wait_longer_each_time_up_to_the_cap() {
 
 #[test]
 fn a_run_of_min_uptime_resets_the_delay() {
-    let crashed_twice = || script().launched(Alone).exited().due().launched(Alone).exited().delayed(2.0).due();
-    let asked = || crashed_twice().launched(Alone).due().expect("probe 3");
-    asked().well().exited().expect("spawn").launched(Alone).exited().delayed(1.0);
-    asked().ill().exited().expect("failing (boom), spawn").launched(Alone).exited().delayed(1.0);
+    let crashed_twice =
+        || script().launched(NoFallback).exited().due().launched(NoFallback).exited().delayed(2.0).due();
+    let asked = || crashed_twice().launched(NoFallback).due().expect("probe 3");
+    asked().well().exited().expect("spawn").launched(NoFallback).exited().delayed(1.0);
+    asked().ill().exited().expect("failing (boom), spawn").launched(NoFallback).exited().delayed(1.0);
     // Unhealthy, but it did run: the restart that a person asks for starts from the first delay too.
-    asked().ill().restart().exited().expect("spawn").launched(Alone).exited().delayed(1.0);
+    asked().ill().restart().exited().expect("spawn").launched(NoFallback).exited().delayed(1.0);
     // It went just as its probation was over, and the agent hears of that first.
-    let mut late = crashed_twice().launched(Alone);
+    let mut late = crashed_twice().launched(NoFallback);
     late.now += LIMITS.min_uptime;
-    late.exited().expect("failing (boom), spawn").launched(Alone).exited().delayed(1.0);
+    late.exited().expect("failing (boom), spawn").launched(NoFallback).exited().delayed(1.0);
     // A trial that ran for long and cannot be rolled back.
-    let trial = crashed_twice().launched(OnTrial).due().exited().expect("roll back (boom)");
+    let trial = crashed_twice().launched(OnProbation).due().exited().expect("roll back (boom)");
     trial.not_rolled_back().delayed(1.0);
 }
 
 #[test]
 fn a_new_config_does_not_inherit_the_delay_of_the_old() {
-    let crashing = script().launched(Alone).exited().due().launched(Alone).exited().delayed(2.0);
+    let crashing = script().launched(NoFallback).exited().due().launched(NoFallback).exited().delayed(2.0);
     let installed = crashing.candidate("b").expect("install b").installed().expect("spawn");
-    installed.launched(Alone).exited().delayed(1.0);
+    installed.launched(NoFallback).exited().delayed(1.0);
 }
 
 #[test]
 fn an_install_stops_starts_and_promotes() {
-    probing().well().expect("promote, promoted").phrase(Phrase::Running).idle().exited().expect("spawn");
+    probing().well().expect("promote, promoted").phrase(StateName::Running).idle().exited().expect("spawn");
 }
 
 #[test]
 fn an_install_that_fails_leaves_the_collector_alone() {
-    running().candidate("b").expect("install b").not_installed().phrase(Phrase::Running).idle();
-    let delayed = script().launched(Alone).exited().delayed(1.0).candidate("b").expect("install b");
+    running().candidate("b").expect("install b").not_installed().phrase(StateName::Running).idle();
+    let delayed = script().launched(NoFallback).exited().delayed(1.0).candidate("b").expect("install b");
     delayed.not_installed().delayed(1.0).due().expect("spawn");
 }
 
@@ -275,7 +282,7 @@ fn an_install_that_fails_leaves_the_collector_alone() {
 fn of_two_candidates_in_a_row_the_second_is_started() {
     let stopping = running().candidate("b").installed().expect("terminate 1");
     let both = stopping.at(12.0).candidate("c").expect("install c").installed().expect("");
-    both.exited().expect("spawn").launched(OnTrial).expect("");
+    both.exited().expect("spawn").launched(OnProbation).expect("");
     on_trial().candidate("c").expect("").candidate("d").expect("discard c").stop().expect("discard d");
 }
 
@@ -283,14 +290,14 @@ fn of_two_candidates_in_a_row_the_second_is_started() {
 fn a_held_candidate_is_installed_when_the_trial_ended_well() {
     let held = on_trial().at(105.0).candidate("c").expect("").due_at(110.0).expect("probe 2");
     let promoted = held.well().expect("promote, promoted, install c");
-    promoted.installed().expect("terminate 2").exited().expect("spawn").launched(OnTrial).expect("");
+    promoted.installed().expect("terminate 2").exited().expect("spawn").launched(OnProbation).expect("");
 }
 
 #[test]
 fn a_held_candidate_is_installed_when_the_trial_crashed() {
     let held = || on_trial().at(105.0).candidate("c").expect("").exited().expect("roll back (boom)");
     let rolled_back = || held().rolled_back().expect("rolled back (boom), install c");
-    rolled_back().installed().expect("spawn").launched(OnTrial).expect("");
+    rolled_back().installed().expect("spawn").launched(OnProbation).expect("");
     // Otherwise the last known good starts at once…
     rolled_back().not_installed().due_at(105.0).expect("spawn");
     // … and what could be neither rolled back nor replaced starts after a delay.
@@ -299,11 +306,11 @@ fn a_held_candidate_is_installed_when_the_trial_crashed() {
 
 #[test]
 fn a_held_candidate_is_installed_when_there_was_nothing_to_go_back_to() {
-    let crashed = || script().launched(Alone).candidate("b").exited().expect("failing (boom), install b");
+    let crashed = || script().launched(NoFallback).candidate("b").exited().expect("failing (boom), install b");
     crashed().installed().expect("spawn");
     crashed().not_installed().delayed(1.0);
     // It had been up long enough to be started at once.
-    let late = script().launched(Alone).due_at(10.0).candidate("b").exited().expect("failing (boom), install b");
+    let late = script().launched(NoFallback).due_at(10.0).candidate("b").exited().expect("failing (boom), install b");
     late.not_installed().due_at(10.0).expect("spawn");
 }
 
@@ -318,11 +325,11 @@ fn a_held_candidate_is_installed_when_the_trial_was_unhealthy() {
 
 #[test]
 fn a_trial_that_crashes_is_rolled_back_at_once() {
-    let rolled_back = on_trial().at(105.0).exited().expect("roll back (boom)").phrase(Phrase::Backoff);
-    let started = rolled_back.rolled_back().expect("rolled back (boom), spawn").launched(Proved);
+    let rolled_back = on_trial().at(105.0).exited().expect("roll back (boom)").phrase(StateName::Backoff);
+    let started = rolled_back.rolled_back().expect("rolled back (boom), spawn").launched(LastKnownGood);
     started.due_at(115.0).expect("probe 3").well().expect("proved").idle();
     // A last known good that crashes too is delayed like any other.
-    let crashed = on_trial().exited().rolled_back().launched(Proved).exited().expect("failing (boom)");
+    let crashed = on_trial().exited().rolled_back().launched(LastKnownGood).exited().expect("failing (boom)");
     crashed.delayed(1.0);
 }
 
@@ -331,7 +338,7 @@ fn a_roll_back_that_fails_is_tried_at_every_crash() {
     let mut script = on_trial();
     for delay in [1.0, 2.0, 4.0] {
         let crashed = script.exited().expect("roll back (boom)").not_rolled_back().expect("failing (boom; disk full)");
-        script = crashed.delayed(delay).due().expect("spawn").launched(OnTrial);
+        script = crashed.delayed(delay).due().expect("spawn").launched(OnProbation);
     }
     script.exited().rolled_back().expect("rolled back (boom), spawn");
 }
@@ -341,26 +348,26 @@ fn an_unhealthy_trial_is_rolled_back_then_stopped_then_replaced() {
     let late = probing().due_at(115.0).expect("roll back (the health check did not answer within 5 s)");
     late.rolled_back().expect("rolled back (the health check did not answer within 5 s), terminate 2");
     let stopping = probing().at(111.0).ill().expect("roll back (ill)").rolled_back();
-    let stopping = stopping.expect("rolled back (ill), terminate 2").phrase(Phrase::Stopping);
-    stopping.at(112.0).exited().expect("spawn").launched(Proved).expect("");
+    let stopping = stopping.expect("rolled back (ill), terminate 2").phrase(StateName::Stopping);
+    stopping.at(112.0).exited().expect("spawn").launched(LastKnownGood).expect("");
 }
 
 #[test]
 fn an_unhealthy_trial_that_cannot_be_rolled_back_keeps_running() {
-    let stuck = probing().ill().not_rolled_back().expect("failing (ill; disk full)").phrase(Phrase::Starting);
+    let stuck = probing().ill().not_rolled_back().expect("failing (ill; disk full)").phrase(StateName::Starting);
     let again = stuck.due_at(120.0).expect("probe 2").ill().expect("roll back (ill)").not_rolled_back();
     again.due_at(140.0).expect("probe 2").well().expect("promote, promoted").idle();
 }
 
 #[test]
 fn an_unhealthy_collector_with_nothing_to_go_back_to_is_asked_again_with_growing_pauses() {
-    for standing in [Proved, Alone] {
+    for standing in [LastKnownGood, NoFallback] {
         let mut script = script().launched(standing).due_at(10.0).expect("probe 1");
         for (answered, pause) in [(10.0, 10.0), (20.0, 20.0), (40.0, 40.0), (80.0, 60.0), (140.0, 60.0)] {
-            let ill = script.ill().expect("failing (ill)").phrase(Phrase::Starting);
+            let ill = script.ill().expect("failing (ill)").phrase(StateName::Starting);
             script = ill.due_at(answered + pause).expect("probe 1");
         }
-        script.well().phrase(Phrase::Running).idle();
+        script.well().phrase(StateName::Running).idle();
     }
 }
 
@@ -368,19 +375,19 @@ fn an_unhealthy_collector_with_nothing_to_go_back_to_is_asked_again_with_growing
 fn pauses_stay_between_the_probe_timeout_and_the_cap() {
     for (min_uptime, pause) in [(0.0, 5.0), (300.0, 60.0)] {
         let script = script_with(Limits { min_uptime: seconds(min_uptime), ..LIMITS });
-        let ill = script.launched(Alone).due_at(min_uptime).expect("probe 1").ill();
+        let ill = script.launched(NoFallback).due_at(min_uptime).expect("probe 1").ill();
         ill.due_at(min_uptime + pause).expect("probe 1");
     }
 }
 
 #[test]
 fn answers_about_other_children_and_given_up_probes_change_nothing() {
-    let stale = probing().tell(Event::Probed { child: Child(1), health: Ok(()) }).expect("");
-    let stale = stale.tell(Event::Probed { child: Child(1), health: Err("ill".into()) }).expect("");
-    stale.tell(Event::Exited { child: Child(1), problem: "boom".into() }).expect("").phrase(Phrase::Starting);
-    on_trial().well().expect("").phrase(Phrase::Starting);
+    let stale = probing().tell(Event::Probed { child: ChildId(1), health: Ok(()) }).expect("");
+    let stale = stale.tell(Event::Probed { child: ChildId(1), health: Err("ill".into()) }).expect("");
+    stale.tell(Event::Exited { child: ChildId(1), problem: "boom".into() }).expect("").phrase(StateName::Starting);
+    on_trial().well().expect("").phrase(StateName::Starting);
     script()
-        .launched(Alone)
+        .launched(NoFallback)
         .due()
         .due()
         .expect("failing (the health check did not answer within 5 s)")
@@ -390,14 +397,14 @@ fn answers_about_other_children_and_given_up_probes_change_nothing() {
 
 #[test]
 fn a_restart_reaps_the_old_collector_before_it_starts_the_new() {
-    let stopping = running().restart().expect("terminate 1").phrase(Phrase::Stopping).restart().expect("");
+    let stopping = running().restart().expect("terminate 1").phrase(StateName::Stopping).restart().expect("");
     stopping.at(39.0).exited().expect("spawn");
     running().restart().due_at(40.0).expect("kill 1").idle().restart().expect("").exited().expect("spawn");
     // Where nothing lives it is a start; where one has just been started it is nothing.
     script().no_config(false).restart().expect("spawn");
-    script().launched(Alone).exited().delayed(1.0).restart().expect("spawn");
+    script().launched(NoFallback).exited().delayed(1.0).restart().expect("spawn");
     on_trial().restart().expect("").due_at(110.0).expect("probe 2").restart().expect("");
-    script().launched(Alone).due().ill().restart().expect("terminate 1");
+    script().launched(NoFallback).due().ill().restart().expect("terminate 1");
 }
 
 #[test]
@@ -408,7 +415,7 @@ fn a_stop_ends_it_from_wherever_it_is() {
     probing().candidate("c").stop().expect("discard c, terminate 2").exited().finished();
     probing().ill().not_rolled_back().stop().expect("terminate 2").exited().finished();
     script().no_config(false).stop().finished();
-    script().launched(Alone).exited().delayed(1.0).stop().finished();
+    script().launched(NoFallback).exited().delayed(1.0).stop().finished();
 }
 
 #[test]
@@ -420,16 +427,16 @@ fn a_stop_during_a_restart_keeps_its_deadline_and_starts_nothing() {
 
 #[test]
 fn no_signal_before_the_collector_has_settled() {
-    let young = || script().launched(Alone).at(0.1).stop().expect("").phrase(Phrase::Stopping);
+    let young = || script().launched(NoFallback).at(0.1).stop().expect("").phrase(StateName::Stopping);
     young().due_at(0.4).expect("terminate 1").due_at(30.4).expect("kill 1").exited().finished();
     young().at(0.2).exited().finished();
-    script().launched(Alone).at(0.4).stop().expect("terminate 1").due_at(30.4).expect("kill 1");
+    script().launched(NoFallback).at(0.4).stop().expect("terminate 1").due_at(30.4).expect("kill 1");
 }
 
 /// The words are an interface: the log and `status` show them.
 #[test]
 fn phrases_have_words() {
-    use Phrase::*;
-    let words = [Stopped, Starting, Running, HandingOver, Stopping, Backoff].map(Phrase::as_str);
+    use StateName::*;
+    let words = [Stopped, Starting, Running, HandingOver, Stopping, Backoff].map(StateName::as_str);
     assert_eq!(words, ["stopped", "starting", "running", "handing-over", "stopping", "backoff"]);
 }

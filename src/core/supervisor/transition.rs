@@ -4,11 +4,12 @@
 //! the state's own are such.
 
 use super::{
-    LOOK_INTERVAL, Leaving, Limits, Next, Phase, Proof, SETTLE_DELAY, Serving, Start, State, handover, probation,
+    LOOK_INTERVAL, Limits, Next, ProbationStage, SETTLE_DELAY, Serving, Start, State, Terminating, TerminationStage,
+    handover, probation,
 };
 use crate::core::Uptime;
 use crate::core::backoff::Backoff;
-use crate::core::event::{Action, Child, Event, Launch, Manner, Problem, Standing, Verdict};
+use crate::core::event::{Action, ActivationMode, ChildId, Event, Problem, SpawnResult, TrustLevel, Verdict};
 
 /// How soon the next start follows a collector's end.
 #[derive(Clone, Copy, Debug)]
@@ -19,16 +20,16 @@ pub(super) enum Pace {
 }
 
 /// What one event is handled with: the time, the limits, and the orders given so far.
-pub(super) struct Turn<'a, C> {
+pub(super) struct Transition<'a, C> {
     pub(super) now: Uptime,
     pub(super) limits: Limits,
     pub(super) backoff: &'a mut Backoff,
     actions: Vec<Action<C>>,
 }
 
-impl<'a, C> Turn<'a, C> {
-    pub(super) fn new(now: Uptime, limits: Limits, backoff: &'a mut Backoff) -> Turn<'a, C> {
-        Turn { now, limits, backoff, actions: Vec::new() }
+impl<'a, C> Transition<'a, C> {
+    pub(super) fn new(now: Uptime, limits: Limits, backoff: &'a mut Backoff) -> Transition<'a, C> {
+        Transition { now, limits, backoff, actions: Vec::new() }
     }
 
     pub(super) fn into_actions(self) -> Vec<Action<C>> {
@@ -74,34 +75,40 @@ impl<'a, C> Turn<'a, C> {
         self.order(Action::Conclude(Verdict::NotInstalled(problem)));
     }
 
-    pub(super) fn stop(&mut self, child: Child, since: Uptime, next: Next) -> State<C> {
+    pub(super) fn stop(&mut self, child: ChildId, since: Uptime, next: Next) -> State<C> {
         State::Stopping { leaving: self.leave(child, since), next }
     }
 
     /// A collector is to end: it gets its SIGTERM, now or when it is old enough for one.
-    pub(super) fn leave(&mut self, child: Child, since: Uptime) -> Leaving {
+    pub(super) fn leave(&mut self, child: ChildId, since: Uptime) -> Terminating {
         let settled_at = since + SETTLE_DELAY;
-        let phase = if self.now < settled_at { Phase::Settling { until: settled_at } } else { self.terminate(child) };
-        Leaving { child, phase }
+        let phase = if self.now < settled_at {
+            TerminationStage::SignalDelayed { until: settled_at }
+        } else {
+            self.terminate(child)
+        };
+        Terminating { child, phase }
     }
 
     /// The next step of its end, if that is due.
-    pub(super) fn press(&mut self, leaving: Leaving) -> Leaving {
-        let Leaving { child, phase } = leaving;
+    pub(super) fn escalate(&mut self, leaving: Terminating) -> Terminating {
+        let Terminating { child, phase } = leaving;
         let phase = match phase {
-            Phase::Settling { until } if self.now >= until => self.terminate(child),
-            Phase::Draining { kill_at } if self.now >= kill_at => {
+            TerminationStage::SignalDelayed { until } if self.now >= until => self.terminate(child),
+            TerminationStage::TermSent { kill_at } if self.now >= kill_at => {
                 self.order(Action::Kill(child));
-                Phase::Killed
+                TerminationStage::KillSent
             }
-            Phase::Settling { .. } | Phase::Draining { .. } | Phase::Killed => phase,
+            TerminationStage::SignalDelayed { .. } | TerminationStage::TermSent { .. } | TerminationStage::KillSent => {
+                phase
+            }
         };
-        Leaving { child, phase }
+        Terminating { child, phase }
     }
 
     /// The verdict on a healthy collector; what is the last known good already is not kept again.
-    pub(super) fn proved(&mut self, standing: Standing) {
-        if standing == Standing::Proved {
+    pub(super) fn proved(&mut self, standing: TrustLevel) {
+        if standing == TrustLevel::LastKnownGood {
             self.order(Action::Conclude(Verdict::Proved));
         } else {
             self.order(Action::Promote);
@@ -109,24 +116,26 @@ impl<'a, C> Turn<'a, C> {
         }
     }
 
-    fn terminate(&mut self, child: Child) -> Phase {
+    fn terminate(&mut self, child: ChildId) -> TerminationStage {
         self.order(Action::Terminate(child));
-        Phase::Draining { kill_at: self.now + self.limits.stop_timeout }
+        TerminationStage::TermSent { kill_at: self.now + self.limits.stop_timeout }
     }
 }
 
 impl<C> State<C> {
-    pub(super) fn after(self, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+    pub(super) fn after(self, event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
         match self {
             State::Stopped { look_at } => stopped(look_at, event, turn),
             State::Launching => launching(event, turn),
             State::Starting { start, proof } => probation::starting(start, proof, event, turn),
             State::Running { child, since } => running(child, since, event, turn),
             State::Stopping { leaving, next } => stopping(leaving, next, event, turn),
-            State::Joining { old } => handover::joining(old, event, turn),
-            State::Beside { old, start, trial } => handover::beside(old, start, trial, event, turn),
-            State::Retreating { old, new, problem, held } => handover::retreating(old, new, problem, held, event, turn),
-            State::Parting { serving, leaving, held } => handover::parting(serving, leaving, held, event, turn),
+            State::HandoverStarting { old } => handover::starting(old, event, turn),
+            State::HandoverProbation { old, start, trial } => handover::probation(old, start, trial, event, turn),
+            State::HandoverRollback { old, new, problem, held } => {
+                handover::rolling_back(old, new, problem, held, event, turn)
+            }
+            State::Draining { serving, leaving, held } => handover::draining(serving, leaving, held, event, turn),
             State::StoppingBoth { first, second } => handover::stopping_both(first, second, event, turn),
             State::RollingBack { problem, held } => probation::rolling_back(problem, held, event, turn),
             State::Backoff { until } => backing_off(until, event, turn),
@@ -135,7 +144,7 @@ impl<C> State<C> {
     }
 }
 
-fn stopped<C>(look_at: Uptime, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+fn stopped<C>(look_at: Uptime, event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
     match event {
         Event::CandidateArrived(candidate) => turn.order(Action::Install(candidate)),
         Event::Installed(Ok(_)) | Event::RestartRequested => return turn.launch(),
@@ -152,20 +161,23 @@ fn stopped<C>(look_at: Uptime, event: Event<C>, turn: &mut Turn<'_, C>) -> State
     State::Stopped { look_at }
 }
 
-fn launching<C>(event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+fn launching<C>(event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
     match event {
-        Event::Launched(Launch::Spawned { child, standing }) => {
+        Event::Launched(SpawnResult::Spawned { child, standing }) => {
             let start = Start { child, since: turn.now, standing, held: None };
-            return State::Starting { start, proof: Proof::Waiting { until: turn.now + turn.limits.min_uptime } };
+            return State::Starting {
+                start,
+                proof: ProbationStage::Waiting { until: turn.now + turn.limits.min_uptime },
+            };
         }
-        Event::Launched(Launch::Failed(problem)) => {
+        Event::Launched(SpawnResult::Failed(problem)) => {
             turn.order(Action::Conclude(Verdict::Failing(problem)));
             return turn.start_again(Pace::Delayed, None);
         }
-        Event::Launched(Launch::NoConfig { fallback: false }) => {
+        Event::Launched(SpawnResult::NoConfig { fallback: false }) => {
             return State::Stopped { look_at: turn.now + LOOK_INTERVAL };
         }
-        Event::Launched(Launch::NoConfig { fallback: true }) => {
+        Event::Launched(SpawnResult::NoConfig { fallback: true }) => {
             return probation::roll_back("the config file is missing".to_string(), None, turn);
         }
         Event::StopRequested => return turn.finish(),
@@ -182,16 +194,16 @@ fn launching<C>(event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
     State::Launching
 }
 
-fn running<C>(own: Child, since: Uptime, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+fn running<C>(own: ChildId, since: Uptime, event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
     match event {
         // It had been up for min_uptime, or it would not be Running.
         Event::Exited { child, .. } if child == own => return turn.start_again(Pace::AtOnce, None),
         Event::CandidateArrived(candidate) => turn.order(Action::Install(candidate)),
-        Event::Installed(Ok(Manner::HandOver)) => {
+        Event::Installed(Ok(ActivationMode::HandOver)) => {
             turn.order(Action::SpawnBeside);
-            return State::Joining { old: Serving { child: own, since } };
+            return State::HandoverStarting { old: Serving { child: own, since } };
         }
-        Event::Installed(Ok(Manner::Restart)) | Event::RestartRequested => {
+        Event::Installed(Ok(ActivationMode::Restart)) | Event::RestartRequested => {
             return turn.stop(own, since, Next::Start);
         }
         Event::Installed(Err(problem)) => turn.not_installed(problem),
@@ -206,7 +218,7 @@ fn running<C>(own: Child, since: Uptime, event: Event<C>, turn: &mut Turn<'_, C>
     State::Running { child: own, since }
 }
 
-fn stopping<C>(mut leaving: Leaving, mut next: Next, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+fn stopping<C>(mut leaving: Terminating, mut next: Next, event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
     match event {
         Event::Exited { child, .. } if child == leaving.child => {
             return match next {
@@ -214,7 +226,7 @@ fn stopping<C>(mut leaving: Leaving, mut next: Next, event: Event<C>, turn: &mut
                 Next::Finish => turn.finish(),
             };
         }
-        Event::DeadlinePassed => leaving = turn.press(leaving),
+        Event::DeadlinePassed => leaving = turn.escalate(leaving),
         Event::StopRequested => next = Next::Finish,
         Event::CandidateArrived(candidate) => turn.order(match next {
             Next::Start => Action::Install(candidate),
@@ -233,7 +245,7 @@ fn stopping<C>(mut leaving: Leaving, mut next: Next, event: Event<C>, turn: &mut
     State::Stopping { leaving, next }
 }
 
-fn backing_off<C>(until: Uptime, event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+fn backing_off<C>(until: Uptime, event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
     match event {
         Event::DeadlinePassed if turn.now >= until => return turn.launch(),
         Event::CandidateArrived(candidate) => turn.order(Action::Install(candidate)),
@@ -254,7 +266,7 @@ fn backing_off<C>(until: Uptime, event: Event<C>, turn: &mut Turn<'_, C>) -> Sta
     State::Backoff { until }
 }
 
-fn finished<C>(event: Event<C>, turn: &mut Turn<'_, C>) -> State<C> {
+fn finished<C>(event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
     match event {
         Event::CandidateArrived(candidate) => turn.order(Action::Discard(candidate)),
         Event::Installed(_)

@@ -1,11 +1,11 @@
 //! What the shell may ask of the state, for the log, the status and the shutdown: it changes nothing.
 
-use super::{State, Supervisor, Trial};
-use crate::core::event::Child;
+use super::{HandoverStage, State, Supervisor};
+use crate::core::event::ChildId;
 
-/// The states as the design names them, for logs and status.
+/// The words that log and status have for the states (DESIGN.md, "States").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phrase {
+pub enum StateName {
     Stopped,
     Starting,
     Running,
@@ -16,15 +16,19 @@ pub enum Phrase {
 
 impl<C> Supervisor<C> {
     /// The collector that new connections go to; `None` when none lives.
-    pub fn serving(&self) -> Option<Child> {
+    pub fn serving(&self) -> Option<ChildId> {
         match &self.state {
             State::Starting { start, .. } => Some(start.child),
             State::Running { child, .. } => Some(*child),
             State::Stopping { leaving, .. } | State::StoppingBoth { first: leaving, .. } => Some(leaving.child),
-            State::Joining { old } | State::Retreating { old, .. } => Some(old.child),
-            State::Beside { old, trial: Trial::Gathering { .. }, .. } => Some(old.child),
-            State::Beside { start, trial: Trial::Waiting { .. } | Trial::Probing { .. }, .. } => Some(start.child),
-            State::Parting { serving, .. } => Some(serving.child),
+            State::HandoverStarting { old } | State::HandoverRollback { old, .. } => Some(old.child),
+            State::HandoverProbation { old, trial: HandoverStage::Gathering { .. }, .. } => Some(old.child),
+            State::HandoverProbation {
+                start,
+                trial: HandoverStage::Waiting { .. } | HandoverStage::Probing { .. },
+                ..
+            } => Some(start.child),
+            State::Draining { serving, .. } => Some(serving.child),
             State::Stopped { .. }
             | State::Launching
             | State::RollingBack { .. }
@@ -34,9 +38,9 @@ impl<C> Supervisor<C> {
     }
 
     /// Whether this collector is to end, so that its exit is no crash.
-    pub fn is_leaving(&self, child: Child) -> bool {
+    pub fn is_leaving(&self, child: ChildId) -> bool {
         match &self.state {
-            State::Stopping { leaving, .. } | State::Parting { leaving, .. } => leaving.child == child,
+            State::Stopping { leaving, .. } | State::Draining { leaving, .. } => leaving.child == child,
             State::StoppingBoth { first, second } => first.child == child || second.child == child,
             State::Stopped { .. }
             | State::Launching
@@ -44,35 +48,37 @@ impl<C> Supervisor<C> {
             | State::Running { .. }
             | State::RollingBack { .. }
             | State::Backoff { .. }
-            | State::Joining { .. }
-            | State::Beside { .. }
-            | State::Retreating { .. }
+            | State::HandoverStarting { .. }
+            | State::HandoverProbation { .. }
+            | State::HandoverRollback { .. }
             | State::Finished => false,
         }
     }
 
-    pub fn phrase(&self) -> Phrase {
+    pub fn phrase(&self) -> StateName {
         match &self.state {
-            State::Stopped { .. } | State::Finished => Phrase::Stopped,
-            State::Launching | State::Starting { .. } => Phrase::Starting,
-            State::Running { .. } => Phrase::Running,
-            State::Joining { .. } | State::Beside { .. } | State::Retreating { .. } => Phrase::HandingOver,
-            State::Parting { .. } => Phrase::Running,
-            State::Stopping { .. } | State::StoppingBoth { .. } => Phrase::Stopping,
-            State::RollingBack { .. } | State::Backoff { .. } => Phrase::Backoff,
+            State::Stopped { .. } | State::Finished => StateName::Stopped,
+            State::Launching | State::Starting { .. } => StateName::Starting,
+            State::Running { .. } => StateName::Running,
+            State::HandoverStarting { .. } | State::HandoverProbation { .. } | State::HandoverRollback { .. } => {
+                StateName::HandingOver
+            }
+            State::Draining { .. } => StateName::Running,
+            State::Stopping { .. } | State::StoppingBoth { .. } => StateName::Stopping,
+            State::RollingBack { .. } | State::Backoff { .. } => StateName::Backoff,
         }
     }
 }
 
-impl Phrase {
+impl StateName {
     pub fn as_str(self) -> &'static str {
         match self {
-            Phrase::Stopped => "stopped",
-            Phrase::Starting => "starting",
-            Phrase::Running => "running",
-            Phrase::HandingOver => "handing-over",
-            Phrase::Stopping => "stopping",
-            Phrase::Backoff => "backoff",
+            StateName::Stopped => "stopped",
+            StateName::Starting => "starting",
+            StateName::Running => "running",
+            StateName::HandingOver => "handing-over",
+            StateName::Stopping => "stopping",
+            StateName::Backoff => "backoff",
         }
     }
 }

@@ -1,17 +1,17 @@
 //! The API's answer, from bytes to the YAML file: what is read back is what was sent, and nothing else comes of any input.
 #![no_main]
 
-include!(concat!(env!("OUT_DIR"), "/modules.rs"));
-
+use kmagent::config::yaml;
+use kmagent::source::kloudmate::answer;
 use libfuzzer_sys::fuzz_target;
 
 /// More than an input of libFuzzer's has room for.
-const MOST_VALUES: usize = 1 << 20;
+const MAX_VALUES: usize = 1 << 20;
 /// Each level of nesting indents what is in it.
-const MOST_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 30;
 
 fuzz_target!(|body: &[u8]| {
-    let Ok(answer) = api::answer::decode(body, MOST_VALUES, |_| String::new()) else { return };
+    let Ok(answer) = answer::decode(body, MAX_VALUES, |_| String::new()) else { return };
     let Some(config) = answer.config else { return };
     // What was sent, by a reader that is none of ours; it minds what is wrong in other fields.
     if let Ok(sent) = serde_json::from_slice::<serde_json::Value>(body) {
@@ -23,5 +23,5 @@ fuzz_target!(|body: &[u8]| {
     assert!(!text.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "a control character: {text:?}");
     let back = yaml::read(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text:?}"));
     assert_eq!(back.canonical(), config.canonical(), "{text:?}");
-    assert_eq!(yaml::render_proven(&config, MOST_BYTES).ok(), Some(text));
+    assert_eq!(yaml::render_proven(&config, MAX_BYTES).ok(), Some(text));
 });

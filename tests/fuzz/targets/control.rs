@@ -1,14 +1,12 @@
 //! The control socket: whatever a client writes, cut into pieces anywhere, the server goes on and answers the next one.
 #![no_main]
 
-include!(concat!(env!("OUT_DIR"), "/modules.rs"));
-
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use control::server::Server;
+use kmagent::control::{self, server::Server};
 use libfuzzer_sys::fuzz_target;
 
 thread_local! {

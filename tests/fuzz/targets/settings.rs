@@ -1,11 +1,11 @@
 //! The settings file: any bytes are settings or problems with line numbers, and neither a panic nor endless.
 #![no_main]
 
-include!(concat!(env!("OUT_DIR"), "/modules.rs"));
-
 use std::ffi::OsString;
 use std::sync::LazyLock;
 
+use kmagent::error::Exit;
+use kmagent::settings;
 use libfuzzer_sys::fuzz_target;
 
 static FILE: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
@@ -19,6 +19,6 @@ fuzz_target!(|text: &[u8]| {
     let environment = |name: &str| (name == "KM_AGENT_CONFIG").then(|| OsString::from(FILE.as_os_str()));
     match settings::resolve(&[], &environment) {
         Ok(resolved) => assert!(!settings::print::render(&resolved.rows).is_empty()),
-        Err(error) => assert_eq!(error.exit(), exit::Exit::Settings, "{error}"),
+        Err(error) => assert_eq!(error.exit(), Exit::Settings, "{error}"),
     }
 });

@@ -8,26 +8,13 @@
 //! request before an order is answered. What never does: an answer that nobody ordered, and a stop before an order is answered
 //! (the shell answers before it looks at anything else).
 //!
-//! What must hold (`shell` asserts it of each order, `rules` whenever the shell would go to sleep):
-//! - No start while a collector lives, but for the second one of a hand-over, beside one that serves; never more than two.
-//! - Where nobody lives, a new config, a former one and a request for a restart are followed by a start at once.
-//! - A start keeps the delay of the failure before, which is under its cap; no other deadline is further away than its limit.
-//! - A collector is told to end for a reason: a restart, other files, a lost hand-over, a stop; when it is old enough, once; and
-//!   is killed when it has had its time.
-//! - One stop request ends it all, within that time, whatever comes after; never finished with a living child.
-//! - Exactly one serves new connections: the new one from its taking over until it gives back, otherwise the old one.
-//! - What is promoted has lived, served and been found well. What has failed on trial is rolled back, and nothing else is.
-//! - A rejected revision is neither installed nor started again.
-//! - The last known good is one that has proved itself. What proved itself last is never lost: it is in force or the last known
-//!   good, also while that cannot be written, unless it has failed since or people take it away.
-//! - Each candidate is installed or discarded, once; at most one is held, none after the end. Each install has its verdict.
-//! - When trouble ends, a good config comes into force and is trusted, from wherever the walk had got, within a time that has a limit.
+//! What must hold is DESIGN.md, "Invariants": `shell` asserts it of each order, `rules` when the shell goes to sleep.
 
 use std::collections::{BTreeSet, HashSet};
 use std::panic::catch_unwind;
 
 use super::*;
-use crate::core::event::{Launch, Manner, TakeOver, Verdict};
+use crate::core::event::{ActivationMode, SpawnResult, TakeOver, Verdict};
 use crate::core::{Jitter, backoff};
 
 const WALKS: u64 = 3000;
@@ -47,13 +34,13 @@ struct Candidate {
 }
 
 #[derive(Debug)]
-struct Living {
-    child: Child,
+struct LiveCollector {
+    child: ChildId,
     revision: usize,
     since: Uptime,
     /// Since when it is on probation or past it; `None` until a new one beside an old one serves.
     serves_since: Option<Uptime>,
-    standing: Standing,
+    standing: TrustLevel,
     /// How its start ended is known.
     judged: bool,
     /// It never listens on all that is expected of it.
@@ -69,9 +56,9 @@ struct Living {
 /// From the order to start a second one until one is alone and it is known which it should be.
 #[derive(Debug)]
 struct HandOver {
-    old: Child,
+    old: ChildId,
     /// `None` if it could not be started.
-    new: Option<Child>,
+    new: Option<ChildId>,
     given_back: bool,
     /// Whether the new one has proved itself.
     won: Option<bool>,
@@ -86,9 +73,9 @@ struct World {
     supervisor: Supervisor<Candidate>,
     now: Uptime,
     /// The collectors that live: one, or the old one and then the new one.
-    living: Vec<Living>,
+    living: Vec<LiveCollector>,
     /// Those that have died and that the core has not been told of: never any while the shell sleeps.
-    untold: Vec<Living>,
+    untold: Vec<LiveCollector>,
     hand_over: Option<HandOver>,
     /// The core was just told that the collector that runs can be handed over from.
     may_hand_over: bool,
@@ -103,12 +90,12 @@ struct World {
     /// Roll backs that failed.
     obstacles: usize,
     /// Probes that were ordered and not answered, of dead children too.
-    probes: Vec<Child>,
+    probes: Vec<ChildId>,
     // The files; a config is its revision.
     config: Option<usize>,
     last_known_good: Option<usize>,
     /// It has proved itself and could not be written as last known good yet.
-    unkept: Option<usize>,
+    pending_writes: Option<usize>,
     /// What is the last known good became so after a collector had been started with it anew.
     kept_late: bool,
     /// All that have proved themselves, and the one that did so last.
@@ -124,7 +111,7 @@ struct World {
     stop_at: Option<Uptime>,
     finished: bool,
     /// The collector that has just said that it is well.
-    well: Option<Child>,
+    well: Option<ChildId>,
     /// What happened, for the check that the walks go everywhere.
     seen: BTreeSet<&'static str>,
 }
@@ -157,7 +144,7 @@ impl World {
             probes: Vec::new(),
             config,
             last_known_good,
-            unkept: None,
+            pending_writes: None,
             kept_late: false,
             proved: last_known_good.into_iter().collect(),
             newest_proved: last_known_good,
@@ -247,9 +234,9 @@ impl World {
 
     /// About somebody who is not there, or not there any more.
     fn belated(&mut self) -> Event<Candidate> {
-        let mut child = Child((self.random.fraction() * (self.starts + 1) as f64) as u64);
+        let mut child = ChildId((self.random.fraction() * (self.starts + 1) as f64) as u64);
         if self.living.iter().any(|living| living.child == child) {
-            child = Child(0);
+            child = ChildId(0);
         }
         match self.below(3) {
             0 => Event::Exited { child, problem: "no child of ours".into() },
@@ -281,7 +268,7 @@ impl World {
             self.not_before = self.now;
         }
         self.untold.append(&mut self.living);
-        let dead: Vec<Child> = self.untold.iter().map(|dead| dead.child).collect();
+        let dead: Vec<ChildId> = self.untold.iter().map(|dead| dead.child).collect();
         let exits = dead.into_iter().map(|child| Event::Exited { child, problem: "exit".into() });
         let mut events: Vec<Event<Candidate>> =
             stops.then_some(Event::StopRequested).into_iter().chain(exits).collect();
@@ -395,7 +382,7 @@ impl World {
         self.untold.push(living);
         let (starts, roll_backs, obstacles) = (self.starts, self.roll_backs - self.not_started, self.obstacles);
         self.tell(Event::Exited { child, problem: "exit".into() });
-        let on_trial = crashed && standing == Standing::OnTrial;
+        let on_trial = crashed && standing == TrustLevel::OnProbation;
         let rolled_back = self.roll_backs - self.not_started > roll_backs;
         assert_eq!(rolled_back, on_trial, "what crashes on trial is rolled back, and nothing else");
         if crashed && lasted && self.obstacles == obstacles && self.living.is_empty() {
@@ -405,7 +392,7 @@ impl World {
     }
 
     /// One of the two has ended: that is the end of it, unless the verdict is still to come.
-    fn end_hand_over(&mut self, dead: &Living) {
+    fn end_hand_over(&mut self, dead: &LiveCollector) {
         let stopping = self.stop_at.is_some();
         let Some(hand_over) = &self.hand_over else {
             return;

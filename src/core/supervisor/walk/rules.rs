@@ -10,13 +10,13 @@ impl World {
     }
 
     /// How far away the next deadline may be, with somebody alive.
-    fn longest(&self, phrase: Phrase) -> Duration {
+    fn longest(&self, phrase: StateName) -> Duration {
         match phrase {
             // Between two questions for its health.
-            Phrase::Starting => self.limits.min_uptime.max(backoff::CAP),
-            Phrase::HandingOver => self.limits.min_uptime.max(PROBE_TIMEOUT),
-            Phrase::Stopping | Phrase::Running => self.limits.stop_timeout.max(SETTLE_DELAY),
-            Phrase::Stopped | Phrase::Backoff => LONGEST_WAIT,
+            StateName::Starting => self.limits.min_uptime.max(backoff::CAP),
+            StateName::HandingOver => self.limits.min_uptime.max(PROBE_TIMEOUT),
+            StateName::Stopping | StateName::Running => self.limits.stop_timeout.max(SETTLE_DELAY),
+            StateName::Stopped | StateName::Backoff => LONGEST_WAIT,
         }
     }
 
@@ -47,7 +47,7 @@ impl World {
             }
             [] => {
                 assert!(!stopping, "stopped, and not finished");
-                assert!(matches!(phrase, Phrase::Stopped | Phrase::Backoff), "{phrase:?} with no child");
+                assert!(matches!(phrase, StateName::Stopped | StateName::Backoff), "{phrase:?} with no child");
                 let limit = self.now + LONGEST_WAIT;
                 assert!(deadline.is_some_and(|at| at <= limit), "nothing lives and nothing is due: {deadline:?}");
                 assert_eq!(self.supervisor.serving(), None);
@@ -56,16 +56,16 @@ impl World {
             [living] => {
                 assert!(self.hand_over.is_none(), "a hand-over with one: {:?}", self.hand_over);
                 let leaving = stopping || living.terminated_at.is_some();
-                assert!(!leaving || phrase == Phrase::Stopping, "{phrase:?} after a SIGTERM or a stop request");
+                assert!(!leaving || phrase == StateName::Stopping, "{phrase:?} after a SIGTERM or a stop request");
                 assert_eq!(self.supervisor.serving(), Some(living.child));
                 self.seen.extend((!self.open.is_empty()).then_some("held"));
-                phrase == Phrase::Running || living.killed
+                phrase == StateName::Running || living.killed
             }
             [old, new] => {
                 let hand_over = self.hand_over.as_ref().expect("two live in a hand-over only");
                 assert_eq!((hand_over.old, hand_over.new), (old.child, Some(new.child)));
-                let expected = if hand_over.won.is_none() { Phrase::HandingOver } else { Phrase::Running };
-                assert_eq!(phrase, if stopping { Phrase::Stopping } else { expected });
+                let expected = if hand_over.won.is_none() { StateName::HandingOver } else { StateName::Running };
+                assert_eq!(phrase, if stopping { StateName::Stopping } else { expected });
                 let leaving = [old, new].map(|living| self.supervisor.is_leaving(living.child));
                 assert_eq!(leaving, [old, new].map(|living| stopping || living.withdrawn), "who is to end");
                 let new_serves = hand_over.won.unwrap_or(new.serves_since.is_some());

@@ -29,7 +29,7 @@ impl World {
                 _ => None,
             };
             self.awaits_verdict |= matches!(event, Event::Installed(Ok(_)));
-            self.may_hand_over = self.runs_alone() && event == Event::Installed(Ok(Manner::HandOver));
+            self.may_hand_over = self.runs_alone() && event == Event::Installed(Ok(ActivationMode::HandOver));
             let is_cause =
                 matches!(event, Event::Installed(Ok(_)) | Event::RolledBack(Ok(())) | Event::RestartRequested);
             let interrupts = std::mem::take(&mut interrupted);
@@ -74,13 +74,13 @@ impl World {
                 self.made_up_for();
                 Event::RestartRequested
             }
-            2 => Event::Exited { child: Child(0), problem: "no child of ours".into() },
+            2 => Event::Exited { child: ChildId(0), problem: "no child of ours".into() },
             _ => Event::CandidateArrived(self.next_candidate()),
         }
     }
 
     pub(super) fn runs_alone(&self) -> bool {
-        self.supervisor.phrase() == Phrase::Running && self.hand_over.is_none()
+        self.supervisor.phrase() == StateName::Running && self.hand_over.is_none()
     }
 
     fn handle(&mut self, event: Event<Candidate>) -> Vec<Action<Candidate>> {
@@ -122,7 +122,7 @@ impl World {
                 // The shell's part of the rule: what was rejected is refused.
                 let refused = self.rejected.contains(&candidate.revision);
                 self.keep_good();
-                let outcome = match (refused, self.unkept) {
+                let outcome = match (refused, self.pending_writes) {
                     (true, _) => Err("rejected before".into()),
                     (false, Some(_)) => Err("the config in force is not kept yet".into()),
                     (false, None) => self.fallible(),
@@ -133,7 +133,7 @@ impl World {
                 }
                 self.seen.insert(if outcome.is_ok() { "installed" } else { "not installed" });
                 let alone = self.living.len() == 1;
-                let manner = if alone && self.chance(0.6) { Manner::HandOver } else { Manner::Restart };
+                let manner = if alone && self.chance(0.6) { ActivationMode::HandOver } else { ActivationMode::Restart };
                 return Some(Event::Installed(outcome.map(|()| manner)));
             }
             Action::Discard(candidate) => self.answered(candidate),
@@ -173,17 +173,17 @@ impl World {
             Action::Promote => {
                 let well = self.well.expect("promoted without a successful probe");
                 let living = self.living(well);
-                living.standing = Standing::Proved;
+                living.standing = TrustLevel::LastKnownGood;
                 let (since, revision) = (living.since, Some(living.revision));
                 assert!(self.now >= since + self.limits.min_uptime, "promoted too early");
                 assert_eq!(revision, self.config, "what is in force is not what has proved itself");
                 assert!(revision != self.last_known_good || self.kept_late, "promoted twice");
                 self.proved.extend(revision);
                 self.newest_proved = revision;
-                self.unkept = revision;
+                self.pending_writes = revision;
                 self.keep_good();
-                self.kept_late = self.unkept.is_some();
-                self.seen.insert(if self.unkept.is_none() { "promoted" } else { "not kept yet" });
+                self.kept_late = self.pending_writes.is_some();
+                self.seen.insert(if self.pending_writes.is_none() { "promoted" } else { "not kept yet" });
             }
             Action::Terminate(child) => {
                 let (now, stopping) = (self.now, self.stop_at.is_some());
@@ -249,18 +249,18 @@ impl World {
         }
     }
 
-    fn spawn(&mut self) -> Launch {
+    fn spawn(&mut self) -> SpawnResult {
         assert!(self.living.is_empty(), "a start while a child lives");
         assert!(self.untold.is_empty(), "a start before the end of the former one is known");
         assert!(self.now >= self.not_before, "a start before its delay is over");
         let launch = self.launch();
-        if matches!(launch, Launch::Failed(_)) {
+        if matches!(launch, SpawnResult::Failed(_)) {
             self.not_before = self.now + SHORTEST_DELAY;
         }
         launch
     }
 
-    fn spawn_beside(&mut self) -> Launch {
+    fn spawn_beside(&mut self) -> SpawnResult {
         assert!(std::mem::replace(&mut self.may_hand_over, false), "a hand-over that nobody proposed");
         let [old] = self.living.as_mut_slice() else { panic!("a start beside none or two") };
         assert!(old.judged && !old.withdrawn && old.terminated_at.is_none(), "a start beside one that does not serve");
@@ -269,7 +269,7 @@ impl World {
         self.hand_over = Some(HandOver { old: old.child, new: None, given_back: false, won: None });
         self.meddle();
         let launch = self.launch();
-        if let (Launch::Spawned { child, .. }, Some(hand_over)) = (&launch, &mut self.hand_over) {
+        if let (SpawnResult::Spawned { child, .. }, Some(hand_over)) = (&launch, &mut self.hand_over) {
             hand_over.new = Some(*child);
             let deaf = self.chance(self.trouble);
             let living = self.living(*child);
@@ -300,46 +300,46 @@ impl World {
         if !self.is_kept() {
             self.newest_proved = None;
         }
-        self.unkept.take_if(|unkept| self.config != Some(*unkept));
+        self.pending_writes.take_if(|pending_writes| self.config != Some(*pending_writes));
     }
 
     /// Writes the last known good if that could not be done before, as the shell does whenever it has the chance.
     pub(super) fn keep_good(&mut self) {
-        if self.unkept.is_some() && self.fallible().is_ok() {
-            let unkept = self.unkept.take();
+        if self.pending_writes.is_some() && self.fallible().is_ok() {
+            let pending_writes = self.pending_writes.take();
             // Only what is still in force is kept.
-            if self.config == unkept {
-                self.last_known_good = unkept;
+            if self.config == pending_writes {
+                self.last_known_good = pending_writes;
                 self.kept_late = true;
             }
         }
     }
 
     /// Starts what is in force.
-    fn launch(&mut self) -> Launch {
+    fn launch(&mut self) -> SpawnResult {
         self.starts += 1;
         let Some(revision) = self.config else {
             let fallback = self.last_known_good.is_some();
             self.not_started += usize::from(fallback);
             self.seen.insert(if fallback { "config lost" } else { "no config" });
-            return Launch::NoConfig { fallback };
+            return SpawnResult::NoConfig { fallback };
         };
         assert!(!self.rejected.contains(&revision), "a rejected config is started");
         let standing = match self.last_known_good {
-            Some(good) if good == revision => Standing::Proved,
-            Some(_) => Standing::OnTrial,
-            None => Standing::Alone,
+            Some(good) if good == revision => TrustLevel::LastKnownGood,
+            Some(_) => TrustLevel::OnProbation,
+            None => TrustLevel::NoFallback,
         };
         // Beside another one a failed spawn is rolled back, which takes something else to go back to.
-        if (self.hand_over.is_none() || standing == Standing::OnTrial)
+        if (self.hand_over.is_none() || standing == TrustLevel::OnProbation)
             && let Err(problem) = self.fallible()
         {
             self.not_started += usize::from(self.hand_over.is_some());
             self.seen.insert("spawn failed");
-            return Launch::Failed(problem);
+            return SpawnResult::Failed(problem);
         }
-        let child = Child(self.starts);
-        self.living.push(Living {
+        let child = ChildId(self.starts);
+        self.living.push(LiveCollector {
             child,
             revision,
             since: self.now,
@@ -352,10 +352,10 @@ impl World {
             terminated_at: None,
             killed: false,
         });
-        Launch::Spawned { child, standing }
+        SpawnResult::Spawned { child, standing }
     }
 
-    fn take_over(&mut self, child: Child, in_part: bool) -> TakeOver {
+    fn take_over(&mut self, child: ChildId, in_part: bool) -> TakeOver {
         let hand_over = self.hand_over.as_ref().expect("there is somebody to take over from");
         let is_due = hand_over.new == Some(child) && hand_over.won.is_none() && !hand_over.given_back;
         assert!(is_due, "the wrong one takes over");
@@ -378,12 +378,12 @@ impl World {
     }
 
     /// One that lives, or has died since the core was told something last.
-    fn known(&mut self, child: Child) -> &mut Living {
+    fn known(&mut self, child: ChildId) -> &mut LiveCollector {
         let known = self.living.iter_mut().chain(&mut self.untold);
         known.into_iter().find(|living| living.child == child).expect("an order about a child that lives")
     }
 
-    fn living(&mut self, child: Child) -> &mut Living {
+    fn living(&mut self, child: ChildId) -> &mut LiveCollector {
         self.living.iter_mut().find(|living| living.child == child).expect("an order about a child that lives")
     }
 

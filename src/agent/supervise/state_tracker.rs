@@ -1,0 +1,281 @@
+//! What the supervisor knows besides the state machine: problems, the rejected revision, the latest check, secrets to mask.
+//!
+//! It turns what happened into the sentences that people read in `status`, in a `--check` and at the API. It starts and stops
+//! nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::secret_registry::SecretRegistry;
+use crate::agent::mailbox::CheckOutcome;
+use crate::config::value::Revision;
+use crate::control::{CheckResult, Outcome, PollingStatus};
+use crate::core::event::Verdict;
+use crate::core::problems::{Problems, TimedProblem};
+use crate::error::Exit;
+use crate::error::Result;
+use crate::settings::{Polling, Settings};
+use crate::store::record::{self, Record, Rejected, unix_now};
+use crate::store::{FileId, Store};
+
+pub(super) struct StateTracker {
+    pub(super) store: Store,
+    pub(super) problems: Problems,
+    pub(super) rejected: Record<Rejected>,
+    /// Put into force and without a verdict.
+    installing: Option<Revision>,
+    /// How the latest config took effect.
+    pub(super) changed_by: Option<String>,
+    /// Candidates that the core holds.
+    held: u32,
+    /// There is an outcome that the server has not been told.
+    concluded: bool,
+    pub(super) polling: PollingStatus,
+    pub(super) secrets: SecretRegistry,
+}
+
+impl StateTracker {
+    pub(super) fn new(store: &Store, settings: &Settings) -> StateTracker {
+        let rejected: Record<Rejected> = Record::open(store.state_dir(), record::REJECTED);
+        let unresolved = rejected.get().filter(|it| !it.resolved).map(TimedProblem::from);
+        let (endpoint, local_because) = match &settings.polling {
+            Polling::Endpoint(url) => (Some(url.clone()), None),
+            Polling::Local { reason } => (None, Some(reason.clone())),
+        };
+        let key = settings.api_key.as_ref().map(|key| key.expose().to_string());
+        StateTracker {
+            store: store.clone(),
+            problems: Problems { config: unresolved, ..Problems::default() },
+            rejected,
+            installing: None,
+            changed_by: None,
+            held: 0,
+            concluded: false,
+            polling: PollingStatus { endpoint, local_because, succeeded_at: None, error: None },
+            secrets: SecretRegistry::new(key),
+        }
+    }
+
+    /// The problem, in words.
+    pub(super) fn crashed(&mut self, status: &str, uptime: Duration, tail: &str) -> String {
+        let lines = if tail.is_empty() { String::new() } else { format!("; its last lines:\n{tail}") };
+        let problem = self.mask(&format!("the collector {status} after {:.1} s{lines}", uptime.as_secs_f64()));
+        self.problems.collector = noted(&problem);
+        problem
+    }
+
+    pub(super) fn cannot_start(&mut self, problem: &str) {
+        // Said once, however often it is tried.
+        if self.problems.collector.as_ref().is_none_or(|noted| noted.problem != problem) {
+            log::error!(problem = problem; "collector not started");
+        }
+        self.problems.collector = noted(problem);
+    }
+
+    pub(super) fn no_config(&mut self, path: &Path, fallback: bool) {
+        let path = path.display();
+        let problem = match (fallback, &self.polling.endpoint) {
+            (true, _) => format!("the collector config {path} was missing; the last known good was put in its place"),
+            (false, Some(_)) => format!("there is no collector config {path} yet: waiting for the API to send one"),
+            (false, None) => format!("there is no collector config {path}: put one there, then `kmagent --check`"),
+        };
+        if self.problems.collector.as_ref().is_none_or(|noted| noted.problem != problem) {
+            log::warn!(problem = problem.as_str(); "collector not started");
+        }
+        self.problems.collector = noted(&problem);
+    }
+
+    pub(super) fn arrived(&mut self) {
+        self.held += 1;
+    }
+
+    /// The core lets go of a candidate that it held.
+    pub(super) fn settled(&mut self) {
+        self.held = self.held.saturating_sub(1);
+    }
+
+    /// A candidate is being installed: the next verdict is about it.
+    pub(super) fn takes_up(&mut self, revision: &Revision) {
+        self.settled();
+        self.installing = Some(revision.clone());
+    }
+
+    pub(super) fn changed_by(&mut self, words: String) {
+        self.changed_by = Some(words);
+    }
+
+    pub(super) fn is_rejected(&self, revision: &Revision, collector: Option<FileId>) -> bool {
+        self.rejected.get().is_some_and(|it| it.revision == *revision && it.holds_for(collector))
+    }
+
+    pub(super) fn rolled_back(&mut self, revision: Option<Revision>, problem: &str, collector: Option<FileId>) {
+        let problem = self.mask(problem);
+        self.problems.config = noted(&format!("the config was rolled back: {problem}"));
+        if let Some(revision) = revision {
+            self.reject(Rejected { revision, problem, at: unix_now(), resolved: false, collector });
+        }
+    }
+
+    /// The config was not tried, or not fairly, beside the old collector.
+    pub(super) fn not_beside(&mut self, problem: &str) {
+        let problem = self.mask(problem);
+        self.problems.config =
+            noted(&format!("the config could not be handed over to, the next check restarts for it: {problem}"));
+    }
+
+    /// The collector that does nothing, since somebody sent it SIGSTOP or the like.
+    pub(super) fn suspended(&mut self, pid: Option<u32>) {
+        let problem = pid.map(|pid| {
+            format!("the collector is suspended, so it does nothing: `kill -CONT {pid}`, or have it restarted")
+        });
+        if update(&mut self.problems.suspended, problem.as_deref())
+            && let Some(problem) = problem
+        {
+            log::warn!(problem = problem.as_str(); "collector suspended");
+        }
+    }
+
+    /// What cannot be written, if anything.
+    pub(super) fn state_kept(&mut self, problem: Option<&str>) {
+        if update(&mut self.problems.state, problem)
+            && let Some(problem) = problem
+        {
+            log::error!(problem = problem; "the agent's state is not kept, the next checks try again");
+        }
+    }
+
+    /// Writes the rejected revision if that could not be done before.
+    pub(super) fn settle_rejected(&mut self) -> Result<()> {
+        self.rejected.settle()
+    }
+
+    /// The outcome for those who wait for it, if this is about an install.
+    pub(super) fn concluded(&mut self, verdict: &Verdict) -> Option<Outcome> {
+        // After a roll back too: the config's problem says it all, and the old collector may never have ended.
+        if matches!(verdict, Verdict::Promoted | Verdict::Proved | Verdict::RolledBack(_)) {
+            self.problems.collector = None;
+        }
+        if let Verdict::Failing(problem) = verdict {
+            self.problems.collector = noted(&self.mask(problem));
+        }
+        let revision = self.installing.take()?;
+        self.concluded = true;
+        let name = revision.short();
+        let (exit, result, message) = match verdict {
+            Verdict::Promoted | Verdict::Proved => {
+                self.resolve();
+                (Exit::Done, CheckResult::Installed, format!("installed config {name}"))
+            }
+            Verdict::RolledBack(problem) => {
+                let message = format!("config {name} was rolled back: {}", self.mask(problem));
+                (Exit::ConfigRefused, CheckResult::RolledBack, message)
+            }
+            Verdict::Failing(problem) => {
+                let message = format!("config {name} fails, and there is none to go back to: {}", self.mask(problem));
+                (Exit::ConfigRefused, CheckResult::Failed, message)
+            }
+            Verdict::NotInstalled(problem) => {
+                self.problems.config = noted(problem);
+                (Exit::CannotWrite, CheckResult::Failed, problem.clone())
+            }
+        };
+        Some(Outcome { exit: exit.code(), result, message })
+    }
+
+    /// Whether the latest candidate is on its way to a verdict.
+    pub(super) fn awaits_verdict(&self) -> bool {
+        self.held > 0 || self.installing.is_some()
+    }
+
+    /// Takes in how a config check ended, and says it to those who asked for it.
+    pub(super) fn checked(&mut self, finding: &Result<CheckOutcome>) -> Outcome {
+        let finding = match finding {
+            Ok(finding) => finding,
+            Err(error) => {
+                self.polling.error = Some(error.to_string());
+                return Outcome::failed(error);
+            }
+        };
+        if let CheckOutcome::Local { reason } = finding {
+            let message = format!("there is no API to ask: {reason}");
+            return Outcome { exit: Exit::Settings.code(), result: CheckResult::Failed, message };
+        }
+        self.polling.succeeded_at = Some(unix_now());
+        self.polling.error = None;
+        let not_restarted = match finding {
+            CheckOutcome::NotRestarted(error) => Some(self.mask(&error.to_string())),
+            _ => None,
+        };
+        update(&mut self.problems.restart, not_restarted.as_deref());
+        match finding {
+            CheckOutcome::Unchanged { confirmed } => {
+                if *confirmed && !self.awaits_verdict() {
+                    self.resolve();
+                }
+                Outcome::done(CheckResult::Unchanged, "the config is up to date")
+            }
+            CheckOutcome::NotYet => {
+                Outcome::done(CheckResult::Unchanged, "the API has a new config and does not ask to use it yet")
+            }
+            CheckOutcome::Install(_) | CheckOutcome::OnItsWay => {
+                Outcome::done(CheckResult::Unchanged, "the config awaits its verdict")
+            }
+            CheckOutcome::Restart => {
+                Outcome::done(CheckResult::Restarted, "the collector is restarted, as the API asks")
+            }
+            CheckOutcome::Refused(rejected) => {
+                self.concluded = true;
+                self.reject(rejected.clone());
+                self.still_rejected(rejected)
+            }
+            CheckOutcome::StillRejected(rejected) => self.still_rejected(rejected),
+            CheckOutcome::Postponed(error) => {
+                self.problems.config = noted(&self.mask(&error.to_string()));
+                Outcome::failed(error)
+            }
+            CheckOutcome::NotRestarted(error) => Outcome::failed(error),
+            CheckOutcome::Local { reason } => Outcome::done(CheckResult::Unchanged, reason.as_str()),
+        }
+    }
+
+    pub(super) fn take_concluded(&mut self) -> bool {
+        std::mem::take(&mut self.concluded)
+    }
+
+    fn still_rejected(&mut self, rejected: &Rejected) -> Outcome {
+        let noted = TimedProblem::from(rejected);
+        let message = noted.problem.clone();
+        self.problems.config = Some(noted);
+        Outcome { exit: Exit::ConfigRefused.code(), result: CheckResult::Rejected, message }
+    }
+
+    /// Another config than the rejected one is in force, as the server wants it.
+    fn resolve(&mut self) {
+        self.problems.config = None;
+        if let Some(rejected) = self.rejected.get().filter(|it| !it.resolved).cloned() {
+            self.reject(Rejected { resolved: true, ..rejected });
+        }
+    }
+
+    /// That it cannot be written is told by who tries to settle it next.
+    fn reject(&mut self, rejected: Rejected) {
+        let _ = self.rejected.set(Some(rejected));
+    }
+
+    fn mask(&self, text: &str) -> String {
+        self.secrets.mask(text)
+    }
+}
+
+/// A problem keeps its time while it stays the same. True if it is another one.
+fn update(kept: &mut Option<TimedProblem>, problem: Option<&str>) -> bool {
+    let is_new = kept.as_ref().map(|noted| noted.problem.as_str()) != problem;
+    if is_new {
+        *kept = problem.and_then(noted);
+    }
+    is_new
+}
+
+fn noted(problem: &str) -> Option<TimedProblem> {
+    Some(TimedProblem { problem: problem.to_string(), at: unix_now() })
+}

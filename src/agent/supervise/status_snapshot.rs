@@ -1,0 +1,50 @@
+//! What the state_tracker tells others: the poller, for its reports, and whoever asks for the status.
+
+use super::state_tracker::StateTracker;
+use crate::agent::mailbox::Snapshot;
+use crate::agent::report;
+use crate::control::{CollectorStatus, ConfigStatus, Status};
+use crate::core::Uptime;
+use crate::core::problems;
+use crate::core::supervisor::StateName;
+use crate::source::kloudmate;
+
+impl StateTracker {
+    pub(super) fn snapshot(&self, phrase: StateName, restarts: u64) -> Snapshot {
+        Snapshot {
+            collector_status: match problems::counts_as_running(phrase) {
+                true => kloudmate::Status::Running,
+                false => kloudmate::Status::Stopped,
+            },
+            problem: self.problems.newest().cloned(),
+            rejected: self.rejected.get().cloned(),
+            restarts,
+        }
+    }
+
+    /// `process` is the collector's pid and uptime, if it lives.
+    pub(super) fn status(&self, phrase: StateName, now: Uptime, process: Option<(u32, Uptime)>, starts: u64) -> Status {
+        let rejected = self.rejected.get();
+        let revision = self.store.read_config().ok().map(|config| config.revision().to_string());
+        Status {
+            agent_version: env!("CARGO_PKG_VERSION").to_string(),
+            pid: std::process::id(),
+            uptime_seconds: now.as_secs(),
+            collector: CollectorStatus {
+                state: phrase.as_str().to_string(),
+                pid: process.map(|(pid, _)| pid),
+                uptime_seconds: process.map(|(_, uptime)| uptime.as_secs()),
+                restarts: starts.saturating_sub(1),
+            },
+            config: ConfigStatus {
+                path: self.store.config().to_path_buf(),
+                revision,
+                changed_by: self.changed_by.clone(),
+                rejected_revision: rejected.map(|rejected| rejected.revision.to_string()),
+                rejected_because: rejected.map(|rejected| rejected.problem.clone()),
+            },
+            polling: self.polling.clone(),
+            last_error_message: self.problems.newest().map(report::message).unwrap_or_default(),
+        }
+    }
+}

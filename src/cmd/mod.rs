@@ -1,0 +1,119 @@
+//! The commands, one file each, and the only place that prints a final error.
+
+pub mod check;
+pub mod cli;
+pub mod start;
+pub mod status;
+pub mod stop;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::control::{CheckResult, Outcome};
+use crate::error::{Error, Exit, Result};
+use crate::log::redact::Secrets;
+use crate::log::sanitize;
+use crate::os::panic_hook;
+use crate::os::unix::pid1;
+use crate::os::unix::sys::inherited;
+use crate::settings;
+use cli::{Cli, Mode};
+
+/// The whole program, but for what the process itself must have.
+pub fn main() -> ExitCode {
+    panic_hook::leave_no_core();
+    panic_hook::exit_on_panic();
+    match cli::parse(std::env::args_os().skip(1)).and_then(run) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            for line in error.to_string().lines() {
+                complain(line);
+            }
+            error.exit().into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Exit> {
+    match cli.mode {
+        Mode::Help => print(&cli::help()),
+        Mode::Version => print(&cli::version()),
+        Mode::PrintSettings => print_settings(&cli),
+        Mode::Start => start(&cli),
+        Mode::Stop => stop::run(&settings::run_dir(&cli.flags, &environment)?),
+        Mode::Status { json } => print(&status::run(&settings::run_dir(&cli.flags, &environment)?, json)?),
+        Mode::Check { dry_run, json, splay } => {
+            let settings = settings::resolve(&cli.flags, &environment)?.settings;
+            let extent = if dry_run { check::Extent::DryRun } else { check::Extent::Install };
+            // Info is for the log of a resident agent; this one speaks when something is wrong, or when asked to.
+            let level =
+                if settings.log_level == log::LevelFilter::Info { log::LevelFilter::Warn } else { settings.log_level };
+            log_to_stderr(level, &settings);
+            inherited::keep_from_children();
+            inherited::default_signals();
+            check::wait(splay);
+            let outcome = check::run(&settings, extent).unwrap_or_else(|error| Outcome::failed(&error));
+            tell(&outcome, json)
+        }
+    }
+}
+
+fn print_settings(cli: &Cli) -> Result<Exit> {
+    let resolved = settings::resolve(&cli.flags, &environment)?;
+    for warning in &resolved.warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    print(&settings::print::render(&resolved.rows))
+}
+
+fn start(cli: &Cli) -> Result<Exit> {
+    pid1::run_as_child_of_process_one()?;
+    inherited::keep_from_children();
+    inherited::default_signals();
+    let resolved = settings::resolve(&cli.flags, &environment)?;
+    log_to_stderr(resolved.settings.log_level, &resolved.settings);
+    for warning in &resolved.warnings {
+        log::warn!("{warning}");
+    }
+    start::run(&resolved.settings)
+}
+
+fn log_to_stderr(level: log::LevelFilter, settings: &settings::Settings) {
+    crate::log::init(level, settings.log_format);
+    let key = settings.api_key.iter().map(|key| key.expose().to_string());
+    crate::log::set_secrets(Arc::new(Secrets::new(key)));
+}
+
+/// Silent when nothing changed; an error goes to standard error, for scripts too.
+fn tell(outcome: &Outcome, json: bool) -> Result<Exit> {
+    let exit = Exit::from_code(outcome.exit).unwrap_or(Exit::Bug);
+    if json {
+        print(&format!("{}\n", sanitize::json(&serde_json::to_string(outcome).unwrap_or_default())))?;
+    } else if exit == Exit::Done && outcome.result != CheckResult::Unchanged {
+        print(&format!("{}\n", sanitize::line(&outcome.message)))?;
+    }
+    if exit == Exit::Done { Ok(exit) } else { Err(Error::new(exit, outcome.message.clone())) }
+}
+
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// To standard output; that nobody reads it to its end (`| head`) is no failure.
+fn print(text: &str) -> Result<Exit> {
+    match std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::because(Exit::CannotWrite, "cannot write to standard output", error))
+        }
+        Ok(()) | Err(_) => Ok(Exit::Done),
+    }
+}
+
+/// To standard error; when that is closed there is nobody left to tell. What the API or a collector said may be part of it, so
+/// nothing in it is to move a terminal's cursor.
+fn complain(line: &str) {
+    let line = line.replace(sanitize::is_invisible, " ");
+    let _ = writeln!(std::io::stderr(), "kmagent: {line}");
+}

@@ -1,0 +1,441 @@
+//! Whether two collectors may run side by side, as far as their configs and the host's memory tell. Pure.
+//!
+//! What is known of the components of `dist/collector/edge.yaml` and `full.yaml` was seen when each ran twice at once
+//! (`tests/handover/components.yaml` has it all, and is held against this), and of others it is what contrib's documentation says
+//! that they hold exclusively or read from where somebody else stopped. A component that is in no list may overlap: most do, and
+//! one that cannot share refuses to start, which `blames_overlap` tells from a bad config.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::collector::handover::memory::Memory;
+use crate::config::value::Value;
+use crate::settings::parse::duration;
+
+/// Read a stream that each of two readers would deliver in full, or that only one may read. What merely scrapes may overlap for
+/// a while: the same gauge twice is no error. Underscores left out: contrib renames `filelog` to `file_log` and so on.
+const READ_ONCE: [&str; 23] = [
+    "awscloudwatch",
+    "awss3",
+    "azureblob",
+    "azureeventhub",
+    "cloudflare",
+    "file",
+    "filelog",
+    "journald",
+    "k8scluster",
+    "k8sevents",
+    "k8slog",
+    "k8sobjects",
+    "macosunifiedlogging",
+    "mongodbatlas",
+    "mqtt",
+    "namedpipe",
+    "okta",
+    "otlpjsonfile",
+    "profiling",
+    "pulsar",
+    "s3",
+    "windowseventlog",
+    "windowseventtrace",
+];
+
+/// Their Unix socket is somebody else's, to which they connect.
+const UNIX_CLIENTS: [&str; 9] =
+    ["chrony", "dockerobserver", "dockerstats", "haproxy", "memcached", "mysql", "podmanstats", "postgresql", "redis"];
+
+/// How often spanmetrics and servicegraph tell their totals, if not told otherwise (contrib 0.145).
+const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Why two collectors do not overlap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It would work, but data would be doubled or memory short.
+    Unwise(String),
+    /// The new one could not start while the old one runs.
+    Impossible(String),
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Obstacle::Unwise(reason) | Obstacle::Impossible(reason)) = self;
+        f.write_str(reason)
+    }
+}
+
+/// What the decision needs besides the configs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// `None` when the kernel does not say.
+    pub memory: Option<Memory>,
+    /// Two run for so long at most.
+    pub longest_overlap: Duration,
+}
+
+/// Whether collectors with these configs may overlap; each is given in the order of the `--config` arguments.
+///
+/// # Errors
+/// What stands in the way, the impossible first.
+pub fn may_overlap(old: &[&Value], new: &[&Value], facts: &Facts) -> Result<(), Obstacle> {
+    let mut obstacles = Vec::new();
+    for configs in [old, new] {
+        let effective = configs.iter().fold(Value::Null, |below, above| merged(&below, above));
+        judge(&effective, facts, &mut obstacles);
+    }
+    obstacles.extend(short_of_memory(facts));
+    let impossible = obstacles.iter().position(|obstacle| matches!(obstacle, Obstacle::Impossible(_)));
+    match impossible.or(if obstacles.is_empty() { None } else { Some(0) }) {
+        Some(at) => Err(obstacles.swap_remove(at)),
+        None => Ok(()),
+    }
+}
+
+/// Whether the last words of a new collector that died beside the old one may be about the old one: then its config deserves
+/// another try, alone, before it is called bad.
+///
+/// The second is what a locked `file_storage` says (bbolt's ErrTimeout), as seen with 0.149.
+pub fn blames_overlap(tail: &str) -> bool {
+    ["address already in use", "exporter: timeout", "receiver: timeout", "processor: timeout", "connector: timeout"]
+        .iter()
+        .any(|words| tail.contains(words))
+}
+
+/// As the collector's confmap merges: maps merge, whatever else comes later replaces what was there.
+fn merged(below: &Value, above: &Value) -> Value {
+    let (Value::Object(lower), Value::Object(upper)) = (below, above) else { return above.clone() };
+    let mut entries = lower.clone();
+    for (key, value) in upper {
+        match entries.iter_mut().find(|(known, _)| known == key) {
+            Some((_, known)) => *known = merged(known, value),
+            None => entries.push((key.clone(), value.clone())),
+        }
+    }
+    Value::Object(entries)
+}
+
+fn judge(config: &Value, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
+    let service = config.get("service");
+    let pipelines = service.and_then(|service| service.get("pipelines"));
+    let (Some(service), Some(Value::Object(pipelines))) = (service, pipelines) else {
+        return obstacles.push(unknown("service.pipelines"));
+    };
+    for (section, listed_in) in [
+        ("receivers", &["receivers"][..]),
+        ("processors", &["processors"]),
+        ("exporters", &["exporters"]),
+        ("connectors", &["receivers", "exporters"]),
+    ] {
+        let mut ids: Vec<&str> = Vec::new();
+        for (name, pipeline) in pipelines {
+            for list in listed_in.iter().filter_map(|list| pipeline.get(list)) {
+                match list.as_array() {
+                    Some(list) => ids.extend(list.iter().filter_map(Value::as_str)),
+                    None if *list == Value::Null => {}
+                    None => obstacles.push(unknown(&format!("service.pipelines.{name}"))),
+                }
+            }
+        }
+        judge_each(config, section, &ids, facts, obstacles);
+    }
+    match service.get("extensions") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(list)) => {
+            let ids: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+            judge_each(config, "extensions", &ids, facts, obstacles);
+        }
+        Some(_) => obstacles.push(unknown("service.extensions")),
+    }
+}
+
+fn judge_each(config: &Value, section: &str, ids: &[&str], facts: &Facts, obstacles: &mut Vec<Obstacle>) {
+    let Some(components) = config.get(section) else { return };
+    if is_reference(components) {
+        return obstacles.push(unknown(section));
+    }
+    for (id, component) in components.as_object().unwrap_or_default() {
+        if ids.iter().any(|used| used.trim() == id.trim()) {
+            judge_component(section, id, component, facts, obstacles);
+        }
+    }
+}
+
+fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
+    let kind = id.split('/').next().unwrap_or(id).trim().replace('_', "");
+    let singular = section.trim_end_matches('s');
+    if is_reference(component) {
+        obstacles.push(unknown(&format!("{section}.{id}")));
+    }
+    // The log queries of sqlquery remember up to where they have read; its other queries merely scrape.
+    let is_read_once = section == "receivers"
+        && (READ_ONCE.contains(&kind.as_str()) || kind == "sqlquery" && has_key(component, "logs"));
+    if is_read_once {
+        obstacles.push(Obstacle::Unwise(format!("two of the receiver {id} would deliver everything twice")));
+    }
+    let is_storage = section == "extensions" && kind.ends_with("storage");
+    if is_storage {
+        obstacles.push(Obstacle::Unwise(format!("the extension {id} keeps what only one may use")));
+    }
+    let writes_file = section == "exporters" && kind == "file"
+        || section == "extensions" && kind == "pprof" && is_set(component.get("save_to_file"));
+    if writes_file {
+        obstacles.push(Obstacle::Unwise(format!("two of the {singular} {id} would write the same file")));
+    }
+    // What spanmetrics and its like count is a total since their start, and two would tell theirs in turns, unless the new one does
+    // so for the first time when the old one has ended.
+    let flush_interval = component.get("metrics_flush_interval").filter(|interval| is_set(Some(interval)));
+    let is_delta =
+        component.get("aggregation_temporality").and_then(Value::as_str).is_some_and(|it| it.ends_with("DELTA"));
+    let tells_totals = flush_interval.is_some() || kind == "spanmetrics" || kind == "servicegraph";
+    let is_rare = match flush_interval {
+        None => FLUSH_INTERVAL > facts.longest_overlap,
+        Some(set) => set.as_str().and_then(|set| duration(set).ok()).is_some_and(|set| set > facts.longest_overlap),
+    };
+    if section == "connectors" && tells_totals && !is_delta && !is_rare {
+        obstacles.push(Obstacle::Unwise(format!("two of the connector {id} would tell one counter in turns")));
+    }
+    if section == "extensions" && kind == "opamp" {
+        obstacles.push(Obstacle::Unwise(format!("two of the extension {id} would speak for one instance")));
+    }
+    // The templates of a receiver_creator are receivers too.
+    if kind == "receivercreator" {
+        for (id, template) in component.get("receivers").and_then(Value::as_object).unwrap_or_default() {
+            judge_component("receivers", id, template, facts, obstacles);
+        }
+    }
+    let listens = matches!(section, "receivers" | "extensions" | "processors" | "connectors");
+    let owns_sockets = listens && !UNIX_CLIENTS.contains(&kind.as_str());
+    visit(component, &mut |key, value| {
+        let text = value.as_str().unwrap_or_default();
+        if key == "storage" && is_set(Some(value)) && !is_storage {
+            obstacles.push(Obstacle::Impossible(format!("the {singular} {id} uses a storage that only one may open")));
+        }
+        // `wal` of prometheusremotewrite, `experimental_wal_config` of googlecloud.
+        if key.split('_').any(|word| word == "wal") && is_set(Some(value)) && section == "exporters" {
+            obstacles.push(Obstacle::Impossible(format!("the {singular} {id} keeps a log that only one may open")));
+        }
+        // fluentforward takes a path for a Unix socket's name.
+        let is_unix = key == "transport" && text.starts_with("unix")
+            || text.starts_with("unix:")
+            || key == "endpoint" && text.starts_with('/');
+        if owns_sockets && is_unix {
+            obstacles.push(Obstacle::Impossible(format!("the {singular} {id} listens on a Unix socket")));
+        }
+    });
+}
+
+fn short_of_memory(facts: &Facts) -> Option<Obstacle> {
+    let Some(Memory { available, of_old }) = facts.memory else {
+        return Some(Obstacle::Unwise("it cannot be told whether there is memory for two".to_string()));
+    };
+    // What it has now, and half as much again for what it will take when it starts to work.
+    let needed = of_old.saturating_add(of_old / 2);
+    let mib = |bytes: u64| bytes >> 20;
+    (available < needed).then(|| {
+        let (needed, available) = (mib(needed), mib(available));
+        Obstacle::Unwise(format!("a second collector may take {needed} MiB and {available} MiB are available"))
+    })
+}
+
+/// Something whose content we do not know: `${file:…}` where a map or a list belongs, or nothing at all.
+fn unknown(what: &str) -> Obstacle {
+    Obstacle::Unwise(format!("it cannot be told what is in {what}"))
+}
+
+fn is_reference(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.contains("${"))
+}
+
+fn is_set(value: Option<&Value>) -> bool {
+    !matches!(value, None | Some(Value::Null | Value::Bool(false))) && value.and_then(Value::as_str) != Some("")
+}
+
+fn has_key(value: &Value, name: &str) -> bool {
+    let mut found = false;
+    visit(value, &mut |key, _| found |= key == name);
+    found
+}
+
+/// Each key of each map, however deep.
+fn visit<'a>(value: &'a Value, see: &mut dyn FnMut(&str, &'a Value)) {
+    match value {
+        Value::Object(entries) => {
+            for (key, inner) in entries {
+                see(key, inner);
+                visit(inner, see);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| visit(item, see)),
+        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLENTY: Facts = Facts {
+        memory: Some(Memory { available: 300 << 20, of_old: 200 << 20 }),
+        longest_overlap: Duration::from_secs(85),
+    };
+    const PLAIN: &str = "{receivers: {otlp: {}}, exporters: {nop: {}}, \
+        service: {pipelines: {logs: {receivers: [otlp], exporters: [nop]}}}}";
+
+    fn yaml(text: &str) -> Value {
+        serde_yaml::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// A config with this component in use.
+    fn with(section: &str, id: &str, component: &str) -> Value {
+        let service = match section {
+            "extensions" => format!("{{extensions: ['{id}'], pipelines: {{logs: {{receivers: [otlp]}}}}}}"),
+            "connectors" => format!("{{pipelines: {{logs: {{receivers: [otlp], exporters: ['{id}']}}}}}}"),
+            _ => format!("{{pipelines: {{logs: {{receivers: [otlp], {section}: ['{id}']}}}}}}")
+                .replace("receivers: [otlp], receivers", "receivers"),
+        };
+        yaml(&format!("{{{section}: {{'{id}': {component}, other/{id}: {{}}}}, service: {service}}}"))
+    }
+
+    #[test]
+    fn what_may_overlap_does() {
+        for (section, id, component) in [
+            ("receivers", "otlp", "{protocols: {grpc: {endpoint: '0.0.0.0:4317'}}}"),
+            ("receivers", "hostmetrics", "{scrapers: {cpu: {}}}"),
+            ("receivers", "prometheus/2", "{config: {}}"),
+            ("receivers", "docker_stats", "{endpoint: 'unix:///var/run/docker.sock'}"),
+            ("receivers", "mysql", "{transport: unix, endpoint: /run/mysqld.sock}"),
+            ("receivers", "sqlquery", "{queries: [{sql: select 1, metrics: [{metric_name: logs}]}]}"),
+            ("receivers", "syslog", "{udp: {listen_address: '127.0.0.1:514'}, storage: null}"),
+            ("processors", "batch", "{}"),
+            ("exporters", "debug", "{}"),
+            ("exporters", "otlp_grpc", "{endpoint: 'unix:///run/next.sock', sending_queue: {queue_size: 5}}"),
+            ("extensions", "health_check", "{}"),
+            ("extensions", "pprof", "{save_to_file: ''}"),
+            ("extensions", "zpages", "{endpoint: '${env:ZPAGES}'}"),
+            ("connectors", "spanmetrics", "{metrics_flush_interval: 90s}"),
+            ("connectors", "spanmetrics", "{metrics_flush_interval: 1m25.1s}"),
+            ("connectors", "count", "{}"),
+            (
+                "connectors",
+                "spanmetrics/often",
+                "{metrics_flush_interval: 15s, aggregation_temporality: AGGREGATION_TEMPORALITY_DELTA}",
+            ),
+        ] {
+            let config = with(section, id, component);
+            assert_eq!(may_overlap(&[&yaml(PLAIN)], &[&config], &PLENTY), Ok(()), "{id}");
+        }
+    }
+
+    #[test]
+    fn what_must_not_run_twice_is_found_in_either_config() {
+        let unwise = [
+            ("receivers", "filelog", "{}"),
+            ("receivers", "file_log/x", "{}"),
+            ("receivers", "journald", "null"),
+            ("receivers", "windowseventlog", "{}"),
+            ("receivers", "receiver_creator", "{receivers: {filelog: {config: {}}}}"),
+            (
+                "receivers",
+                "sqlquery",
+                "{queries: [{sql: select 1, metrics: []}, {sql: select a, logs: [{body_column: a}]}]}",
+            ),
+            ("exporters", "file/a", "{path: /tmp/a}"),
+            ("connectors", "spanmetrics", "null"),
+            ("connectors", "servicegraph", "{store: {ttl: 2s}}"),
+            ("connectors", "spanmetrics", "{metrics_flush_interval: 85s}"),
+            ("connectors", "spanmetrics", "{metrics_flush_interval: '${env:FLUSH_INTERVAL}'}"),
+            ("connectors", "spanmetrics", "{metrics_flush_interval: 1m, aggregation_temporality: CUMULATIVE}"),
+            ("extensions", "file_storage", "{}"),
+            ("extensions", "redis_storage/1", "{}"),
+            ("extensions", "pprof", "{save_to_file: /tmp/profile}"),
+            ("processors", "batch", "'${file:/etc/batch.yaml}'"),
+        ];
+        let impossible = [
+            ("receivers", "filelog", "{storage: file_storage}"),
+            ("receivers", "otlp", "{protocols: {grpc: {transport: unix, endpoint: /run/a.sock}}}"),
+            ("receivers", "fluentforward", "{endpoint: 'unix:///run/a.sock'}"),
+            ("receivers", "fluentforward", "{endpoint: /run/a.sock}"),
+            ("exporters", "otlp_http", "{sending_queue: {storage: file_storage}}"),
+            ("exporters", "prometheusremotewrite", "{wal: {directory: /var/wal}}"),
+            ("extensions", "health_check", "{transport: unix, endpoint: /run/h.sock}"),
+        ];
+        let plain = yaml(PLAIN);
+        for ((section, id, component), is_impossible) in
+            unwise.map(|case| (case, false)).into_iter().chain(impossible.map(|case| (case, true)))
+        {
+            let config = with(section, id, component);
+            for pair in [[&plain, &config], [&config, &plain]] {
+                let obstacle = may_overlap(&[pair[0]], &[pair[1]], &PLENTY).expect_err(id);
+                assert_eq!(matches!(obstacle, Obstacle::Impossible(_)), is_impossible, "{id}: {obstacle}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_use_does_not_matter() {
+        let config = yaml(
+            "{receivers: {otlp: {}, filelog: {}}, exporters: {nop: {}, file: {}}, extensions: {file_storage: {}}, \
+             service: {extensions: [], pipelines: {logs: {receivers: [otlp], exporters: [nop]}}}}",
+        );
+        assert_eq!(may_overlap(&[&config], &[&config], &PLENTY), Ok(()));
+    }
+
+    #[test]
+    fn the_config_in_force_is_judged_with_its_overlay() {
+        let plain = yaml(PLAIN);
+        let adds = yaml("{receivers: {filelog: {}}, service: {pipelines: {logs: {receivers: [filelog]}}}}");
+        let queue = yaml("{exporters: {nop: {sending_queue: {storage: file_storage}}}}");
+        let undone = yaml("{exporters: {nop: {sending_queue: {storage: null}}}}");
+        for (overlays, allowed) in
+            [(vec![&adds], false), (vec![&adds, &plain], true), (vec![&queue], false), (vec![&queue, &undone], true)]
+        {
+            let configs = [vec![&plain], overlays].concat();
+            assert_eq!(may_overlap(&configs, &[&plain], &PLENTY).is_ok(), allowed, "{configs:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_no_yes() {
+        for text in [
+            "{}",
+            "{service: '${file:/etc/service.yaml}'}",
+            "{service: {pipelines: '${file:/etc/pipelines.yaml}'}}",
+            "{service: {pipelines: {logs: {receivers: '${env:RECEIVERS}'}}}}",
+            "{receivers: '${file:/etc/receivers.yaml}', service: {pipelines: {logs: {receivers: [a]}}}}",
+            "{service: {extensions: '${env:EXTENSIONS}', pipelines: {}}}",
+        ] {
+            let result = may_overlap(&[&yaml(text)], &[&yaml(PLAIN)], &PLENTY);
+            assert!(matches!(&result, Err(Obstacle::Unwise(reason)) if reason.contains("cannot be told")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_total_that_is_told_after_the_longest_overlap_is_told_by_one() {
+        let config = with("connectors", "spanmetrics", "{}");
+        for (seconds, allowed) in [(59, true), (60, false)] {
+            let facts = Facts { longest_overlap: Duration::from_secs(seconds), ..PLENTY };
+            assert_eq!(may_overlap(&[&config], &[&config], &facts).is_ok(), allowed, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn there_must_be_memory_for_two() {
+        let plain = yaml(PLAIN);
+        let tight = Some(Memory { available: (300 << 20) - 1, of_old: 200 << 20 });
+        for facts in [tight, None].map(|memory| Facts { memory, ..PLENTY }) {
+            let result = may_overlap(&[&plain], &[&plain], &facts);
+            assert!(matches!(result, Err(Obstacle::Unwise(_))), "{facts:?}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn a_death_that_the_old_one_may_have_caused_is_told_from_a_bad_config() {
+        for (tail, blamed) in [
+            ("Error: cannot start pipelines: listen tcp 127.0.0.1:1: bind: address already in use", true),
+            ("Error: cannot start pipelines: failed to start \"otlp_http\" exporter: timeout", true),
+            ("Error: invalid configuration: service: no pipelines", false),
+            ("", false),
+        ] {
+            assert_eq!(blames_overlap(tail), blamed, "{tail}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Whether this kernel lets us hand over, with the rights that we have: tried once at start, for real, since no version number
+//! says what a container, a security module or a distribution has switched off.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::sockopt;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use crate::collector::handover::binds::{BindWatch, Refusal};
+use crate::os::unix::sys::{child, steer, trial};
+
+/// The trial takes a millisecond; more than this and something is broken.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// # Errors
+/// Why not, in words.
+pub fn supported() -> Result<(), String> {
+    if !child::CAN_FILTER {
+        return Err("it needs Linux on x86-64 or arm64".to_string());
+    }
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(|errno| format!("no socket to try it with: {errno}"))?;
+    watch_a_child(&socket)?;
+    // The child's bind(2) has made this very socket shareable, which steering requires.
+    if sockopt::socket_reuseport(&socket) != Ok(true) {
+        return Err("a child's socket cannot be shared".to_string());
+    }
+    steer::attach(socket.as_fd(), 0).map_err(|errno| format!("the kernel does not steer connections: {errno}"))
+}
+
+fn watch_a_child(socket: &rustix::fd::OwnedFd) -> Result<(), String> {
+    let cannot = |errno: Errno| format!("it cannot be tried: {errno}");
+    let (ours, theirs) = BindWatch::channel().map_err(cannot)?;
+    let child = trial::fork(theirs.as_fd(), socket.as_fd()).map_err(|error| format!("it cannot be tried: {error}"))?;
+    drop(theirs);
+    let result = serve_one(&ours, child);
+    let _ = rustix::process::kill_process(child, Signal::KILL);
+    let _ = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(child), WaitOptions::empty()));
+    result
+}
+
+fn serve_one(channel: &rustix::fd::OwnedFd, child: Pid) -> Result<(), String> {
+    let deadline = Instant::now() + TRIAL_TIMEOUT;
+    wait(channel.as_fd(), deadline)?;
+    let mut watch = BindWatch::accept(channel, child).map_err(|refusal| match refusal {
+        Refusal::Unfiltered(reason) => reason,
+        Refusal::Lost(errno) => format!("it cannot be tried: {errno}"),
+    })?;
+    wait(watch.fd(), deadline)?;
+    watch.serve(&[]);
+    watch.shareable()
+}
+
+fn wait(fd: rustix::fd::BorrowedFd<'_>, deadline: Instant) -> Result<(), String> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    match rustix::event::poll(&mut fds, left.try_into().ok().as_ref()) {
+        Ok(0) => Err("the kernel does not report a child's binds in time".to_string()),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(format!("it cannot be tried: {errno}")),
+    }
+}

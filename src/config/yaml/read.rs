@@ -1,0 +1,134 @@
+//! Reads a YAML file within bounds that depend on its length alone, in memory and in time.
+//!
+//! serde_yaml bounds neither: aliases can multiply what a file holds, and its scanner takes the square of the depth of brackets.
+
+use serde::de::DeserializeSeed;
+
+use crate::config::value::{ReadBudget, Tree, Value};
+
+/// The scanner looks at every open bracket again for each token: 4 MiB may be a thousand deep, and 64 KiB as deep as it can be. At
+/// its largest this takes seconds.
+const MAX_NESTING_TIMES_LENGTH: u64 = u32::MAX as u64;
+
+/// Values that any file may hold, however short it is: enough for anchors that people use.
+const ALWAYS_ALLOWED: usize = 4096;
+
+/// Reads one document; an empty one is null. `<<` is a key like any other. What it takes in memory depends on the length of `text`
+/// alone: aliases may repeat things, but not multiply them.
+///
+/// # Errors
+/// What is not YAML, more than one document, local tags, duplicate keys, keys that are not text, more than 128 levels, and aliases
+/// that make more of a file than one of its length could hold without them.
+pub fn read(text: &[u8]) -> Result<Value, serde_yaml::Error> {
+    if (nesting(text) as u64).saturating_mul(text.len() as u64) > MAX_NESTING_TIMES_LENGTH {
+        return Err(serde::de::Error::custom("it is nested too deeply"));
+    }
+    any_depth(text)
+}
+
+/// An upper bound for how deep the brackets of a text are nested. What looks like one within quotes counts too.
+pub fn nesting(text: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut before) = (0usize, 0, b'\n');
+    for &byte in text {
+        match byte {
+            // A bracket that opens something begins a token: it follows a blank, another one, or a separator.
+            b'[' | b'{' if matches!(before, b' ' | b'\t' | b'\r' | b'\n' | b'[' | b'{' | b',' | b':') => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        before = byte;
+    }
+    deepest
+}
+
+/// `read`, whatever the brackets.
+pub(super) fn any_depth(text: &[u8]) -> Result<Value, serde_yaml::Error> {
+    // The shortest value with what separates it takes two bytes: "- " or "a,".
+    let allowance = ReadBudget::new(ALWAYS_ALLOWED + text.len() / 2);
+    Tree(&allowance).deserialize(serde_yaml::Deserializer::from_slice(text)).map_err(|error| {
+        match allowance.is_used_up() {
+            true => serde::de::Error::custom("its aliases make too much of it, write out less of it or more by hand"),
+            false => error,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Value {
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn aliases_may_repeat_but_not_multiply() {
+        assert_eq!(read(b"a: &x [1]\nb: *x\nc: {d: *x}\n").unwrap(), json(r#"{"a":[1],"b":[1],"c":{"d":[1]}}"#));
+        // The classic one, which grows with each level.
+        let mut doubling = String::from("a0: &a0 [x]\n");
+        for level in 1..40 {
+            let below = format!("*a{}", level - 1);
+            doubling.push_str(&format!("a{level}: &a{level} [{}]\n", [below.as_str(); 9].join(", ")));
+        }
+        // One level, which no limit on the number or depth of aliases sees: a billion values from 100 KB.
+        let flat = format!("a: &a [{}1]\nb: [{}*a]\n", "1,".repeat(30_000), "*a,".repeat(30_000));
+        // Not even many values: 1 GB of text.
+        let long = format!("a: &a {}\nb: [{}*a]\n", "x".repeat(50_000), "*a,".repeat(20_000));
+        let keys = format!("a: &a {}\nb: [{}]\n", "x".repeat(50_000), "{*a : 1},".repeat(20_000));
+        for bomb in [doubling, flat, long, keys] {
+            let began_at = std::time::Instant::now();
+            let error = read(bomb.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("aliases"), "{error}");
+            assert!(began_at.elapsed() < std::time::Duration::from_secs(5), "{:?}", began_at.elapsed());
+        }
+    }
+
+    /// So an alias is never blamed where there is none.
+    #[test]
+    fn without_aliases_nothing_is_too_much() {
+        for text in ["- \n".repeat(50_000), format!("{{{}}}", (0..20_000).map(|n| format!("{n},")).collect::<String>())]
+        {
+            assert!(read(text.as_bytes()).is_ok());
+        }
+        assert!(read(format!("[{}]", "1,".repeat(50_000)).as_bytes()).is_ok());
+        assert!(read("-\n".repeat(50_000).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn brackets_may_not_be_nested_without_end() {
+        for (text, depth) in [
+            ("", 0),
+            ("a: [{b: [c]}, [], {}]", 3),
+            ("[[[1]]]", 3),
+            ("a: '[x'\nb: x[y\nc: \\[\n", 0),
+            ("\"a\":[{\"b\":1}]", 2),
+            ("]]]][", 0),
+            ("]]]] [", 1),
+        ] {
+            assert_eq!(nesting(text.as_bytes()), depth, "{text}");
+        }
+        for open in ["[", "{a: ", "[ ", "{\"a\":"] {
+            let began_at = std::time::Instant::now();
+            let error = read(open.repeat(400_000).as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("nested too deeply"), "{error}");
+            assert!(began_at.elapsed() < std::time::Duration::from_secs(1), "{:?}", began_at.elapsed());
+        }
+    }
+
+    #[test]
+    fn an_empty_document_is_null() {
+        for empty in ["", "\n", "# nothing\n", "---\n", "--- ~\n"] {
+            assert_eq!(read(empty.as_bytes()).unwrap(), Value::Null, "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_yaml_are_an_error() {
+        for bytes in [&b"\xff\xfe\xfd"[..], b"a: \0", b"a: \xc3\x28", b"\t- a", b"a: b: c", b"%", b"\x1b"] {
+            assert!(read(bytes).is_err(), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! How one log line looks, as JSON and as text. Pure: the clock, the secrets and the record come in, a line with its newline goes out.
+//!
+//! A line is always one line: control characters are escaped in both forms, so that nobody who gets a text into a message, a field
+//! or the collector's output can forge a line or drive a terminal. Secrets are masked piece by piece before escaping, since an
+//! escaped secret would no longer be recognised.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::time::SystemTime;
+
+use log::kv::{self, Key, VisitSource, VisitValue};
+use log::{Level, Record};
+
+use crate::log::redact::Secrets;
+use crate::log::sanitize::{self, is_invisible};
+use crate::log::utc::Utc;
+use crate::settings::LogFormat;
+
+/// The target of the collector's own lines.
+pub const COLLECTOR: &str = "collector";
+
+/// Longest collector line that is passed on, in bytes (DESIGN.md, "Measurements"); the rest of a longer one is cut off.
+const LONGEST_COLLECTOR_LINE: usize = 64 * 1024;
+
+/// What all lines of one moment have in common.
+pub struct Style<'a> {
+    pub format: LogFormat,
+    pub at: SystemTime,
+    pub secrets: &'a Secrets,
+}
+
+impl Style<'_> {
+    /// One of the agent's records, with its fields.
+    pub fn record(&self, record: &Record) -> String {
+        let target = record.target();
+        let target = target.strip_prefix("kmagent::").unwrap_or(target);
+        let mut line = self.start(record.level(), target, &record.args().to_string());
+        // A field whose `Display` fails is left out; the line is worth more than the field.
+        let _ = record.key_values().visit(&mut Fields { style: self, line: &mut line });
+        self.end(line)
+    }
+
+    /// One line of the collector's output, without its newline.
+    pub fn collector(&self, bytes: &[u8]) -> String {
+        let text = String::from_utf8_lossy(bytes.trim_ascii_end());
+        // Masked before it is cut, or the cut could leave a part of a secret.
+        let text = self.secrets.mask(&text);
+        let mut end = text.len().min(LONGEST_COLLECTOR_LINE);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let text = &text[..end];
+        match self.format {
+            LogFormat::Json => self.end(self.start(Level::Info, COLLECTOR, text)),
+            LogFormat::Text => {
+                let mut line = String::with_capacity(text.len() + 1);
+                if looks_like_ours(text) {
+                    line.push_str("collector: ");
+                }
+                for c in text.chars() {
+                    if c == '\t' { line.push(c) } else { sanitize::push(&mut line, c) }
+                }
+                self.end(line)
+            }
+        }
+    }
+
+    /// Stands in for `count` lines that could not be written.
+    pub fn dropped(&self, count: u64) -> String {
+        let mut line = self.start(Level::Warn, "logger", "lines dropped, the reader of stderr was too slow");
+        self.field(&mut line, "count", &Field::Bare(count.to_string()));
+        self.end(line)
+    }
+
+    fn start(&self, level: Level, target: &str, message: &str) -> String {
+        let (at, message) = (Utc::from(self.at), self.secrets.mask(message));
+        let mut line = String::with_capacity(96 + message.len());
+        match self.format {
+            LogFormat::Json => {
+                let level = level.as_str().to_ascii_lowercase();
+                let _ = write!(line, r#"{{"ts":"{at}","level":"{level}","target":"#);
+                push_json(&mut line, target);
+                line.push_str(r#","msg":"#);
+                push_json(&mut line, &message);
+            }
+            LogFormat::Text => {
+                let _ = write!(line, "{at} {level:<5} ");
+                target.chars().for_each(|c| sanitize::push(&mut line, c));
+                line.push_str(": ");
+                message.chars().for_each(|c| sanitize::push(&mut line, c));
+            }
+        }
+        line
+    }
+
+    fn field(&self, line: &mut String, key: &str, field: &Field) {
+        let (text, is_bare) = match field {
+            Field::Bare(text) => (text, true),
+            Field::Text(text) => (text, false),
+        };
+        let text = self.secrets.mask(text);
+        // A number with a masked part is no number any more.
+        let is_bare = is_bare && matches!(text, Cow::Borrowed(_));
+        match self.format {
+            LogFormat::Json => {
+                line.push(',');
+                push_json(line, key);
+                line.push(':');
+                if is_bare { line.push_str(&text) } else { push_json(line, &text) }
+            }
+            LogFormat::Text => {
+                line.push(' ');
+                key.chars().for_each(|c| sanitize::push(line, c));
+                line.push('=');
+                let is_word = !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || "\"\\=".contains(c));
+                if is_word {
+                    text.chars().for_each(|c| sanitize::push(line, c));
+                } else {
+                    push_quoted(line, &text);
+                }
+            }
+        }
+    }
+
+    fn end(&self, mut line: String) -> String {
+        line.push_str(if self.format == LogFormat::Json { "}\n" } else { "\n" });
+        line
+    }
+}
+
+/// A field's value, rendered: `Bare` is valid JSON as it stands.
+enum Field {
+    Bare(String),
+    Text(String),
+}
+
+struct Fields<'a> {
+    style: &'a Style<'a>,
+    line: &'a mut String,
+}
+
+impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
+        let mut field = Field::Bare("null".to_owned());
+        value.visit(&mut field)?;
+        self.style.field(self.line, key.as_str(), &field);
+        Ok(())
+    }
+}
+
+impl Field {
+    fn bare(&mut self, value: impl ToString) -> Result<(), kv::Error> {
+        *self = Field::Bare(value.to_string());
+        Ok(())
+    }
+}
+
+impl VisitValue<'_> for Field {
+    fn visit_any(&mut self, value: kv::Value) -> Result<(), kv::Error> {
+        *self = Field::Text(value.to_string());
+        Ok(())
+    }
+    fn visit_null(&mut self) -> Result<(), kv::Error> {
+        self.bare("null")
+    }
+    fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
+        self.bare(value)
+    }
+    fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
+        self.bare(value)
+    }
+    fn visit_u128(&mut self, value: u128) -> Result<(), kv::Error> {
+        self.bare(value)
+    }
+    fn visit_i128(&mut self, value: i128) -> Result<(), kv::Error> {
+        self.bare(value)
+    }
+    fn visit_f64(&mut self, value: f64) -> Result<(), kv::Error> {
+        // JSON has neither NaN nor infinity.
+        *self = if value.is_finite() { Field::Bare(value.to_string()) } else { Field::Text(value.to_string()) };
+        Ok(())
+    }
+    fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
+        self.bare(value)
+    }
+}
+
+/// A JSON string (RFC 8259, section 7), with every character escaped that a terminal might obey.
+fn push_json(line: &mut String, text: &str) {
+    line.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => line.extend(['\\', c]),
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\t' => line.push_str("\\t"),
+            c if is_invisible(c) => sanitize::push_json(line, c),
+            c => line.push(c),
+        }
+    }
+    line.push('"');
+}
+
+fn push_quoted(line: &mut String, text: &str) {
+    line.push('"');
+    for c in text.chars() {
+        if c == '"' || c == '\\' {
+            line.push('\\');
+        }
+        sanitize::push(line, c);
+    }
+    line.push('"');
+}
+
+/// Whether a line begins as ours do in text form: a time stamp, a blank, a level. The collector's own have a tab there.
+fn looks_like_ours(text: &str) -> bool {
+    const LENGTH: usize = "2026-11-22T14:04:37.123Z ".len();
+    let shape = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
+    text.bytes().take(LENGTH).map(shape).eq(*b"0000-00-00T00:00:00.000Z ")
+}
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

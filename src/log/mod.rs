@@ -1,0 +1,144 @@
+//! The log: one line on stderr for each record of this program and for each line of the collector, as JSON or as text.
+//!
+//! Records of other crates are dropped, whatever the level: ureq-proto's trace output is a dump of the whole request, the key included,
+//! cut into rows that no mask would recognise. `line` decides how a line looks, `sink` how it is written without ever holding up its
+//! writer for long. This module never reads settings and never exits.
+
+mod line;
+pub mod redact;
+pub mod sanitize;
+mod sink;
+pub mod utc;
+
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use log::{LevelFilter, Log, Metadata, Record};
+use rustix::fs::{Mode, OFlags};
+
+use crate::log::redact::Secrets;
+use crate::settings::LogFormat;
+use line::{COLLECTOR, Style};
+use sink::Sink;
+
+type Stderr = Box<dyn AsFd + Send>;
+
+struct Logger {
+    format: LogFormat,
+    secrets: Mutex<Arc<Secrets>>,
+    /// Locked only to write: a field's `Display` that logs must find it free.
+    sink: Mutex<Sink<Stderr>>,
+}
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+/// Starts the log. A second call changes the level only.
+pub fn init(level: LevelFilter, format: LogFormat) {
+    let logger =
+        LOGGER.get_or_init(|| Logger { format, secrets: Mutex::default(), sink: Mutex::new(Sink::new(stderr())) });
+    // It fails when a logger is set already, which can only be this one.
+    let _ = log::set_logger(logger);
+    log::set_max_level(level);
+}
+
+/// Replaces the texts that every later line shows as `****`. Nothing is masked before the first call.
+pub fn set_secrets(secrets: Arc<Secrets>) {
+    if let Some(logger) = LOGGER.get() {
+        *lock(&logger.secrets) = secrets;
+    }
+}
+
+/// Passes on one line of the collector's output, given without its newline, at every level but `off`.
+pub fn collector_line(bytes: &[u8]) {
+    if let Some(logger) = LOGGER.get()
+        && log::max_level() != LevelFilter::Off
+    {
+        logger.write(|style| style.collector(bytes));
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        is_ours(metadata.target())
+    }
+
+    fn log(&self, record: &Record) {
+        if is_ours(record.target()) {
+            self.write(|style| style.record(record));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl Logger {
+    fn write(&self, render: impl FnOnce(&Style) -> String) {
+        let secrets = Arc::clone(&lock(&self.secrets));
+        let style = Style { format: self.format, at: SystemTime::now(), secrets: &secrets };
+        let line = render(&style);
+        lock(&self.sink).write(&line, |count| style.dropped(count));
+    }
+}
+
+fn is_ours(target: &str) -> bool {
+    target == "kmagent" || target.starts_with("kmagent::") || target == COLLECTOR
+}
+
+/// A panic elsewhere while a line was written leaves nothing half done that the next line could not live with.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Descriptor 2, or for a terminal a non-blocking description of our own: poll(2) calls a terminal writable when a single byte
+/// fits, and a write of more would wait for a frozen ssh session. Setting the flag on descriptor 2 would change it for the shell too.
+fn stderr() -> Stderr {
+    let stderr = rustix::stdio::stderr();
+    if rustix::termios::isatty(stderr) {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        if let Ok(terminal) = rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()) {
+            return Box::new(terminal);
+        }
+    }
+    Box::new(stderr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_records_are_written() {
+        for (target, expected) in [
+            ("kmagent", true),
+            ("kmagent::api::client", true),
+            ("collector", true),
+            ("kmagents", false),
+            ("ureq::run", false),
+            ("ureq_proto::util", false),
+            ("rustls::client::hs", false),
+        ] {
+            assert_eq!(is_ours(target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_logs_while_it_is_rendered_does_not_deadlock() {
+        struct Nested<'a>(&'a Logger);
+        impl std::fmt::Display for Nested<'_> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.log(&Record::builder().target("kmagent").args(format_args!("inner")).build());
+                f.write_str("outer")
+            }
+        }
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let sink = Mutex::new(Sink::new(Box::new(writer) as Stderr));
+        let logger = Logger { format: LogFormat::Text, secrets: Mutex::default(), sink };
+        logger.log(&Record::builder().target("kmagent").args(format_args!("{}", Nested(&logger))).build());
+        drop(logger);
+        let mut written = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut written).unwrap();
+        let messages: Vec<_> = written.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+        assert_eq!(messages, ["inner", "outer"]);
+    }
+}

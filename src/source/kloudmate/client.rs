@@ -1,0 +1,228 @@
+//! The one call to the API: a POST, bounded in time and size, and what came of it.
+//!
+//! The connection is not kept between calls, nothing is retried, no redirect is followed and no thread is started. The key goes
+//! into one header and nowhere else: it is masked in every message here, since a server may well echo it.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use ureq::config::AutoHeaderValue;
+use ureq::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use ureq::http::{HeaderValue, Response, Uri};
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{Agent, Body};
+
+use super::answer::decode;
+use super::{Answer, Report, encode};
+use crate::error::{Error, Exit, Result};
+use crate::log::redact::Secrets;
+use crate::log::sanitize;
+use crate::settings::Secret;
+use crate::source::explain::{exit_for, explain, retry_after};
+use crate::source::parts::{authorities, authorization, connect_proxy, endpoint, shown};
+use crate::source::proxy;
+use crate::source::transport::{CallingThreadResolver, connector};
+
+/// For a report of at most 8 KiB and an answer of any length that is read piece by piece; ureq's default of 128 KiB each would be most
+/// of the agent's memory (DESIGN.md, "Measurements").
+const BUFFER: usize = 16 * 1024;
+
+/// Most bytes of somebody else's text in a message of ours (DESIGN.md, "The API").
+const EXCERPT: usize = 512;
+
+/// Most bytes of a body that is no JSON object: enough to recognise a login page by.
+const BEGINNING: usize = 20;
+
+/// Most bytes of a message but for the URL. It can only be longer with two excerpts in it, or with a proxy's name.
+const MESSAGE: usize = 2 * EXCERPT;
+
+/// Bytes of an answer at its largest for each value in a config. Real configs take 20 to 40; every byte of one that is denser costs
+/// more memory, up to 150 bytes, while it is read and proved.
+const BYTES_PER_VALUE: u64 = 16;
+
+/// The settings that a call depends on.
+pub struct Options<'a> {
+    pub endpoint: &'a str,
+    pub api_key: Option<&'a Secret>,
+    /// A PEM bundle that replaces Mozilla's roots. Read once, by `Client::new`.
+    pub ca_file: Option<&'a Path>,
+    /// For the whole call but the look-up of the name.
+    pub poll_timeout: Duration,
+    /// Longest answer that is accepted, in bytes.
+    pub max_answer: u64,
+}
+
+pub struct Client {
+    agent: Agent,
+    endpoint: Uri,
+    /// The endpoint without user, password and query, for messages.
+    shown: String,
+    authorization: Option<HeaderValue>,
+    api_key: Option<Secret>,
+    /// The key, to be masked in messages.
+    secrets: Secrets,
+    ca_file: Option<PathBuf>,
+    poll_timeout: Duration,
+    max_answer: u64,
+    /// Appended to the cause of a failed connection: ` (through the proxy …)`, or empty.
+    through: String,
+}
+
+/// Why a config check brought no answer.
+#[derive(Debug)]
+pub struct Failure {
+    pub error: Error,
+    /// How long the server asks to be left alone, an hour at most; `None` when it does not say.
+    pub retry_after: Option<Duration>,
+}
+
+impl Client {
+    /// Touches the network only when it checks. The proxy comes from the environment.
+    ///
+    /// # Errors
+    /// `Exit::Settings` for an endpoint, key, ca-file or proxy variable that cannot be used.
+    pub fn new(options: &Options) -> Result<Client> {
+        Client::with_environment(options, |name| std::env::var(name).ok())
+    }
+
+    fn with_environment(options: &Options, variable: impl Fn(&str) -> Option<String>) -> Result<Client> {
+        let endpoint = endpoint(options.endpoint)?;
+        let proxy = proxy::choose(&endpoint, variable).map(connect_proxy).transpose()?;
+        let through =
+            proxy.as_ref().map_or(String::new(), |proxy| format!(" (through the proxy {})", shown(proxy.uri())));
+        let roots = options.ca_file.map(authorities).transpose()?.unwrap_or(RootCerts::WebPki);
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(proxy)
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .timeout_global(Some(options.poll_timeout))
+            .user_agent(concat!("kmagent/", env!("CARGO_PKG_VERSION")))
+            .accept(AutoHeaderValue::None)
+            .accept_encoding(AutoHeaderValue::None)
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
+            // One less: a header that fills the buffer could not be told from one that breaks off.
+            .max_response_header_size(BUFFER - 1)
+            .max_idle_connections(0)
+            .build();
+        Ok(Client {
+            agent: Agent::with_parts(config, connector(), CallingThreadResolver::default()),
+            shown: shown(&endpoint),
+            endpoint,
+            authorization: options.api_key.map(authorization).transpose()?,
+            api_key: options.api_key.cloned(),
+            secrets: Secrets::new(options.api_key.map(|key| key.expose().to_string())),
+            ca_file: options.ca_file.map(Path::to_owned),
+            poll_timeout: options.poll_timeout,
+            max_answer: options.max_answer,
+            through,
+        })
+    }
+
+    /// One config check: the report goes out, the answer comes back.
+    ///
+    /// # Errors
+    /// `Denied` for a refused key, `TryAgain` for what may pass, `BadAnswer` for an answer that is not one of this API.
+    pub fn check(&self, report: &Report) -> std::result::Result<Answer, Failure> {
+        let mut request = self.agent.post(&self.endpoint).header(CONTENT_TYPE, "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let mut response = request.send(&encode(report)[..]).map_err(|error| self.broken(error))?;
+        if response.status() != 200 {
+            return Err(self.refused(&mut response));
+        }
+        let body = self.read(&mut response)?;
+        let most_values = usize::try_from(self.max_answer / BYTES_PER_VALUE).unwrap_or(usize::MAX);
+        decode(&body, most_values, |body| self.excerpt(body, BEGINNING))
+            .map_err(|cause| self.failure(Exit::BadAnswer, format!("the answer cannot be read: {cause}")))
+    }
+
+    /// The whole body; one byte more than allowed is the most that is ever held.
+    fn read(&self, response: &mut Response<Body>) -> std::result::Result<Vec<u8>, Failure> {
+        let too_long = || {
+            let limit = self.max_answer;
+            self.failure(Exit::BadAnswer, format!("the answer is longer than {limit} bytes; raise max-config-size"))
+        };
+        if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+            let encoding = self.excerpt(encoding.as_bytes(), BEGINNING);
+            let cause =
+                format!("the answer is encoded as {encoding}, which was not asked for; have the server not do that");
+            return Err(self.failure(Exit::BadAnswer, cause));
+        }
+        if response.body().content_length().is_some_and(|length| length > self.max_answer) {
+            return Err(too_long());
+        }
+        let mut body = Vec::new();
+        let mut reader = response.body_mut().as_reader().take(self.max_answer.saturating_add(1));
+        reader.read_to_end(&mut body).map_err(|error| self.broken(error.into()))?;
+        if body.len() as u64 > self.max_answer { Err(too_long()) } else { Ok(body) }
+    }
+
+    /// For an answer with any status but 200.
+    fn refused(&self, response: &mut Response<Body>) -> Failure {
+        let status = response.status();
+        let remedy = match status.as_u16() {
+            401 | 403 if self.api_key.is_none() => "; set api-key",
+            401 | 403 => "; check api-key",
+            404 | 405 => "; check update-endpoint",
+            _ => "",
+        };
+        let mut cause = format!("HTTP status {}", status.as_u16());
+        if let Some(location) = response.headers().get(LOCATION).filter(|_| status.is_redirection()) {
+            let location = match std::str::from_utf8(location.as_bytes()).ok().and_then(|text| text.parse().ok()) {
+                Some(uri) => shown(&uri),
+                None => self.excerpt(location.as_bytes(), EXCERPT),
+            };
+            cause += &format!(
+                ", a redirect to {location}, which is not followed; if it is right, set update-endpoint to it"
+            );
+        }
+        let retry_after = retry_after(response.headers(), SystemTime::now());
+        let mut body = Vec::new();
+        // A body that breaks off is shown as far as it came. One byte more tells whether there is more.
+        let limit = self.looked_at(EXCERPT) as u64 + 1;
+        let _: io::Result<usize> = response.body_mut().as_reader().take(limit).read_to_end(&mut body);
+        let body = self.excerpt(&body, EXCERPT);
+        cause += remedy;
+        if !body.is_empty() {
+            cause += ": ";
+            cause += &body;
+        }
+        Failure { retry_after, ..self.failure(exit_for(status.as_u16()), cause) }
+    }
+
+    /// For a call that ended without a whole answer.
+    fn broken(&self, error: ureq::Error) -> Failure {
+        let (exit, cause) = explain(error, self.poll_timeout, self.ca_file.as_deref(), SystemTime::now());
+        self.failure(exit, cause + &self.through)
+    }
+
+    fn failure(&self, exit: Exit, cause: String) -> Failure {
+        let cause = self.secrets.mask(&cause);
+        let cause = sanitize::line(&cause[..cause.floor_char_boundary(MESSAGE)]).into_owned();
+        let error = Error::because(exit, format!("config check: {}", self.shown), cause);
+        Failure { error, retry_after: None }
+    }
+
+    /// The beginning of what the server sent, at most `limit` bytes, without the key and without any part of it.
+    fn excerpt(&self, text: &[u8], limit: usize) -> String {
+        let most = self.looked_at(limit);
+        let masked = match text.get(..most) {
+            Some(beginning) => self.secrets.mask_beginning(&String::from_utf8_lossy(beginning)),
+            None => self.secrets.mask(&String::from_utf8_lossy(text)).into_owned(),
+        };
+        masked[..masked.floor_char_boundary(limit)].trim().to_owned()
+    }
+
+    /// Enough for a key that begins within the `limit` bytes that are shown.
+    fn looked_at(&self, limit: usize) -> usize {
+        limit + self.api_key.as_ref().map_or(0, |key| key.expose().len())
+    }
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

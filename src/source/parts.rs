@@ -1,0 +1,82 @@
+//! What a client is made of: the texts of settings and environment, turned into the types of the HTTP client.
+//!
+//! All of it happens once, at start, so that every error here is one of the settings. No error shows a key, a password or a query.
+
+use std::path::Path;
+
+use ureq::Proxy;
+use ureq::http::{HeaderValue, Uri};
+use ureq::tls::{Certificate, PemItem, RootCerts};
+
+use super::proxy;
+use crate::error::{Error, Exit, Result};
+use crate::settings::Secret;
+
+/// The URL to post to, without user and password: the API knows us by the key alone.
+pub fn endpoint(text: &str) -> Result<Uri> {
+    let invalid =
+        |cause: String| Error::because(Exit::Settings, "update-endpoint is not a URL that can be polled", cause);
+    let uri: Uri = text.parse().map_err(|error: ureq::http::uri::InvalidUri| invalid(error.to_string()))?;
+    let mut parts = uri.into_parts();
+    let Some(authority) = parts.authority.take() else { return Err(invalid("it has no host".to_owned())) };
+    if !matches!(parts.scheme.as_ref().map(|scheme| scheme.as_str()), Some("http" | "https")) {
+        return Err(invalid("its scheme is neither https nor http".to_owned()));
+    }
+    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+    parts.authority = Some(host.parse().map_err(|error: ureq::http::uri::InvalidUri| invalid(error.to_string()))?);
+    Uri::from_parts(parts).map_err(|error| invalid(error.to_string()))
+}
+
+/// A URL without user, password and query, any of which may hold a secret.
+pub fn shown(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().map_or(String::new(), |scheme| format!("{scheme}://"));
+    let authority = uri.authority().map_or("", |authority| authority.as_str().rsplit('@').next().unwrap_or_default());
+    format!("{scheme}{authority}{}", uri.path())
+}
+
+/// The key verbatim, without a scheme; marked so that nobody downstream shows it.
+pub fn authorization(key: &Secret) -> Result<HeaderValue> {
+    // The error would not show the key, and it must not: what is wrong with it is said here.
+    let mut value = HeaderValue::from_bytes(key.expose().as_bytes()).map_err(|_| {
+        Error::new(Exit::Settings, "api-key has a line break or another control character in it; remove it")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+pub fn connect_proxy(choice: proxy::Choice) -> Result<Proxy> {
+    let unusable = |cause: &str| {
+        Error::because(Exit::Settings, format!("the proxy in {} cannot be used", choice.variable), cause.to_owned())
+    };
+    let proxy = Proxy::new(&choice.url).map_err(|_| unusable("it is not a URL such as http://host:port"))?;
+    match proxy.protocol() {
+        ureq::ProxyProtocol::Http | ureq::ProxyProtocol::Https => Ok(proxy),
+        _ => Err(unusable("only http and https proxies are supported")),
+    }
+}
+
+/// The certificates of a PEM bundle. Those that cannot be parsed are left out with a warning, as bundles of systems do hold a few;
+/// other sections, such as keys, are ignored.
+pub fn authorities(path: &Path) -> Result<RootCerts> {
+    const REMEDY: &str = "name a PEM bundle of certificates";
+    let what = || format!("ca-file cannot be used: {}", path.display());
+    let pem = fs_err::read(path).map_err(|error| Error::because(Exit::Settings, "ca-file cannot be read", error))?;
+    let mut certificates: Vec<Certificate> = Vec::new();
+    let mut unusable = 0u32;
+    for item in ureq::tls::parse_pem(&pem) {
+        let item = item.map_err(|error| Error::because(Exit::Settings, what(), format!("{error}; {REMEDY}")))?;
+        let PemItem::Certificate(certificate) = item else { continue };
+        // What rustls does not take is ignored by ureq without a word.
+        match rustls::RootCertStore::empty().add(certificate.der().into()) {
+            Ok(()) => certificates.push(certificate),
+            Err(_) => unusable += 1,
+        }
+    }
+    if certificates.is_empty() {
+        return Err(Error::because(Exit::Settings, what(), format!("there is no usable certificate in it; {REMEDY}")));
+    }
+    if unusable > 0 {
+        log::warn!(path:% = path.display(), unusable; "some certificates of ca-file cannot be parsed and are left out");
+    }
+    Ok(RootCerts::from(certificates))
+}
