@@ -1,8 +1,8 @@
-//! What a test needs and a machine may lack: root, a kernel that can do it, a program. What is missing is always named, in one way.
+//! What a test needs and a machine may lack: root, a kernel that can do it, a program. What is missing is always named.
 //!
-//! A line `skipped: TEST: REASON` goes into the file that `KM_SKIPPED` names, which `tests/run` shows in its summary; without that
-//! variable it goes to stderr. Cargo says of such a test that it is ok, so nothing may return early past this. The agent's unit
-//! tests take this file as a module of their own.
+//! A line `skipped: TEST: REASON` goes into the file that `KM_SKIPPED` names, which `tests/run` shows in its summary;
+//! without that variable it goes to stderr. Cargo says of such a test that it is ok, so no test may return early
+//! without this. The unit tests in `src` use this file as a module of their own.
 
 use std::fs::OpenOptions;
 use std::io::Write;
