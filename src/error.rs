@@ -57,10 +57,24 @@ impl std::error::Error for Error {
     }
 }
 
-/// What an exit status tells a script. The numbers are part of the public interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
+/// Makes the enum and the list of its values from one table, so that no status can be missing from the list.
+macro_rules! exit_statuses {
+    ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
+        /// What an exit status tells a script. The numbers are part of the public interface (sysexits.h where it has a fitting
+        /// one); never 1, 2 or 101, which shells, libraries and panics use; never the collector's own.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Exit {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Exit {
+            pub const ALL: &[Exit] = &[$(Exit::$name),*];
+        }
+    };
+}
+
+exit_statuses! {
     /// Done, or nothing to do.
     Done = 0,
     /// The command line is wrong (EX_USAGE).
@@ -92,10 +106,7 @@ impl Exit {
 
     /// The status behind a number, for an outcome that another kmagent process sent.
     pub fn from_code(code: u8) -> Option<Exit> {
-        use Exit::*;
-        [Done, Usage, ConfigRefused, Unavailable, Bug, System, CannotWrite, TryAgain, BadAnswer, Denied, Settings]
-            .into_iter()
-            .find(|exit| exit.code() == code)
+        Exit::ALL.iter().copied().find(|exit| exit.code() == code)
     }
 }
 
@@ -111,10 +122,8 @@ mod tests {
 
     #[test]
     fn numbers_round_trip_and_avoid_the_reserved_ones() {
-        for code in 0..=255u8 {
-            if let Some(exit) = Exit::from_code(code) {
-                assert_eq!(exit.code(), code);
-            }
+        for &exit in Exit::ALL {
+            assert_eq!(Exit::from_code(exit.code()), Some(exit));
         }
         for reserved in [1, 2, 101, 126, 127] {
             assert_eq!(Exit::from_code(reserved), None);

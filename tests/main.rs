@@ -15,6 +15,7 @@ mod handover;
 mod install;
 mod man;
 mod operation;
+mod rooms;
 mod services;
 mod settings;
 mod soak;

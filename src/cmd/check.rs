@@ -26,9 +26,9 @@ use crate::store::{Candidate, Store};
 
 /// `on-change` restarts a service: stopping and starting take less than this with any service manager's defaults (systemd's are
 /// 90 s each).
-const ON_CHANGE_TIMEOUT: Duration = Duration::from_secs(200);
+pub const ON_CHANGE_TIMEOUT: Duration = Duration::from_secs(200);
 /// What the agent may take besides the steps that have timeouts of their own.
-const SLACK: Duration = Duration::from_secs(10);
+pub const SLACK: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {

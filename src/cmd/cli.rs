@@ -37,9 +37,9 @@ pub enum Mode {
     Help,
 }
 
-const COMMANDS: [(&str, Mode); 3] =
+pub const COMMANDS: [(&str, Mode); 3] =
     [("start", Mode::Start), ("stop", Mode::Stop), ("status", Mode::Status { json: false })];
-const OPTIONS: [&str; 7] = ["--check", "--dry-run", "--json", "--splay", "--print-settings", "--version", "--help"];
+pub const OPTIONS: [&str; 7] = ["--check", "--dry-run", "--json", "--splay", "--print-settings", "--version", "--help"];
 
 /// What the arguments said so far, before it is known whether it fits together.
 #[derive(Default)]

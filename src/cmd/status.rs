@@ -30,7 +30,7 @@ pub fn run(run_dir: &Path, json: bool) -> Result<String> {
     }
 }
 
-fn render(status: &Status) -> String {
+pub fn render(status: &Status) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         // Behind an indentation nothing of the API's or the collector's can pass for a line of ours. Writing to a String does not fail.

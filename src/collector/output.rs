@@ -12,7 +12,7 @@ const TAIL_LIMIT: usize = 2 * 1024;
 /// Bytes of a transcript, its last lines apart: forty bad statements of one processor take 12 KiB, and it is read but once.
 const TRANSCRIPT_LIMIT: usize = 64 * 1024;
 /// Bytes of a gist at most: with what is said around it, it must stay within the 4 KiB of a report.
-const GIST_LIMIT: usize = 3 * 1024;
+pub const GIST_LIMIT: usize = 3 * 1024;
 const OMISSION: &str = "\n[...]\n";
 
 #[derive(Debug, Default)]

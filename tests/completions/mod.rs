@@ -7,6 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use kmagent::cmd::cli::{self, COMMANDS, OPTIONS};
+
 use crate::man;
 use crate::settings::{Case, rows};
 use crate::support::bin;
@@ -116,15 +118,6 @@ fn check(cases: &[(String, Words)]) {
     }
 }
 
-/// The words of one of the lists in `cli`.
-fn listed(name: &str) -> Vec<String> {
-    let cli = read("src/cmd/cli.rs");
-    let list = cli.split_once(&format!("const {name}: ")).unwrap().1.split_once('=').unwrap().1;
-    let words: Vec<_> = list.split(";\n").next().unwrap().split('"').skip(1).step_by(2).map(String::from).collect();
-    assert!(words.len() > 2, "the list in the source is written differently: {words:?}");
-    words
-}
-
 fn settings() -> Vec<String> {
     source::settings().into_iter().map(|[name, ..]| format!("--{name}")).collect()
 }
@@ -132,7 +125,7 @@ fn settings() -> Vec<String> {
 /// The options that are neither a mode nor a setting, and so go with some modes only.
 fn companions() -> Vec<String> {
     let is_mode = |option: &String| run(&[option]).code != Some(64);
-    listed("OPTIONS").into_iter().filter(|option| !is_mode(option)).collect()
+    OPTIONS.map(String::from).into_iter().filter(|option| !is_mode(option)).collect()
 }
 
 /// The program, on a host that has nothing.
@@ -153,7 +146,7 @@ fn written(flag: &str) -> String {
 
 #[test]
 fn commands_come_first_and_once() {
-    let commands = listed("COMMANDS");
+    let commands = COMMANDS.map(|(command, _)| command.to_string());
     let mut cases = vec![("kmagent ".to_string(), words(commands.clone()))];
     for command in &commands {
         cases.push((
@@ -174,10 +167,10 @@ fn commands_come_first_and_once() {
 #[test]
 fn every_flag_is_offered_where_it_is_of_use() {
     let (settings, companions) = (settings(), companions());
-    let modes = words(listed("OPTIONS")).into_iter().filter(|option| !companions.contains(option)).collect::<Words>();
+    let modes = words(OPTIONS).into_iter().filter(|option| !companions.contains(option)).collect::<Words>();
     assert_eq!(companions, ["--dry-run", "--json", "--splay"]);
     let mut cases = vec![("kmagent --".to_string(), modes.iter().cloned().chain(settings.clone()).collect::<Words>())];
-    for mode in modes.iter().cloned().chain(listed("COMMANDS")) {
+    for mode in modes.iter().cloned().chain(COMMANDS.map(|(command, _)| command.to_string())) {
         let uses = |setting: &&String| match mode.as_str() {
             // As kmagent(8) says; of the settings file they read nothing else.
             "stop" | "status" => ["--run-dir", "--agent-config"].contains(&setting.as_str()),
@@ -202,9 +195,9 @@ fn every_flag_is_offered_where_it_is_of_use() {
 
 #[test]
 fn no_letter_is_offered_that_the_program_does_not_take() {
-    let cli = read("src/cmd/cli.rs");
-    let known: Words = cli.split("Arg::Short('").skip(1).map(|rest| format!("-{}", &rest[..1])).collect();
-    assert_eq!(known.len(), 2, "the source is written differently: {known:?}");
+    let is_known = |letter: &String| cli::parse([letter]).is_ok();
+    let known: Words = ('!'..='~').map(|letter| format!("-{letter}")).filter(is_known).collect();
+    assert_eq!(known, words(["-h", "-V"]));
     for (shell, expected) in [(Bash, Words::new()), (Zsh, known.clone()), (Fish, known)] {
         let mut offered = complete(shell, &["kmagent -".to_string()]).remove(0);
         offered.retain(|word| !word.starts_with("--"));

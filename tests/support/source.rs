@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kmagent::error::Exit;
+use kmagent::settings::table::{Fallback, SETTINGS};
+
 /// Where a file of the repository is, by its path in it.
 pub fn path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -17,33 +20,16 @@ pub fn read(path: &str) -> String {
 
 /// Name, variable and default of each row of the one table of settings; an empty default is one that is worked out.
 pub fn settings() -> Vec<[String; 3]> {
-    let source = read("src/settings/table.rs");
-    let default_file = source.split("DEFAULT_FILE: &str = \"").nth(1).unwrap().split('"').next().unwrap();
-    let rows = source.lines().filter(|line| line.starts_with("    row(\""));
-    let rows = rows.map(|row| {
-        let texts: Vec<&str> = row.split('"').skip(1).step_by(2).collect();
-        let default = if row.contains("DEFAULT_FILE") { default_file } else { texts.get(2).unwrap_or(&"") };
-        [texts[0].to_string(), texts[1].to_string(), default.to_string()]
-    });
-    let rows: Vec<_> = rows.collect();
-    assert!(rows.len() > 20, "the table in the source is written differently: {rows:?}");
-    rows
+    let default = |fallback| match fallback {
+        Fallback::Value(text) | Fallback::Absent(text) => text,
+        Fallback::Computed => "",
+    };
+    SETTINGS.iter().map(|row| [row.name, row.env, default(row.fallback)].map(String::from)).collect()
 }
 
 /// The numbers of the one table of exit statuses, in its order.
 pub fn exit_statuses() -> Vec<String> {
-    let numbers = body("src/error.rs", "pub enum Exit {");
-    let numbers: Vec<_> = numbers.lines().filter_map(|line| line.strip_suffix(',')?.rsplit_once(" = ")).collect();
-    assert!(numbers.len() > 8, "the table in the source is written differently: {numbers:?}");
-    numbers.into_iter().map(|(_, number)| number.to_string()).collect()
-}
-
-/// What stands between that line, which opens an item at the margin, and its closing brace.
-#[track_caller]
-pub fn body(path: &str, opening: &str) -> String {
-    let source = read(path);
-    let after = source.split_once(opening).unwrap_or_else(|| panic!("no {opening:?} in {path}")).1;
-    after.split("\n}").next().unwrap().to_string()
+    Exit::ALL.iter().map(|exit| exit.code().to_string()).collect()
 }
 
 /// All of `src`, with white space and texts that are broken over lines made one line.

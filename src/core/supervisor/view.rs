@@ -71,6 +71,15 @@ impl<C> Supervisor<C> {
 }
 
 impl StateName {
+    pub const ALL: [StateName; 6] = [
+        StateName::Stopped,
+        StateName::Starting,
+        StateName::Running,
+        StateName::HandingOver,
+        StateName::Stopping,
+        StateName::Backoff,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             StateName::Stopped => "stopped",
