@@ -1,8 +1,8 @@
 //! A collector config as an ordered tree, the same from JSON (the API) and from YAML (a file), and its identity.
 //!
 //! Owns the tree, which `read` reads the two formats into, and what two configs must have in common to be the same
-//! *revision*. It knows no key's meaning (`collector_config` does) and writes no YAML (`yaml` does). Every function
-//! here recurses: both readers refuse a tree that is nested deeper than 128 levels, which keeps them, and dropping,
+//! *revision*. It knows no key's meaning (`inspect` does) and writes no YAML (`yaml` does). Every function here recurses:
+//! the readers refuse a tree that is nested deeper than 127 levels (JSON) or 128 (YAML), which keeps them, and dropping,
 //! within any thread's stack.
 
 mod read;

@@ -6,6 +6,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Une
 
 use crate::config::value::{ReadBudget, Tree, Value};
 
+/// Levels of objects and lists in a config, itself included. serde_json reads 127; one of them is the answer around the config.
+pub const MAX_CONFIG_DEPTH: usize = 126;
+
 /// What the API asks for.
 #[derive(Debug, Default, PartialEq)]
 pub struct Answer {
@@ -28,7 +31,13 @@ pub fn decode(body: &[u8], most_values: usize, beginning: impl Fn(&[u8]) -> Stri
     let allowance = ReadBudget::new(most_values);
     let mut reader = serde_json::Deserializer::from_slice(body);
     let answer = reader.deserialize_any(Wanted(&allowance)).and_then(|answer| reader.end().map(|()| answer));
-    answer.map_err(|error| format!("{error}{}", if allowance.is_used_up() { "; raise max-config-size" } else { "" }))
+    answer.map_err(|error| match error.to_string() {
+        text if text.starts_with("recursion limit exceeded") => {
+            format!("its config is nested deeper than {MAX_CONFIG_DEPTH} levels; send one that is flatter")
+        }
+        text if allowance.is_used_up() => format!("{text}; raise max-config-size"),
+        text => text,
+    })
 }
 
 /// Reads what is wanted of an answer.
@@ -208,5 +217,16 @@ mod tests {
         assert!(error.contains("more than 1000 values") && error.ends_with("; raise max-config-size"), "{error}");
         // What is not wanted takes no memory.
         assert!(read(config(MAX_VALUES).replace("config", "more").as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_config_may_be_126_levels_deep_and_a_deeper_one_is_refused_with_the_limit() {
+        let answer = |depth: usize| {
+            let config = format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+            decode(format!("{{\"config\":{config}}}").as_bytes(), MAX_VALUES, |_| String::new())
+        };
+        assert!(answer(MAX_CONFIG_DEPTH).unwrap().config.is_some());
+        let refusal = answer(MAX_CONFIG_DEPTH + 1).unwrap_err();
+        assert_eq!(refusal, "its config is nested deeper than 126 levels; send one that is flatter");
     }
 }
