@@ -40,7 +40,7 @@ fn of_a_check_by_what_the_api_answers() {
     let agent = host(&api).build();
     let ok = |config| Reply::json(&json!({"restart_required": true, "config": config}));
     for (reply, code, text) in [
-        (ok(json!({"fake": {"validate": "fail"}})), 65, "the collector refuses the config"),
+        (ok(json!({"fake": {"validate": "fail"}})), 65, "the collector rejects the config"),
         (Reply::status(429, &[("Retry-After", "60")], "slow down"), 75, "HTTP status 429: slow down"),
         (Reply::status(500, &[], ""), 75, "HTTP status 500"),
         (Reply::Close, 75, "closed before the answer was complete"),
@@ -78,7 +78,7 @@ fn of_a_check_over_tls() {
     assert_eq!(agent.run(["--check"]).says(), "");
     let stranger = Api::tls();
     let args = ["--check", "--ca-file", stranger.ca_file().unwrap().to_str().unwrap()];
-    agent.run(args).fails(75, "put the one that has there");
+    agent.run(args).fails(75, "add the one that has");
     agent.run(["--check", "--ca-file", "/nonexistent.pem"]).fails(78, "/nonexistent.pem");
     let plain = api.url().replace("https:", "http:");
     assert!(matches!(agent.run(["--check", "--update-endpoint", &plain]).code, Some(75 | 76)));
@@ -93,7 +93,7 @@ fn of_a_host_that_is_not_ready() {
         ("strat", 64, "did you mean \"start\"?"),
         ("status", 69, "start it with `kmagent start`"),
         ("stop", 69, "start it with `kmagent start`"),
-        ("--check --collector /nonexistent", 69, "install one, or name it with the setting `collector`"),
+        ("--check --collector /nonexistent", 69, "install one, or set `collector` to its path"),
         ("--check --run-dir /proc/nonexistent/run", 73, "choose another with the setting `run-dir`"),
         ("start --run-dir /proc/nonexistent/run", 73, "choose another with the setting `run-dir`"),
         ("--check --config /proc/nonexistent/config.yaml", 73, "cannot write the new config (create the directory)"),

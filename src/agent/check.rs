@@ -14,10 +14,11 @@ use crate::config::yaml;
 use crate::core::restart_requests::{Asked, Decision, RestartThrottle};
 use crate::error::{Error, Exit, Result};
 use crate::log::redact::Secrets;
+use crate::os::files::FileId;
 use crate::settings::Settings;
 use crate::source::kloudmate::{Answer, Client, Extended, Failure, Options, Report};
+use crate::store::Store;
 use crate::store::record::{self, Record, Rejected, unix_now};
-use crate::store::{FileId, Store};
 
 pub struct ConfigCheck {
     client: Client,
@@ -148,7 +149,7 @@ impl ConfigCheck {
 
     fn remember(&mut self, requests: RestartThrottle) {
         if let Err(error) = self.requests.set((requests != RestartThrottle::default()).then_some(requests)) {
-            log::warn!(error:% = error; "the restart request is not remembered past this run");
+            log::warn!(error:% = error; "cannot save the restart request; the next run may restart again");
         }
     }
 
@@ -160,14 +161,13 @@ impl ConfigCheck {
         if !self.store.has_config() {
             return Ok(());
         }
-        let not_restarted = |exit, cause: String| {
-            Error::new(exit, format!("the collector is not restarted, though the API asks for it: {cause}"))
-        };
+        let not_restarted =
+            |exit, cause: String| Error::new(exit, format!("restart requested by the API was skipped: {cause}"));
         match self.collector.validate(self.store.config()) {
             Ok(Validation::Good | Validation::Unsupported) => Ok(()),
             Ok(Validation::Bad(output)) => Err(not_restarted(
                 Exit::ConfigRefused,
-                format!("it refuses the config in force: {}", output::gist(&output)),
+                format!("the collector rejects the active config: {}", output::gist(&output)),
             )),
             Err(error) => Err(not_restarted(error.exit(), error.to_string())),
         }
@@ -184,13 +184,13 @@ impl ConfigCheck {
         match self.collector.validate(candidate.path())? {
             Validation::Good => Ok(CheckOutcome::Install(candidate)),
             Validation::Unsupported => {
-                log::info!("this collector cannot validate a config, so it relies on its probation");
+                log::info!("collector has no validate command; relying on probation");
                 Ok(CheckOutcome::Install(candidate))
             }
             Validation::Bad(output) => {
                 let found = inspect::secrets(config, &|name| self.collector.env(name));
                 let output = Secrets::new(self.key.iter().cloned().chain(found)).mask(&output).into_owned();
-                let problem = format!("the collector refuses the config: {}", output::gist(&output));
+                let problem = format!("the collector rejects the config: {}", output::gist(&output));
                 Ok(refused(candidate.revision.clone(), problem, program))
             }
         }
@@ -234,7 +234,7 @@ impl ConfigCheck {
         if kept.get().is_none()
             && let Err(error) = kept.set(Some(report::new_instance_id()))
         {
-            log::warn!(error:% = error; "the instance id changes with the next start");
+            log::warn!(error:% = error; "cannot save the instance id; it will change at the next start");
         }
         kept.get().cloned()
     }
@@ -247,11 +247,11 @@ impl ConfigCheck {
             return kept.version.clone();
         }
         let version = self.collector.version(&path).unwrap_or_else(|error| {
-            log::warn!(error:% = error; "the collector's version is not known");
+            log::warn!(error:% = error; "cannot determine the collector's version");
             String::new()
         });
         if let Err(error) = self.version.set(Some(record::Version { path, stamp, version: version.clone() })) {
-            log::debug!(error:% = error; "the collector's version is asked again next time");
+            log::debug!(error:% = error; "cannot save the collector's version; will ask again");
         }
         version
     }

@@ -141,7 +141,7 @@ impl Poller {
                 let reason = failure.error.to_string();
                 if self.failing.as_ref() != Some(&reason) {
                     let next = self.cadence.next().map(|at| at.saturating_sub(self.clock.elapsed()).as_secs());
-                    log::warn!(error = reason.as_str(), next_check_seconds = next; "config check failed, the collector stays as it is");
+                    log::warn!(error = reason.as_str(), next_check_seconds = next; "config check failed; keeping the active config");
                     self.failing = Some(reason);
                 }
                 Err(failure.error)
@@ -174,27 +174,27 @@ impl Poller {
         let postponed = self.postponed.take();
         match finding {
             CheckOutcome::Unchanged { .. } => log::debug!("config is up to date"),
-            CheckOutcome::NotYet => log::debug!("the API has a new config and does not ask to use it yet"),
-            CheckOutcome::OnItsWay => log::debug!("the config awaits its verdict"),
+            CheckOutcome::NotYet => log::debug!("the API offers a new config but does not ask to apply it yet"),
+            CheckOutcome::OnItsWay => log::debug!("config is still on probation"),
             CheckOutcome::Install(candidate) => {
                 log::info!(revision = candidate.revision.short(); "new config is valid")
             }
-            CheckOutcome::Restart => log::info!("the API asks for a restart of the collector"),
+            CheckOutcome::Restart => log::info!("the API requested a collector restart"),
             CheckOutcome::NotRestarted(error) => {
                 if postponed.as_deref() != Some(error.what()) {
-                    log::error!(error:% = error; "the collector stays as it is, the next checks try again");
+                    log::error!(error:% = error; "collector not restarted; the next check will retry");
                 }
                 self.postponed = Some(error.what().to_string());
             }
             CheckOutcome::Refused(rejected) => {
-                log::error!(revision = rejected.revision.short(), problem = rejected.problem.as_str(); "new config refused, the one in force stays");
+                log::error!(revision = rejected.revision.short(), problem = rejected.problem.as_str(); "new config rejected; keeping the active config");
             }
             CheckOutcome::StillRejected(rejected) => {
                 log::debug!(revision = rejected.revision.short(); "the API still sends the rejected config");
             }
             CheckOutcome::Postponed(error) => {
                 if postponed.as_deref() != Some(error.what()) {
-                    log::error!(error:% = error; "new config could not be tried, the next checks try again");
+                    log::error!(error:% = error; "new config not applied; the next check will retry");
                 }
                 self.postponed = Some(error.what().to_string());
             }

@@ -65,7 +65,7 @@ pub fn run(settings: &Settings, extent: Extent) -> Result<Outcome> {
 fn endpoint(settings: &Settings) -> Result<&str> {
     match &settings.polling {
         Polling::Endpoint(url) => Ok(url),
-        Polling::Local { reason } => Err(Error::new(Exit::Settings, format!("there is no API to ask: {reason}"))),
+        Polling::Local { reason } => Err(Error::new(Exit::Settings, format!("no API endpoint: {reason}"))),
     }
 }
 
@@ -79,7 +79,7 @@ fn ask_agent(settings: &Settings, request: Request) -> Result<Option<Reply>> {
     let patience = longest(settings) + settings.stop_timeout + settings.min_uptime * 2 + PROBE_TIMEOUT + SLACK;
     match client::ask(&settings.run_dir, request, patience) {
         Ok(Some(reply)) => Ok(Some(reply)),
-        Ok(None) => Err(Error::new(Exit::TryAgain, "the agent ended before the check did: try again")),
+        Ok(None) => Err(Error::new(Exit::TryAgain, "the agent ended during the check: try again")),
         Err(error) if error.exit() == Exit::Unavailable => Ok(None),
         Err(error) => Err(error),
     }
@@ -157,7 +157,7 @@ impl<'a> StandaloneCheck<'a> {
             (CheckOutcome::StillRejected(rejected), _) => Ok(refused(&rejected)),
             (CheckOutcome::Postponed(error) | CheckOutcome::NotRestarted(error), _) => Err(error),
             (CheckOutcome::NotYet | CheckOutcome::OnItsWay, _) => {
-                done(CheckResult::Unchanged, "the API has a new config and does not ask to use it yet")
+                done(CheckResult::Unchanged, "the API offers a new config but does not ask to apply it yet")
             }
             (CheckOutcome::Unchanged { confirmed }, extent) => {
                 if confirmed && extent == Extent::Install && self.known.problem.is_some() {
@@ -196,7 +196,7 @@ impl<'a> StandaloneCheck<'a> {
             && *replaced
             && let Some(problem) = self.use_former()
         {
-            log::warn!(problem = problem.as_str(); "the former config is not used, the next check tries again");
+            log::warn!(problem = problem.as_str(); "on-change failed for the restored config; will retry");
             return Ok(None);
         }
         self.unfinished.set(None)?;
@@ -239,7 +239,7 @@ impl<'a> StandaloneCheck<'a> {
     /// That it cannot be kept only makes the next check refuse it anew.
     fn reject(&mut self, rejected: Rejected) {
         if let Err(error) = self.rejected.set(Some(rejected)) {
-            log::warn!(error:% = error; "the rejected revision is not remembered past this run");
+            log::warn!(error:% = error; "cannot save the rejected revision; the next check will try it again");
         }
     }
 
@@ -252,14 +252,14 @@ impl<'a> StandaloneCheck<'a> {
 
     fn restart(&mut self) -> Result<Outcome> {
         if self.settings.on_change.is_none() {
-            let message = "the API asks for a restart of the collector, and no on-change says how: set it";
+            let message = "the API requested a collector restart, but on-change is not set: set it";
             log::warn!("{message}");
             return Ok(Outcome::done(CheckResult::Unchanged, message));
         }
-        let failed = |problem| format!("the collector was not restarted, as the API asks: {problem}");
+        let failed = |problem| format!("the collector restart that the API requested failed: {problem}");
         match self.on_change()? {
             Some(problem) => Err(Error::new(Exit::Unavailable, failed(problem))),
-            None => Ok(Outcome::done(CheckResult::Restarted, "restarted the collector, as the API asks")),
+            None => Ok(Outcome::done(CheckResult::Restarted, "restarted the collector, as the API requested")),
         }
     }
 
@@ -282,11 +282,7 @@ impl<'a> StandaloneCheck<'a> {
             Ok(Ended::Exited { status, output }) => (process::describe(status), output),
             Ok(Ended::TimedOut { output }) => (format!("did not end within {ON_CHANGE_TIMEOUT:?}"), output),
             Err(error) => {
-                return Err(Error::because(
-                    Exit::TryAgain,
-                    "on-change cannot be run, the next check tries again",
-                    error,
-                ));
+                return Err(Error::because(Exit::TryAgain, "cannot run on-change; the next check will retry", error));
             }
         };
         Ok(Some(if output.is_empty() {
@@ -310,13 +306,13 @@ impl<'a> StandaloneCheck<'a> {
         self.known.rejected = self.rejected.get().cloned();
         self.known.problem = self.rejected.get().filter(|it| !it.resolved).map(TimedProblem::from);
         if let Err(failure) = self.check.tell(&self.known) {
-            log::warn!(error:% = failure.error; "the API was not told the outcome, the next check tells it");
+            log::warn!(error:% = failure.error; "cannot report the outcome to the API; the next check will");
         }
     }
 }
 
 fn rolled_back(rejected: &Rejected, again: Option<String>) -> Outcome {
-    let again = again.map(|again| format!("; with the former config too, {again}")).unwrap_or_default();
+    let again = again.map(|again| format!("; with the previous config too, {again}")).unwrap_or_default();
     let message = format!("config {} was rolled back: {}{again}", rejected.revision.short(), rejected.problem);
     Outcome { exit: Exit::ConfigRefused.code(), result: CheckResult::RolledBack, message }
 }

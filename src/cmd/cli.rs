@@ -98,7 +98,7 @@ impl Typed {
     fn choose(&mut self, word: &'static str, mode: Mode) -> Result<()> {
         match self.mode.replace((word, mode)) {
             None => Ok(()),
-            Some((earlier, _)) => Err(usage(format!("{earlier} and {word} cannot go together: give one"))),
+            Some((earlier, _)) => Err(usage(format!("{earlier} and {word} cannot be used together: give one"))),
         }
     }
 
@@ -115,7 +115,7 @@ impl Typed {
             (json, "--json", takes_json, "status and --check"),
         ] {
             if given && !fits {
-                return Err(usage(format!("{option} does not go with {word}, only with {home}")));
+                return Err(usage(format!("{option} is not valid with {word}, only with {home}")));
             }
         }
         let mode = match mode {
@@ -227,7 +227,6 @@ flag, or NAME: VALUE in agent.yaml:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::ffi::OsStringExt;
 
     fn cli(line: &str) -> Result<Cli> {
         parse(line.split_whitespace())
@@ -283,9 +282,9 @@ mod tests {
         for (line, expected) in [
             ("", "no command given: \"kmagent start\" runs the agent"),
             ("--config /a", "no command given"),
-            ("start stop", "start and stop cannot go together"),
-            ("start --check", "start and --check cannot go together"),
-            ("--check --check", "--check and --check cannot go together"),
+            ("start stop", "start and stop cannot be used together"),
+            ("start --check", "start and --check cannot be used together"),
+            ("--check --check", "--check and --check cannot be used together"),
             ("strat", "unknown command \"strat\": did you mean \"start\"?"),
             ("check", "unknown command \"check\": did you mean \"--check\"?"),
             ("print-settings", "did you mean \"--print-settings\"?"),
@@ -299,9 +298,9 @@ mod tests {
             ("start --config", "--config needs a value"),
             ("--api-key --SECRET start", "--api-key needs a value"),
             ("--api-key --docker-mode start", "--api-key needs a value, but an option follows"),
-            ("start --json", "--json does not go with start, only with status and --check"),
-            ("start --dry-run", "--dry-run does not go with start, only with --check"),
-            ("status --splay 5m", "--splay does not go with status, only with --check"),
+            ("start --json", "--json is not valid with start, only with status and --check"),
+            ("start --dry-run", "--dry-run is not valid with start, only with --check"),
+            ("status --splay 5m", "--splay is not valid with status, only with --check"),
             ("--check --splay soon", "--splay: \"soon\" is not a duration"),
             ("--check --splay 25h", "--splay: \"25h\" is out of range"),
             ("--check=now", "now"),
@@ -313,8 +312,10 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn arguments_that_are_not_utf8() {
+        use std::os::unix::ffi::OsStringExt;
         let odd = |prefix: &[u8]| OsString::from_vec([prefix, b"SECRET\xff"].concat());
         for args in [vec![odd(b"--api-key=")], vec!["--api-key".into(), odd(b"")], vec![odd(b"--docker-mode=")]] {
             let error = parse(args).unwrap_err();

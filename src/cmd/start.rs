@@ -2,8 +2,6 @@
 //!
 //! The order matters: directories, lock, socket, signals, threads. From the first start on only a stop request ends the agent.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
@@ -16,14 +14,14 @@ use crate::collector::orphans;
 use crate::control::server::Server;
 use crate::error::{Error, Exit, Result};
 use crate::os::lock::Lock;
-use crate::os::panic_hook;
 use crate::os::unix::sd_notify::Notify;
 use crate::os::wake_channel;
+use crate::os::{error as os_error, files, panic_hook};
 use crate::settings::{Polling, Settings};
-use crate::store::{Store, atomic};
+use crate::store::Store;
 
 /// The remedy for what the system refuses.
-const LIMITS: &str = "(raise the limits on memory, open files and processes that it runs with)";
+const LIMITS: &str = "(raise the limits on memory, open files and processes)";
 
 /// From the agent's directory: what an image or a package that cannot put a config into `/etc` has in store for the first start.
 const DEFAULT_CONFIG: &str = "../share/kmagent/config.yaml";
@@ -42,7 +40,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     let asks = match &settings.polling {
         Polling::Endpoint(url) => Asks::Api(Box::new(ConfigCheck::new(settings, url, &collector, &store)?)),
         Polling::Local { reason } => {
-            log::info!(reason = reason.as_str(); "local mode: the collector is supervised, no API is asked");
+            log::info!(reason = reason.as_str(); "local mode: supervising the collector without config checks");
             Asks::Nobody { reason: reason.clone() }
         }
     };
@@ -73,14 +71,14 @@ pub fn run(settings: &Settings) -> Result<Exit> {
 fn begin(store: &Store) {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(DEFAULT_CONFIG)));
     match beside.map_or(Ok(false), |default| store.install_default(&default)) {
-        Ok(true) => log::info!(path:% = store.config().display(); "there was no config, so it is the default one"),
+        Ok(true) => log::info!(path:% = store.config().display(); "no config found; installed the default one"),
         Ok(false) => {}
         Err(error) => log::warn!(error:% = error; "there is no config"),
     }
     if store.is_mounted() {
         log::warn!(
             path:% = store.config().display();
-            "the config is mounted as a single file, so it can never be replaced: mount the directory that it is in"
+            "config is mounted as a single file and cannot be replaced: mount its directory instead"
         );
     }
 }
@@ -90,25 +88,23 @@ fn begin(store: &Store) {
 /// # Errors
 /// 73 when there is no run directory. What else is missing shows, with its remedy, when it is needed.
 pub fn make_directories(settings: &Settings) -> Result<()> {
-    make(&settings.run_dir, 0o700).map_err(|error| {
-        let what = format!(
-            "cannot make the run directory {} (run as root, or choose another with the setting `run-dir`)",
-            settings.run_dir.display()
-        );
+    files::make_private_directory(&settings.run_dir).map_err(|error| {
+        let what =
+            format!("cannot make the run directory {} ({})", settings.run_dir.display(), os_error::REMEDY_FOR_RUN_DIR);
         Error::because(Exit::CannotWrite, what, error)
     })?;
-    let config_dir = settings.config.parent().map(|parent| (parent, 0o755));
-    for (dir, mode) in [Some((settings.state_dir.as_path(), 0o700)), config_dir].into_iter().flatten() {
-        if let Err(error) = make(dir, mode) {
-            let remedy = atomic::remedy(&error);
-            log::warn!(path:% = dir.display(), error:% = error; "cannot make a directory{remedy}");
-        }
+    warn_unless_made(&settings.state_dir, files::make_private_directory(&settings.state_dir));
+    if let Some(config_dir) = settings.config.parent() {
+        warn_unless_made(config_dir, files::make_readable_directory(config_dir));
     }
     Ok(())
 }
 
-fn make(dir: &Path, mode: u32) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(mode).create(dir)
+fn warn_unless_made(dir: &Path, made: std::io::Result<()>) {
+    if let Err(error) = made {
+        let remedy = os_error::remedy_for_write(&error);
+        log::warn!(path:% = dir.display(), error:% = error; "cannot make a directory{remedy}");
+    }
 }
 
 /// For jitter alone: two hosts that start together should not ask together.

@@ -20,7 +20,9 @@ pub fn run(run_dir: &Path) -> Result<Exit> {
             Ok(None) => Ok(Exit::Done),
             Err(error) if error.exit() == Exit::Unavailable => Ok(Exit::Done),
             Err(error) => Err(error),
-            Ok(Some(_)) => Err(Error::new(Exit::TryAgain, "an agent still runs: see `kmagent status`, or try again")),
+            Ok(Some(_)) => {
+                Err(Error::new(Exit::TryAgain, "an agent is still running: see `kmagent status`, or try again"))
+            }
         },
     }
 }

@@ -31,7 +31,7 @@ pub fn end(run_dir: &Path, stop_timeout: Duration) {
         return;
     }
     let pids: Vec<i32> = left.iter().map(|leftover| leftover.pid.as_raw_nonzero().get()).collect();
-    log::warn!(pids:? = pids; "an agent that was killed has left processes behind, they are ended first");
+    log::warn!(pids:? = pids; "terminating processes that a killed agent left behind");
     for (signal, patience) in [(Signal::TERM, stop_timeout.min(PATIENCE)), (Signal::KILL, PATIENCE)] {
         for leftover in &left {
             // One that has ended meanwhile is no failure.
@@ -42,7 +42,10 @@ pub fn end(run_dir: &Path, stop_timeout: Duration) {
         await_end(&mut left, patience);
     }
     for leftover in left {
-        log::error!(pid = leftover.pid.as_raw_nonzero().get(); "a process that was left behind does not end: end it, or reboot");
+        log::error!(
+            pid = leftover.pid.as_raw_nonzero().get();
+            "a process that a killed agent left behind does not exit: kill it, or reboot"
+        );
     }
 }
 

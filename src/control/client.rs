@@ -38,7 +38,7 @@ pub fn ask(run_dir: &Path, request: Request, timeout: Duration) -> Result<Option
         };
         if !is_lost || attempts.next().is_none() {
             return match answered {
-                Ok(Some(Reply::Busy)) => Err(Error::new(Exit::TryAgain, "too many ask the agent at once: try again")),
+                Ok(Some(Reply::Busy)) => Err(Error::new(Exit::TryAgain, "agent is busy with other clients: try again")),
                 answered => answered.map_err(|error| not_answered(&path, timeout, error)),
             };
         }

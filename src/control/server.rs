@@ -91,7 +91,7 @@ impl Server {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return requests,
                 Err(error) => {
-                    log::warn!(error:%; "cannot answer on the control socket now (raise the limit on open files)");
+                    log::warn!(error:%; "cannot accept a control connection (raise the limit on open files)");
                     self.rest_until = Some(now + REST_TIME);
                     return requests;
                 }
@@ -173,7 +173,7 @@ fn refused(path: &Path, error: io::Error) -> Error {
         _ if error.kind() == io::ErrorKind::InvalidInput => (Exit::CannotWrite, "choose a shorter `run-dir`"),
         _ => (Exit::CannotWrite, "remove what is there, or choose another `run-dir`"),
     };
-    Error::because(exit, format!("cannot make the control socket {} ({remedy})", path.display()), error)
+    Error::because(exit, format!("cannot create the control socket {} ({remedy})", path.display()), error)
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{LogFormat, RestartMode, Secret};
+use super::{RestartMode, Secret};
+use crate::log::LogFormat;
 
 type Parsed<T> = std::result::Result<T, String>;
 
@@ -39,7 +40,7 @@ fn within(value: Duration, least: Duration, most: Duration, range: &str) -> Pars
 /// A count of seconds, or what Go's time.ParseDuration accepts, since 2.x documents it so; never negative.
 pub fn duration(text: &str) -> Parsed<Duration> {
     if text.starts_with('-') {
-        return Err("is negative: a duration cannot be".to_string());
+        return Err("is negative: give a positive duration".to_string());
     }
     let malformed = || "is not a duration: write seconds, or units as in 500ms, 60s, 5m, 1h, 1h30m".to_string();
     if let Ok(seconds) = digits(text).ok_or(()).and_then(|text| text.parse().map_err(|_| ())) {
@@ -155,12 +156,12 @@ pub fn path(text: &str) -> Parsed<PathBuf> {
 
 /// One line of text, fit for an environment variable, a header and a log.
 pub fn line(text: &str) -> Parsed<String> {
-    if text.contains(char::is_control) { Err("holds a control character".to_string()) } else { Ok(text.to_string()) }
+    if text.contains(char::is_control) { Err("contains a control character".to_string()) } else { Ok(text.to_string()) }
 }
 
 /// A shell command, which may have several lines but, as any argument, no NUL.
 pub fn command(text: &str) -> Parsed<String> {
-    if text.contains('\0') { Err("holds a NUL character".to_string()) } else { Ok(text.to_string()) }
+    if text.contains('\0') { Err("contains a NUL character".to_string()) } else { Ok(text.to_string()) }
 }
 
 /// An API key: what a header value carries unchanged, that is visible ASCII, and blanks but at its ends (RFC 9110, 5.5).
@@ -168,9 +169,9 @@ pub fn api_key(text: &str) -> Parsed<Secret> {
     if text.trim().is_empty() {
         Err("is blank: give the API key".to_string())
     } else if text.contains(char::is_control) {
-        Err("holds a line break or another control character: give the API key alone".to_string())
+        Err("contains a line break or another control character: give the API key alone".to_string())
     } else if !text.is_ascii() {
-        Err("holds a character outside ASCII: give the API key as it was issued".to_string())
+        Err("contains a character outside ASCII: give the API key as it was issued".to_string())
     } else if text != text.trim() {
         Err("begins or ends with a blank: give the API key alone".to_string())
     } else {

@@ -61,7 +61,7 @@ pub fn explain(error: ureq::Error, timeout: Duration, ca_file: Option<&Path>, no
         HostNotFound => "the host name has no address".to_owned(),
         ConnectProxyFailed(reason) => reason,
         // There is input, and more is needed to make anything of it, and no more comes or fits the buffer.
-        BodyStalled => "the answer broke off within a chunk's size".to_owned(),
+        BodyStalled => "the answer ended within a chunk size".to_owned(),
         Protocol(error) => return (Exit::BadAnswer, format!("the answer is not HTTP: {error}")),
         LargeResponseHeader(..) => return (Exit::BadAnswer, "the answer's header is too long".to_owned()),
         other => other.to_string(),
@@ -79,12 +79,12 @@ fn explain_tls(error: &TlsError, ca_file: Option<&Path>, now: SystemTime) -> Str
         // The latter when an authority was made anew under its old name.
         TlsError::InvalidCertificate(UnknownIssuer | BadSignature) => match ca_file {
             Some(path) => format!(
-                "no authority in ca-file {} has signed the server's certificate; put the one that has there",
+                "no authority in ca-file {} has signed the server's certificate; add the one that has",
                 path.display()
             ),
             None => {
-                "the server's certificate is signed by none of Mozilla's authorities; if that is intended (a private \
-                     authority, a TLS-inspecting proxy), name its PEM bundle with ca-file"
+                "the server's certificate is not signed by any of Mozilla's authorities; if that is intended (a private \
+                     authority, a TLS-inspecting proxy), set ca-file to its PEM bundle"
                     .to_owned()
             }
         },
@@ -106,15 +106,15 @@ fn explain_tls(error: &TlsError, ca_file: Option<&Path>, now: SystemTime) -> Str
         }
         // What `openssl req -x509` makes is one unless it is told otherwise.
         TlsError::InvalidCertificate(Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "the server's certificate is an authority's own; have that sign another one for the server".to_owned()
+            "the server's certificate is a CA certificate; have the CA issue one for the server".to_owned()
         }
         TlsError::InvalidCertificate(other) => format!("the server's certificate is refused: {other}"),
         // The former if it refuses ours, the latter if it offers its own.
         TlsError::AlertReceived(AlertDescription::ProtocolVersion)
         | TlsError::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
-            "the server speaks neither TLS 1.2 nor 1.3; have it do so, as older versions are not safe".to_owned()
+            "the server supports neither TLS 1.2 nor TLS 1.3; enable one of them there".to_owned()
         }
-        TlsError::AlertReceived(alert) => format!("the server broke off the TLS handshake: {alert:?}"),
+        TlsError::AlertReceived(alert) => format!("the server aborted the TLS handshake: {alert:?}"),
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the server does not speak TLS on this port; check scheme and port of update-endpoint".to_owned()
         }

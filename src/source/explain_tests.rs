@@ -63,7 +63,7 @@ fn each_tls_failure_says_what_to_do() {
     };
     let ca_file = Some(Path::new("/etc/ca.pem"));
     for (error, ca_file, now, expected) in [
-        (UnknownIssuer.into(), None, good_clock, "name its PEM bundle with ca-file"),
+        (UnknownIssuer.into(), None, good_clock, "set ca-file to its PEM bundle"),
         (UnknownIssuer.into(), ca_file, good_clock, "no authority in ca-file /etc/ca.pem has signed"),
         (expired(1).into(), None, good_clock, "expired on 2023-11-14; this host's clock says 2026-11-22"),
         (
@@ -75,7 +75,7 @@ fn each_tls_failure_says_what_to_do() {
         (Expired.into(), None, good_clock, "is not valid now; this host's clock says 2026-11-22"),
         (name.into(), None, good_clock, "certificate is for a.example, 10.0.0.1, not for api.example.com"),
         (BadEncoding.into(), None, good_clock, "certificate is refused: "),
-        (TlsError::AlertReceived(AlertDescription::HandshakeFailure), None, good_clock, "broke off the TLS handshake"),
+        (TlsError::AlertReceived(AlertDescription::HandshakeFailure), None, good_clock, "aborted the TLS handshake"),
         (InvalidMessage::InvalidContentType.into(), None, good_clock, "does not speak TLS on this port"),
     ] {
         let text = explain_tls(&error, ca_file, now);

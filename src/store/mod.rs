@@ -6,24 +6,21 @@
 
 pub mod atomic;
 pub mod record;
-pub mod safe_open;
 
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use serde::{Deserialize, Serialize};
 
 use crate::config::value::{Revision, Value};
 use crate::config::yaml;
-use crate::core::event::TrustLevel;
 use crate::error::{Error, Exit, Result};
-use crate::os::shutdown;
+use crate::os::files::{self, FileId, safe_open};
+use crate::os::{error as os_error, shutdown};
 
 /// What marks our own files beside the config, between a dot with its name and a number.
 const CANDIDATE_MARK: &str = ".candidate-";
@@ -55,31 +52,15 @@ impl Drop for Candidate {
     }
 }
 
-/// Tells whether a file is still the one that was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileId {
-    inode: u64,
-    size: u64,
-    /// Of the last change, in nanoseconds since 1970.
-    changed: i128,
-}
-
-impl FileId {
-    /// `None` when there is no such file, or it cannot be looked at.
-    pub fn of(path: &Path) -> Option<FileId> {
-        FileId::look(path).ok().flatten()
-    }
-
-    /// `None` when there is no such file.
-    fn look(path: &Path) -> io::Result<Option<FileId>> {
-        let meta = match fs::metadata(path) {
-            Ok(meta) => meta,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
-        Ok(Some(FileId { inode: meta.ino(), size: meta.size(), changed }))
-    }
+/// How the active config compares with the last known good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// It is the last known good.
+    Same,
+    /// There is a last known good, and the active config is another.
+    Different,
+    /// There is no last known good.
+    NoFallback,
 }
 
 impl Store {
@@ -110,9 +91,13 @@ impl Store {
     /// 69 when it cannot be looked at, which does not mean that it is missing.
     pub fn look(&self) -> Result<Option<FileId>> {
         let what = |error| {
-            Error::because(Exit::Unavailable, format!("cannot look at the config{}", atomic::remedy(&error)), error)
+            Error::because(
+                Exit::Unavailable,
+                format!("cannot look at the config{}", os_error::remedy_for_write(&error)),
+                error,
+            )
         };
-        FileId::look(&self.config).map_err(what)
+        files::identity(&self.config).map_err(what)
     }
 
     /// Whether there is a config file, or something that cannot be looked at.
@@ -122,7 +107,7 @@ impl Store {
 
     /// Whether the config is a mount of its own, which can be replaced neither by a candidate nor by a roll back.
     pub fn is_mounted(&self) -> bool {
-        self.target().is_ok_and(|target| atomic::is_mounted(&target))
+        self.target().is_ok_and(|target| files::is_mounted(&target))
     }
 
     /// Copies `default`, if there is such a file, to where there is no config yet and nothing to fall back to. True if it did.
@@ -134,12 +119,12 @@ impl Store {
             return Ok(false);
         }
         let copied = fs::read(default).and_then(|bytes| atomic::write(&self.config, &bytes));
-        copied.map(|()| true).map_err(|error| self.cannot_write("cannot put the default config in place", error))
+        copied.map(|()| true).map_err(|error| self.cannot_write("cannot install the default config", error))
     }
 
     /// Whether there is a last known good to go back to, or something that cannot be looked at.
     pub fn has_fallback(&self) -> bool {
-        !matches!(FileId::look(&self.last_known_good()), Ok(None))
+        !matches!(files::identity(&self.last_known_good()), Ok(None))
     }
 
     /// The config in force, as a tree.
@@ -178,16 +163,16 @@ impl Store {
     pub fn install(&self, candidate: &Candidate) -> Result<()> {
         self.target()
             .and_then(|target| atomic::replace(&candidate.path, &target))
-            .map_err(|error| self.cannot_write("cannot put the new config in place", error))
+            .map_err(|error| self.cannot_write("cannot install the new config", error))
     }
 
     /// Compares the config in force with the last known good, byte by byte.
-    pub fn standing(&self) -> TrustLevel {
+    pub fn compare(&self) -> Comparison {
         match (safe_open::read(&self.config), safe_open::read(&self.last_known_good())) {
-            (Ok(config), Ok(good)) if config == good => TrustLevel::LastKnownGood,
-            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => TrustLevel::NoFallback,
+            (Ok(config), Ok(good)) if config == good => Comparison::Same,
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Comparison::NoFallback,
             // One that cannot be read now may be when it is needed; if not, the roll back says why.
-            (_, Ok(_) | Err(_)) => TrustLevel::OnProbation,
+            (_, Ok(_) | Err(_)) => Comparison::Different,
         }
     }
 
@@ -204,7 +189,7 @@ impl Store {
         if same || self.look()? != Some(stamp) {
             return Ok(false);
         }
-        atomic::write(&good, &bytes).map_err(|error| self.cannot_write("cannot keep the last known good", error))?;
+        atomic::write(&good, &bytes).map_err(|error| self.cannot_write("cannot save the last known good", error))?;
         Ok(true)
     }
 
@@ -217,12 +202,12 @@ impl Store {
     }
 
     fn restore(&self, source: &Path) -> Result<()> {
-        let failed = |error| self.cannot_write("cannot restore the former config", error);
+        let failed = |error| self.cannot_write("cannot restore the previous config", error);
         let bytes = safe_open::read(source).map_err(failed)?;
         let target = self.target().map_err(failed)?;
         let restored = atomic::write_new(&target, CANDIDATE_MARK, &bytes).map_err(failed)?;
         if let Err(error) = atomic::set_aside(&target, &with_suffix(&target, ".rejected")) {
-            log::warn!(error:% = error; "the rejected config could not be kept");
+            log::warn!(error:% = error; "cannot save the rejected config");
         }
         atomic::replace(&restored, &target).map_err(|error| {
             let _ = fs::remove_file(&restored);
@@ -237,7 +222,7 @@ impl Store {
     pub fn keep_previous(&self) -> Result<()> {
         let kept =
             safe_open::read(&self.config).and_then(|bytes| atomic::write(&self.state_dir.join(PREVIOUS), &bytes));
-        kept.map_err(|error| self.cannot_write("cannot keep the present config", error))
+        kept.map_err(|error| self.cannot_write("cannot save the current config", error))
     }
 
     /// Puts what `keep_previous` kept over the config.
@@ -268,14 +253,14 @@ impl Store {
     }
 
     fn cannot_write(&self, what: &str, error: io::Error) -> Error {
-        Error::because(Exit::CannotWrite, format!("{what}{}", atomic::remedy(&error)), error)
+        Error::because(Exit::CannotWrite, format!("{what}{}", os_error::remedy_for_write(&error)), error)
     }
 }
 
 fn read_tree(path: &Path) -> Result<Value> {
     let bytes = safe_open::read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
     let what = || format!("cannot parse {}", path.display());
-    yaml::read(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
+    yaml::parse(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -96,7 +96,7 @@ fn a_refused_config_is_65_told_once_and_not_tried_again() {
 
     api.answer_config(bad_config());
     let seen = api.requests().len();
-    agent.run(["--check"]).fails(65, "the collector refuses the config: fake: told to refuse this config");
+    agent.run(["--check"]).fails(65, "the collector rejects the config: fake: told to refuse this config");
     let told: Vec<Value> = api.requests().iter().skip(seen).map(|request| request.json()).collect();
     assert_eq!(told.len(), 2, "the refusal goes into a further report");
     assert_eq!(told[0]["last_error_message"], "");
@@ -104,7 +104,7 @@ fn a_refused_config_is_65_told_once_and_not_tried_again() {
 
     let validations = agent.records_of("validate").len();
     let seen = api.requests().len();
-    agent.run(["--check"]).fails(65, "is rejected: the collector refuses the config");
+    agent.run(["--check"]).fails(65, "is rejected: the collector rejects the config");
     assert_eq!(agent.records_of("validate").len(), validations);
     assert_eq!(api.requests().len(), seen + 1);
     assert_eq!(fs::read(agent.config_file()).unwrap(), before);
@@ -152,7 +152,7 @@ fn what_the_next_check_can_cure_is_no_verdict_on_the_config() {
     assert!(!agent.state_dir().join("rejected.json").exists());
 
     let agent = host(&api).collector("/nonexistent/otelcol").config("fake: {}").build();
-    agent.run(["--check"]).fails(69, "install one, or name it with the setting `collector`");
+    agent.run(["--check"]).fails(69, "install one, or set `collector` to its path");
     assert!(!agent.state_dir().join("rejected.json").exists());
 }
 
@@ -205,13 +205,16 @@ fn checks_without_a_place_for_state_still_decide() {
     api.answer_config(bad_config());
     let output = agent.run(["--check"]);
     assert_eq!(output.code, Some(65), "{output:?}");
-    assert!(output.stderr.contains("told to refuse") && output.stderr.contains("is not remembered"), "{output:?}");
+    assert!(
+        output.stderr.contains("told to refuse") && output.stderr.contains("cannot save the rejected revision"),
+        "{output:?}"
+    );
     assert!(api.requests()[1].json()["last_error_message"].as_str().unwrap().contains("told to refuse"));
 
     // Without a copy to go back to, nothing is installed.
     api.answer_config(config("new"));
     let output = agent.run(["--check"]);
     assert_eq!(output.code, Some(73), "{output:?}");
-    assert!(output.stderr.contains("kmagent: cannot keep the present config"), "{output:?}");
+    assert!(output.stderr.contains("kmagent: cannot save the current config"), "{output:?}");
     assert_eq!(agent.config(), json!({"fake": {}}));
 }

@@ -45,7 +45,7 @@ fn a_restart_request_runs_it_at_most_once_an_hour() {
         output.says();
         changes(&agent).len()
     };
-    assert_eq!(agent.run(["--check"]).says(), "restarted the collector, as the API asks\n");
+    assert_eq!(agent.run(["--check"]).says(), "restarted the collector, as the API requested\n");
     assert_eq!(changes(&agent), ["old"]);
     for _ in 0..3 {
         assert_eq!(runs_after_a_check(), 1, "answers in a row are one request");
@@ -76,7 +76,7 @@ fn without_it_a_restart_request_is_said_to_be_in_vain() {
     let agent = host(&api).config("fake: {}").build();
     let output = agent.run(["--check"]);
     assert_eq!((output.code, output.stdout.as_str()), (Some(0), ""));
-    assert!(output.stderr.contains("no on-change says how: set it"), "{output:?}");
+    assert!(output.stderr.contains("but on-change is not set: set it"), "{output:?}");
     assert_eq!(agent.run(["--check"]).says(), "", "once an hour is enough");
 }
 
@@ -127,7 +127,7 @@ fn a_failure_with_both_configs_is_said() {
     api.answer_config(config("new"));
     let agent = noting(host(&api), "kill -TERM $$").config("fake: {stderr: old}").build();
     let output = agent.run(["--check"]);
-    output.fails(65, "on-change was killed by SIGTERM; with the former config too, on-change was killed by SIGTERM");
+    output.fails(65, "on-change was killed by SIGTERM; with the previous config too, on-change was killed by SIGTERM");
     assert_eq!(changes(&agent), ["new", "old"]);
     assert_eq!(agent.config(), config("old"));
 }
@@ -137,7 +137,7 @@ fn a_failing_restart_is_an_error_and_changes_no_config() {
     let api = Api::plain();
     api.answer(json!({"restart_required": true}));
     let agent = noting(host(&api), "exit 3").config("fake: {stderr: old}").build();
-    agent.run(["--check"]).fails(69, "was not restarted, as the API asks: on-change exited with status 3");
+    agent.run(["--check"]).fails(69, "restart that the API requested failed: on-change exited with status 3");
     assert_eq!(agent.config(), config("old"));
     assert_eq!(agent.run(["--check"]).says(), "");
 }
@@ -160,15 +160,12 @@ fn it_runs_at_each_check_until_something_uses_the_former_config_again() {
     let agent =
         noting(host(&api), "[ ! -e down ] && ! grep -q new etc/config.yaml").config("fake: {stderr: old}").build();
     fs::write(agent.dir().join("down"), "").unwrap();
-    agent.run(["--check"]).fails(65, "with the former config too, on-change exited with status 1");
+    agent.run(["--check"]).fails(65, "with the previous config too, on-change exited with status 1");
     assert_eq!(changes(&agent), ["new", "old"]);
     // It keeps nobody from the next config.
     let output = agent.run(["--check"]);
     assert_eq!(output.code, Some(65), "{output:?}");
-    assert!(
-        output.stderr.contains("the next check tries again") && output.stderr.contains("is rejected"),
-        "{output:?}"
-    );
+    assert!(output.stderr.contains("will retry") && output.stderr.contains("is rejected"), "{output:?}");
     fs::remove_file(agent.dir().join("down")).unwrap();
     agent.run(["--check"]).fails(65, "was rolled back");
     agent.run(["--check"]).fails(65, "is rejected");

@@ -53,7 +53,7 @@ fn every_outcome() {
     api.answer(json!({"restart_required": false}));
     assert_eq!(agent.run(["--check"]).says(), "");
     api.answer(json!({"restart_required": true}));
-    assert_eq!(agent.run(["--check"]).says(), "the collector is restarted, as the API asks\n");
+    assert_eq!(agent.run(["--check"]).says(), "restarting the collector, as the API requested\n");
     assert_eq!(agent.run(["--check"]).says(), "");
     let third = agent.wait_start(3);
     agent.wait_status("running again", |status| status["collector"]["state"] == "running");
@@ -91,14 +91,14 @@ fn in_local_mode_it_says_so_and_starts_what_a_person_has_put_there() {
     let status = agent.wait_status("the reason", |status| status["last_error_message"] != "");
     let message = status["last_error_message"].as_str().unwrap();
     assert!(message.contains("put one there, then `kmagent --check`"), "{message}");
-    agent.run(["--check"]).fails(78, "there is no API to ask: there is no API key: set api-key-file");
+    agent.run(["--check"]).fails(78, "no API endpoint: there is no API key: set api-key-file");
 
     fs::write(agent.config_file(), "fake: {}").unwrap();
     let output = agent.run(["--check"]);
-    assert!(output.says().contains("the collector is started"), "{output:?}");
+    assert!(output.says().contains("starting the collector"), "{output:?}");
     agent.wait_start(1);
-    agent.run(["--check"]).fails(78, "there is no API to ask");
-    agent.run(["--check", "--dry-run"]).fails(78, "there is no API to ask");
+    agent.run(["--check"]).fails(78, "no API endpoint");
+    agent.run(["--check", "--dry-run"]).fails(78, "no API endpoint");
     agent.wait_status("no harm", |status| status["collector"]["state"] == "running");
     assert_eq!(agent.starts(), 1);
 }
@@ -163,7 +163,7 @@ fn an_agent_that_ends_meanwhile_is_told_as_try_again() {
             agent.signal(signal);
             check.join().unwrap()
         });
-        output.fails(75, "the agent ended before the check did: try again");
+        output.fails(75, "the agent ended during the check: try again");
         agent.wait_exit();
     }
 }
@@ -176,5 +176,5 @@ fn a_config_that_fails_with_none_to_go_back_to_is_65() {
     let output = agent.run(["--check", "--json"]);
     assert_eq!(output.code, Some(65), "{output:?}");
     let outcome: Value = serde_json::from_str(&output.stdout).unwrap();
-    assert!(outcome["message"].as_str().unwrap().contains("there is none to go back to"), "{outcome}");
+    assert!(outcome["message"].as_str().unwrap().contains("there is no last known good"), "{outcome}");
 }

@@ -15,7 +15,7 @@ fn expect_refused(site: &Site, config: Value, words: &[&str]) -> String {
     let agent = settled(site.builder().setting("api-key", KEY), &site.config());
     let pid = agent.wait_collector();
     site.api.answer_config(config);
-    let told = site.api.wait_for_request("the refusal", |request| message(request).contains("refuses the config"));
+    let told = site.api.wait_for_request("the refusal", |request| message(request).contains("rejects the config"));
     assert_eq!(told.json()["collector_status"], "Running");
     let told = message(&told);
     for word in words {
@@ -24,7 +24,7 @@ fn expect_refused(site: &Site, config: Value, words: &[&str]) -> String {
     let seen = site.api.requests().len();
     agent.wait_until("three polls", || site.api.requests().len() >= seen + 3);
     assert_eq!((agent.wait_collector(), agent.config()), (pid, site.config()));
-    assert_eq!(agent.count_log(|line| line.msg().starts_with("new config refused")), 1);
+    assert_eq!(agent.count_log(|line| line.msg().starts_with("new config rejected")), 1);
     let all: String = agent.log().iter().map(|line| line.text.as_str()).collect();
     assert!(!all.contains(KEY) && !told.contains(KEY), "{told}");
     site.delivers(&agent, "as if nothing had been");
@@ -91,5 +91,5 @@ fn a_validation_longer_than_the_interval_happens_once() {
     site.api.wait_for_request("the refusal", |request| message(request).contains("no_such_exporter"));
     let seen = site.api.requests().len();
     agent.wait_until("three polls", || site.api.requests().len() >= seen + 3);
-    assert_eq!(agent.count_log(|line| line.msg().starts_with("new config refused")), 1);
+    assert_eq!(agent.count_log(|line| line.msg().starts_with("new config rejected")), 1);
 }

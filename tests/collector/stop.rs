@@ -32,7 +32,7 @@ fn an_endpoint_that_hangs_does_not_keep_a_stop_from_ending() {
     let asked_at = Instant::now();
     assert_eq!(agent.stop(), 0);
     assert!(asked_at.elapsed() >= Duration::from_secs(1), "not given the time to drain");
-    assert_eq!(agent.count_log(|line| line.msg().contains("so it is killed")), 1);
+    assert_eq!(agent.count_log(|line| line.msg().contains("sending SIGKILL")), 1);
     assert!(!process::alive(pid) && agent.processes().is_empty());
 }
 

@@ -181,7 +181,7 @@ fn a_socket_that_a_killed_agent_left_is_replaced() {
 fn a_second_agent_is_refused_and_the_first_keeps_its_socket() {
     let agent = agent();
     let second = agent.run(["start"]);
-    second.fails(75, "another agent, or a --check, holds");
+    second.fails(75, "another kmagent already uses");
     assert!(second.stderr.contains("kmagent stop"), "{second:?}");
     unharmed(&agent);
 }

@@ -69,7 +69,7 @@ fn several_stops_at_once_all_succeed_and_hold_no_start_up() {
             }
         });
     }
-    let refused = agent.log().into_iter().find(|line| line.text.contains("holds"));
+    let refused = agent.log().into_iter().find(|line| line.text.contains("already uses"));
     assert!(refused.is_none(), "{refused:?}");
 }
 

@@ -30,7 +30,7 @@ fn a_config_from_the_api_outlives_the_container() {
     let (volumes, api) = (Volumes::new(), Api::plain());
     let config = collector_config(free_port());
     let mut first = asking(&volumes, &api).start();
-    first.wait_log("the default config", |line| line.msg().contains("it is the default one"));
+    first.wait_log("the default config", |line| line.msg().contains("installed the default one"));
     let shipped = fs::read_to_string(volumes.config_file()).unwrap();
     assert_eq!(shipped, crate::support::source::read("dist/docker/config.yaml"));
     // Without what compose.yaml mounts it does not work, which is reported, and so can be mended from afar.

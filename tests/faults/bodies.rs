@@ -13,9 +13,9 @@ const TOO_LONG: &str = "the answer is longer than 4194304 bytes; raise max-confi
 const CUT_OFF: &str = "the connection was closed before the answer was complete";
 const TOO_SLOW: &str = "no complete answer within 1s";
 const NOT_HTTP: &str = "the answer is not HTTP";
-const NO_SIZE: &str = "the answer broke off within a chunk's size";
+const NO_SIZE: &str = "the answer ended within a chunk size";
 const TOO_MANY: &str = "it has more than 262144 values";
-const ENCODED: &str = "which was not asked for";
+const ENCODED: &str = "which was not requested";
 
 fn head(headers: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\n{headers}\r\n").into_bytes()
@@ -127,7 +127,7 @@ fn compressed() {
     assert!(bomb.len() < 1 << 20, "{}", bomb.len());
     let encoded = |encoding| answer(response(200, &[("Content-Encoding", encoding)], &bomb));
     let cases = vec![
-        case("a gzip bomb of 100 MB", encoded("gzip"), 76, "the answer is encoded as gzip, which was not asked for"),
+        case("a gzip bomb of 100 MB", encoded("gzip"), 76, "the answer is encoded as gzip, which was not requested"),
         case("under another name", encoded("x-gzip"), 76, ENCODED),
         case("as deflate", encoded("deflate"), 76, ENCODED),
         case("as br", encoded("br"), 76, ENCODED),

@@ -17,7 +17,7 @@ use crate::support::{bin, needs, process};
 
 const NOBODY: u32 = 65534;
 const SECRET: &str = "fake: {}\nroot-only: SECRET-of-root\n";
-const REFUSED: &str = "is a link that another user may have made: remove it";
+const REFUSED: &str = "is a link that another user may have created: remove it";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Link {
@@ -309,10 +309,7 @@ fn root_takes_no_collector_from_path_that_others_could_have_put_there() {
         assert_eq!(status["collector"]["pid"].is_u64(), is_taken, "{what}: {status}");
         if !is_taken {
             let told = status["last_error_message"].as_str().unwrap();
-            assert!(
-                told.contains("root takes only programs in folders, both root's, that nobody else may write"),
-                "{told}"
-            );
+            assert!(told.contains("in a program and directory that only root owns and may write"), "{told}");
         }
         assert_eq!(agent.stop(), 0);
     };

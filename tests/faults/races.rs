@@ -30,7 +30,7 @@ enum Moment {
     /// A new config is on probation, and there is one to go back to.
     Starting,
     Running,
-    /// It failed, and there is none to go back to.
+    /// It failed, and there is no last known good.
     Backoff,
     /// The old one drains.
     Stopping,
@@ -42,7 +42,7 @@ enum Moment {
     Parting,
     /// The new one has failed, and drains.
     Withdrawing,
-    /// It runs, it is not healthy, and there is none to go back to.
+    /// It runs, it is not healthy, and there is no last known good.
     Unhealthy,
 }
 
@@ -141,7 +141,9 @@ impl Met {
             Moment::Stopping => wait_state("stopping"),
             Moment::Starting => _ = self.agent.wait_start(2),
             Moment::HandingOver => wait_state("handing-over"),
-            Moment::Serving => _ = self.agent.wait_log("it", |line| line.msg() == "the new collector serves"),
+            Moment::Serving => {
+                _ = self.agent.wait_log("it", |line| line.msg() == "new connections go to the new collector")
+            }
             Moment::Parting => {
                 let is_trusted = || is_good(&self.agent, &self.configs[1]);
                 self.agent.wait_until("the new one trusted, the old one there", || {
@@ -152,7 +154,7 @@ impl Met {
                 self.agent.wait_log("the roll back", |line| line.msg().starts_with("config rolled back"));
             }
             Moment::Unhealthy => {
-                self.agent.wait_log("its ill health", |line| line.msg() == "the collector runs but is not healthy");
+                self.agent.wait_log("its ill health", |line| line.msg() == "collector is running but unhealthy");
             }
         }
     }

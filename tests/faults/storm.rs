@@ -140,7 +140,7 @@ fn checks_that_wait_keep_nobody_out() {
         stream.read_to_string(&mut answer).is_ok().then_some(answer)
     });
     let refused = refused.expect("an answer");
-    assert!(refused.contains("too many checks wait already: try again") && refused.contains("75"), "{refused}");
+    assert!(refused.contains("too many checks are waiting: try again") && refused.contains("75"), "{refused}");
     let output = agent.run(["--check"]);
     assert_eq!(output.code, Some(75), "{output:?}");
     let began_at = Instant::now();

@@ -215,7 +215,7 @@ fn secrets_of_a_collector_that_goes_on_stay_hidden() {
     let builder = builder.setting("restart-mode", "handover").setting("config-check-interval", "1h");
     let agent = settled(builder.config(serde_yaml::to_string(&old).unwrap()));
     let pid = agent.wait_start(1);
-    let refusals = agent.count_log(|line| line.msg().starts_with("this host cannot hand over"));
+    let refusals = agent.count_log(|line| line.msg().starts_with("hand-over is not available"));
     if !needs::that(refusals == 0, "this host cannot hand over") {
         return;
     }

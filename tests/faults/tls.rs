@@ -19,7 +19,7 @@ use crate::support::temp_dir::TempDir;
 
 const CUT_OFF: &str = "the connection was closed before the answer was complete";
 const TOO_SLOW: &str = "no complete answer within 1s";
-const OLD: &str = "the server speaks neither TLS 1.2 nor 1.3; have it do so, as older versions are not safe";
+const OLD: &str = "the server supports neither TLS 1.2 nor TLS 1.3; enable one of them there";
 const NOT_TLS: &str = "the server does not speak TLS on this port; check scheme and port of update-endpoint";
 
 /// Signs certificates, and is what `ca-file` names.
@@ -127,7 +127,7 @@ fn certificates() {
         (
             "an authority's",
             good.server(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
-            "the server's certificate is an authority's own; have that sign another one for the server",
+            "the server's certificate is a CA certificate; have the CA issue one for the server",
         ),
     ] {
         cases.push(Case { tls: Some(tls), ..case(name, answer(ok("{}")), 75, says) });
@@ -161,9 +161,9 @@ fn handshakes() {
         ("SSL 2.0", sent(b"\x80\x2e\x04\0\x01\0\x02\0\x15\0\x10\0\x10".to_vec()), NOT_TLS),
         ("a version from the future", sent(server_hello([9, 9])), OLD),
         ("a refusal of our version", sent(alert(70)), OLD),
-        ("a refusal of our ciphers", sent(alert(40)), "the server broke off the TLS handshake: HandshakeFailure"),
-        ("a refusal of the name", sent(alert(112)), "the server broke off the TLS handshake: UnrecognisedName"),
-        ("an unknown alert", sent(alert(255)), "the server broke off the TLS handshake"),
+        ("a refusal of our ciphers", sent(alert(40)), "the server aborted the TLS handshake: HandshakeFailure"),
+        ("a refusal of the name", sent(alert(112)), "the server aborted the TLS handshake: UnrecognisedName"),
+        ("an unknown alert", sent(alert(255)), "the server aborted the TLS handshake"),
         ("a goodbye", sent(alert(0)), "config check: https://127.0.0.1"),
         ("HTTP", sent(response(400, &[], "this port speaks HTTP")), NOT_TLS),
         ("SSH", sent(b"SSH-2.0-OpenSSH_9.9\r\n".to_vec()), NOT_TLS),
@@ -257,5 +257,5 @@ fn with_the_built_in_authorities() {
     let server = Hostile::start(Some(good.server(|_| {})));
     let agent = crate::support::agent::Agent::builder().setting("update-endpoint", server.url());
     let agent = agent.setting("api-key", super::KEY).config("fake: {}").build();
-    agent.run(["--check"]).fails(75, "the server's certificate is signed by none of Mozilla's authorities");
+    agent.run(["--check"]).fails(75, "the server's certificate is not signed by any of Mozilla's authorities");
 }

@@ -72,9 +72,9 @@ fn die(scene: &Scene, round: usize, signal: Signal, moment: Moment, reasons: &[&
             });
         }
         Moment::Served => {
-            scene
-                .agent
-                .wait_log_after(seen, "a new collector that serves", |line| line.msg() == "the new collector serves");
+            scene.agent.wait_log_after(seen, "a new collector that serves", |line| {
+                line.msg() == "new connections go to the new collector"
+            });
             wait_until("records by way of it", || scene.sink.came_by(&name));
         }
     }

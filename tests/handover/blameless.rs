@@ -39,7 +39,7 @@ fn a_second_collector_that_cannot_be_started_is_not_held_against_its_config() {
     fs::copy(program.with_extension("gone"), &program).unwrap();
     scene.watch("verdict on that config", || scene.is_good("second"));
     let status = scene.status();
-    assert_eq!(status["config"]["changed_by"], "restart: this config could not be tried beside the old collector");
+    assert_eq!(status["config"]["changed_by"], "restart (an earlier hand-over to this config failed)");
     assert_eq!(status["config"]["rejected_revision"], Value::Null, "{status}");
 }
 

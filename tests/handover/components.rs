@@ -295,11 +295,11 @@ impl Site<'_> {
             agent.wait_until("their count", || self.row.judged.is_some() || !self.sink.requests().is_empty());
         }
         api.answer_config(config("second", agent.dir()));
-        let by = within(&agent, "how the config takes effect", |line| line.msg() == "the config takes effect");
-        let changed_by = by.field("by").to_string();
+        let by = within(&agent, "how the config takes effect", |line| line.msg() == "applying config");
+        let changed_by = by.field("method").to_string();
         if changed_by == "hand-over" {
-            let died = |line: &Line| line.msg() == "collector exited by itself";
-            let served = |line: &Line| line.msg() == "the new collector serves";
+            let died = |line: &Line| line.msg() == "collector exited unexpectedly";
+            let served = |line: &Line| line.msg() == "new connections go to the new collector";
             let line = within(&agent, "a new collector that serves, or its death", |line| died(line) || served(line));
             if died(&line) {
                 let problem = agent.status().unwrap_or_default()["last_error_message"].clone();

@@ -128,10 +128,10 @@ fn a_collector_that_closes_itself_is_restarted_plainly_and_no_config_is_rejected
         plain::changed_by(&scene, name, config)
     };
     // In the middle of its hand-over.
-    assert_eq!(changed_by("closes"), "restart: this config could not be tried beside the old collector");
+    assert_eq!(changed_by("closes"), "restart (an earlier hand-over to this config failed)");
     let words = changed_by("closed");
-    let reason = "cannot be looked at: Operation not permitted (os error 1): CAP_SYS_PTRACE would allow it";
-    assert!(words.starts_with("restart: a socket of process ") && words.contains(reason), "{words}");
+    let reason = ": Operation not permitted (os error 1): CAP_SYS_PTRACE would allow it";
+    assert!(words.starts_with("restart (cannot copy a socket of process ") && words.contains(reason), "{words}");
 }
 
 /// What gives a collector rights by its file is lost by an ordinary user's filter, and only by that.
@@ -145,7 +145,7 @@ fn a_collector_with_privileges_of_its_own_keeps_them() {
     }
     let privileged = |builder: &Builder| copy_of_fake(builder, "privileged", 0o2755);
     let hardened = [&ORDINARY[..], &HARDENED].concat();
-    for (options, by) in [(&ORDINARY[..], "restart: "), (&hardened, "hand-over")] {
+    for (options, by) in [(&ORDINARY[..], "restart ("), (&hardened, "hand-over")] {
         let settings = |builder: Builder| {
             let program = privileged(&builder);
             for_nobody(builder, &program)
@@ -153,7 +153,7 @@ fn a_collector_with_privileges_of_its_own_keeps_them() {
         let scene = Scene::with_stand_in_started("handover", settings, |agent| spawn_as_nobody(agent, options));
         let words = plain::changed_by(&scene, "second", scene.config("second"));
         assert!(words.starts_with(by), "{options:?}: {words}");
-        assert_eq!(words.ends_with("/privileged has privileges of its own, which it would lose"), by != "hand-over");
+        assert_eq!(words.ends_with("/privileged would lose its set-id bits or capabilities)"), by != "hand-over");
     }
     let as_root = |builder: Builder| {
         let program = privileged(&builder);
@@ -183,10 +183,10 @@ fn a_collector_that_gets_privileges_meanwhile_is_restarted_plainly() {
     config["receivers"]["otlp"]["protocols"]["http"]["endpoint"] = json!(format!("127.0.0.1:{}", ports.http));
     config["extensions"]["health_check"]["endpoint"] = json!(format!("127.0.0.1:{}", ports.health));
     let words = plain::changed_by(&scene, "second", config);
-    assert_eq!(words, "restart: this config could not be tried beside the old collector");
-    scene.agent.wait_log("the reason", |line| line.text.contains("/updated has privileges of its own"));
+    assert_eq!(words, "restart (an earlier hand-over to this config failed)");
+    scene.agent.wait_log("the reason", |line| line.text.contains("/updated would lose its set-id bits"));
     assert_eq!(
-        scene.agent.count_log(|line| line.msg() == "the new collector does not serve yet"),
+        scene.agent.count_log(|line| line.msg() == "new collector is not ready for new connections yet"),
         0,
         "it was waited for"
     );

@@ -78,7 +78,7 @@ fn no_room_for_two_in_its_group_is_a_plain_restart() {
     assert_eq!(plain::changed_by(&scene, "large", config(&scene, "large")), "hand-over");
     group.leave(BALLAST * 3 / 4);
     let words = plain::changed_by(&scene, "second", config(&scene, "second"));
-    assert!(words.starts_with("restart: a second collector may take ") && words.ends_with(" available"), "{words}");
+    assert!(words.starts_with("restart (a second collector may need ") && words.ends_with(" available)"), "{words}");
     // The control: with more of it the same change is handed over.
     group.leave(BALLAST * 3);
     assert_eq!(plain::changed_by(&scene, "third", config(&scene, "third")), "hand-over");

@@ -137,7 +137,8 @@ fn one_that_listens_on_less_and_does_not_say_that_it_is_ready_answers_for_its_ow
         scene.api.answer_config(less);
         scene
     });
-    let served = |scene: &Scene| scene.agent.log().iter().any(|line| line.msg() == "the new collector serves");
+    let served =
+        |scene: &Scene| scene.agent.log().iter().any(|line| line.msg() == "new connections go to the new collector");
     // Half a minute for the missing listener.
     for scene in &scenes {
         assert!(poll_for(Duration::from_secs(40), || served(scene).then_some(())).is_some(), "{}", scene.status());

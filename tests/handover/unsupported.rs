@@ -10,15 +10,15 @@ fn a_change_restarts_the_collector_plainly_and_says_why() {
     }
     let reason = match machine::name() {
         "aarch64" | "x86_64" => "the kernel refuses to report its binds: Function not implemented",
-        _ => "it needs Linux on x86-64 or arm64",
+        _ => "hand-over needs Linux on x86-64 or arm64",
     };
     for mode in modes() {
         let scene = Scene::with_stand_in(mode, |builder| builder);
         assert!(!scene.change("second").overlap, "{mode}: two collectors at once");
         let status = scene.status();
         let words = status["config"]["changed_by"].as_str().unwrap_or_default();
-        assert!(words.starts_with(&format!("restart: {reason}")), "{mode}: {words}");
-        let told = scene.agent.count_log(|line| line.msg().starts_with("this host cannot hand over"));
+        assert!(words.starts_with(&format!("restart ({reason}")), "{mode}: {words}");
+        let told = scene.agent.count_log(|line| line.msg().starts_with("hand-over is not available"));
         // Who asked for it is told that he does not get it.
         assert_eq!(told, usize::from(mode == "handover"));
         assert_eq!(scene.agent.stop(), 0);

@@ -17,7 +17,7 @@ use super::{Scene, assert_seamless};
 use crate::support::bin;
 
 const SCOPE: &str = "/proc/sys/kernel/yama/ptrace_scope";
-const REFUSED: &str = "cannot be looked at: Operation not permitted";
+const REFUSED: &str = ": Operation not permitted";
 
 #[track_caller]
 fn set_scope(scope: &str) {
@@ -49,7 +49,7 @@ fn expect_hand_over(scene: &Scene, name: &str) {
 fn expect_restart(scene: &Scene, name: &str) {
     let change = scene.change(name);
     let words = changed_by(scene);
-    assert!(!change.overlap && words.starts_with("restart: ") && words.contains(REFUSED), "{name}: {words}");
+    assert!(!change.overlap && words.starts_with("restart (") && words.contains(REFUSED), "{name}: {words}");
 }
 
 /// Of a change that was accepted.

@@ -246,7 +246,7 @@ fn every_message_is_there() {
 
 /// The message of a call to `log`: the first text that follows its fields.
 fn said(call: &str) -> Option<&str> {
-    let message = call.strip_prefix('"').or_else(|| Some(call.split_once("; \"")?.1))?;
+    let message = call.strip_prefix('"').or_else(|| call.split_once(';')?.1.trim_start().strip_prefix('"'))?;
     message.split('"').next()
 }
 

@@ -43,8 +43,8 @@ fn what_outlives_a_killed_agent_is_ended_by_the_next() {
     fs::write(agent.config_file(), super::yaml(&named("b"))).unwrap();
     let log = agent.log().len();
     agent.spawn();
-    let said =
-        agent.wait_log_after(log, "what was left behind", |line| line.msg().contains("has left processes behind"));
+    let said = agent
+        .wait_log_after(log, "what was left behind", |line| line.msg().contains("that a killed agent left behind"));
     wait_running(&agent, log);
     let pids = said.json["pids"].to_string();
     for pid in left {
@@ -55,7 +55,7 @@ fn what_outlives_a_killed_agent_is_ended_by_the_next() {
     agent.spawn();
     wait_running(&agent, log);
     assert_eq!(
-        agent.count_log(|line| line.msg().contains("has left processes behind")),
+        agent.count_log(|line| line.msg().contains("that a killed agent left behind")),
         1,
         "nothing was left this time"
     );
@@ -78,8 +78,8 @@ fn signals_that_were_ignored_or_blocked_for_the_agent_work_again() {
     wait_running(&agent, 0);
     let pid = agent.wait_start(1);
     process::signal(pid, Signal::ABORT);
-    let crash = agent.wait_log("the crash", |line| line.msg() == "collector exited by itself");
-    assert_eq!(crash.field("status"), "was killed by SIGABRT");
+    let crash = agent.wait_log("the crash", |line| line.msg() == "collector exited unexpectedly");
+    assert_eq!(crash.field("reason"), "was killed by SIGABRT");
     let status = process::status(agent.wait_start(2)).unwrap();
     let set = |field: &str| u64::from_str_radix(status.field(field), 16).unwrap();
     assert_eq!(set("SigBlk"), 0, "the collector has signals blocked");

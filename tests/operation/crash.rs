@@ -9,7 +9,7 @@ use crate::support::api::Api;
 use crate::support::process;
 
 fn exits(line: &Line) -> bool {
-    line.msg() == "collector exited by itself"
+    line.msg() == "collector exited unexpectedly"
 }
 
 /// From the crash number `index` (from 0) to the start that follows it, in seconds, as the log has it.
@@ -39,7 +39,7 @@ fn a_proved_collector_is_restarted_at_once_whatever_ended_it() {
         let agent = settled(quick().api(&api).setting("min-uptime", "2s"), &named("a"));
         let (log, asked) = (agent.log().len(), api.requests().len());
         process::signal(agent.wait_collector(), signal);
-        agent.wait_log_after(log, "the crash", |line| exits(line) && line.field("status") == words);
+        agent.wait_log_after(log, "the crash", |line| exits(line) && line.field("reason") == words);
         let told = api.wait_for_request_after(asked, "the crash", |request| message(request).contains(words));
         assert_eq!(told.json()["collector_status"], "Running");
         wait_running(&agent, log);
@@ -88,7 +88,7 @@ fn a_signal_is_told_by_its_name() {
     let run = |name: &'static str| {
         let agent = quick().config(yaml(&scripted("a", json!({"signal": name})))).spawn();
         let line = agent.wait_log(name, exits);
-        assert_eq!(line.field("status"), format!("was killed by SIG{name}"));
+        assert_eq!(line.field("reason"), format!("was killed by SIG{name}"));
         let status = agent.wait_status("backoff", |status| status["collector"]["state"] == "backoff");
         assert!(status["last_error_message"].as_str().unwrap().contains(&format!("SIG{name}")), "{status}");
     };

@@ -117,7 +117,7 @@ fn a_state_directory_that_cannot_be_made_is_no_end() {
     let seen = api.requests().len();
     api.answer_config(named("b"));
     api.wait_for_request_after(seen, "the obstacle", |request| {
-        message(request).contains("cannot keep the last known good")
+        message(request).contains("cannot save the last known good")
     });
     let tries = agent.records_of("validate").len();
     wait_polls(&agent, &api, 3);

@@ -129,7 +129,7 @@ fn configs_in_a_row_go_live_one_after_the_other() {
     api.answer_config(named("c"));
     api.answer_once(json!({"restart_required": true, "config": named("b")}));
     agent.wait_start(3);
-    let is_proof = |line: &Line| line.msg().starts_with("the config has proved itself");
+    let is_proof = |line: &Line| line.msg().starts_with("config promoted");
     agent.wait_until("three proofs", || agent.count_log(is_proof) == 3);
     let ran: Vec<Value> = agent.records_of("run").iter().map(|run| run["texts"][0].clone()).collect();
     assert_eq!(ran.len(), 3);
@@ -154,7 +154,7 @@ fn a_config_that_arrives_during_a_probation_is_held_and_the_latest_one_wins() {
     assert_eq!((agent.config(), agent.starts()), (named("a"), 1), "not held until the verdict");
     agent.wait_start(2);
     assert_eq!(agent.config(), named("c"));
-    agent.wait_log("the first one's verdict", |line| line.msg().starts_with("the config has proved itself"));
+    agent.wait_log("the first one's verdict", |line| line.msg().starts_with("config promoted"));
     wait_running(&agent, 0);
     assert_eq!((agent.starts(), strays(&agent)), (2, Vec::new()));
 }

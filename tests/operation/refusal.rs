@@ -26,14 +26,14 @@ fn a_refused_config_changes_nothing_and_is_remembered() {
     let agent = settled(quick().api(&api), &named("good"));
     let (before, pid) = (identity(&agent.config_file()), agent.wait_collector());
     api.answer_config(leaking());
-    let told = api.wait_for_request("the refusal", |request| message(request).contains("refuses the config"));
+    let told = api.wait_for_request("the refusal", |request| message(request).contains("rejects the config"));
     assert!(message(&told).contains(r#"references exporter "****" which is not configured"#), "{}", message(&told));
     assert_eq!(told.json()["collector_status"], "Running");
     wait_polls(&agent, &api, 3);
     assert_eq!(validations(&agent), 1, "validated again");
     assert_eq!((agent.wait_collector(), identity(&agent.config_file())), (pid, before));
     assert_eq!(strays(&agent), [""; 0]);
-    assert_eq!(agent.count_log(|line| line.msg().starts_with("new config refused")), 1);
+    assert_eq!(agent.count_log(|line| line.msg().starts_with("new config rejected")), 1);
     let status = agent.status().unwrap();
     let text = [
         agent.log().iter().map(|line| line.text.as_str()).collect::<String>(),
@@ -46,7 +46,7 @@ fn a_refused_config_changes_nothing_and_is_remembered() {
     let asked = api.requests().len();
     agent.spawn();
     let first = api.wait_for_request_after(asked, "a poll after the restart", |_| true);
-    assert!(message(&first).contains("refuses the config"), "forgotten: {}", message(&first));
+    assert!(message(&first).contains("rejects the config"), "forgotten: {}", message(&first));
     wait_polls(&agent, &api, 2);
     assert_eq!((validations(&agent), agent.config()), (1, named("good")));
 
@@ -55,7 +55,7 @@ fn a_refused_config_changes_nothing_and_is_remembered() {
     api.wait_for_request_after(asked, "a resolved problem", |request| message(request).is_empty());
     assert_eq!(agent.config(), named("better"));
     api.answer_config(leaking());
-    api.wait_for_request_after(asked, "the rejected one", |request| message(request).contains("refuses the config"));
+    api.wait_for_request_after(asked, "the rejected one", |request| message(request).contains("rejects the config"));
     assert_eq!((validations(&agent), agent.config()), (2, named("better")));
 }
 
@@ -139,7 +139,7 @@ fn a_collector_that_cannot_check_relies_on_its_probation() {
     let agent = settled(quick().api(&api), &named("good"));
     api.answer_config(scripted("b", json!({"validate": "missing", "start": {"exit": 4}})));
     api.wait_for_request("the roll back", |request| message(request).contains("exited with status 4"));
-    agent.wait_until("the former config", || agent.config() == named("good"));
+    agent.wait_until("the previous config", || agent.config() == named("good"));
     let unchecked = scripted("c", json!({"validate": "missing"}));
     api.answer_config(unchecked.clone());
     wait_good(&agent, &unchecked);

@@ -28,7 +28,7 @@ fn answers_in_a_row_are_one_request() {
     api.answer(json!({"restart_required": false}));
     wait_polls(&agent, &api, 2);
     expect_one_restart(&agent, &api, &json!({"restart_required": true, "config": named("a")}));
-    assert_eq!(agent.count_log(|line| line.msg() == "the API asks for a restart of the collector"), 2);
+    assert_eq!(agent.count_log(|line| line.msg() == "the API requested a collector restart"), 2);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_request_is_put_off_while_the_collector_refuses_the_config_in_force() {
     let (pid, asked) = (agent.wait_collector(), api.requests().len());
     std::fs::write(agent.config_file(), "fake: {validate: fail}").unwrap();
     api.answer(json!({"restart_required": true}));
-    let words = "is not restarted, though the API asks for it: it refuses the config in force";
+    let words = "restart requested by the API was skipped: the collector rejects the active config";
     let told = api.wait_for_request_after(asked, "the reason", |request| message(request).contains(words));
     assert!(message(&told).contains("told to refuse this config"), "{}", message(&told));
     let output = agent.run(["--check"]);

@@ -171,7 +171,7 @@ impl Machine {
         serde_json::from_str(&self.sh("kmagent status --json").stdout).unwrap_or_default()
     }
 
-    /// Waits until the collector has proved itself.
+    /// Waits until collector passed probation.
     #[track_caller]
     pub fn wait_running(&self) -> Value {
         self.wait_for("a collector that runs", || {

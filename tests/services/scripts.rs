@@ -129,7 +129,7 @@ fn expect_sysv_works(root: &str) {
     let hung = expect_running(&machine);
     machine.write("/etc/default/kmagent", "PATIENCE=5");
     machine.does(&format!("kill -STOP {hung}"));
-    assert!(script("stop").stderr.contains("so it is killed"));
+    assert!(script("stop").stderr.contains("sending SIGKILL"));
     machine.wait_for("the collector's end", || machine.collectors().is_empty().then_some(()));
     machine.does("rm /etc/default/kmagent");
     assert_eq!(script("start").code, Some(0));

@@ -20,15 +20,15 @@ fn all_problems_are_reported_together_with_their_lines() {
     output.fails(78, "");
     let expected = [
         "KM_LOG_LEVEL: \"loud\" is not a log level: it takes error, warn, info or debug".to_string(),
-        "--min-uptime: \"-5\" is negative: a duration cannot be".to_string(),
+        "--min-uptime: \"-5\" is negative: give a positive duration".to_string(),
         "--max-config-size: \"1\" is out of range: it takes 1KiB to 64MiB".to_string(),
         format!("{path}:2: unknown key \"colector\": did you mean \"collector\"?"),
         format!("{path}:3: stop-timeout: \"soon\" is not a duration"),
         format!("{path}:5: docker-mode: \"perhaps\" is neither true nor false"),
         format!("{path}:6: config is a list or a mapping: give a single value"),
-        format!("{path}:7: agent-config names this file, so it cannot stand in it"),
-        format!("{path}:8: duplicate key \"stop-timeout\": it stands on line 3 already"),
-        format!("{path}:9: api-key: the value holds "),
+        format!("{path}:7: agent-config names this file, so it cannot be set in it"),
+        format!("{path}:8: duplicate key \"stop-timeout\": it is already on line 3"),
+        format!("{path}:9: api-key: the value contains "),
     ];
     let lines: Vec<&str> = output.stderr.lines().collect();
     assert_eq!(lines.len(), expected.len(), "{}", output.stderr);

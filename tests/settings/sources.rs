@@ -109,7 +109,7 @@ fn the_key_and_its_file() {
     assert_eq!(case.rows(&[], &[])["api-key"], (masked.clone(), format!("file {key}")));
     let rows = case.rows(&[("KM_API_KEY", "x")], &[]);
     assert_eq!(rows["api-key"], (masked.clone(), "environment KM_API_KEY".to_string()));
-    assert!(rows["api-key-file"].1.ends_with("not used: api-key holds"), "{rows:?}");
+    assert!(rows["api-key-file"].1.ends_with("not used: api-key is set"), "{rows:?}");
 
     let case = Case::new("");
     assert_eq!(case.rows(&[], &[])["api-key"].0, none);
@@ -130,7 +130,7 @@ fn the_key_and_its_file() {
     let rows = case.rows(&[], &[]);
     assert_eq!((&rows["api-key"].0, &rows["api-key-file"].1), (&none, &"default, empty".to_string()));
     case.file("api-key", "two\nlines\n");
-    case.print(&[], &[]).fails(78, &format!("cannot read the API key: {beside}: its content holds a line break"));
+    case.print(&[], &[]).fails(78, &format!("cannot read the API key: {beside}: its content contains a line break"));
 }
 
 #[test]

@@ -118,7 +118,7 @@ impl Feed {
                 "config installed" => ends.push(format!("installed {}", line.field("revision"))),
                 PROMOTED => ends.push("promoted".to_string()),
                 "config rolled back to the last known good" => ends.push("rolled back".to_string()),
-                "new config refused, the one in force stays" => refused.push(line.field("revision").to_string()),
+                "new config rejected; keeping the active config" => refused.push(line.field("revision").to_string()),
                 _ => {}
             }
         }
@@ -140,7 +140,7 @@ impl Feed {
     }
 }
 
-const PROMOTED: &str = "the config has proved itself and is the last known good";
+const PROMOTED: &str = "config promoted to last known good";
 
 pub fn is_promotion(line: &Line) -> bool {
     line.msg() == PROMOTED
@@ -187,7 +187,7 @@ impl Book {
 }
 
 fn sent((config, fate): (Value, Fate)) -> Sent {
-    // The canonical form (src/config/value/mod.rs): serde_json's maps are sorted.
+    // The canonical form (src/config/value/revision.rs): serde_json's maps are sorted.
     let digest = ring::digest::digest(&ring::digest::SHA256, config.to_string().as_bytes());
     let revision = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     Sent { config, revision, fate }

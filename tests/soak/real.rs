@@ -61,7 +61,7 @@ fn hand_overs_under_load_lose_nothing_and_leave_nothing_behind() {
     assert_seamless(&reports, count);
     let [promoted, ..] = feed.assert_accounts(&agent);
     assert_eq!(promoted, count + 1);
-    let handed_over = agent.count_log(|line| line.msg() == "the new collector serves");
+    let handed_over = agent.count_log(|line| line.msg() == "new connections go to the new collector");
     assert_eq!(handed_over, count, "hand-overs");
     let acknowledged = || reports.iter().flat_map(Report::acknowledged_numbers);
     // It drains what it holds.

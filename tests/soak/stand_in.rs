@@ -16,7 +16,7 @@ use crate::support::wait::poll_for;
 
 /// Every tenth config is a bad one: of these in turn one is refused and one is rolled back.
 const BAD_EVERY: usize = 10;
-/// Every twenty-fifth crash comes before the collector has proved itself.
+/// Every twenty-fifth crash comes before collector passed probation.
 const EARLY_EVERY: usize = 25;
 
 /// How many agents, how many times each, and how often they are looked at; the first look is when everything has happened once.
@@ -83,7 +83,7 @@ fn change(plan: &Plan, mode: &str, number: usize) {
     let [promoted, rolled_back, refused] = feed.assert_accounts(&agent);
     // The config that it started with is one of the promoted.
     assert_eq!(promoted - 1 + rolled_back + refused, plan.times);
-    let handed_over = agent.count_log(|line| line.msg() == "the new collector serves");
+    let handed_over = agent.count_log(|line| line.msg() == "new connections go to the new collector");
     assert_eq!(handed_over, if mode == "handover" { promoted - 1 } else { 0 }, "hand-overs");
     assert_eq!(agent.stop(), 0);
     assert_eq!(agent.processes(), [0; 0], "left running");
@@ -125,7 +125,7 @@ fn crash(plan: &Plan, number: usize) {
     gauge.assert_level();
     let exits = |uptime: f64| {
         agent.count_log(|line| {
-            line.msg() == "collector exited by itself" && line.json["uptime_seconds"].as_f64().unwrap() < uptime
+            line.msg() == "collector exited unexpectedly" && line.json["uptime_seconds"].as_f64().unwrap() < uptime
         })
     };
     assert_eq!(exits(f64::INFINITY), plan.times);

@@ -28,7 +28,7 @@ impl Supervise {
                 self.stop("kmagent stop", events);
             }
             Request::Check if !self.has_room_for_check() => {
-                let error = Error::new(Exit::TryAgain, "too many checks wait already: try again");
+                let error = Error::new(Exit::TryAgain, "too many checks are waiting: try again");
                 self.server.reply(client, &Reply::Checked(Outcome::failed(&error)));
             }
             Request::Check => self.ask_for(client),
@@ -82,7 +82,7 @@ impl Supervise {
                 if self.core.phrase() == StateName::Stopped && self.store.has_config() =>
             {
                 events.push_back(Event::RestartRequested);
-                let message = "the collector is started with the config that is in place";
+                let message = "starting the collector with the config in place";
                 outcome = Outcome::done(CheckResult::Restarted, message);
             }
             Ok(

@@ -33,11 +33,12 @@ use crate::core::Uptime;
 use crate::core::event::{ChildId, Event};
 use crate::core::supervisor::{Limits, StateName, Supervisor};
 use crate::error::Exit;
+use crate::os::files::FileId;
 use crate::os::shutdown;
 use crate::os::unix::sd_notify::Notify;
 use crate::os::wake_channel::Receiver;
 use crate::settings::Settings;
-use crate::store::{Candidate, FileId, Store};
+use crate::store::{Candidate, Store};
 use overlap::Overlap;
 use pending_writes::PendingWrites;
 use state_tracker::StateTracker;
@@ -192,7 +193,7 @@ impl Supervise {
         if let Some(error) = error {
             // The kernel is out of memory, so nobody tells what has happened: it is looked at all the same.
             if self.blind.is_none() {
-                log::error!(error:% = error; "poll(2) failed, so everything is looked at ten times a second: free some memory");
+                log::error!(error:% = error; "poll(2) failed; falling back to checking every 100 ms: free some memory");
             }
             std::thread::sleep(process::BLIND_INTERVAL);
         }
@@ -233,7 +234,7 @@ impl Supervise {
             SupervisorEvent::Signalled => self.stop("signal", events),
             SupervisorEvent::Checked(checked) => self.take_check(checked, events),
             SupervisorEvent::PollerEnded => {
-                log::error!("the poller ended, which is a bug in kmagent, so the agent stops: please report this");
+                log::error!("poller thread ended, stopping the agent: this is a bug in kmagent, please report it");
                 self.exit = Exit::Bug;
                 self.stop("bug", events);
             }

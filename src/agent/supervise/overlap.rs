@@ -39,7 +39,7 @@ impl Overlap {
             RestartMode::Auto | RestartMode::Handover => supported::supported(),
         };
         if let (Err(reason), RestartMode::Handover) = (&supported, mode) {
-            log::warn!(reason = reason.as_str(); "this host cannot hand over, so the collector is restarted plainly");
+            log::warn!(reason = reason.as_str(); "hand-over is not available on this host; using a plain restart");
         }
         Overlap { mode, limits, supported, forgone: None, is_blameless: false, wanted_twice: None }
     }
@@ -55,13 +55,18 @@ impl Supervise {
     pub(super) fn manner(&mut self) -> ActivationMode {
         let judgement = match self.core.phrase() {
             StateName::Running => self.may_hand_over(),
-            _ => Err("no collector ran that had proved itself".to_string()),
+            _ => Err("nothing running to hand over from".to_string()),
         };
         let (manner, words) = match judgement {
-            Ok(()) => (ActivationMode::HandOver, "hand-over".to_string()),
-            Err(reason) => (ActivationMode::Restart, format!("restart: {reason}")),
+            Ok(()) => {
+                log::info!(method = "hand-over"; "applying config");
+                (ActivationMode::HandOver, "hand-over".to_string())
+            }
+            Err(reason) => {
+                log::info!(method = "restart", reason = reason.as_str(); "applying config");
+                (ActivationMode::Restart, format!("restart ({reason})"))
+            }
         };
-        log::info!(by = words.as_str(); "the config takes effect");
         self.state_tracker.changed_by(words);
         manner
     }
@@ -70,7 +75,7 @@ impl Supervise {
     /// Why not.
     fn may_hand_over(&self) -> Result<(), String> {
         self.overlap.supported.clone()?;
-        let [old] = self.living.as_slice() else { return Err("no collector runs alone".to_string()) };
+        let [old] = self.living.as_slice() else { return Err("not exactly one collector is running".to_string()) };
         let binds = old.process.binds()?;
         binds.shareable()?;
         let overlay = self.overlay();
@@ -78,13 +83,13 @@ impl Supervise {
         let present = self.store.read_config().map_err(|error| error.to_string())?;
         let effective = |main| -> Vec<&Value> { [main].into_iter().chain(overlay.as_ref()).collect() };
         if self.overlap.forgone.as_ref() == Some(&present.revision()) {
-            return Err("this config could not be tried beside the old collector".to_string());
+            return Err("an earlier hand-over to this config failed".to_string());
         }
         let longest_overlap = self.overlap.limits.longest_overlap();
         let facts = eligible::Facts { memory: memory::memory(old.process.id()), longest_overlap };
         match eligible::may_overlap(&effective(&former), &effective(&present), &facts) {
             Err(eligible::Obstacle::Unwise(reason)) if self.overlap.mode == RestartMode::Handover => {
-                log::warn!(reason = reason.as_str(); "handing over all the same, as restart-mode says");
+                log::warn!(reason = reason.as_str(); "handing over anyway: restart-mode is handover");
             }
             judgement => judgement.map_err(|obstacle| obstacle.to_string())?,
         }
@@ -127,11 +132,11 @@ impl Supervise {
             }
         };
         if new.is_empty() {
-            return Err(format!("the new collector does not listen at its health check {address}"));
+            return Err(format!("the new collector does not listen on its health check address {address}"));
         }
         if old.iter().any(|listener| !new.contains(listener)) {
             self.overlap.is_blameless = true;
-            return Err(format!("both collectors listen at the health check {address}, on different addresses"));
+            return Err(format!("both collectors serve the health check {address}, on different addresses"));
         }
         // It may listen there only since it took over.
         let (old, new) = self.pair(child).ok_or("there is no second collector")?;
@@ -144,7 +149,7 @@ impl Supervise {
     pub(super) fn take_over(&mut self, child: ChildId, in_part: bool) -> Event<Candidate> {
         let outcome = match self.steer(child, in_part) {
             Ok(()) => {
-                log::info!("the new collector serves");
+                log::info!("new connections go to the new collector");
                 TakeOver::Done
             }
             Err(problem) if in_part || self.overlap.is_blameless => {
@@ -153,7 +158,7 @@ impl Supervise {
                 TakeOver::Failed(problem)
             }
             Err(problem) => {
-                log::debug!(problem = problem.as_str(); "the new collector does not serve yet");
+                log::debug!(problem = problem.as_str(); "new collector is not ready for new connections yet");
                 TakeOver::NotYet
             }
         };
@@ -176,7 +181,7 @@ impl Supervise {
         }
         steering::to_new(old, new)?;
         for listener in missing {
-            log::info!(listener:% = listener; "the new config no longer listens there, the old collector does until its end");
+            log::info!(listener:% = listener; "new config does not listen here; the old collector does until it exits");
         }
         Ok(())
     }
@@ -199,7 +204,7 @@ impl Supervise {
     pub(super) fn give_back(&self, child: ChildId) {
         let steered = self.pair(child).map(|(old, new)| steering::to_old(old.process.binds()?, new.process.binds()?));
         if let Some(Err(problem)) = steered {
-            log::warn!(problem = problem.as_str(); "new connections may go to the failed collector until it has ended");
+            log::warn!(problem = problem.as_str(); "cannot steer connections back; the failed collector may still get some");
         }
     }
 

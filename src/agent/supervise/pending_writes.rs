@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Supervise;
 use crate::core::Uptime;
-use crate::store::FileId;
+use crate::os::files::FileId;
 
 /// Besides at every config check. What fills a disk or takes a permission away seldom mends itself sooner, and this wakes nobody
 /// unless something is wrong.
@@ -46,8 +46,8 @@ impl Supervise {
     fn keep_good(&mut self, stamp: FileId) {
         self.pending_writes.good = None;
         match self.store.promote(stamp) {
-            Ok(true) => log::info!("the config has proved itself and is the last known good"),
-            Ok(false) => log::debug!("the collector has proved itself"),
+            Ok(true) => log::info!("config promoted to last known good"),
+            Ok(false) => log::debug!("collector passed probation"),
             Err(error) => {
                 self.pending_writes.good = Some(Good { stamp, problem: error.to_string() });
             }

@@ -9,7 +9,8 @@ use crate::config::value::Value;
 use crate::config::yaml;
 use crate::control::Reply;
 use crate::core::event::{Action, ActivationMode, ChildId, Event, Problem, SpawnResult, TrustLevel, Verdict};
-use crate::store::{Candidate, safe_open};
+use crate::os::files::safe_open;
+use crate::store::{Candidate, Comparison};
 
 impl Supervise {
     /// The outcome, for the actions that have one.
@@ -25,7 +26,7 @@ impl Supervise {
                 self.signal(child, Signal::CONT);
             }
             Action::Kill(child) => {
-                log::warn!("the collector did not end within stop-timeout, so it is killed");
+                log::warn!("collector did not stop within stop-timeout; sending SIGKILL");
                 self.signal(child, Signal::KILL);
             }
             Action::Install(candidate) => return Some(Event::Installed(self.install(candidate))),
@@ -72,7 +73,16 @@ impl Supervise {
         self.state_tracker.secrets.learn(child, &self.living, &self.configs(), &self.collector);
         let now = self.now();
         self.living.push(LiveCollector { child, process, started_at: now, config, is_ready: false, bound_at: now });
-        SpawnResult::Spawned { child, standing: self.store.standing() }
+        SpawnResult::Spawned { child, standing: self.trust_level() }
+    }
+
+    /// Of the active config.
+    fn trust_level(&self) -> TrustLevel {
+        match self.store.compare() {
+            Comparison::Same => TrustLevel::LastKnownGood,
+            Comparison::Different => TrustLevel::OnProbation,
+            Comparison::NoFallback => TrustLevel::NoFallback,
+        }
     }
 
     fn signal(&self, child: ChildId, signal: Signal) {
@@ -94,7 +104,7 @@ impl Supervise {
         };
         match &installed {
             Ok(()) => log::info!(revision = candidate.revision.short(); "config installed"),
-            Err(problem) => log::error!(problem = problem.as_str(); "config not installed, the one in force stays"),
+            Err(problem) => log::error!(problem = problem.as_str(); "config not installed; keeping the active config"),
         }
         installed.map(|()| self.manner())
     }
@@ -102,7 +112,7 @@ impl Supervise {
     fn roll_back(&mut self, problem: &str) -> Result<(), Problem> {
         let had_config = self.store.has_config();
         // What is the last known good already is not to be rejected, whatever became of its start.
-        let on_trial = self.store.standing() == TrustLevel::OnProbation;
+        let on_trial = self.trust_level() == TrustLevel::OnProbation;
         let replaced = self.store.read_config().ok().filter(|_| on_trial).map(|config| config.revision());
         self.store.roll_back().map_err(|error| {
             log::error!(error:% = error; "cannot roll back");
@@ -112,7 +122,7 @@ impl Supervise {
             let kept = self.store.rejected_path();
             log::warn!(problem = problem, kept:% = kept.display(); "config rolled back to the last known good");
             if self.deserves_another_try(problem) {
-                log::info!("the old collector may have been in its way: the next check tries it without a hand-over");
+                log::info!("hand-over failed; the next check will apply this config by restart");
                 self.overlap.forgone = replaced;
                 self.state_tracker.not_beside(problem);
             } else {
@@ -120,7 +130,7 @@ impl Supervise {
                 self.settle_state();
             }
         } else {
-            log::warn!(problem = problem; "last known good put in place of the config");
+            log::warn!(problem = problem; "no usable config; last known good restored");
         }
         Ok(())
     }
@@ -146,7 +156,7 @@ impl Supervise {
 
     fn conclude(&mut self, verdict: Verdict) {
         if matches!(verdict, Verdict::Failing(_)) && self.living.len() == 1 {
-            log::warn!("the collector runs but is not healthy");
+            log::warn!("collector is running but unhealthy");
         }
         let outcome = self.state_tracker.concluded(&verdict);
         self.settle_state();
@@ -164,6 +174,6 @@ impl Supervise {
 
     pub(super) fn overlay(&self) -> Option<Value> {
         let bytes = safe_open::read(self.collector.local_config()?).ok()?;
-        yaml::read(&bytes).ok()
+        yaml::parse(&bytes).ok()
     }
 }

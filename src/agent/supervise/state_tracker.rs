@@ -14,9 +14,10 @@ use crate::core::event::Verdict;
 use crate::core::problems::{Problems, TimedProblem};
 use crate::error::Exit;
 use crate::error::Result;
+use crate::os::files::FileId;
 use crate::settings::{Polling, Settings};
+use crate::store::Store;
 use crate::store::record::{self, Record, Rejected, unix_now};
-use crate::store::{FileId, Store};
 
 pub(super) struct StateTracker {
     pub(super) store: Store,
@@ -75,7 +76,7 @@ impl StateTracker {
     pub(super) fn no_config(&mut self, path: &Path, fallback: bool) {
         let path = path.display();
         let problem = match (fallback, &self.polling.endpoint) {
-            (true, _) => format!("the collector config {path} was missing; the last known good was put in its place"),
+            (true, _) => format!("the collector config {path} was missing; restored the last known good"),
             (false, Some(_)) => format!("there is no collector config {path} yet: waiting for the API to send one"),
             (false, None) => format!("there is no collector config {path}: put one there, then `kmagent --check`"),
         };
@@ -120,14 +121,13 @@ impl StateTracker {
     pub(super) fn not_beside(&mut self, problem: &str) {
         let problem = self.mask(problem);
         self.problems.config =
-            noted(&format!("the config could not be handed over to, the next check restarts for it: {problem}"));
+            noted(&format!("hand-over failed; the next check will apply this config by restart: {problem}"));
     }
 
     /// The collector that does nothing, since somebody sent it SIGSTOP or the like.
     pub(super) fn suspended(&mut self, pid: Option<u32>) {
-        let problem = pid.map(|pid| {
-            format!("the collector is suspended, so it does nothing: `kill -CONT {pid}`, or have it restarted")
-        });
+        let problem =
+            pid.map(|pid| format!("the collector is suspended: resume it with `kill -CONT {pid}`, or restart it"));
         if update(&mut self.problems.suspended, problem.as_deref())
             && let Some(problem) = problem
         {
@@ -140,7 +140,7 @@ impl StateTracker {
         if update(&mut self.problems.state, problem)
             && let Some(problem) = problem
         {
-            log::error!(problem = problem; "the agent's state is not kept, the next checks try again");
+            log::error!(problem = problem; "cannot write state; will retry");
         }
     }
 
@@ -171,7 +171,7 @@ impl StateTracker {
                 (Exit::ConfigRefused, CheckResult::RolledBack, message)
             }
             Verdict::Failing(problem) => {
-                let message = format!("config {name} fails, and there is none to go back to: {}", self.mask(problem));
+                let message = format!("config {name} fails and there is no last known good: {}", self.mask(problem));
                 (Exit::ConfigRefused, CheckResult::Failed, message)
             }
             Verdict::NotInstalled(problem) => {
@@ -197,7 +197,7 @@ impl StateTracker {
             }
         };
         if let CheckOutcome::Local { reason } = finding {
-            let message = format!("there is no API to ask: {reason}");
+            let message = format!("no API endpoint: {reason}");
             return Outcome { exit: Exit::Settings.code(), result: CheckResult::Failed, message };
         }
         self.polling.succeeded_at = Some(unix_now());
@@ -215,13 +215,13 @@ impl StateTracker {
                 Outcome::done(CheckResult::Unchanged, "the config is up to date")
             }
             CheckOutcome::NotYet => {
-                Outcome::done(CheckResult::Unchanged, "the API has a new config and does not ask to use it yet")
+                Outcome::done(CheckResult::Unchanged, "the API offers a new config but does not ask to apply it yet")
             }
             CheckOutcome::Install(_) | CheckOutcome::OnItsWay => {
-                Outcome::done(CheckResult::Unchanged, "the config awaits its verdict")
+                Outcome::done(CheckResult::Unchanged, "config is still on probation")
             }
             CheckOutcome::Restart => {
-                Outcome::done(CheckResult::Restarted, "the collector is restarted, as the API asks")
+                Outcome::done(CheckResult::Restarted, "restarting the collector, as the API requested")
             }
             CheckOutcome::Refused(rejected) => {
                 self.concluded = true;

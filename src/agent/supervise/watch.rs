@@ -29,7 +29,7 @@ impl Supervise {
             match living.process.try_reap(emit) {
                 Ok(None) => index += 1,
                 Ok(Some(status)) => events.push_back(self.on_exit(index, &process::describe(status))),
-                Err(error) => events.push_back(self.on_exit(index, &format!("was lost: {error}"))),
+                Err(error) => events.push_back(self.on_exit(index, &format!("cannot be waited for: {error}"))),
             }
         }
     }
@@ -47,14 +47,14 @@ impl Supervise {
         }
         let uptime = self.now().saturating_sub(living.started_at);
         let problem = self.state_tracker.crashed(status, uptime, &living.process.tail());
-        log::warn!(pid = pid, status = status, uptime_seconds = uptime.as_secs_f64(); "collector exited by itself");
+        log::warn!(pid = pid, reason = status, uptime_seconds = uptime.as_secs_f64(); "collector exited unexpectedly");
         Event::Exited { child, problem }
     }
 
     /// One that has been suspended for as long as it lives has proved nothing.
     pub(super) fn is_let_run(&self, child: ChildId) -> Result<(), Problem> {
         match self.living.iter().any(|living| living.child == child && living.process.is_suspended()) {
-            true => Err("the collector is suspended by a signal (SIGSTOP or the like)".to_string()),
+            true => Err("the collector is suspended by a signal (such as SIGSTOP)".to_string()),
             false => Ok(()),
         }
     }

@@ -234,12 +234,13 @@ impl BindWatch {
         }
         // What was known by this descriptor is closed, or was in vain: so the list stays as short as the table of descriptors.
         self.bound.retain(|known| (known.process, known.fd) != (process, notification.socket));
-        let cookie = sockopt::socket_cookie(&copy).map_err(|errno| format!("a socket has no cookie: {errno}"))?;
+        let cookie =
+            sockopt::socket_cookie(&copy).map_err(|errno| format!("cannot read a socket's cookie: {errno}"))?;
         let shares = is_inet && sockopt::socket_reuseport(&copy) == Ok(true);
         if is_inet {
             let is_shared = wanted.is_none_or(|wanted| self.may_share(&wanted, shares, partners));
             sockopt::set_socket_reuseport(&copy, is_shared)
-                .map_err(|errno| format!("a port cannot be made shareable: {errno}"))?;
+                .map_err(|errno| format!("cannot set SO_REUSEPORT on a socket: {errno}"))?;
         }
         Ok(Some(Bound { process, fd: notification.socket, cookie, bound_at: Instant::now(), wanted, shares }))
     }

@@ -25,5 +25,5 @@ pub(super) fn hidden(process: Pid, errno: Errno) -> String {
         Errno::PERM => ": CAP_SYS_PTRACE would allow it, unless ptrace_scope is 3",
         _ => "",
     };
-    format!("a socket of process {process} cannot be looked at: {errno}{remedy}")
+    format!("cannot copy a socket of process {process}: {errno}{remedy}")
 }

@@ -28,7 +28,7 @@ pub fn watchable(program: &Path) -> Result<(), String> {
     // Of the second there is nothing left to lose.
     let is_free = may_filter || rustix::thread::no_new_privs() == Ok(true);
     match !is_free && has_privileges(program) {
-        true => Err(format!("{} has privileges of its own, which it would lose", program.display())),
+        true => Err(format!("{} would lose its set-id bits or capabilities", program.display())),
         false => Ok(()),
     }
 }

@@ -20,22 +20,23 @@ const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Why not, in words.
 pub fn supported() -> Result<(), String> {
     if !child::CAN_FILTER {
-        return Err("it needs Linux on x86-64 or arm64".to_string());
+        return Err("hand-over needs Linux on x86-64 or arm64".to_string());
     }
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-        .map_err(|errno| format!("no socket to try it with: {errno}"))?;
+        .map_err(|errno| format!("cannot open a test socket: {errno}"))?;
     watch_a_child(&socket)?;
     // The child's bind(2) has made this very socket shareable, which steering requires.
     if sockopt::socket_reuseport(&socket) != Ok(true) {
         return Err("a child's socket cannot be shared".to_string());
     }
-    steer::attach(socket.as_fd(), 0).map_err(|errno| format!("the kernel does not steer connections: {errno}"))
+    steer::attach(socket.as_fd(), 0).map_err(|errno| format!("the kernel cannot steer connections: {errno}"))
 }
 
 fn watch_a_child(socket: &rustix::fd::OwnedFd) -> Result<(), String> {
-    let cannot = |errno: Errno| format!("it cannot be tried: {errno}");
+    let cannot = |errno: Errno| format!("cannot test hand-over: {errno}");
     let (ours, theirs) = BindWatch::channel().map_err(cannot)?;
-    let child = trial::fork(theirs.as_fd(), socket.as_fd()).map_err(|error| format!("it cannot be tried: {error}"))?;
+    let child =
+        trial::fork(theirs.as_fd(), socket.as_fd()).map_err(|error| format!("cannot test hand-over: {error}"))?;
     drop(theirs);
     let result = serve_one(&ours, child);
     let _ = rustix::process::kill_process(child, Signal::KILL);
@@ -48,7 +49,7 @@ fn serve_one(channel: &rustix::fd::OwnedFd, child: Pid) -> Result<(), String> {
     wait(channel.as_fd(), deadline)?;
     let mut watch = BindWatch::accept(channel, child).map_err(|refusal| match refusal {
         Refusal::Unfiltered(reason) => reason,
-        Refusal::Lost(errno) => format!("it cannot be tried: {errno}"),
+        Refusal::Lost(errno) => format!("cannot test hand-over: {errno}"),
     })?;
     wait(watch.fd(), deadline)?;
     watch.serve(&[]);
@@ -61,6 +62,6 @@ fn wait(fd: rustix::fd::BorrowedFd<'_>, deadline: Instant) -> Result<(), String>
     match rustix::event::poll(&mut fds, left.try_into().ok().as_ref()) {
         Ok(0) => Err("the kernel does not report a child's binds in time".to_string()),
         Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(errno) => Err(format!("it cannot be tried: {errno}")),
+        Err(errno) => Err(format!("cannot test hand-over: {errno}")),
     }
 }

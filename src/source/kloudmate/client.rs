@@ -19,8 +19,9 @@ use crate::error::{Error, Exit, Result};
 use crate::log::redact::Secrets;
 use crate::log::sanitize;
 use crate::settings::Secret;
+use crate::settings::url::shown;
 use crate::source::explain::{exit_for, explain, retry_after};
-use crate::source::parts::{authorities, authorization, connect_proxy, endpoint, shown};
+use crate::source::parts::{authorities, authorization, connect_proxy, endpoint};
 use crate::source::proxy;
 use crate::source::transport::{CallingThreadResolver, connector};
 
@@ -149,7 +150,7 @@ impl Client {
         if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
             let encoding = self.excerpt(encoding.as_bytes(), BEGINNING);
             let cause =
-                format!("the answer is encoded as {encoding}, which was not asked for; have the server not do that");
+                format!("the answer is encoded as {encoding}, which was not requested; turn that off at the server");
             return Err(self.failure(Exit::BadAnswer, cause));
         }
         if response.body().content_length().is_some_and(|length| length > self.max_answer) {

@@ -56,12 +56,12 @@ fn ports() {
     let taken = stranger.addr.port();
     try_all(vec![
         checked("health_check's port is closed", 0, Some(0), json!({}), RolledBack("cannot be reached"))
-            .beside(RolledBack("does not listen at its health check")),
+            .beside(RolledBack("does not listen on its health check")),
         // What real collectors do: they do not start.
         checked("health_check's port is somebody else's", taken, None, json!({}), RolledBack("ddress already in use")),
         // Nobody is asked who answers, but for two collectors of ours.
         checked("the same, and the collector does not mind", taken, Some(0), json!({}), Trusted)
-            .beside(RolledBack("does not listen at its health check")),
+            .beside(RolledBack("does not listen on its health check")),
     ]);
     drop(stranger);
 }

@@ -58,7 +58,7 @@ fn corrected(name: &str, mode: Mode, old_collector: &str, words: &str) {
     agent.wait_until("two more polls", || api.requests().len() >= asked + 2);
     let tries = agent.records_of("validate").len() + agent.starts();
     let tried =
-        agent.count_log(|line| line.msg() == "config installed" || line.msg().starts_with("new config refused"));
+        agent.count_log(|line| line.msg() == "config installed" || line.msg().starts_with("new config rejected"));
     assert_eq!((tried, agent.config()), (1, good()), "after {tries} tries");
     if mode == Mode::HandOver {
         assert!(process::alive(old), "a running collector was given up");

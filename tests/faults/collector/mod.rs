@@ -376,14 +376,14 @@ fn story(log: &[Line]) -> String {
     let mut steps: Vec<String> = Vec::new();
     for line in log {
         let step = match line.msg() {
-            text if text.starts_with("new config refused") => "refuses it".to_string(),
-            text if text.starts_with("new config could not be tried") => "postpones it".to_string(),
-            text if text.starts_with("the collector stays as it is") => "does not restart it".to_string(),
+            text if text.starts_with("new config rejected") => "refuses it".to_string(),
+            text if text.starts_with("new config not applied") => "postpones it".to_string(),
+            text if text.starts_with("collector not restarted") => "does not restart it".to_string(),
             "config installed" => "installs it".to_string(),
-            "collector exited by itself" => "sees it end".to_string(),
+            "collector exited unexpectedly" => "sees it end".to_string(),
             text if text.starts_with("config rolled back") => "rolls back".to_string(),
-            text if text.contains("has proved itself and is the last") => "trusts it".to_string(),
-            text if text.contains("so it is killed") => "kills it after stop-timeout".to_string(),
+            text if text.contains("promoted to last known good") => "trusts it".to_string(),
+            text if text.contains("sending SIGKILL") => "kills it after stop-timeout".to_string(),
             "collector not started" => "cannot start it".to_string(),
             "collector state" if line.field("to") == "backoff" => "waits".to_string(),
             "collector suspended" => "says so".to_string(),

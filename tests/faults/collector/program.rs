@@ -102,7 +102,7 @@ const TROUBLES: [Trouble; 8] = [
             of_another_machine(path);
             Box::new(())
         },
-        words: &["install the build for its architecture", "not found", "yntax error", "exited with status 12"],
+        words: &["install the build for this machine", "not found", "yntax error", "exited with status 12"],
         answers: true,
     },
     Trouble {
@@ -111,7 +111,7 @@ const TROUBLES: [Trouble; 8] = [
             place_bytes(path, b"404: Not Found\n");
             Box::new(())
         },
-        words: &["install the build for its architecture", "not found"],
+        words: &["install the build for this machine", "not found"],
         answers: true,
     },
     Trouble {
@@ -120,7 +120,7 @@ const TROUBLES: [Trouble; 8] = [
             place_bytes(path, b"#!/no/such/loader\n");
             Box::new(())
         },
-        words: &["the loader or interpreter that it names is missing"],
+        words: &["its loader or interpreter is missing"],
         answers: false,
     },
     Trouble {
@@ -185,7 +185,7 @@ fn spoilt(trouble: &Trouble, mode: Mode) {
     // A restart is asked for: there would be nobody to start.
     api.answer(json!({"restart_required": true}));
     let refused = api.wait_for_request("word that it is not restarted", |request| {
-        message(request).contains("is not restarted, though the API asks for it")
+        message(request).contains("restart requested by the API was skipped")
     });
     assert!(is_told(trouble.words, &message(&refused)), "{}", message(&refused));
     assert_eq!(refused.json()["collector_status"], "Running");
@@ -194,7 +194,7 @@ fn spoilt(trouble: &Trouble, mode: Mode) {
     let asked = api.requests().len();
     api.answer_config(better());
     let postponed = api.wait_for_request_after(asked, "the trouble", |request| {
-        is_told(trouble.words, &message(request)) && !message(request).contains("is not restarted")
+        is_told(trouble.words, &message(request)) && !message(request).contains("was skipped")
     });
     let answers = trouble.answers && !message(&postponed).contains("cannot run the collector");
     assert_eq!(agent.state_dir().join("rejected.json").exists(), answers, "not the config's fault");

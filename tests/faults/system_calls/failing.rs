@@ -105,7 +105,7 @@ impl Usual {
 }
 
 fn kind(line: &Line) -> String {
-    format!("{} {:.7}", line.msg(), line.field("by"))
+    format!("{} {:.7}", line.msg(), line.field("method"))
 }
 
 #[track_caller]
@@ -171,7 +171,7 @@ fn failed_at(scenario: Scenario, thread: Thread, usual: &Usual, point: &Point, e
     }
     let unusual = usual.unusual(scene.lines());
     // A plain restart in a hand-over's place is logged with its reason.
-    let is_said = |line: &&Line| matches!(line.level(), "warn" | "error") || line.field("by").starts_with("restart: ");
+    let is_said = |line: &&Line| matches!(line.level(), "warn" | "error") || line.field("method") == "restart";
     let said: Vec<&Line> = unusual.iter().filter(is_said).collect();
     if said.is_empty() {
         let is_step = |line: &&Line| STEPS.contains(&line.msg());

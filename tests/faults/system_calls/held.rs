@@ -85,7 +85,7 @@ fn without_descriptors_nothing_spins_and_all_heals() {
     // It waits to be accepted, which poll(2) tells again and again.
     let client = UnixStream::connect(agent.socket()).unwrap();
     let says = |words: &'static str| agent.wait_log(words, move |line| line.text.contains(words));
-    says("cannot answer on the control socket now (raise the limit on open files)");
+    says("cannot accept a control connection (raise the limit on open files)");
     assert_idle(&agent);
     assert_eq!((agent.starts(), read(&agent.config_file())), (1, Some(good())));
     says("config check failed");
@@ -203,7 +203,7 @@ fn a_directory_that_cannot_be_synced_after_the_rename_is_no_failed_install() {
     let held = Trace::hold(&agent, "fsync", "EIO", etc.as_deref());
     api.answer_config(better());
     agent.wait_until("the new config", || is_in_force(&agent, &better()));
-    let said = agent.wait_log("the warning", |line| line.msg().starts_with("replaced, but a power failure"));
+    let said = agent.wait_log("the warning", |line| line.msg().starts_with("file replaced but not synced"));
     assert!(said.text.contains("/etc/config.yaml"), "{said:?}");
     assert_eq!(agent.count_log(|line| line.msg() == "config installed"), 1);
     agent.wait_status("all well", |status| {
@@ -236,7 +236,9 @@ fn a_second_collector_that_cannot_be_watched_is_not_held_against_its_config() {
     let held = Trace::hold(&agent, "recvmsg", "EMFILE", None);
     let seen = api.requests().len();
     api.answer_config(better());
-    api.wait_for_request_after(seen, "why there is no hand-over", |request| message(request).contains("handed over"));
+    api.wait_for_request_after(seen, "why there is no hand-over", |request| {
+        message(request).contains("hand-over failed")
+    });
     drop(held);
     assert_heals(&agent, &api);
     assert!(!agent.state_dir().join("rejected.json").exists());

@@ -15,7 +15,7 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::atomic::directory_of;
+use crate::os::files::directory_of;
 
 /// As the kernel follows (path_resolution(7)).
 const MAX_LINKS: usize = 40;
@@ -115,7 +115,7 @@ fn open(path: &Path, directory: &Metadata) -> io::Result<fs::File> {
     // only that user could have made the name, nothing is given away.
     let is_secret = opened.uid() != directory.uid() || is_open(directory);
     match opened.is_file() {
-        false => Err(planted(path, "no file but something")),
+        false => Err(planted(path, "a special file or directory")),
         true if opened.nlink() > 1 && is_secret => Err(planted(path, "a link")),
         true => Ok(file),
     }
@@ -137,7 +137,7 @@ fn is_open(directory: &Metadata) -> bool {
 }
 
 fn planted(path: &Path, what: &str) -> io::Error {
-    let text = format!("{} is {what} that another user may have made: remove it", path.display());
+    let text = format!("{} is {what} that another user may have created: remove it", path.display());
     io::Error::new(io::ErrorKind::PermissionDenied, text)
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use super::super::tests::{Dir, write};
+use super::super::test_dir::{Dir, write};
 use super::*;
 use crate::needs;
 
@@ -86,7 +86,7 @@ impl Place {
 
     #[track_caller]
     fn assert_refused_as(self, what: &str) {
-        let words = format!("{} is {what} that another user may have made: remove it", self.x.display());
+        let words = format!("{} is {what} that another user may have created: remove it", self.x.display());
         for error in [read(&self.x).unwrap_err(), look(&self.x).unwrap_err()] {
             assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::PermissionDenied, words.clone()));
         }
@@ -230,11 +230,11 @@ fn what_is_no_file_is_refused_and_not_waited_for() {
             write(&x, "");
         }
     });
-    place.assert_refused_as("no file but something");
+    place.assert_refused_as("a special file or directory");
     assert!(began_at.elapsed() < PATIENCE, "it was waited for");
     drop(over);
     writer.join().unwrap();
     let place = everybodys();
     std::fs::create_dir(&place.x).unwrap();
-    place.assert_refused_as("no file but something");
+    place.assert_refused_as("a special file or directory");
 }
