@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::{message, named, quick, scripted, settled, strays, wait_good, wait_polls, wait_running, yaml};
 use crate::support::api::Api;
-use crate::support::process;
+use crate::support::{needs, process};
 
-/// A small file system of its own, gone on drop. `None`, and a word about it, for who may not mount.
+/// A small file system of its own, gone on drop. `None`, which it says, for who may not mount.
 struct Mount(PathBuf);
 
 impl Mount {
@@ -20,7 +20,8 @@ impl Mount {
         match mounted {
             Ok(output) if output.status.success() => Some(Mount(at.to_path_buf())),
             refused => {
-                eprintln!("SKIPPED: cannot mount a tmpfs (root may), so a full disk is not tested: {refused:?}");
+                needs::that(false, "no small disk can be mounted, which root may");
+                eprintln!("mount: {refused:?}");
                 None
             }
         }
