@@ -14,10 +14,11 @@ use crate::config::yaml;
 use crate::core::restart_requests::{Asked, Decision, RestartThrottle};
 use crate::error::{Error, Exit, Result};
 use crate::log::redact::Secrets;
+use crate::os::files::FileId;
 use crate::settings::Settings;
 use crate::source::kloudmate::{Answer, Client, Extended, Failure, Options, Report};
+use crate::store::Store;
 use crate::store::record::{self, Record, Rejected, unix_now};
-use crate::store::{FileId, Store};
 
 pub struct ConfigCheck {
     client: Client,

@@ -7,6 +7,7 @@ use crate::core::problems::TimedProblem;
 use crate::log::utc::Utc;
 use crate::settings::Settings;
 use crate::source::kloudmate::{self, Extended, Report, Status};
+use crate::store::record::Rejected;
 
 /// Bytes of `last_error_message` at most (DESIGN.md, "The API").
 const MESSAGE_LIMIT: usize = 4096;
@@ -39,6 +40,13 @@ pub fn build(host: &Host, known: &Snapshot, collector_version: String, extended:
     }
 }
 
+impl From<&Rejected> for TimedProblem {
+    fn from(rejected: &Rejected) -> TimedProblem {
+        let problem = format!("config {} is rejected: {}", rejected.revision.short(), rejected.problem);
+        TimedProblem { problem, at: rejected.at }
+    }
+}
+
 /// The problem with its time in front, cut to what the API takes.
 pub fn message(noted: &TimedProblem) -> String {
     let mut text = format!("{}: {}", Utc::from(SystemTime::UNIX_EPOCH + Duration::from_secs(noted.at)), noted.problem);
@@ -66,6 +74,14 @@ mod tests {
         assert_eq!(message(&noted("it broke".into())), "2026-11-22T14:04:37.000Z: it broke");
         let long = message(&noted("é".repeat(4000)));
         assert!(long.len() <= MESSAGE_LIMIT && long.len() > MESSAGE_LIMIT - 2);
+    }
+
+    #[test]
+    fn a_rejected_config_is_a_problem_with_its_name_and_time() {
+        let revision = crate::config::value::Value::Null.revision();
+        let problem = format!("config {} is rejected: boom", revision.short());
+        let rejected = Rejected { revision, problem: "boom".into(), at: 7, resolved: false, collector: None };
+        assert_eq!(TimedProblem::from(&rejected), TimedProblem { problem, at: 7 });
     }
 
     #[test]

@@ -227,7 +227,6 @@ flag, or NAME: VALUE in agent.yaml:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::ffi::OsStringExt;
 
     fn cli(line: &str) -> Result<Cli> {
         parse(line.split_whitespace())
@@ -313,8 +312,10 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn arguments_that_are_not_utf8() {
+        use std::os::unix::ffi::OsStringExt;
         let odd = |prefix: &[u8]| OsString::from_vec([prefix, b"SECRET\xff"].concat());
         for args in [vec![odd(b"--api-key=")], vec!["--api-key".into(), odd(b"")], vec![odd(b"--docker-mode=")]] {
             let error = parse(args).unwrap_err();

@@ -2,8 +2,6 @@
 //!
 //! The order matters: directories, lock, socket, signals, threads. From the first start on only a stop request ends the agent.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
@@ -16,11 +14,11 @@ use crate::collector::orphans;
 use crate::control::server::Server;
 use crate::error::{Error, Exit, Result};
 use crate::os::lock::Lock;
-use crate::os::panic_hook;
 use crate::os::unix::sd_notify::Notify;
 use crate::os::wake_channel;
+use crate::os::{error as os_error, files, panic_hook};
 use crate::settings::{Polling, Settings};
-use crate::store::{Store, atomic};
+use crate::store::Store;
 
 /// The remedy for what the system refuses.
 const LIMITS: &str = "(raise the limits on memory, open files and processes)";
@@ -90,25 +88,23 @@ fn begin(store: &Store) {
 /// # Errors
 /// 73 when there is no run directory. What else is missing shows, with its remedy, when it is needed.
 pub fn make_directories(settings: &Settings) -> Result<()> {
-    make(&settings.run_dir, 0o700).map_err(|error| {
-        let what = format!(
-            "cannot create the run directory {} (run as root, or choose another with the setting `run-dir`)",
-            settings.run_dir.display()
-        );
+    files::make_private_directory(&settings.run_dir).map_err(|error| {
+        let what =
+            format!("cannot make the run directory {} ({})", settings.run_dir.display(), os_error::REMEDY_FOR_RUN_DIR);
         Error::because(Exit::CannotWrite, what, error)
     })?;
-    let config_dir = settings.config.parent().map(|parent| (parent, 0o755));
-    for (dir, mode) in [Some((settings.state_dir.as_path(), 0o700)), config_dir].into_iter().flatten() {
-        if let Err(error) = make(dir, mode) {
-            let remedy = atomic::remedy(&error);
-            log::warn!(path:% = dir.display(), error:% = error; "cannot create a directory{remedy}");
-        }
+    warn_unless_made(&settings.state_dir, files::make_private_directory(&settings.state_dir));
+    if let Some(config_dir) = settings.config.parent() {
+        warn_unless_made(config_dir, files::make_readable_directory(config_dir));
     }
     Ok(())
 }
 
-fn make(dir: &Path, mode: u32) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(mode).create(dir)
+fn warn_unless_made(dir: &Path, made: std::io::Result<()>) {
+    if let Err(error) = made {
+        let remedy = os_error::remedy_for_write(&error);
+        log::warn!(path:% = dir.display(), error:% = error; "cannot create a directory{remedy}");
+    }
 }
 
 /// For jitter alone: two hosts that start together should not ask together.

@@ -10,22 +10,20 @@ pub mod output;
 pub mod process;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::io::Errno;
 use rustix::process::Signal;
 
 use crate::collector::handover::runs_with;
 use crate::collector::process::{Binds, Ended, Process};
 use crate::error::{Error, Exit, Result};
+use crate::os::error as os_error;
+use crate::os::files::{self, FileId, is_program, safe_open};
 use crate::os::unix::sd_notify;
 use crate::os::unix::sys::child;
 use crate::settings::Settings;
-use crate::store::{FileId, safe_open};
 
 /// The collector that is shipped with the agent.
 const OWN_NAME: &str = "kmagent-collector";
@@ -101,13 +99,13 @@ impl Collector {
         let own = beside.iter().flat_map(|dir| [dir.join(OWN_NAME), dir.join("../lib/kmagent").join(OWN_NAME)]);
         let path = std::env::var_os("PATH").unwrap_or_default();
         let dirs: Vec<PathBuf> =
-            std::env::split_paths(&path).filter(|dir| dir.is_absolute() && is_trusted(dir)).collect();
+            std::env::split_paths(&path).filter(|dir| dir.is_absolute() && files::owner_may_command(dir)).collect();
         let upstream = UPSTREAM_NAMES.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
         own.chain(upstream.filter(|path| leads_to_trusted(path))).find(|path| is_program(path)).ok_or_else(|| {
             missing(format!(
                 "no collector found: neither {OWN_NAME} beside the agent nor {} on PATH{}",
                 UPSTREAM_NAMES.join(" or "),
-                if is_root() { " in a program and directory that only root owns and may write" } else { "" }
+                if files::is_root() { " in a program and directory that only root owns and may write" } else { "" }
             ))
         })
     }
@@ -210,7 +208,7 @@ impl Collector {
 
 /// A path with a colon in it could be taken for a URI with a scheme; `file:` is one that collectors always know.
 fn config_uri(path: &Path) -> OsString {
-    if !path.as_os_str().as_bytes().contains(&b':') {
+    if !path.as_os_str().as_encoded_bytes().contains(&b':') {
         return path.into();
     }
     let mut uri = OsString::from("file:");
@@ -240,23 +238,10 @@ fn version_in(output: &str) -> Option<String> {
     })
 }
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// Whether only root can have put it there, or can change it; what an ordinary user runs is that user's affair. Any group that may
-/// write is one too many, for here is a way out: the setting `collector` names a program wherever it is.
-fn is_trusted(path: &Path) -> bool {
-    !is_root() || fs_err::metadata(path).is_ok_and(|meta| meta.uid() == 0 && meta.permissions().mode() & 0o022 == 0)
-}
-
-/// The same of a program, and of the folder where it is in the end, if a link leads to it.
+/// Whether the program's owner may command us, and that of the folder where it is in the end, if a link leads to it.
 fn leads_to_trusted(path: &Path) -> bool {
+    let is_trusted = |path: &Path| files::owner_may_command(path);
     fs_err::canonicalize(path).is_ok_and(|path| is_trusted(&path) && path.parent().is_some_and(is_trusted))
-}
-
-fn is_program(path: &Path) -> bool {
-    fs_err::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 fn missing(what: String) -> Error {
@@ -264,23 +249,8 @@ fn missing(what: String) -> Error {
 }
 
 fn cannot_run(path: &Path, error: std::io::Error) -> Error {
-    let what = format!("cannot run the collector {}{}", path.display(), remedy(&error));
+    let what = format!("cannot run the collector {}{}", path.display(), os_error::remedy_for_spawn(&error));
     Error::because(Exit::Unavailable, what, error)
-}
-
-/// What a person can do about a program that cannot be executed (execve(2)); empty when the error says it all.
-fn remedy(error: &std::io::Error) -> &'static str {
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOEXEC) => " (wrong architecture: install the build for this machine)",
-        Some(Errno::TXTBSY) => " (the file is open for writing: replace it by renaming a new one over it)",
-        // The file itself is there, or it would not have been found.
-        Some(Errno::NOENT) => " (its loader or interpreter is missing: install a static build)",
-        Some(Errno::MFILE | Errno::NFILE) => " (raise the limit on open files)",
-        Some(Errno::AGAIN) => " (raise the limit on processes)",
-        Some(Errno::NOMEM) => " (free some memory)",
-        Some(Errno::ACCESS) => " (remount its file system without noexec, or see what else denies it)",
-        _ => "",
-    }
 }
 
 #[cfg(test)]

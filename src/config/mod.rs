@@ -1,5 +1,13 @@
-//! A collector config as a value: read, render, compare, and look into. Pure: no file, clock, process, environment or log.
+//! A collector config as a value. Pure: no file, clock, process, environment or log.
+//!
+//! ```text
+//!   value    the tree that JSON and YAML are read into, and its revision
+//!   yaml     a config file parsed, and a config rendered
+//!   merge    what the collector makes of several configs
+//!   inspect  what the agent must know of a config: health check, secrets
+//! ```
 
 pub mod inspect;
+pub mod merge;
 pub mod value;
 pub mod yaml;

@@ -11,10 +11,10 @@ use std::time::SystemTime;
 use log::kv::{self, Key, VisitSource, VisitValue};
 use log::{Level, Record};
 
+use crate::log::LogFormat;
 use crate::log::redact::Secrets;
-use crate::log::sanitize::{self, is_invisible};
+use crate::log::sanitize::{self, json_string};
 use crate::log::utc::Utc;
-use crate::settings::LogFormat;
 
 /// The target of the collector's own lines.
 pub const COLLECTOR: &str = "collector";
@@ -79,9 +79,9 @@ impl Style<'_> {
             LogFormat::Json => {
                 let level = level.as_str().to_ascii_lowercase();
                 let _ = write!(line, r#"{{"ts":"{at}","level":"{level}","target":"#);
-                push_json(&mut line, target);
+                line.push_str(&json_string(target));
                 line.push_str(r#","msg":"#);
-                push_json(&mut line, &message);
+                line.push_str(&json_string(&message));
             }
             LogFormat::Text => {
                 let _ = write!(line, "{at} {level:<5} ");
@@ -104,9 +104,9 @@ impl Style<'_> {
         match self.format {
             LogFormat::Json => {
                 line.push(',');
-                push_json(line, key);
+                line.push_str(&json_string(key));
                 line.push(':');
-                if is_bare { line.push_str(&text) } else { push_json(line, &text) }
+                if is_bare { line.push_str(&text) } else { line.push_str(&json_string(&text)) }
             }
             LogFormat::Text => {
                 line.push(' ');
@@ -183,22 +183,6 @@ impl VisitValue<'_> for Field {
     fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
         self.bare(value)
     }
-}
-
-/// A JSON string (RFC 8259, section 7), with every character escaped that a terminal might obey.
-fn push_json(line: &mut String, text: &str) {
-    line.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => line.extend(['\\', c]),
-            '\n' => line.push_str("\\n"),
-            '\r' => line.push_str("\\r"),
-            '\t' => line.push_str("\\t"),
-            c if is_invisible(c) => sanitize::push_json(line, c),
-            c => line.push(c),
-        }
-    }
-    line.push('"');
 }
 
 fn push_quoted(line: &mut String, text: &str) {

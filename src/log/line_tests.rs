@@ -5,6 +5,7 @@ use std::time::Duration;
 use log::kv::ToValue;
 
 use super::*;
+use crate::log::sanitize::is_invisible;
 
 const TS: &str = "2026-11-22T14:04:37.123Z";
 

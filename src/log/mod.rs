@@ -10,33 +10,37 @@ pub mod sanitize;
 mod sink;
 pub mod utc;
 
-use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use log::{LevelFilter, Log, Metadata, Record};
-use rustix::fs::{Mode, OFlags};
 
 use crate::log::redact::Secrets;
-use crate::settings::LogFormat;
+use crate::os::stderr;
 use line::{COLLECTOR, Style};
 use sink::Sink;
 
-type Stderr = Box<dyn AsFd + Send>;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
 
 struct Logger {
     format: LogFormat,
     secrets: Mutex<Arc<Secrets>>,
     /// Locked only to write: a field's `Display` that logs must find it free.
-    sink: Mutex<Sink<Stderr>>,
+    sink: Mutex<Sink>,
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// Starts the log. A second call changes the level only.
 pub fn init(level: LevelFilter, format: LogFormat) {
-    let logger =
-        LOGGER.get_or_init(|| Logger { format, secrets: Mutex::default(), sink: Mutex::new(Sink::new(stderr())) });
+    let logger = LOGGER.get_or_init(|| {
+        let sink = Mutex::new(Sink::new(stderr::open()));
+        Logger { format, secrets: Mutex::default(), sink }
+    });
     // It fails when a logger is set already, which can only be this one.
     let _ = log::set_logger(logger);
     log::set_max_level(level);
@@ -90,22 +94,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Descriptor 2, or for a terminal a non-blocking description of our own: poll(2) calls a terminal writable when a single byte
-/// fits, and a write of more would wait for a frozen ssh session. Setting the flag on descriptor 2 would change it for the shell too.
-fn stderr() -> Stderr {
-    let stderr = rustix::stdio::stderr();
-    if rustix::termios::isatty(stderr) {
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        if let Ok(terminal) = rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()) {
-            return Box::new(terminal);
-        }
-    }
-    Box::new(stderr)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::stderr::Stderr;
 
     #[test]
     fn only_our_own_records_are_written() {
@@ -132,7 +124,7 @@ mod tests {
             }
         }
         let (mut reader, writer) = std::io::pipe().unwrap();
-        let sink = Mutex::new(Sink::new(Box::new(writer) as Stderr));
+        let sink = Mutex::new(Sink::new(Stderr::instead(writer)));
         let logger = Logger { format: LogFormat::Text, secrets: Mutex::default(), sink };
         logger.log(&Record::builder().target("kmagent").args(format_args!("{}", Nested(&logger))).build());
         drop(logger);

@@ -1,11 +1,33 @@
-//! Texts that must never be shown, and how they are masked in others.
+//! Texts that must never be shown, and how they are masked in others: known secrets, and whatever a URL names as its user.
 //!
 //! A config can hold a hundred thousand of them, and each line of the collector's output is looked at: so they are sorted, and a
 //! text is gone through once. Which texts are secret is decided elsewhere (`inspect::secrets`, the API key).
 
 use std::borrow::Cow;
 
-const MASK: &str = "****";
+/// What stands in place of a secret, everywhere.
+pub const MASK: &str = "****";
+
+/// `text` with the user part of each URL in it masked.
+pub fn mask_url_users(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, after) = rest.split_at(start + 3);
+        // To the end of the word, not only of the authority: an unescaped password may hold a slash.
+        let end = after.find(|c: char| c.is_whitespace() || c == '"' || c == '\'').unwrap_or(after.len());
+        masked.push_str(before);
+        rest = match after[..end].rfind('@') {
+            Some(at) => {
+                masked.push_str(MASK);
+                &after[at..]
+            }
+            None => after,
+        };
+    }
+    masked.push_str(rest);
+    masked
+}
 
 #[derive(Debug)]
 pub struct Secrets {
@@ -104,6 +126,21 @@ mod tests {
 
     fn secrets(texts: &[&str]) -> Secrets {
         Secrets::new(texts.iter().map(|text| text.to_string()))
+    }
+
+    #[test]
+    fn the_user_of_every_url_is_masked() {
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("a@b", "a@b"),
+            ("https://host/path", "https://host/path"),
+            ("https://user:pw@host/path", "https://****@host/path"),
+            ("https://user:p/w@host/path", "https://****@host/path"),
+            ("curl 'https://u:p@a' \"http://v:q@b\" x@y", "curl 'https://****@a' \"http://****@b\" x@y"),
+            ("two\nhttp://u@lines\n", "two\nhttp://****@lines\n"),
+        ] {
+            assert_eq!(mask_url_users(text), expected);
+        }
     }
 
     #[test]

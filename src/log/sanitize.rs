@@ -45,12 +45,9 @@ pub fn lines(text: &str, indentation: &str) -> String {
     lines
 }
 
-/// Appends the escape of an invisible character in a JSON string (RFC 8259, section 7).
-pub fn push_json(json: &mut String, c: char) {
-    for unit in c.encode_utf16(&mut [0; 2]) {
-        // Writing to a String does not fail.
-        let _ = write!(json, "\\u{unit:04x}");
-    }
+/// `text` as a JSON string, on one line and with nothing invisible in it.
+pub fn json_string(text: &str) -> String {
+    json(&serde_json::to_string(text).expect("any text is a JSON string"))
 }
 
 /// JSON as serde writes it, on one line or many, with the invisible characters escaped that JSON lets stand. They can only stand
@@ -58,7 +55,15 @@ pub fn push_json(json: &mut String, c: char) {
 pub fn json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
-        if is_invisible(c) && c != '\n' { push_json(&mut shown, c) } else { shown.push(c) }
+        match c {
+            c if c == '\n' || !is_invisible(c) => shown.push(c),
+            c => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // RFC 8259, section 7. Writing to a String does not fail.
+                    let _ = write!(shown, "\\u{unit:04x}");
+                }
+            }
+        }
     }
     shown
 }
@@ -91,5 +96,6 @@ mod tests {
                 (serde_json::from_str(&text).unwrap(), serde_json::from_str(&shown).unwrap());
             assert_eq!(before, after);
         }
+        assert_eq!(json_string("a\n\"\\\u{1}\u{7f}\u{e0041}é"), r#""a\n\"\\\u0001\u007f\udb40\udc41é""#);
     }
 }

@@ -5,15 +5,10 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt;
-
-use rustix::fs::OFlags;
-
+use super::{error, files};
 use crate::error::{Error, Exit, Result};
-use crate::store::atomic;
 
-/// ListenerCopy as long as this lives.
+/// Held as long as this lives.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
@@ -24,7 +19,7 @@ impl Lock {
     /// 73 when the run directory cannot be used, 75 when somebody else holds the lock.
     pub fn take(run_dir: &Path) -> Result<Lock> {
         let path = run_dir.join("lock");
-        let file = open(&path).map_err(|error| unusable(run_dir, error))?;
+        let file = files::open_lock(&path).map_err(|error| unusable(run_dir, error))?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { file }),
             Err(TryLockError::WouldBlock) => {
@@ -44,30 +39,15 @@ impl Drop for Lock {
     }
 }
 
-/// Made if it is missing; made by us and by nobody else, or a link in its place would have us give away what it leads to.
-fn open(path: &Path) -> std::io::Result<File> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).mode(0o600);
-    match options.clone().create_new(true).open(path) {
-        Ok(file) => {
-            atomic::give_to_owner_of_directory(file.file(), path);
-            Ok(file.into_file())
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Ok(options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)?.into_file())
-        }
-        Err(error) => Err(error),
-    }
-}
-
 fn unusable(run_dir: &Path, error: std::io::Error) -> Error {
-    let remedy = "run as root, or choose another with the setting `run-dir`";
-    let what = format!("cannot use the run directory {} ({remedy})", run_dir.display());
+    let what = format!("cannot use the run directory {} ({})", run_dir.display(), error::REMEDY_FOR_RUN_DIR);
     Error::because(Exit::CannotWrite, what, error)
 }
 
 #[cfg(test)]
 mod tests {
+    use fs_err as fs;
+
     use super::*;
 
     #[test]

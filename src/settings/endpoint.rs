@@ -3,9 +3,7 @@
 //!
 //! Pure. It decides for the API key's safety: nothing is derived that could send the key to a stranger or in the clear.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
-use ureq::http::Uri;
+use super::url::{HttpUrl, is_loopback};
 
 /// What 1.x appends to the API's host (DESIGN.md, "The API").
 const CHECK_PATH: &str = "/agents/config-check";
@@ -17,27 +15,16 @@ const SHARED_LABELS: &[&str] = &[
     "org", "plc", "sch",
 ];
 
-/// An http or https URL, taken apart as far as we care.
-#[derive(Debug, PartialEq, Eq)]
-struct Url {
-    secure: bool,
-    /// Lower case, without brackets and without a trailing dot.
-    host: String,
-    /// Whether `host` is an IP address.
-    address: bool,
-    userinfo: bool,
-}
-
 /// Accepts an `update-endpoint` that the user gave. Fails with the predicate of a sentence about it.
 pub fn check(text: &str, allow_http: bool) -> Result<String, String> {
     if text.contains('#') {
         return Err("has a fragment: remove the # and what follows it".to_string());
     }
-    let url = split(text)?;
-    if url.userinfo {
+    let url = HttpUrl::parse(text)?;
+    if url.has_user {
         return Err("contains a user name: remove it, the API key is the only credential".to_string());
     }
-    if !url.secure && !allow_http && !is_loopback(&url.host) {
+    if !url.is_https && !allow_http && !is_loopback(&url.host) {
         return Err("would send the API key in cleartext: use https, or set allow-http".to_string());
     }
     Ok(text.to_string())
@@ -51,8 +38,8 @@ pub fn derive(collector_endpoint: &str, allow_http: bool) -> Result<String, Stri
 }
 
 fn derive_from(collector_endpoint: &str, allow_http: bool) -> Result<String, String> {
-    let url = split(collector_endpoint)?;
-    if url.address {
+    let url = HttpUrl::parse(collector_endpoint)?;
+    if url.is_address {
         return Err("names an IP address".to_string());
     }
     let labels: Vec<&str> = url.host.split('.').collect();
@@ -62,62 +49,11 @@ fn derive_from(collector_endpoint: &str, allow_http: bool) -> Result<String, Str
     if top.len() == 2 && SHARED_LABELS.contains(&second) {
         return Err(format!("is in the shared domain {second}.{top}"));
     }
-    if !url.secure && !allow_http {
+    if !url.is_https && !allow_http {
         return Err("is plain http, and allow-http is not set".to_string());
     }
-    let scheme = if url.secure { "https" } else { "http" };
+    let scheme = if url.is_https { "https" } else { "http" };
     Ok(format!("{scheme}://api.{second}.{top}{CHECK_PATH}"))
-}
-
-/// Takes an absolute http(s) URL apart. Stricter than `Uri`, which takes odd ports and brackets.
-fn split(text: &str) -> Result<Url, String> {
-    let uri: Uri = text.parse().map_err(|error| format!("is not a URL: {error}"))?;
-    let secure = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
-        Some("https") => true,
-        Some("http") => false,
-        _ => return Err("is not an http or https URL".to_string()),
-    };
-    let authority = uri.authority().ok_or("has no host")?.as_str();
-    let (userinfo, place) = match authority.rsplit_once('@') {
-        Some((_, place)) => (true, place),
-        None => (false, authority),
-    };
-    let (host, port) = match place.find(']') {
-        Some(end) => place.split_at(end + 1),
-        None => place.split_at(place.find(':').unwrap_or(place.len())),
-    };
-    if !port.is_empty() && !port[1..].parse::<u16>().is_ok_and(|port| port > 0) {
-        return Err("has a port that is not a number from 1 to 65535".to_string());
-    }
-    if let Some(inner) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        let address: Ipv6Addr = inner.parse().map_err(|_| "has brackets but no IPv6 address")?;
-        return Ok(Url { secure, host: address.to_string(), address: true, userinfo });
-    }
-    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    if !host.split('.').all(is_label) {
-        return Err("has no valid host name".to_string());
-    }
-    let address = host.rsplit('.').next().is_some_and(is_number);
-    if address && host.parse::<Ipv4Addr>().is_err() {
-        return Err("has no valid host name or address".to_string());
-    }
-    Ok(Url { secure, host, address, userinfo })
-}
-
-fn is_label(label: &str) -> bool {
-    !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-}
-
-/// No top-level domain is a number, so a host whose last label is one means an IPv4 address (WHATWG URL, 3.5).
-fn is_number(label: &str) -> bool {
-    label.bytes().all(|b| b.is_ascii_digit())
-        || label.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
-        || host.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

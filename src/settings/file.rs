@@ -4,13 +4,13 @@
 //! what a value means is for `parse`. Reading never fails as a whole: problems are collected for one report.
 
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::pairs::{self, Shape};
+use super::flat_yaml::{self, Shape};
 use super::suggest;
 use super::table::{self, Kind, SETTINGS, Setting};
 use crate::config::yaml;
+use crate::os::{error as os_error, files};
 
 /// Ten times a settings file with a comment for each setting. It is read once for each line that is reported, and a mistaken name
 /// (a collector's config, a log) should be told at once.
@@ -77,26 +77,23 @@ pub fn read(path: &Path, most_bytes: u64) -> Result<Option<(String, bool)>, Stri
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            return Err(format!("{error}: run as a user that may read it, or fix its mode"));
-        }
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(format!("{error}{}", os_error::remedy_for_read(&error))),
     };
-    let mode = file.metadata().map_err(|error| error.to_string())?.permissions().mode();
+    let open_to_all = files::is_readable_by_all(&file.metadata().map_err(|error| error.to_string())?);
     let mut bytes = Vec::new();
     file.take(most_bytes + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > most_bytes {
         return Err(format!("it is larger than {most_bytes} bytes"));
     }
     let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_string())?;
-    Ok(Some((text, mode & 0o004 != 0)))
+    Ok(Some((text, open_to_all)))
 }
 
 fn parse(name: &str, text: &str) -> SettingsFile {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut file = SettingsFile { found: true, ..SettingsFile::default() };
     let pairs = match yaml::nesting(text.as_bytes()) {
-        0..=MAX_NESTING => pairs::read(text),
+        0..=MAX_NESTING => flat_yaml::parse(text),
         _ => Err((1, "expected \"key: value\" lines, not nested lists or mappings".to_string())),
     };
     let pairs = match pairs {
@@ -110,7 +107,7 @@ fn parse(name: &str, text: &str) -> SettingsFile {
     for (index, pair) in pairs.iter().enumerate() {
         let outcome = match pairs[..index].iter().position(|earlier| earlier.key == pair.key) {
             Some(first) => {
-                let first = pairs::line_of(text, first);
+                let first = flat_yaml::line_of(text, first);
                 Err(format!("duplicate key {:?}: it is already on line {first}", pair.key))
             }
             None => accept(&pair.key, pair.shape),
@@ -118,7 +115,7 @@ fn parse(name: &str, text: &str) -> SettingsFile {
         match outcome {
             Ok(_) if pair.text.is_empty() => {}
             Ok(setting) => {
-                let line = pairs::line_of(text, index);
+                let line = flat_yaml::line_of(text, index);
                 file.entries.push(Entry { setting, text: pair.text.clone(), line });
             }
             Err(_) if file.problems.len() == MAX_PROBLEMS => {
@@ -126,7 +123,7 @@ fn parse(name: &str, text: &str) -> SettingsFile {
                 break;
             }
             Err(cause) => {
-                let line = pairs::line_of(text, index);
+                let line = flat_yaml::line_of(text, index);
                 file.problems.push(Problem { line, text: format!("{name}:{line}: {cause}") });
             }
         }
@@ -156,6 +153,7 @@ fn accept(key: &str, shape: Shape) -> Result<&'static Setting, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     fn texts(file: &SettingsFile) -> Vec<String> {
         file.problems.iter().map(|problem| problem.text.clone()).collect()

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{LogFormat, RestartMode, Secret};
+use super::{RestartMode, Secret};
+use crate::log::LogFormat;
 
 type Parsed<T> = std::result::Result<T, String>;
 

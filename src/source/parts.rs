@@ -11,27 +11,13 @@ use ureq::tls::{Certificate, PemItem, RootCerts};
 use super::proxy;
 use crate::error::{Error, Exit, Result};
 use crate::settings::Secret;
+use crate::settings::url::HttpUrl;
 
 /// The URL to post to, without user and password: the API knows us by the key alone.
 pub fn endpoint(text: &str) -> Result<Uri> {
     let invalid =
         |cause: String| Error::because(Exit::Settings, "update-endpoint is not a URL that can be polled", cause);
-    let uri: Uri = text.parse().map_err(|error: ureq::http::uri::InvalidUri| invalid(error.to_string()))?;
-    let mut parts = uri.into_parts();
-    let Some(authority) = parts.authority.take() else { return Err(invalid("it has no host".to_owned())) };
-    if !matches!(parts.scheme.as_ref().map(|scheme| scheme.as_str()), Some("http" | "https")) {
-        return Err(invalid("its scheme is neither https nor http".to_owned()));
-    }
-    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-    parts.authority = Some(host.parse().map_err(|error: ureq::http::uri::InvalidUri| invalid(error.to_string()))?);
-    Uri::from_parts(parts).map_err(|error| invalid(error.to_string()))
-}
-
-/// A URL without user, password and query, any of which may hold a secret.
-pub fn shown(uri: &Uri) -> String {
-    let scheme = uri.scheme_str().map_or(String::new(), |scheme| format!("{scheme}://"));
-    let authority = uri.authority().map_or("", |authority| authority.as_str().rsplit('@').next().unwrap_or_default());
-    format!("{scheme}{authority}{}", uri.path())
+    HttpUrl::parse(text).map(|url| url.uri).map_err(|cause| invalid(format!("it {cause}")))
 }
 
 /// The key verbatim, without a scheme; marked so that nobody downstream shows it.

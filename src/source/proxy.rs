@@ -8,6 +8,8 @@ use std::net::IpAddr;
 
 use ureq::http::Uri;
 
+use crate::settings::url::is_loopback;
+
 /// A proxy that a request is to use: its URL, and the variable that named it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -28,10 +30,6 @@ pub fn choose(endpoint: &Uri, variable: impl Fn(&str) -> Option<String>) -> Opti
     let exceptions = ["no_proxy", "NO_PROXY"].into_iter().find_map(set).unwrap_or_default();
     let port = endpoint.port_u16().unwrap_or(if is_https { 443 } else { 80 });
     (!is_loopback(host) && !is_excepted(host, port, &exceptions)).then_some(choice)
-}
-
-fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Whether an entry of the list, separated by commas or white space, covers the host: `*`, a domain with everything below it (a leading

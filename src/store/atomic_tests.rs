@@ -1,9 +1,9 @@
 //! Whole files on a real file system: their names, modes and owners, and the words about failures.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-use super::super::tests::{Dir, mode, read, write as put};
 use super::*;
+use crate::os::unix::files::test_dir::{Dir, mode, read, write as put};
 
 /// Debian's nobody and nogroup; any that is not root will do.
 const NOBODY: u32 = 65534;
@@ -119,39 +119,6 @@ fn a_sweep_takes_hidden_files_with_the_mark() {
     assert_eq!(dir.names("."), [".candidate", ".x.other-1", "x", "x.candidate-1"]);
 }
 
-#[test]
-fn mounts_are_told_from_files() {
-    let dir = Dir::new();
-    assert!(is_mounted(Path::new("/proc")));
-    assert!(!is_mounted(Path::new("/proc/self")) && !is_mounted(dir.path()) && !is_mounted(&dir.join("missing")));
-}
-
-#[test]
-fn each_failure_that_a_person_can_do_something_about_has_its_remedy() {
-    use rustix::io::Errno;
-    let table = [
-        (Errno::NOSPC, "free some space"),
-        (Errno::DQUOT, "free some space"),
-        (Errno::ROFS, "read-write"),
-        (Errno::ACCESS, "permissions"),
-        (Errno::PERM, "permissions"),
-        (Errno::NOENT, "create the directory"),
-        (Errno::BUSY, "mount the directory"),
-    ];
-    for (errno, words) in table {
-        let remedy = remedy(&errno.into());
-        assert!(remedy.contains(words) && remedy.starts_with(" (") && remedy.ends_with(')'), "{errno}: {remedy:?}");
-    }
-    assert_eq!(remedy(&Errno::IO.into()), "");
-}
-
-#[test]
-fn the_directory_of_a_bare_name_is_the_present_one() {
-    assert_eq!(directory_of(Path::new("/a/b")), Path::new("/a"));
-    assert_eq!(directory_of(Path::new("a/b")), Path::new("a"));
-    assert_eq!(directory_of(Path::new("b")), Path::new("."));
-}
-
 /// As on a file system without hard links: at no time is there nothing at the old name.
 #[test]
 fn what_cannot_be_linked_is_copied_and_stays() {
@@ -162,7 +129,7 @@ fn what_cannot_be_linked_is_copied_and_stays() {
     let refuse = |_: &Path, _: &Path| Err(io::ErrorKind::PermissionDenied.into());
     set_aside_by(&path, &kept, refuse).unwrap();
     assert_eq!((read(&path), read(&kept)), ("now".into(), "now".into()));
-    assert_eq!((mode(&kept), dir.names("")), (PRIVATE, vec!["config".into(), "config.rejected".into()]));
+    assert_eq!((mode(&kept), dir.names("")), (0o600, vec!["config".into(), "config.rejected".into()]));
 }
 
 /// A second name there is what somebody else may have made, so a kill between the link and the rename would close the config to us.

@@ -6,24 +6,21 @@
 
 pub mod atomic;
 pub mod record;
-pub mod safe_open;
 
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use serde::{Deserialize, Serialize};
 
 use crate::config::value::{Revision, Value};
 use crate::config::yaml;
-use crate::core::event::TrustLevel;
 use crate::error::{Error, Exit, Result};
-use crate::os::shutdown;
+use crate::os::files::{self, FileId, safe_open};
+use crate::os::{error as os_error, shutdown};
 
 /// What marks our own files beside the config, between a dot with its name and a number.
 const CANDIDATE_MARK: &str = ".candidate-";
@@ -55,31 +52,15 @@ impl Drop for Candidate {
     }
 }
 
-/// Tells whether a file is still the one that was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileId {
-    inode: u64,
-    size: u64,
-    /// Of the last change, in nanoseconds since 1970.
-    changed: i128,
-}
-
-impl FileId {
-    /// `None` when there is no such file, or it cannot be looked at.
-    pub fn of(path: &Path) -> Option<FileId> {
-        FileId::look(path).ok().flatten()
-    }
-
-    /// `None` when there is no such file.
-    fn look(path: &Path) -> io::Result<Option<FileId>> {
-        let meta = match fs::metadata(path) {
-            Ok(meta) => meta,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
-        Ok(Some(FileId { inode: meta.ino(), size: meta.size(), changed }))
-    }
+/// How the active config compares with the last known good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// It is the last known good.
+    Same,
+    /// There is a last known good, and the active config is another.
+    Different,
+    /// There is no last known good.
+    NoFallback,
 }
 
 impl Store {
@@ -110,9 +91,13 @@ impl Store {
     /// 69 when it cannot be looked at, which does not mean that it is missing.
     pub fn look(&self) -> Result<Option<FileId>> {
         let what = |error| {
-            Error::because(Exit::Unavailable, format!("cannot stat the config{}", atomic::remedy(&error)), error)
+            Error::because(
+                Exit::Unavailable,
+                format!("cannot stat the config{}", os_error::remedy_for_write(&error)),
+                error,
+            )
         };
-        FileId::look(&self.config).map_err(what)
+        files::identity(&self.config).map_err(what)
     }
 
     /// Whether there is a config file, or something that cannot be looked at.
@@ -122,7 +107,7 @@ impl Store {
 
     /// Whether the config is a mount of its own, which can be replaced neither by a candidate nor by a roll back.
     pub fn is_mounted(&self) -> bool {
-        self.target().is_ok_and(|target| atomic::is_mounted(&target))
+        self.target().is_ok_and(|target| files::is_mounted(&target))
     }
 
     /// Copies `default`, if there is such a file, to where there is no config yet and nothing to fall back to. True if it did.
@@ -139,7 +124,7 @@ impl Store {
 
     /// Whether there is a last known good to go back to, or something that cannot be looked at.
     pub fn has_fallback(&self) -> bool {
-        !matches!(FileId::look(&self.last_known_good()), Ok(None))
+        !matches!(files::identity(&self.last_known_good()), Ok(None))
     }
 
     /// The config in force, as a tree.
@@ -182,12 +167,12 @@ impl Store {
     }
 
     /// Compares the config in force with the last known good, byte by byte.
-    pub fn standing(&self) -> TrustLevel {
+    pub fn compare(&self) -> Comparison {
         match (safe_open::read(&self.config), safe_open::read(&self.last_known_good())) {
-            (Ok(config), Ok(good)) if config == good => TrustLevel::LastKnownGood,
-            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => TrustLevel::NoFallback,
+            (Ok(config), Ok(good)) if config == good => Comparison::Same,
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Comparison::NoFallback,
             // One that cannot be read now may be when it is needed; if not, the roll back says why.
-            (_, Ok(_) | Err(_)) => TrustLevel::OnProbation,
+            (_, Ok(_) | Err(_)) => Comparison::Different,
         }
     }
 
@@ -268,14 +253,14 @@ impl Store {
     }
 
     fn cannot_write(&self, what: &str, error: io::Error) -> Error {
-        Error::because(Exit::CannotWrite, format!("{what}{}", atomic::remedy(&error)), error)
+        Error::because(Exit::CannotWrite, format!("{what}{}", os_error::remedy_for_write(&error)), error)
     }
 }
 
 fn read_tree(path: &Path) -> Result<Value> {
     let bytes = safe_open::read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
     let what = || format!("cannot parse {}", path.display());
-    yaml::read(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
+    yaml::parse(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -11,11 +11,11 @@ use fs_err as fs;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{FileId, atomic, safe_open};
+use super::atomic;
 use crate::config::value::Revision;
-use crate::core::problems::TimedProblem;
 use crate::error::{Error, Exit, Result};
-use crate::os::shutdown;
+use crate::os::files::{FileId, safe_open};
+use crate::os::{error as os_error, shutdown};
 
 pub const REJECTED: &str = "rejected.json";
 pub const COLLECTOR_VERSION: &str = "collector-version.json";
@@ -43,13 +43,6 @@ impl Rejected {
     /// collector lacks is a newer collector.
     pub fn holds_for(&self, collector: Option<FileId>) -> bool {
         self.collector.is_none() || collector.is_none() || self.collector == collector
-    }
-}
-
-impl From<&Rejected> for TimedProblem {
-    fn from(rejected: &Rejected) -> TimedProblem {
-        let problem = format!("config {} is rejected: {}", rejected.revision.short(), rejected.problem);
-        TimedProblem { problem, at: rejected.at }
     }
 }
 
@@ -115,7 +108,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     pub fn settle(&mut self) -> Result<()> {
         if self.unwritten {
             self.write().map_err(|error| {
-                let what = format!("cannot write the agent's state{}", atomic::remedy(&error));
+                let what = format!("cannot write the agent's state{}", os_error::remedy_for_write(&error));
                 Error::because(Exit::CannotWrite, what, error)
             })?;
             self.unwritten = false;

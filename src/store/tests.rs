@@ -5,59 +5,9 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use super::*;
-
-/// A directory of one test's own, removed on drop.
-pub(super) struct Dir(PathBuf);
-
-impl Dir {
-    pub(super) fn new() -> Dir {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("kmagent-store-{}-{number}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).unwrap();
-        // What /tmp is reached by may be a link itself.
-        Dir(path.canonicalize().unwrap())
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub(super) fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// The names in it, and in a directory below it.
-    pub(super) fn names(&self, below: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.join(below)).unwrap().flatten();
-        let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-pub(super) fn read(path: impl AsRef<Path>) -> String {
-    std::fs::read_to_string(path).unwrap()
-}
-
-pub(super) fn write(path: impl AsRef<Path>, text: &str) {
-    std::fs::write(path, text).unwrap();
-}
-
-pub(super) fn mode(path: impl AsRef<Path>) -> u32 {
-    std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
-}
+use crate::os::unix::files::test_dir::{Dir, mode, read, write};
 
 /// A store whose config and state lie in directories of their own.
 struct Scene {
@@ -213,9 +163,6 @@ fn a_stamp_tells_whether_a_file_is_still_the_same() {
     let seen = FileId::of(&scene.config()).unwrap();
     assert_eq!(FileId::of(&scene.config()), Some(seen));
     assert_eq!(scene.store.look().unwrap(), Some(seen));
-    let meta = std::fs::metadata(scene.config()).unwrap();
-    let changed = Duration::new(meta.ctime() as u64, meta.ctime_nsec() as u32).as_nanos();
-    assert_eq!((seen.inode, seen.size, seen.changed), (meta.ino(), 7, changed as i128));
     scene.store.install(&scene.candidate("new: 1\n")).unwrap();
     assert_ne!(FileId::of(&scene.config()), Some(seen));
 }
@@ -281,17 +228,17 @@ fn configs_are_read_as_trees() {
 }
 
 #[test]
-fn the_standing_is_a_comparison_with_the_last_known_good() {
-    assert_eq!(Scene::with("a: 1\n", Some("a: 1\n")).store.standing(), TrustLevel::LastKnownGood);
-    assert_eq!(Scene::with("a: 1\n", Some("b: 1\n")).store.standing(), TrustLevel::OnProbation);
-    assert_eq!(Scene::with("a: 1\n", None).store.standing(), TrustLevel::NoFallback);
+fn the_config_is_compared_with_the_last_known_good() {
+    assert_eq!(Scene::with("a: 1\n", Some("a: 1\n")).store.compare(), Comparison::Same);
+    assert_eq!(Scene::with("a: 1\n", Some("b: 1\n")).store.compare(), Comparison::Different);
+    assert_eq!(Scene::with("a: 1\n", None).store.compare(), Comparison::NoFallback);
     // One that cannot be read is no reason to give up what it may be needed for.
     let unreadable = Scene::with("a: 1\n", None);
     fs::create_dir(unreadable.store.state_dir().join(LAST_KNOWN_GOOD)).unwrap();
-    assert_eq!(unreadable.store.standing(), TrustLevel::OnProbation);
+    assert_eq!(unreadable.store.compare(), Comparison::Different);
     let scene = Scene::with("a: 1\n", Some("a: 1\n"));
     std::fs::remove_file(scene.config()).unwrap();
-    assert_eq!(scene.store.standing(), TrustLevel::OnProbation);
+    assert_eq!(scene.store.compare(), Comparison::Different);
 }
 
 #[test]

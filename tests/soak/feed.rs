@@ -187,7 +187,7 @@ impl Book {
 }
 
 fn sent((config, fate): (Value, Fate)) -> Sent {
-    // The canonical form (src/config/value/mod.rs): serde_json's maps are sorted.
+    // The canonical form (src/config/value/revision.rs): serde_json's maps are sorted.
     let digest = ring::digest::digest(&ring::digest::SHA256, config.to_string().as_bytes());
     let revision = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     Sent { config, revision, fate }

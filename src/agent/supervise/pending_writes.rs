@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Supervise;
 use crate::core::Uptime;
-use crate::store::FileId;
+use crate::os::files::FileId;
 
 /// Besides at every config check. What fills a disk or takes a permission away seldom mends itself sooner, and this wakes nobody
 /// unless something is wrong.

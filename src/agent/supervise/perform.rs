@@ -9,7 +9,8 @@ use crate::config::value::Value;
 use crate::config::yaml;
 use crate::control::Reply;
 use crate::core::event::{Action, ActivationMode, ChildId, Event, Problem, SpawnResult, TrustLevel, Verdict};
-use crate::store::{Candidate, safe_open};
+use crate::os::files::safe_open;
+use crate::store::{Candidate, Comparison};
 
 impl Supervise {
     /// The outcome, for the actions that have one.
@@ -72,7 +73,16 @@ impl Supervise {
         self.state_tracker.secrets.learn(child, &self.living, &self.configs(), &self.collector);
         let now = self.now();
         self.living.push(LiveCollector { child, process, started_at: now, config, is_ready: false, bound_at: now });
-        SpawnResult::Spawned { child, standing: self.store.standing() }
+        SpawnResult::Spawned { child, standing: self.trust_level() }
+    }
+
+    /// Of the active config.
+    fn trust_level(&self) -> TrustLevel {
+        match self.store.compare() {
+            Comparison::Same => TrustLevel::LastKnownGood,
+            Comparison::Different => TrustLevel::OnProbation,
+            Comparison::NoFallback => TrustLevel::NoFallback,
+        }
     }
 
     fn signal(&self, child: ChildId, signal: Signal) {
@@ -102,7 +112,7 @@ impl Supervise {
     fn roll_back(&mut self, problem: &str) -> Result<(), Problem> {
         let had_config = self.store.has_config();
         // What is the last known good already is not to be rejected, whatever became of its start.
-        let on_trial = self.store.standing() == TrustLevel::OnProbation;
+        let on_trial = self.trust_level() == TrustLevel::OnProbation;
         let replaced = self.store.read_config().ok().filter(|_| on_trial).map(|config| config.revision());
         self.store.roll_back().map_err(|error| {
             log::error!(error:% = error; "cannot roll back");
@@ -164,6 +174,6 @@ impl Supervise {
 
     pub(super) fn overlay(&self) -> Option<Value> {
         let bytes = safe_open::read(self.collector.local_config()?).ok()?;
-        yaml::read(&bytes).ok()
+        yaml::parse(&bytes).ok()
     }
 }

@@ -14,9 +14,10 @@ use crate::core::event::Verdict;
 use crate::core::problems::{Problems, TimedProblem};
 use crate::error::Exit;
 use crate::error::Result;
+use crate::os::files::FileId;
 use crate::settings::{Polling, Settings};
+use crate::store::Store;
 use crate::store::record::{self, Record, Rejected, unix_now};
-use crate::store::{FileId, Store};
 
 pub(super) struct StateTracker {
     pub(super) store: Store,

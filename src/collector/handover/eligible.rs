@@ -1,51 +1,15 @@
 //! Whether two collectors may run side by side, as far as their configs and the host's memory tell. Pure.
 //!
-//! What is known of the components of `dist/collector/edge.yaml` and `full.yaml` was seen when each ran twice at once
-//! (`tests/handover/components.yaml` has it all, and is held against this), and of others it is what contrib's documentation says
-//! that they hold exclusively or read from where somebody else stopped. A component that is in no list may overlap: most do, and
-//! one that cannot share refuses to start, which `blames_overlap` tells from a bad config.
+//! What is known of each component is in `components`. One of which nothing is known may overlap: most do, and one that cannot share
+//! refuses to start, which `blames_overlap` tells from a bad config.
 
 use std::fmt;
 use std::time::Duration;
 
-use crate::collector::handover::memory::Memory;
+use super::components::{Component, Exclusive};
+use super::memory::Memory;
+use crate::config::merge::merge;
 use crate::config::value::Value;
-use crate::settings::parse::duration;
-
-/// Read a stream that each of two readers would deliver in full, or that only one may read. What merely scrapes may overlap for
-/// a while: the same gauge twice is no error. Underscores left out: contrib renames `filelog` to `file_log` and so on.
-const READ_ONCE: [&str; 23] = [
-    "awscloudwatch",
-    "awss3",
-    "azureblob",
-    "azureeventhub",
-    "cloudflare",
-    "file",
-    "filelog",
-    "journald",
-    "k8scluster",
-    "k8sevents",
-    "k8slog",
-    "k8sobjects",
-    "macosunifiedlogging",
-    "mongodbatlas",
-    "mqtt",
-    "namedpipe",
-    "okta",
-    "otlpjsonfile",
-    "profiling",
-    "pulsar",
-    "s3",
-    "windowseventlog",
-    "windowseventtrace",
-];
-
-/// Their Unix socket is somebody else's, to which they connect.
-const UNIX_CLIENTS: [&str; 9] =
-    ["chrony", "dockerobserver", "dockerstats", "haproxy", "memcached", "mysql", "podmanstats", "postgresql", "redis"];
-
-/// How often spanmetrics and servicegraph tell their totals, if not told otherwise (contrib 0.145).
-const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why two collectors do not overlap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,8 +43,7 @@ pub struct Facts {
 pub fn may_overlap(old: &[&Value], new: &[&Value], facts: &Facts) -> Result<(), Obstacle> {
     let mut obstacles = Vec::new();
     for configs in [old, new] {
-        let effective = configs.iter().fold(Value::Null, |below, above| merged(&below, above));
-        judge(&effective, facts, &mut obstacles);
+        judge(&merge(configs), facts, &mut obstacles);
     }
     obstacles.extend(short_of_memory(facts));
     let impossible = obstacles.iter().position(|obstacle| matches!(obstacle, Obstacle::Impossible(_)));
@@ -98,19 +61,6 @@ pub fn blames_overlap(tail: &str) -> bool {
     ["address already in use", "exporter: timeout", "receiver: timeout", "processor: timeout", "connector: timeout"]
         .iter()
         .any(|words| tail.contains(words))
-}
-
-/// As the collector's confmap merges: maps merge, whatever else comes later replaces what was there.
-fn merged(below: &Value, above: &Value) -> Value {
-    let (Value::Object(lower), Value::Object(upper)) = (below, above) else { return above.clone() };
-    let mut entries = lower.clone();
-    for (key, value) in upper {
-        match entries.iter_mut().find(|(known, _)| known == key) {
-            Some((_, known)) => *known = merged(known, value),
-            None => entries.push((key.clone(), value.clone())),
-        }
-    }
-    Value::Object(entries)
 }
 
 fn judge(config: &Value, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
@@ -160,71 +110,38 @@ fn judge_each(config: &Value, section: &str, ids: &[&str], facts: &Facts, obstac
 }
 
 fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
-    let kind = id.split('/').next().unwrap_or(id).trim().replace('_', "");
+    let known = Component::new(section, id, component);
     let singular = section.trim_end_matches('s');
     if is_reference(component) {
         obstacles.push(unknown(&format!("{section}.{id}")));
     }
-    // The log queries of sqlquery remember up to where they have read; its other queries merely scrape.
-    let is_read_once = section == "receivers"
-        && (READ_ONCE.contains(&kind.as_str()) || kind == "sqlquery" && has_key(component, "logs"));
-    if is_read_once {
+    if known.is_read_once() {
         obstacles.push(Obstacle::Unwise(format!("two collectors would both read {id} and send duplicates")));
     }
-    let is_storage = section == "extensions" && kind.ends_with("storage");
-    if is_storage {
+    if known.is_storage() {
         obstacles.push(Obstacle::Unwise(format!("only one collector can use the extension {id}")));
     }
-    let writes_file = section == "exporters" && kind == "file"
-        || section == "extensions" && kind == "pprof" && is_set(component.get("save_to_file"));
-    if writes_file {
+    if known.writes_a_file() {
         obstacles.push(Obstacle::Unwise(format!("two collectors would both write the file of the {singular} {id}")));
     }
-    // What spanmetrics and its like count is a total since their start, and two would tell theirs in turns, unless the new one does
-    // so for the first time when the old one has ended.
-    let flush_interval = component.get("metrics_flush_interval").filter(|interval| is_set(Some(interval)));
-    let is_delta =
-        component.get("aggregation_temporality").and_then(Value::as_str).is_some_and(|it| it.ends_with("DELTA"));
-    let tells_totals = flush_interval.is_some() || kind == "spanmetrics" || kind == "servicegraph";
-    let is_rare = match flush_interval {
-        None => FLUSH_INTERVAL > facts.longest_overlap,
-        Some(set) => set.as_str().and_then(|set| duration(set).ok()).is_some_and(|set| set > facts.longest_overlap),
-    };
-    if section == "connectors" && tells_totals && !is_delta && !is_rare {
+    if known.reports_totals_within(facts.longest_overlap) {
         obstacles.push(Obstacle::Unwise(format!("two collectors would both report connector {id}'s counters")));
     }
-    if section == "extensions" && kind == "opamp" {
+    if known.is_opamp() {
         obstacles.push(Obstacle::Unwise(format!("two collectors would both report as extension {id}'s instance")));
     }
-    // The templates of a receiver_creator are receivers too.
-    if kind == "receivercreator" {
-        for (id, template) in component.get("receivers").and_then(Value::as_object).unwrap_or_default() {
-            judge_component("receivers", id, template, facts, obstacles);
-        }
+    for (id, template) in known.receiver_templates() {
+        judge_component("receivers", id, template, facts, obstacles);
     }
-    let listens = matches!(section, "receivers" | "extensions" | "processors" | "connectors");
-    let owns_sockets = listens && !UNIX_CLIENTS.contains(&kind.as_str());
-    visit(component, &mut |key, value| {
-        let text = value.as_str().unwrap_or_default();
-        if key == "storage" && is_set(Some(value)) && !is_storage {
-            obstacles.push(Obstacle::Impossible(format!(
-                "the {singular} {id} uses a storage that only one collector can open"
-            )));
-        }
-        // `wal` of prometheusremotewrite, `experimental_wal_config` of googlecloud.
-        if key.split('_').any(|word| word == "wal") && is_set(Some(value)) && section == "exporters" {
-            obstacles.push(Obstacle::Impossible(format!(
-                "the {singular} {id} has a write-ahead log that only one collector can open"
-            )));
-        }
-        // fluentforward takes a path for a Unix socket's name.
-        let is_unix = key == "transport" && text.starts_with("unix")
-            || text.starts_with("unix:")
-            || key == "endpoint" && text.starts_with('/');
-        if owns_sockets && is_unix {
-            obstacles.push(Obstacle::Impossible(format!("the {singular} {id} listens on a Unix socket")));
-        }
-    });
+    for exclusive in known.exclusives() {
+        obstacles.push(Obstacle::Impossible(match exclusive {
+            Exclusive::Storage => format!("the {singular} {id} uses a storage that only one collector can open"),
+            Exclusive::WriteAheadLog => {
+                format!("the {singular} {id} has a write-ahead log that only one collector can open")
+            }
+            Exclusive::UnixSocket => format!("the {singular} {id} listens on a Unix socket"),
+        }));
+    }
 }
 
 fn short_of_memory(facts: &Facts) -> Option<Obstacle> {
@@ -247,30 +164,6 @@ fn unknown(what: &str) -> Obstacle {
 
 fn is_reference(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.contains("${"))
-}
-
-fn is_set(value: Option<&Value>) -> bool {
-    !matches!(value, None | Some(Value::Null | Value::Bool(false))) && value.and_then(Value::as_str) != Some("")
-}
-
-fn has_key(value: &Value, name: &str) -> bool {
-    let mut found = false;
-    visit(value, &mut |key, _| found |= key == name);
-    found
-}
-
-/// Each key of each map, however deep.
-fn visit<'a>(value: &'a Value, see: &mut dyn FnMut(&str, &'a Value)) {
-    match value {
-        Value::Object(entries) => {
-            for (key, inner) in entries {
-                see(key, inner);
-                visit(inner, see);
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| visit(item, see)),
-        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) => {}
-    }
 }
 
 #[cfg(test)]

@@ -19,8 +19,9 @@ use crate::error::{Error, Exit, Result};
 use crate::log::redact::Secrets;
 use crate::log::sanitize;
 use crate::settings::Secret;
+use crate::settings::url::shown;
 use crate::source::explain::{exit_for, explain, retry_after};
-use crate::source::parts::{authorities, authorization, connect_proxy, endpoint, shown};
+use crate::source::parts::{authorities, authorization, connect_proxy, endpoint};
 use crate::source::proxy;
 use crate::source::transport::{CallingThreadResolver, connector};
 

@@ -28,7 +28,7 @@ pub enum Shape {
 
 /// All pairs, in the order of the file. Fails with a line and what is wrong there; that never repeats the file's text,
 /// which may be secret.
-pub fn read(text: &str) -> Result<Vec<Pair>, (usize, String)> {
+pub fn parse(text: &str) -> Result<Vec<Pair>, (usize, String)> {
     let items = Cell::new(text.len());
     let document = || serde_yaml::Deserializer::from_str(text);
     let pairs = document()
@@ -46,7 +46,7 @@ pub fn read(text: &str) -> Result<Vec<Pair>, (usize, String)> {
     })
 }
 
-/// The line, counted from 1, of the key of the pair at `index` in a text that `read` accepted.
+/// The line, counted from 1, of the key of the pair at `index` in a text that `parse` accepted.
 pub fn line_of(text: &str, index: usize) -> usize {
     let outcome = serde_yaml::Deserializer::from_str(text).deserialize_any(FailAt(index));
     outcome.err().and_then(|error| error.location()).map_or(1, |location| location.line())
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn shapes_texts_and_lines() {
         let text = "a: 1\nb: ~\n\nc: [1,\n 2]\n'd': yes\ne: {x: y}\n# f\nf: TRUE\ng: |\n h: 1\n? i\n: -1.50\n";
-        let pairs = read(text).unwrap();
+        let pairs = parse(text).unwrap();
         let got: Vec<_> = pairs
             .iter()
             .enumerate()

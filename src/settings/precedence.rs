@@ -10,33 +10,34 @@ use std::path::{Path, PathBuf};
 
 use super::file::{self, Problem, SettingsFile};
 use super::parse;
-use super::print::{Row, shown};
+use super::print::Row;
 use super::table::{self, Fallback, Kind, Setting};
+use crate::log::redact::mask_url_users;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum Origin {
     Environment(&'static str),
     Flag(&'static str),
     File { path: PathBuf, line: usize },
 }
 
-impl Source {
+impl Origin {
     /// Lower wins.
     pub fn rank(&self) -> usize {
         match self {
-            Source::Environment(_) => 0,
-            Source::Flag(_) => 1,
-            Source::File { .. } => 2,
+            Origin::Environment(_) => 0,
+            Origin::Flag(_) => 1,
+            Origin::File { .. } => 2,
         }
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Environment(name) => write!(f, "environment {name}"),
-            Source::Flag(name) => write!(f, "flag --{name}"),
-            Source::File { path, line } => write!(f, "file {}:{line}", path.display()),
+            Origin::Environment(name) => write!(f, "environment {name}"),
+            Origin::Flag(name) => write!(f, "flag --{name}"),
+            Origin::File { path, line } => write!(f, "file {}:{line}", path.display()),
         }
     }
 }
@@ -46,10 +47,10 @@ impl fmt::Display for Source {
 pub struct ResolvedValue<T> {
     pub value: T,
     pub text: String,
-    pub source: Source,
+    pub origin: Origin,
 }
 
-pub struct Sources<'a> {
+pub struct Layers<'a> {
     flags: &'a [(&'static str, String)],
     env: &'a dyn Fn(&str) -> Option<OsString>,
     file_path: PathBuf,
@@ -61,14 +62,14 @@ pub struct Sources<'a> {
     pub warnings: Vec<String>,
 }
 
-impl<'a> Sources<'a> {
+impl<'a> Layers<'a> {
     /// Reads the settings file that environment or flags name, or else `default_file`, if it exists.
     pub fn open(
         flags: &'a [(&'static str, String)],
         env: &'a dyn Fn(&str) -> Option<OsString>,
         default_file: &Path,
-    ) -> Sources<'a> {
-        let mut sources = Sources {
+    ) -> Layers<'a> {
+        let mut layers = Layers {
             flags,
             env,
             file_path: default_file.to_path_buf(),
@@ -78,22 +79,22 @@ impl<'a> Sources<'a> {
             problems: Vec::new(),
             warnings: Vec::new(),
         };
-        let named = sources.winner("agent-config", parse::path);
+        let named = layers.winner("agent-config", parse::path);
         if let Some(named) = &named {
-            sources.file_path.clone_from(&named.value);
+            layers.file_path.clone_from(&named.value);
         }
-        sources.named = named.is_some();
-        sources.file = file::load(&sources.file_path, sources.named);
-        sources.problems.append(&mut sources.file.problems);
-        sources.warnings.append(&mut sources.file.warnings);
-        let source = match (named, sources.file.found) {
-            (Some(named), _) => named.source.to_string(),
+        layers.named = named.is_some();
+        layers.file = file::load(&layers.file_path, layers.named);
+        layers.problems.append(&mut layers.file.problems);
+        layers.warnings.append(&mut layers.file.warnings);
+        let source = match (named, layers.file.found) {
+            (Some(named), _) => named.origin.to_string(),
             (None, true) => "default".to_string(),
             (None, false) => "default, does not exist".to_string(),
         };
-        let value = sources.file_path.display().to_string();
-        sources.row("agent-config", &value, &source);
-        sources
+        let value = layers.file_path.display().to_string();
+        layers.row("agent-config", &value, &source);
+        layers
     }
 
     /// Whether the user named a settings file of which nothing is known.
@@ -116,7 +117,7 @@ impl<'a> Sources<'a> {
     }
 
     pub fn row(&mut self, key: &'static str, value: &str, source: &str) {
-        self.rows.push(Row { key, value: shown(value), source: shown(source) });
+        self.rows.push(Row::new(key, value, source));
     }
 
     /// The variable as text; that it is not UTF-8 is a problem. Empty counts as unset.
@@ -135,10 +136,10 @@ impl<'a> Sources<'a> {
     pub fn winner<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<ResolvedValue<T>> {
         let setting = table::find(name).expect("a row of the table");
         let mut won = None;
-        for (text, source) in self.given(setting) {
+        for (text, origin) in self.given(setting) {
             match parse(&text) {
-                Ok(value) => won = won.or(Some(ResolvedValue { value, text, source })),
-                Err(cause) => self.problems.push(problem(setting, &text, &source, &cause)),
+                Ok(value) => won = won.or(Some(ResolvedValue { value, text, origin })),
+                Err(cause) => self.problems.push(problem(setting, &text, &origin, &cause)),
             }
         }
         won
@@ -147,7 +148,7 @@ impl<'a> Sources<'a> {
     /// The value that holds, with its row; `None` if it is absent, or computed by the caller, who then adds the row.
     pub fn take<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         if let Some(won) = self.winner(name, &parse) {
-            self.row(name, &won.text, &won.source.to_string());
+            self.row(name, &won.text, &won.origin.to_string());
             return Some(won.value);
         }
         match table::find(name)?.fallback {
@@ -172,18 +173,18 @@ impl<'a> Sources<'a> {
     pub fn path(&mut self, name: &'static str) -> Option<PathBuf> {
         let path = self.take(name, parse::path)?;
         if let Some(row) = self.rows.last_mut() {
-            row.value = shown(&path.display().to_string());
+            *row = Row::new(name, &path.display().to_string(), &row.source);
         }
         Some(path)
     }
 
     /// What was given for the setting, highest source first.
-    fn given(&mut self, setting: &'static Setting) -> Vec<(String, Source)> {
-        let variable = self.variable(setting.env).map(|text| (text, Source::Environment(setting.env)));
+    fn given(&mut self, setting: &'static Setting) -> Vec<(String, Origin)> {
+        let variable = self.variable(setting.env).map(|text| (text, Origin::Environment(setting.env)));
         // As is usual for flags, the last one counts: what a wrapper gives can be overridden by appending.
         let flag = self.flags.iter().rfind(|(name, _)| *name == setting.name);
         let flag =
-            flag.filter(|(_, text)| !text.is_empty()).map(|(_, text)| (text.clone(), Source::Flag(setting.name)));
+            flag.filter(|(_, text)| !text.is_empty()).map(|(_, text)| (text.clone(), Origin::Flag(setting.name)));
         if let (Some((one, _)), Some((other, _))) = (&variable, &flag)
             && one != other
         {
@@ -191,20 +192,20 @@ impl<'a> Sources<'a> {
         }
         let entry = self.file.entries.iter().find(|entry| entry.setting == setting);
         let entry =
-            entry.map(|entry| (entry.text.clone(), Source::File { path: self.file_path.clone(), line: entry.line }));
+            entry.map(|entry| (entry.text.clone(), Origin::File { path: self.file_path.clone(), line: entry.line }));
         variable.into_iter().chain(flag).chain(entry).collect()
     }
 }
 
-fn problem(setting: &Setting, text: &str, source: &Source, cause: &str) -> Problem {
-    let (line, place) = match source {
-        Source::Environment(name) => (0, name.to_string()),
-        Source::Flag(name) => (0, format!("--{name}")),
-        Source::File { path, line } => (*line, format!("{}:{line}: {}", path.display(), setting.name)),
+fn problem(setting: &Setting, text: &str, origin: &Origin, cause: &str) -> Problem {
+    let (line, place) = match origin {
+        Origin::Environment(name) => (0, name.to_string()),
+        Origin::Flag(name) => (0, format!("--{name}")),
+        Origin::File { path, line } => (*line, format!("{}:{line}: {}", path.display(), setting.name)),
     };
     let text = match setting.kind {
         Kind::Secret => format!("{place}: the value {cause}"),
-        Kind::Text | Kind::Switch | Kind::NotInFile => format!("{place}: {:?} {cause}", shown(text)),
+        Kind::Text | Kind::Switch | Kind::NotInFile => format!("{place}: {:?} {cause}", mask_url_users(text)),
     };
     Problem { line, text }
 }

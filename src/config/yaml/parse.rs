@@ -1,4 +1,4 @@
-//! Reads a YAML file within bounds that depend on its length alone, in memory and in time.
+//! Parses a YAML file within bounds that depend on its length alone, in memory and in time.
 //!
 //! serde_yaml bounds neither: aliases can multiply what a file holds, and its scanner takes the square of the depth of brackets.
 
@@ -19,7 +19,7 @@ const ALWAYS_ALLOWED: usize = 4096;
 /// # Errors
 /// What is not YAML, more than one document, local tags, duplicate keys, keys that are not text, more than 128 levels, and aliases
 /// that make more of a file than one of its length could hold without them.
-pub fn read(text: &[u8]) -> Result<Value, serde_yaml::Error> {
+pub fn parse(text: &[u8]) -> Result<Value, serde_yaml::Error> {
     if (nesting(text) as u64).saturating_mul(text.len() as u64) > MAX_NESTING_TIMES_LENGTH {
         return Err(serde::de::Error::custom("it is nested too deeply"));
     }
@@ -44,7 +44,7 @@ pub fn nesting(text: &[u8]) -> usize {
     deepest
 }
 
-/// `read`, whatever the brackets.
+/// `parse`, whatever the brackets.
 pub(super) fn any_depth(text: &[u8]) -> Result<Value, serde_yaml::Error> {
     // The shortest value with what separates it takes two bytes: "- " or "a,".
     let allowance = ReadBudget::new(ALWAYS_ALLOWED + text.len() / 2);
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn aliases_may_repeat_but_not_multiply() {
-        assert_eq!(read(b"a: &x [1]\nb: *x\nc: {d: *x}\n").unwrap(), json(r#"{"a":[1],"b":[1],"c":{"d":[1]}}"#));
+        assert_eq!(parse(b"a: &x [1]\nb: *x\nc: {d: *x}\n").unwrap(), json(r#"{"a":[1],"b":[1],"c":{"d":[1]}}"#));
         // The classic one, which grows with each level.
         let mut doubling = String::from("a0: &a0 [x]\n");
         for level in 1..40 {
@@ -80,7 +80,7 @@ mod tests {
         let keys = format!("a: &a {}\nb: [{}]\n", "x".repeat(50_000), "{*a : 1},".repeat(20_000));
         for bomb in [doubling, flat, long, keys] {
             let began_at = std::time::Instant::now();
-            let error = read(bomb.as_bytes()).unwrap_err().to_string();
+            let error = parse(bomb.as_bytes()).unwrap_err().to_string();
             assert!(error.contains("aliases"), "{error}");
             assert!(began_at.elapsed() < std::time::Duration::from_secs(5), "{:?}", began_at.elapsed());
         }
@@ -91,10 +91,10 @@ mod tests {
     fn without_aliases_nothing_is_too_much() {
         for text in ["- \n".repeat(50_000), format!("{{{}}}", (0..20_000).map(|n| format!("{n},")).collect::<String>())]
         {
-            assert!(read(text.as_bytes()).is_ok());
+            assert!(parse(text.as_bytes()).is_ok());
         }
-        assert!(read(format!("[{}]", "1,".repeat(50_000)).as_bytes()).is_ok());
-        assert!(read("-\n".repeat(50_000).as_bytes()).is_ok());
+        assert!(parse(format!("[{}]", "1,".repeat(50_000)).as_bytes()).is_ok());
+        assert!(parse("-\n".repeat(50_000).as_bytes()).is_ok());
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
         }
         for open in ["[", "{a: ", "[ ", "{\"a\":"] {
             let began_at = std::time::Instant::now();
-            let error = read(open.repeat(400_000).as_bytes()).unwrap_err().to_string();
+            let error = parse(open.repeat(400_000).as_bytes()).unwrap_err().to_string();
             assert!(error.contains("nested too deeply"), "{error}");
             assert!(began_at.elapsed() < std::time::Duration::from_secs(1), "{:?}", began_at.elapsed());
         }
@@ -121,14 +121,14 @@ mod tests {
     #[test]
     fn an_empty_document_is_null() {
         for empty in ["", "\n", "# nothing\n", "---\n", "--- ~\n"] {
-            assert_eq!(read(empty.as_bytes()).unwrap(), Value::Null, "{empty:?}");
+            assert_eq!(parse(empty.as_bytes()).unwrap(), Value::Null, "{empty:?}");
         }
     }
 
     #[test]
     fn bytes_that_are_not_yaml_are_an_error() {
         for bytes in [&b"\xff\xfe\xfd"[..], b"a: \0", b"a: \xc3\x28", b"\t- a", b"a: b: c", b"%", b"\x1b"] {
-            assert!(read(bytes).is_err(), "{bytes:?}");
+            assert!(parse(bytes).is_err(), "{bytes:?}");
         }
     }
 }

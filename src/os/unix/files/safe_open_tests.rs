@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use super::super::tests::{Dir, write};
+use super::super::test_dir::{Dir, write};
 use super::*;
 
 /// Debian's nobody; any that is not root will do.

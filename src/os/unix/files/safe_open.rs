@@ -15,7 +15,7 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::atomic::directory_of;
+use crate::os::files::directory_of;
 
 /// As the kernel follows (path_resolution(7)).
 const MAX_LINKS: usize = 40;

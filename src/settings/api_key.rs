@@ -9,14 +9,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::sources::{ResolvedValue, Source, Sources};
+use super::precedence::{Layers, Origin, ResolvedValue};
 use super::{Secret, file, parse};
+use crate::log::redact::MASK;
 
 /// No server takes a longer header; 8 KiB is the usual limit for a whole request head.
 const MAX_BYTES: u64 = 8 * 1024;
 
 /// The key that holds, with the rows of both settings. What is wrong with a file is a problem, unless it is not used.
-pub fn choose(from: &mut Sources<'_>) -> Option<Secret> {
+pub fn choose(from: &mut Layers<'_>) -> Option<Secret> {
     let key = from.winner("api-key", parse::api_key);
     let key_file = from.winner("api-key-file", parse::path);
     if from.has_flag("api-key") {
@@ -24,21 +25,21 @@ pub fn choose(from: &mut Sources<'_>) -> Option<Secret> {
     }
     let key_holds = match (&key, &key_file) {
         (Some(key), Some(key_file)) => {
-            warn_of_loser(from, &key.source, &key_file.source);
-            key.source.rank() <= key_file.source.rank()
+            warn_of_loser(from, &key.origin, &key_file.origin);
+            key.origin.rank() <= key_file.origin.rank()
         }
         (key, _) => key.is_some(),
     };
     match &key_file {
-        Some(ResolvedValue { value, source, .. }) => {
+        Some(ResolvedValue { value, origin, .. }) => {
             let unused = if key_holds { ", not used: api-key is set" } else { "" };
-            from.row("api-key-file", &value.display().to_string(), &format!("{source}{unused}"));
+            from.row("api-key-file", &value.display().to_string(), &format!("{origin}{unused}"));
         }
         None if key_holds => from.row("api-key-file", "(none)", "default"),
         None => return found(from),
     }
     match (key.filter(|_| key_holds), key_file) {
-        (Some(ResolvedValue { value, source, .. }), _) => row(from, Some(value), &source.to_string()),
+        (Some(ResolvedValue { value, origin, .. }), _) => row(from, Some(value), &origin.to_string()),
         (None, named) => {
             let path = named?.value;
             let key = named_file(from, &path);
@@ -47,17 +48,17 @@ pub fn choose(from: &mut Sources<'_>) -> Option<Secret> {
     }
 }
 
-fn row(from: &mut Sources<'_>, key: Option<Secret>, source: &str) -> Option<Secret> {
+fn row(from: &mut Layers<'_>, key: Option<Secret>, source: &str) -> Option<Secret> {
     match key {
-        Some(_) => from.row("api-key", "****", source),
+        Some(_) => from.row("api-key", MASK, source),
         None => from.row("api-key", "(none)", "default"),
     }
     key
 }
 
-fn warn_of_loser(from: &mut Sources<'_>, key: &Source, key_file: &Source) {
+fn warn_of_loser(from: &mut Layers<'_>, key: &Origin, key_file: &Origin) {
     match (key, key_file) {
-        (Source::Environment(name), Source::Flag(flag)) | (Source::Flag(flag), Source::Environment(name)) => {
+        (Origin::Environment(name), Origin::Flag(flag)) | (Origin::Flag(flag), Origin::Environment(name)) => {
             from.warnings.push(format!("{name} in the environment overrides --{flag}"));
         }
         _ if key.rank() == key_file.rank() => {
@@ -68,14 +69,14 @@ fn warn_of_loser(from: &mut Sources<'_>, key: &Source, key_file: &Source) {
 }
 
 /// The file that a setting names: that it is missing or blank is a problem.
-fn named_file(from: &mut Sources<'_>, path: &Path) -> Option<Secret> {
+fn named_file(from: &mut Layers<'_>, path: &Path) -> Option<Secret> {
     let missing = || Err("it does not exist: write the key there, or fix api-key-file".to_string());
     let key = read(from, path).and_then(|text| text.map_or_else(missing, |text| parse_content(&text)));
     note(from, path, key)
 }
 
 /// The key of the first default file that holds anything, with the rows of both settings.
-fn found(from: &mut Sources<'_>) -> Option<Secret> {
+fn found(from: &mut Layers<'_>) -> Option<Secret> {
     let mut empty = None;
     for (path, word) in defaults(from) {
         let name = path.display().to_string();
@@ -100,13 +101,13 @@ fn found(from: &mut Sources<'_>) -> Option<Secret> {
 }
 
 /// `LoadCredential=api-key:…` in a systemd unit (systemd.exec(5)), then what root and a unit without credentials read.
-fn defaults(from: &mut Sources<'_>) -> Vec<(PathBuf, &'static str)> {
+fn defaults(from: &mut Layers<'_>) -> Vec<(PathBuf, &'static str)> {
     let credential = from.variable("CREDENTIALS_DIRECTORY").map(|dir| (Path::new(&dir).join("api-key"), "credential"));
     credential.into_iter().chain([(from.beside_the_file("api-key"), "file")]).collect()
 }
 
 /// `None` if there is no such file.
-fn read(from: &mut Sources<'_>, path: &Path) -> Result<Option<String>, String> {
+fn read(from: &mut Layers<'_>, path: &Path) -> Result<Option<String>, String> {
     let Some((text, open_to_all)) = file::read(path, MAX_BYTES)? else { return Ok(None) };
     if open_to_all && !text.trim().is_empty() {
         let name = path.display();
@@ -122,6 +123,6 @@ fn parse_content(text: &str) -> Result<Secret, String> {
 }
 
 /// A failure becomes a problem.
-fn note(from: &mut Sources<'_>, path: &Path, key: Result<Secret, String>) -> Option<Secret> {
+fn note(from: &mut Layers<'_>, path: &Path, key: Result<Secret, String>) -> Option<Secret> {
     key.map_err(|cause| from.problem(format!("cannot read the API key: {}: {cause}", path.display()))).ok()
 }

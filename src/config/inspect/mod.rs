@@ -1,0 +1,11 @@
+//! What the agent must know of a collector config: where its health check answers, and which strings are secrets.
+//!
+//! Pure questions: the environment is asked through a function, and nothing is read, probed or logged here.
+
+mod health_check;
+mod references;
+mod secrets;
+
+pub use health_check::{HealthCheck, health_check};
+pub use references::Env;
+pub use secrets::secrets;

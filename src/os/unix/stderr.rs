@@ -1,0 +1,47 @@
+//! Standard error, for a writer that must not be held up by its reader.
+//!
+//! Never by flags on descriptor 2: they are shared with other processes. It waits with poll(2) instead.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
+
+/// Where the log goes: a descriptor, of our own or not.
+pub struct Stderr(Box<dyn AsFd + Send>);
+
+/// Descriptor 2, or for a terminal a non-blocking description of our own: poll(2) calls a terminal writable when a single byte
+/// fits, and a write of more would wait for a frozen ssh session. Setting the flag on descriptor 2 would change it for the shell too.
+pub fn open() -> Stderr {
+    let stderr = rustix::stdio::stderr();
+    if rustix::termios::isatty(stderr) {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        if let Ok(terminal) = rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()) {
+            return Stderr(Box::new(terminal));
+        }
+    }
+    Stderr(Box::new(stderr))
+}
+
+impl Stderr {
+    /// Another descriptor in its place.
+    #[cfg(test)]
+    pub fn instead(fd: impl AsFd + Send + 'static) -> Stderr {
+        Stderr(Box::new(fd))
+    }
+
+    /// Whether it takes `PIPE_BUF` bytes without blocking (pipe(7)), at the latest after `timeout`. An error condition counts as
+    /// writable: the write reports it. A signal ends the wait early, which errs on the side of dropping.
+    pub fn is_writable(&self, timeout: Duration) -> bool {
+        let timeout = Timespec::try_from(timeout).unwrap_or_default();
+        let mut fds = [PollFd::new(&self.0, PollFlags::OUT)];
+        matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(ready) if ready > 0)
+    }
+
+    /// A single write(2).
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(&self.0, bytes)?)
+    }
+}

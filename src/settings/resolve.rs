@@ -1,0 +1,143 @@
+//! Settles every setting once at start, each problem and warning of all sources included.
+//!
+//! It reads the settings file and the file that holds the API key. A new setting is one line in `resolve_with`; which source wins
+//! is decided in `precedence`, what a text means in `parse`.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use super::file::Problem;
+use super::precedence::Layers;
+use super::print::Row;
+use super::{Polling, Settings, api_key, endpoint, parse, table};
+use crate::error::{Error, Exit, Result};
+use crate::log::LogFormat;
+
+/// The settings, and how they came about.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    pub settings: Settings,
+    /// One a setting, in the table's order, for `--print-settings`.
+    pub rows: Vec<Row>,
+    /// What the user should know but what does not stop us; a whole line each.
+    pub warnings: Vec<String>,
+}
+
+/// Settles every setting from `env`, `flags` (name and text, as `cli` gives them), the settings file and the defaults.
+///
+/// Reads the settings file and the file that holds the API key. Fails with `Exit::Settings` and all problems of all
+/// sources, one a line.
+pub fn resolve(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<OsString>) -> Result<Resolved> {
+    resolve_with(flags, env, Path::new(table::DEFAULT_FILE))
+}
+
+/// The `run-dir` alone, for `stop` and `status`, which must work beside a broken settings file or without leave to read it.
+///
+/// Fails with `Exit::Settings` when it may stand in a settings file that the user named and that cannot be read: the
+/// default could be another agent's.
+pub fn run_dir(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    let mut layers = Layers::open(flags, env, Path::new(table::DEFAULT_FILE));
+    match layers.winner("run-dir", parse::path) {
+        None if layers.misses_named_file() => {
+            layers.problem("give the agent's run directory with --run-dir, or fix the settings file".to_string());
+            Err(invalid(layers.problems))
+        }
+        Some(won) => Ok(won.value),
+        None => Ok(layers.value("run-dir", parse::path)),
+    }
+}
+
+fn resolve_with(
+    flags: &[(&'static str, String)],
+    env: &dyn Fn(&str) -> Option<OsString>,
+    default_file: &Path,
+) -> Result<Resolved> {
+    let mut layers = Layers::open(flags, env, default_file);
+    let from = &mut layers;
+    let api_key = api_key::choose(from);
+    let collector_endpoint = from.value("collector-endpoint", parse::line);
+    let settings = Settings {
+        config: from.path("config").expect("a setting with a default"),
+        collector: from.path("collector"),
+        polling: polling(from, &collector_endpoint, api_key.is_some()),
+        collector_endpoint,
+        api_key,
+        config_check_interval: from.value("config-check-interval", parse::interval),
+        local_config: from.path("local-config"),
+        docker_mode: from.value("docker-mode", parse::switch),
+        docker_endpoint: from.take("docker-endpoint", parse::line),
+        host_name: host_name(from),
+        log_level: from.value("log-level", parse::log_level),
+        log_format: log_format(from),
+        state_dir: from.path("state-dir").expect("a setting with a default"),
+        run_dir: from.path("run-dir").expect("a setting with a default"),
+        ca_file: from.path("ca-file"),
+        report_extended: from.value("report-extended", parse::switch),
+        on_change: from.take("on-change", parse::command),
+        restart_mode: from.value("restart-mode", parse::restart_mode),
+        stop_timeout: from.value("stop-timeout", parse::timeout),
+        min_uptime: from.value("min-uptime", parse::timeout),
+        validate_timeout: from.value("validate-timeout", parse::timeout),
+        poll_timeout: from.value("poll-timeout", parse::timeout),
+        max_config_size: from.value("max-config-size", parse::size),
+    };
+    let Layers { mut rows, mut problems, warnings, .. } = layers;
+    if !problems.is_empty() {
+        problems.sort_by_key(|problem| problem.line);
+        return Err(invalid(problems));
+    }
+    rows.sort_by_key(|row| table::position(row.key));
+    Ok(Resolved { settings, rows, warnings })
+}
+
+fn invalid(problems: Vec<Problem>) -> Error {
+    let lines: Vec<_> = problems.into_iter().map(|problem| problem.text).collect();
+    Error::new(Exit::Settings, lines.join("\n"))
+}
+
+/// An explicit endpoint is checked, and a bad one is a problem; one that cannot be derived means local mode.
+fn polling(from: &mut Layers<'_>, collector_endpoint: &str, has_key: bool) -> Polling {
+    let allow_http = from.value("allow-http", parse::switch);
+    if let Some(url) = from.take("update-endpoint", |text| endpoint::check(text, allow_http)) {
+        return Polling::Endpoint(url);
+    }
+    let derived = if has_key {
+        endpoint::derive(collector_endpoint, allow_http)
+    } else {
+        Err("there is no API key: set api-key-file, or update-endpoint for a server that needs no key".to_string())
+    };
+    match derived {
+        Ok(url) => {
+            from.row("update-endpoint", &url, "derived from collector-endpoint");
+            Polling::Endpoint(url)
+        }
+        Err(reason) => {
+            from.row("update-endpoint", "(none)", &format!("local mode: {reason}"));
+            Polling::Local { reason }
+        }
+    }
+}
+
+fn host_name(from: &mut Layers<'_>) -> String {
+    from.take("host-name", parse::line).unwrap_or_else(|| {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        from.row("host-name", &name, "default");
+        name
+    })
+}
+
+fn log_format(from: &mut Layers<'_>) -> LogFormat {
+    from.take("log-format", parse::log_format).unwrap_or_else(|| {
+        let (format, name) = match std::io::stderr().is_terminal() {
+            true => (LogFormat::Text, "text"),
+            false => (LogFormat::Json, "json"),
+        };
+        from.row("log-format", name, "default");
+        format
+    })
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;
