@@ -414,7 +414,6 @@ fn demo_api_serves_its_file_and_prints_what_it_hears() {
 
 /// A shell script in the agent's place: it starts a collector in a session of its own and forgets about it.
 fn careless_agent(dir: &std::path::Path) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt;
     let script = r#"#!/bin/sh
 case $3 in
 status) echo '{"pid": 7}' ;;
@@ -429,8 +428,7 @@ esac
     let script = script.replace("COLLECTOR", &bin::fake().display().to_string());
     let script = script.replace("CONFIG", &dir.join("etc/config.yaml").display().to_string());
     let path = dir.join("careless");
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::write_program(&path, &script);
     path
 }
 

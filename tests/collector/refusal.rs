@@ -1,8 +1,5 @@
 //! Configs that the real `validate` refuses: nothing changes, and the API is told in the collector's own words.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
 use serde_json::{Value, json};
 
 use super::{Site, message, settled};
@@ -82,8 +79,7 @@ fn a_validation_longer_than_the_interval_happens_once() {
     let builder = site.builder();
     let slow = builder.dir().join("slow-collector");
     let real = bin::collector().display().to_string();
-    fs::write(&slow, format!("#!/bin/sh\n[ \"$1\" != validate ] || sleep 2\nexec {real} \"$@\"\n")).unwrap();
-    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::write_program(&slow, &format!("#!/bin/sh\n[ \"$1\" != validate ] || sleep 2\nexec {real} \"$@\"\n"));
     let agent = settled(builder.collector(slow), &site.config());
     let mut config = site.config();
     config["service"]["pipelines"]["logs"]["exporters"] = json!(["no_such_exporter"]);

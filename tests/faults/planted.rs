@@ -273,8 +273,7 @@ fn other_users_are_refused_at_the_control_socket() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
     let program = agent.dir().join("kmagent");
-    fs::copy(bin::kmagent(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::copy_program(&bin::kmagent(), &program);
     for word in ["status", "stop"] {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&program);
@@ -293,7 +292,7 @@ fn root_takes_no_collector_from_path_that_others_could_have_put_there() {
     let (program, real) = (folder.join("otelcol"), elsewhere.join("collector"));
     for (directory, file) in [(&folder, &program), (&elsewhere, &real)] {
         fs::create_dir(directory).unwrap();
-        fs::copy(bin::fake(), file).unwrap();
+        bin::copy_program(&bin::fake(), file);
     }
     let agent = builder.env("PATH", folder.display().to_string()).build();
     let own = rustix::process::getuid().as_raw();

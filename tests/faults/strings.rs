@@ -1,7 +1,6 @@
 //! Texts of the API's and the collector's, in every place where they are shown: they forge no line and drive no terminal.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 
 use serde_json::{Value, json};
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 use super::hostile::{Hostile, answer, ok, response};
 use super::{KEY, Table, is_dangerous, reported, settled};
 use crate::support::agent::{Agent, Builder, Line};
+use crate::support::bin;
 use crate::support::{needs, process};
 
 /// Line breaks of every kind with a line of ours behind each, a terminal's sequences in C0 and C1, DEL, what reorders text, and
@@ -32,8 +32,7 @@ fn foul(builder: Builder) -> Builder {
          cat bytes >&2\nif [ -e die ]; then exit 3; fi\necho 'Everything is ready.'\ntrap 'exit 0' TERM\nwhile :; do sleep 0.1; done\n",
         dir.display()
     );
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::write_program(&path, &script);
     fs::write(dir.join("bytes"), nasty_bytes()).unwrap();
     builder.collector(path)
 }

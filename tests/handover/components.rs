@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -401,8 +400,8 @@ impl Site<'_> {
         fs::write(dir.join("read.log"), "").unwrap();
         fs::write(dir.join("journal"), "").unwrap();
         let journalctl = dir.join("journalctl");
-        fs::write(&journalctl, format!("#!/bin/sh\nexec tail -n 0 -F {}\n", dir.join("journal").display())).unwrap();
-        fs::set_permissions(journalctl, fs::Permissions::from_mode(0o755)).unwrap();
+        let script = format!("#!/bin/sh\nexec tail -n 0 -F {}\n", dir.join("journal").display());
+        bin::write_program(&journalctl, &script);
     }
 
     fn send(&self, what: &Value) -> Result<(), String> {

@@ -67,8 +67,7 @@ fn reachable(builder: &Builder, program: &Path) -> PathBuf {
         return program.to_path_buf();
     }
     let copy = builder.dir().join(program.file_name().unwrap());
-    fs::copy(program, &copy).unwrap();
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::copy_program(program, &copy);
     copy
 }
 
