@@ -102,11 +102,7 @@ impl Collector {
             missing(format!(
                 "no collector found: neither {OWN_NAME} beside the agent nor {} on PATH{}",
                 UPSTREAM_NAMES.join(" or "),
-                if files::is_root() {
-                    ", where root takes only programs in folders, both root's, that nobody else may write"
-                } else {
-                    ""
-                }
+                if files::is_root() { " in a program and directory that only root owns and may write" } else { "" }
             ))
         })
     }
