@@ -1,6 +1,6 @@
 //! The running agent's side of the control socket: accepts, reads requests, keeps who waits, answers. It never blocks.
 //!
-//! The supervisor polls its descriptors and decides the answers. A client that is slow, silent or talkative loses its
+//! The supervisor waits for its sources and decides the answers. A client that is slow, silent or talkative loses its
 //! connection and nothing else.
 
 use std::io::{self, Read, Write};
