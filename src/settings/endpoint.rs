@@ -8,8 +8,8 @@ use super::url::{HttpUrl, is_loopback};
 /// What 1.x appends to the API's host (DESIGN.md, "The API").
 const CHECK_PATH: &str = "/agents/config-check";
 
-/// Second-level labels under which registries sell names (`co.uk`, `com.au`): the last two labels of such a host belong to
-/// everybody. A short list instead of the public suffix list, which is 300 KB; it errs towards deriving nothing.
+/// Second-level labels under which registries sell names (`co.uk`, `com.au`): the last two labels of such a host belong
+/// to everybody. A short list instead of the public suffix list, which is 300 KB; it errs towards deriving nothing.
 const SHARED_LABELS: &[&str] = &[
     "ac", "co", "com", "edu", "gen", "go", "gob", "gov", "gv", "id", "ltd", "me", "mil", "ne", "net", "nom", "or",
     "org", "plc", "sch",
@@ -22,10 +22,10 @@ pub fn check(text: &str, allow_http: bool) -> Result<String, String> {
     }
     let url = HttpUrl::parse(text)?;
     if url.has_user {
-        return Err("holds a user name: leave it out, the API key is the only credential".to_string());
+        return Err("contains a user name: remove it, the API key is the only credential".to_string());
     }
     if !url.is_https && !allow_http && !is_loopback(&url.host) {
-        return Err("would send the API key in the clear: use https, or set allow-http".to_string());
+        return Err("would send the API key in cleartext: use https, or set allow-http".to_string());
     }
     Ok(text.to_string())
 }

@@ -141,13 +141,13 @@ fn problems_of_all_sources_are_one_report() {
         .env("KM_STOP_TIMEOUT", "5s");
     case.env.push(("KM_HOST_NAME".to_string(), OsString::from_vec(vec![0xff])));
     let expected = [
-        "--update-endpoint: \"https://****@host/x\" holds a user name: leave it out, the API key is the only credential",
+        "--update-endpoint: \"https://****@host/x\" contains a user name: remove it, the API key is the only credential",
         "KM_HOST_NAME: the value is not UTF-8",
         "KM_LOG_LEVEL: \"loud\" is not a log level: it takes error, warn, info or debug",
         "--max-config-size: \"1\" is out of range: it takes 1KiB to 64MiB",
         "DIR/agent.yaml:1: unknown key \"colector\": did you mean \"collector\"?",
         "DIR/agent.yaml:2: stop-timeout: \"soon\" is not a duration: write seconds, or units as in 500ms, 60s, 5m, 1h, 1h30m",
-        "DIR/agent.yaml:3: api-key: the value holds a character outside ASCII: give the API key as it was issued",
+        "DIR/agent.yaml:3: api-key: the value contains a character outside ASCII: give the API key as it was issued",
     ];
     assert_eq!(case.problems(), expected);
 }
@@ -207,7 +207,7 @@ fn the_key_comes_from_the_highest_source() {
 
     let case = case.flag("api-key", "from-flag");
     assert_eq!(key(&case).as_deref(), Some("from-flag"));
-    assert_eq!(case.row("api-key-file").1, "file DIR/agent.yaml:1, not used: api-key holds");
+    assert_eq!(case.row("api-key-file").1, "file DIR/agent.yaml:1, not used: api-key is set");
     assert_eq!(case.run().unwrap().warnings.len(), 1, "a key in a flag shows in ps");
 
     let case = case.env("KM_API_KEY_FILE", "DIR/key2").file("key2", "from-other-file");

@@ -42,7 +42,7 @@ impl HttpUrl {
         }
         let (host, is_address) = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(inner) => {
-                let address: Ipv6Addr = inner.parse().map_err(|_| "has brackets around what is not an IPv6 address")?;
+                let address: Ipv6Addr = inner.parse().map_err(|_| "has brackets but no IPv6 address")?;
                 (address.to_string(), true)
             }
             None => named_host(host)?,

@@ -46,7 +46,7 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf>
 pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
     files::replace(source, target)?;
     if let Err(error) = files::sync_directory(directory_of(target)) {
-        log::warn!(path:% = target.display(), error:%; "replaced, but a power failure now may bring the old file back");
+        log::warn!(path:% = target.display(), error:%; "file replaced but not synced; a power failure may undo this");
     }
     Ok(())
 }

@@ -93,7 +93,7 @@ impl Store {
         let what = |error| {
             Error::because(
                 Exit::Unavailable,
-                format!("cannot look at the config{}", os_error::remedy_for_write(&error)),
+                format!("cannot stat the config{}", os_error::remedy_for_write(&error)),
                 error,
             )
         };

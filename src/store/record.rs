@@ -108,7 +108,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     pub fn settle(&mut self) -> Result<()> {
         if self.unwritten {
             self.write().map_err(|error| {
-                let what = format!("cannot keep the agent's state{}", os_error::remedy_for_write(&error));
+                let what = format!("cannot write the agent's state{}", os_error::remedy_for_write(&error));
                 Error::because(Exit::CannotWrite, what, error)
             })?;
             self.unwritten = false;

@@ -1,7 +1,7 @@
 //! Whether two collectors may run side by side, as far as their configs and the host's memory tell. Pure.
 //!
-//! What is known of each component is in `components`. One of which nothing is known may overlap: most do, and one that cannot share
-//! refuses to start, which `blames_overlap` tells from a bad config.
+//! What is known of each component is in `components`. One of which nothing is known may overlap: most do, and one that
+//! cannot share refuses to start, which `blames_overlap` tells from a bad config.
 
 use std::fmt;
 use std::time::Duration;
@@ -53,8 +53,8 @@ pub fn may_overlap(old: &[&Value], new: &[&Value], facts: &Facts) -> Result<(), 
     }
 }
 
-/// Whether the last words of a new collector that died beside the old one may be about the old one: then its config deserves
-/// another try, alone, before it is called bad.
+/// Whether the last words of a new collector that died beside the old one may be about the old one: then its config
+/// deserves another try, alone, before it is called bad.
 ///
 /// The second is what a locked `file_storage` says (bbolt's ErrTimeout), as seen with 0.149.
 pub fn blames_overlap(tail: &str) -> bool {
@@ -116,27 +116,29 @@ fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, ob
         obstacles.push(unknown(&format!("{section}.{id}")));
     }
     if known.is_read_once() {
-        obstacles.push(Obstacle::Unwise(format!("two of the receiver {id} would deliver everything twice")));
+        obstacles.push(Obstacle::Unwise(format!("two collectors would both read {id} and send duplicates")));
     }
     if known.is_storage() {
-        obstacles.push(Obstacle::Unwise(format!("the extension {id} keeps what only one may use")));
+        obstacles.push(Obstacle::Unwise(format!("only one collector can use the extension {id}")));
     }
     if known.writes_a_file() {
-        obstacles.push(Obstacle::Unwise(format!("two of the {singular} {id} would write the same file")));
+        obstacles.push(Obstacle::Unwise(format!("two collectors would both write the file of the {singular} {id}")));
     }
     if known.reports_totals_within(facts.longest_overlap) {
-        obstacles.push(Obstacle::Unwise(format!("two of the connector {id} would tell one counter in turns")));
+        obstacles.push(Obstacle::Unwise(format!("two collectors would both report connector {id}'s counters")));
     }
     if known.is_opamp() {
-        obstacles.push(Obstacle::Unwise(format!("two of the extension {id} would speak for one instance")));
+        obstacles.push(Obstacle::Unwise(format!("two collectors would both report as extension {id}'s instance")));
     }
     for (id, template) in known.receiver_templates() {
         judge_component("receivers", id, template, facts, obstacles);
     }
     for exclusive in known.exclusives() {
         obstacles.push(Obstacle::Impossible(match exclusive {
-            Exclusive::Storage => format!("the {singular} {id} uses a storage that only one may open"),
-            Exclusive::WriteAheadLog => format!("the {singular} {id} keeps a log that only one may open"),
+            Exclusive::Storage => format!("the {singular} {id} uses a storage that only one collector can open"),
+            Exclusive::WriteAheadLog => {
+                format!("the {singular} {id} has a write-ahead log that only one collector can open")
+            }
             Exclusive::UnixSocket => format!("the {singular} {id} listens on a Unix socket"),
         }));
     }

@@ -18,7 +18,7 @@ pub fn is_out_of_resources(error: &io::Error) -> bool {
 /// What a person can do about a file that cannot be read.
 pub fn remedy_for_read(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => ": run as a user that may read it, or mend its mode",
+        io::ErrorKind::PermissionDenied => ": run as a user that may read it, or fix its mode",
         _ => "",
     }
 }
@@ -39,14 +39,14 @@ pub fn remedy_for_write(error: &io::Error) -> &'static str {
 /// What a person can do about a program that cannot be executed (execve(2)).
 pub fn remedy_for_spawn(error: &io::Error) -> &'static str {
     match errno(error) {
-        Some(Errno::NOEXEC) => " (it is no program for this machine: install the build for its architecture)",
-        Some(Errno::TXTBSY) => " (somebody has it open for writing: replace it by renaming a new file over it)",
+        Some(Errno::NOEXEC) => " (wrong architecture: install the build for this machine)",
+        Some(Errno::TXTBSY) => " (the file is open for writing: replace it by renaming a new one over it)",
         // The file itself is there, or it would not have been found.
-        Some(Errno::NOENT) => " (the loader or interpreter that it names is missing: install a static build)",
+        Some(Errno::NOENT) => " (its loader or interpreter is missing: install a static build)",
         Some(Errno::MFILE | Errno::NFILE) => " (raise the limit on open files)",
         Some(Errno::AGAIN) => " (raise the limit on processes)",
         Some(Errno::NOMEM) => " (free some memory)",
-        Some(Errno::ACCESS) => " (remount its file system without noexec, or see what else forbids it)",
+        Some(Errno::ACCESS) => " (remount its file system without noexec, or see what else denies it)",
         _ => "",
     }
 }
