@@ -79,7 +79,6 @@ fn files() -> Vec<File> {
 fn is_test(path: &Path) -> bool {
     let name = path.file_name().unwrap().to_str().unwrap();
     name == "tests.rs"
-        || name == "table.rs" && path.ends_with("supervisor/table.rs")
         || name.ends_with("_tests.rs")
         || path.components().any(|part| part.as_os_str() == "walk")
 }

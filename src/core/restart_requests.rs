@@ -1,4 +1,4 @@
-//! What an answer of the API asks for, given what is in force and what was rejected.
+//! What a source's response asks for, given what is active and what was rejected.
 //!
 //! It compares identities only; it neither renders nor installs. The guard against a server that keeps asking for a restart
 //! lives here too. Times are Unix seconds, since the guard outlives the process (`--check` from cron is a new one each time).
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Answers in a row that ask for a restart are one request, met at most this often (DESIGN.md, "One config check").
 pub const REPEAT_SECONDS: u64 = 3600;
 
-/// What the server asks for: whether a restart, and the identity of the config it sent.
+/// What the source asks for: whether a restart, and the identity of the config that it offers.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a, Id> {
     pub restart_required: bool,
@@ -22,7 +22,7 @@ pub enum Decision {
     Nothing,
     /// A new config, to be validated and installed.
     Install,
-    /// The config in force is to be started anew.
+    /// The collector is to be restarted with the active config.
     Restart,
     /// The config is the one that was rejected before; it is not tried again.
     StillRejected,
@@ -41,7 +41,7 @@ impl RestartThrottle {
     pub fn decide<Id: PartialEq>(
         &mut self,
         asked: Asked<'_, Id>,
-        in_force: Option<&Id>,
+        active: Option<&Id>,
         rejected: Option<&Id>,
         now: u64,
     ) -> Decision {
@@ -49,7 +49,7 @@ impl RestartThrottle {
             self.honoured_at = None;
         }
         match asked.config {
-            Some(config) if in_force == Some(config) => self.restart(asked.restart_required, now),
+            Some(config) if active == Some(config) => self.restart(asked.restart_required, now),
             Some(config) if rejected == Some(config) => Decision::StillRejected,
             Some(_) if !asked.restart_required => Decision::NotYet,
             Some(_) => {
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn decisions() {
         use Decision::*;
-        // restart_required, config, in force, rejected, decision
+        // restart_required, config, active, rejected, decision
         let table = [
             (false, None, Some(1), None, Nothing),
             (true, None, Some(1), None, Restart),
@@ -91,13 +91,13 @@ mod tests {
             (true, Some(2), Some(1), Some(2), StillRejected),
             (false, Some(2), Some(1), Some(2), StillRejected),
             (true, Some(3), Some(1), Some(2), Install),
-            // Rejected once and in force all the same, say by hand: in force counts.
+            // Rejected once and active all the same, say by hand: active counts.
             (false, Some(2), Some(2), Some(2), Nothing),
         ];
-        for (restart_required, config, in_force, rejected, expected) in table {
+        for (restart_required, config, active, rejected, expected) in table {
             let asked = Asked { restart_required, config: config.as_ref() };
-            let decision = RestartThrottle::default().decide(asked, in_force.as_ref(), rejected.as_ref(), 0);
-            assert_eq!(decision, expected, "{restart_required} {config:?} {in_force:?} {rejected:?}");
+            let decision = RestartThrottle::default().decide(asked, active.as_ref(), rejected.as_ref(), 0);
+            assert_eq!(decision, expected, "{restart_required} {config:?} {active:?} {rejected:?}");
         }
     }
 

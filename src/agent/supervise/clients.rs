@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 use super::Supervise;
-use crate::agent::mailbox::{CheckOutcome, Checked, PollerCommand};
+use crate::agent::check_outcome::{Effects, Order, ReplyAt};
+use crate::agent::mailbox::{Checked, PollerCommand};
 use crate::control::server::{CHECK_LIMIT, ClientId};
 use crate::control::{CheckResult, Outcome, Reply, Request};
 use crate::core::event::Event;
 use crate::core::supervisor::StateName;
-use crate::error::Error;
-use crate::error::Exit;
+use crate::error::{Error, Exit};
 use crate::store::Candidate;
 
 impl Supervise {
@@ -54,48 +54,40 @@ impl Supervise {
         self.check_clients = others;
         let asked: Vec<(ClientId, u64)> = asked;
         let clients = asked.into_iter().map(|(client, _)| client);
-        let mut outcome = self.state_tracker.checked(&checked.finding);
+        match &checked.finding {
+            Ok(effects) => self.state_tracker.checked(&effects.problem),
+            Err(error) => self.state_tracker.check_failed(error),
+        }
         self.look_for_suspended();
         self.retry_state();
-        match checked.finding {
-            Ok(CheckOutcome::Install(candidate)) => {
-                self.verdict_clients.extend(clients);
+        let Effects { order, mut reply, reply_at, .. } = match checked.finding {
+            Ok(effects) => *effects,
+            Err(error) => return self.reply(clients, &Outcome::failed(&error)),
+        };
+        let waits = reply_at != ReplyAt::Once && self.state_tracker.awaits_verdict();
+        match order {
+            Order::Install(candidate) => {
                 self.state_tracker.arrived();
                 events.push_back(Event::CandidateArrived(candidate));
-                return;
             }
-            // The second is in force, on probation.
-            Ok(CheckOutcome::OnItsWay | CheckOutcome::Unchanged { confirmed: true })
-                if self.state_tracker.awaits_verdict() =>
-            {
-                self.verdict_clients.extend(clients);
-                return;
-            }
-            Ok(CheckOutcome::OnItsWay) => {
-                // The verdict came while the poller was asking, and word of it is on its way: now it can be told.
-                clients.for_each(|client| self.ask_for(client));
-                return;
-            }
-            Ok(CheckOutcome::Restart) => events.push_back(Event::RestartRequested),
-            // A person may have put a config in place.
-            Ok(CheckOutcome::Local { .. } | CheckOutcome::Unchanged { .. })
-                if self.core.phrase() == StateName::Stopped && self.store.has_config() =>
-            {
+            Order::Restart => events.push_back(Event::RestartRequested),
+            Order::StartIfStopped if !waits && self.core.phrase() == StateName::Stopped && self.store.has_config() => {
                 events.push_back(Event::RestartRequested);
                 let message = "starting the collector with the config in place";
-                outcome = Outcome::done(CheckResult::Restarted, message);
+                reply = Outcome::done(CheckResult::Restarted, message);
             }
-            Ok(
-                CheckOutcome::Refused(_)
-                | CheckOutcome::Unchanged { .. }
-                | CheckOutcome::NotRestarted(_)
-                | CheckOutcome::NotYet
-                | CheckOutcome::StillRejected(_)
-                | CheckOutcome::Postponed(_)
-                | CheckOutcome::Local { .. },
-            )
-            | Err(_) => {}
+            Order::Nothing | Order::StartIfStopped => {}
         }
+        match reply_at {
+            ReplyAt::Verdict | ReplyAt::VerdictOrNextCheck if self.state_tracker.awaits_verdict() => {
+                self.verdict_clients.extend(clients);
+            }
+            ReplyAt::Once | ReplyAt::Verdict => self.reply(clients, &reply),
+            ReplyAt::VerdictOrNextCheck => clients.for_each(|client| self.ask_for(client)),
+        }
+    }
+
+    fn reply(&mut self, clients: impl Iterator<Item = ClientId>, outcome: &Outcome) {
         for client in clients {
             self.server.reply(client, &Reply::Checked(outcome.clone()));
         }

@@ -2,20 +2,16 @@
 
 use super::state_tracker::StateTracker;
 use crate::agent::mailbox::Snapshot;
-use crate::agent::report;
 use crate::control::{CollectorStatus, ConfigStatus, Status};
 use crate::core::Uptime;
 use crate::core::problems;
 use crate::core::supervisor::StateName;
-use crate::source::kloudmate;
+use crate::source::report;
 
 impl StateTracker {
     pub(super) fn snapshot(&self, phrase: StateName, restarts: u64) -> Snapshot {
         Snapshot {
-            collector_status: match problems::counts_as_running(phrase) {
-                true => kloudmate::Status::Running,
-                false => kloudmate::Status::Stopped,
-            },
+            is_collector_running: problems::counts_as_running(phrase),
             problem: self.problems.newest().cloned(),
             rejected: self.rejected.get().cloned(),
             restarts,

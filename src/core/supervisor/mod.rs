@@ -21,9 +21,9 @@ mod view;
 #[cfg(test)]
 mod handover_tests;
 #[cfg(test)]
-mod table;
-#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transition_table_tests;
 #[cfg(test)]
 mod walk;
 
