@@ -1,4 +1,5 @@
-//! Files as the operating systems differ in them: who may read and change them, which file it is, what another user may have planted.
+//! Files as the operating systems differ in them: who may read and change them, which file it is, what another user may
+//! have planted.
 //!
 //! ```text
 //!   create_private              a new file that only its owner may read

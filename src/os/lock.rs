@@ -16,7 +16,7 @@ pub struct Lock {
 
 impl Lock {
     /// # Errors
-    /// 73 when the run directory cannot be used, 75 when somebody else holds the lock.
+    /// 73 when the run directory cannot be used, 75 when another process holds the lock.
     pub fn take(run_dir: &Path) -> Result<Lock> {
         let path = run_dir.join("lock");
         let file = files::open_lock(&path).map_err(|error| unusable(run_dir, error))?;
