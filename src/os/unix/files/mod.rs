@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_are_told_from_files() {
+    fn mounts_are_reported_from_files() {
         let dir = Dir::new();
         assert!(is_mounted(Path::new("/proc")));
         assert!(!is_mounted(Path::new("/proc/self")) && !is_mounted(dir.path()) && !is_mounted(&dir.join("missing")));
