@@ -96,7 +96,7 @@ fn only_one_at_a_time() {
     fs::write(agent.dir().join("block"), "").unwrap();
     let mut first = agent.command(["--check"]).stdout(Stdio::null()).spawn().unwrap();
     agent.wait_until("on-change", || agent.dir().join("started").exists());
-    agent.run(["--check"]).fails(75, "another kmagent already uses");
+    agent.run(["--check"]).fails(75, "already uses");
     let output = agent.run(["start"]);
     assert_eq!(output.code, Some(75), "{output:?}");
     assert!(output.stderr.contains("or try again later"), "{output:?}");

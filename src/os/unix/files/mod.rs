@@ -120,6 +120,25 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     }
 }
 
+/// From the kernel's table (proc_locks(5)): number, `FLOCK`, kind, mode, pid, `major:minor:inode`, range. Another pid
+/// namespace's processes are missing in it, and btrfs has other device numbers in stat(2).
+pub fn lock_holder(file: &File) -> Option<u32> {
+    let meta = file.metadata().ok()?;
+    let device = format!("{:02x}:{:02x}", rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+    let table = fs::read_to_string("/proc/locks").ok()?;
+    let entry = |line: &str| -> Option<(u32, bool)> {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (on, inode) = fields.get(5)?.rsplit_once(':')?;
+        let is_ours = fields[1] == "FLOCK" && inode.parse() == Ok(meta.ino());
+        Some((fields[4].parse().ok()?, on == device)).filter(|(pid, _)| is_ours && *pid > 0)
+    };
+    let holders: Vec<(u32, bool)> = table.lines().filter_map(entry).collect();
+    match holders[..] {
+        [(pid, _)] => Some(pid),
+        _ => holders.iter().find(|(_, is_device)| *is_device).map(|(pid, _)| *pid),
+    }
+}
+
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
