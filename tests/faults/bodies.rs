@@ -220,7 +220,7 @@ fn the_largest_configs_that_are_taken() {
         let began_at = Instant::now();
         assert!(agent.run(["--check"]).says().contains("installed config"), "{name}");
         let took = began_at.elapsed();
-        // Once more, with the config in force to compare with.
+        // Once more, with the active config to compare with.
         agent.run(["--check"]).says();
         let (at_rest, peak) = (at_rest.unwrap_or_default(), peak(&agent).unwrap_or_default());
         let times = peak as f64 * 1024.0 / MAX_CONFIG_SIZE as f64;

@@ -1,5 +1,5 @@
-//! YAML that multiplies itself. The API cannot send any: it sends JSON, and what is rendered from that has neither anchors nor
-//! aliases. A person can leave some on the disk, where the agent reads it too.
+//! YAML that multiplies itself. The API cannot send any: it sends JSON, and what is rendered from that has neither
+//! anchors nor aliases. A person can leave some on the disk, where the agent reads it too.
 
 use std::fs;
 use std::process::Command;
@@ -42,7 +42,7 @@ fn undemanding(builder: Builder) -> Builder {
     builder.collector(path)
 }
 
-/// In force, as the site's own overlay and as the last known good.
+/// As the active config, as the site's own overlay and as the last known good.
 #[test]
 fn on_the_disk() {
     let mut table = Table::new("YAML bombs on the disk");

@@ -41,7 +41,7 @@ fn a_second_collector_that_cannot_be_started_is_not_held_against_its_config() {
     assert_eq!(status["config"]["rejected_revision"], Value::Null, "{status}");
 }
 
-/// Somebody repairs the host with the last known good while a bad config is on trial.
+/// An operator repairs the host with the last known good while a bad config is on probation.
 #[test]
 fn the_last_known_good_put_back_by_hand_is_never_rejected() {
     if machine::skips_hand_over() {
