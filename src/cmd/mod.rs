@@ -15,15 +15,13 @@ use crate::control::{CheckResult, Outcome};
 use crate::error::{Error, Exit, Result};
 use crate::log::redact::Secrets;
 use crate::log::sanitize;
-use crate::os::panic_hook;
-use crate::os::unix::pid1;
-use crate::os::unix::sys::inherited;
+use crate::os::{panic_hook, this_process};
 use crate::settings;
 use cli::{Cli, Mode};
 
 /// The whole program, but for what the process itself must have.
 pub fn main() -> ExitCode {
-    panic_hook::leave_no_core();
+    this_process::leave_no_core();
     panic_hook::exit_on_panic();
     match cli::parse(std::env::args_os().skip(1)).and_then(run) {
         Ok(exit) => exit.into(),
@@ -51,8 +49,8 @@ fn run(cli: Cli) -> Result<Exit> {
             let level =
                 if settings.log_level == log::LevelFilter::Info { log::LevelFilter::Warn } else { settings.log_level };
             log_to_stderr(level, &settings);
-            inherited::keep_from_children();
-            inherited::default_signals();
+            this_process::keep_from_children();
+            this_process::default_signals();
             check::wait(splay);
             let outcome = check::run(&settings, extent).unwrap_or_else(|error| Outcome::failed(&error));
             tell(&outcome, json)
@@ -69,9 +67,9 @@ fn print_settings(cli: &Cli) -> Result<Exit> {
 }
 
 fn start(cli: &Cli) -> Result<Exit> {
-    pid1::run_as_child_of_process_one()?;
-    inherited::keep_from_children();
-    inherited::default_signals();
+    this_process::run_as_child_of_process_one()?;
+    this_process::keep_from_children();
+    this_process::default_signals();
     let resolved = settings::resolve(&cli.flags, &environment)?;
     log_to_stderr(resolved.settings.log_level, &resolved.settings);
     for warning in &resolved.warnings {

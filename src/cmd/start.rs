@@ -14,7 +14,7 @@ use crate::collector::orphans;
 use crate::control::server::Server;
 use crate::error::{Error, Exit, Result};
 use crate::os::lock::Lock;
-use crate::os::unix::sd_notify::Notify;
+use crate::os::service::Notify;
 use crate::os::wake_channel;
 use crate::os::{error as os_error, files, panic_hook};
 use crate::settings::{Polling, Settings};

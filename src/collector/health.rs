@@ -1,15 +1,15 @@
 //! One health check: a GET on loopback that never blocks the supervisor.
 //!
-//! The connection's descriptor goes into the poll set; how long to wait is the core's business. Connecting blocks at most
+//! The connection goes into the supervisor's wait; how long to wait is the core's business. Connecting blocks at most
 //! `CONNECT_TIMEOUT`, and on loopback it is answered by the kernel at once.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::config::inspect::HealthCheck;
-use crate::core::event::Problem;
+use crate::os::stream::NonBlockingStream;
+use crate::os::wait::Waitable;
 
 /// Only a full backlog makes a connection to this host wait at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
@@ -18,14 +18,14 @@ const STATUS_LINE_LIMIT: usize = 256;
 
 #[derive(Debug)]
 pub struct Probe {
-    stream: TcpStream,
+    stream: NonBlockingStream,
     received: Vec<u8>,
     url: String,
 }
 
 impl Probe {
     /// `None` when the endpoint is a host name other than localhost: to resolve it could block, so it is not probed.
-    pub fn begin(check: &HealthCheck) -> Option<Result<Probe, Problem>> {
+    pub fn begin(check: &HealthCheck) -> Option<Result<Probe, String>> {
         let url = format!("http://{}{}", check.address, check.path);
         let addresses = addresses(&check.address)?;
         let mut refusal = None;
@@ -39,12 +39,13 @@ impl Probe {
         Some(Err(format!("the health check {url} cannot be reached{cause}")))
     }
 
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+    /// Ready when there is something to `advance` with.
+    pub fn waitable(&self) -> Waitable<'_> {
+        self.stream.waitable()
     }
 
-    /// Call it when the descriptor is readable; `None` means not yet.
-    pub fn advance(&mut self) -> Option<Result<(), Problem>> {
+    /// `None` means not yet.
+    pub fn advance(&mut self) -> Option<Result<(), String>> {
         let mut buffer = [0u8; STATUS_LINE_LIMIT];
         match self.stream.read(&mut buffer) {
             Ok(0) => return Some(Err(format!("the health check {} closed the connection", self.url))),
@@ -63,9 +64,8 @@ impl Probe {
     }
 }
 
-fn connect(address: SocketAddr, check: &HealthCheck) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
-    stream.set_nonblocking(true)?;
+fn connect(address: SocketAddr, check: &HealthCheck) -> io::Result<NonBlockingStream> {
+    let mut stream = NonBlockingStream::new(TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?)?;
     // Some hundred bytes into an empty socket buffer: they are taken whole.
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: kmagent/{}\r\nConnection: close\r\n\r\n",

@@ -14,15 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::Signal;
-
-use crate::collector::handover::runs_with;
+use crate::collector::handover::{privileges, runs_with};
 use crate::collector::process::{Binds, Ended, Process};
 use crate::error::{Error, Exit, Result};
-use crate::os::error as os_error;
+use crate::os::child::{self, OnParentDeath};
 use crate::os::files::{self, FileId, is_program, safe_open};
-use crate::os::unix::sd_notify;
-use crate::os::unix::sys::child;
+use crate::os::{error as os_error, service};
 use crate::settings::Settings;
 
 /// The collector that is shipped with the agent.
@@ -122,14 +119,14 @@ impl Collector {
     pub fn spawn(&self, config: &Path, binds: Binds) -> Result<Process> {
         let path = self.find()?;
         let mut command = self.command(&path, None, config)?;
-        let binds = match runs_with::watchable(&path) {
+        let binds = match privileges::watchable(&path) {
             Err(reason) if binds == Binds::Watched => Binds::Unwatched(reason),
             Ok(()) | Err(_) => binds,
         };
         if binds == Binds::Watched {
             command.env(runs_with::GODEBUG, runs_with::plain_tcp(std::env::var(runs_with::GODEBUG).ok().as_deref()));
         }
-        Process::spawn(command, Signal::TERM, binds).map_err(|error| cannot_run(&path, error))
+        Process::spawn(command, OnParentDeath::AskToEnd, binds).map_err(|error| cannot_run(&path, error))
     }
 
     /// Asks the collector about the config in `candidate`.
@@ -142,7 +139,7 @@ impl Collector {
         match process::run(command, self.validate_timeout).map_err(|error| cannot_run(&path, error))? {
             Ended::Exited { status, .. } if status.success() => Ok(Validation::Good),
             // The kernel when memory runs out, a person, a fault of the collector's own.
-            Ended::Exited { status, .. } if status.code().is_none() => Err(Error::new(
+            Ended::Exited { status, .. } if child::killed_by(status).is_some() => Err(Error::new(
                 Exit::TryAgain,
                 format!(
                     "{} validate {} before it had a result: see in the kernel's log whether memory ran out",
@@ -200,7 +197,7 @@ impl Collector {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env(orphans::VARIABLE, &self.run_dir);
         // They are about the agent; a collector that used them would speak in its name.
-        for name in sd_notify::VARIABLES {
+        for name in service::VARIABLES {
             command.env_remove(name);
         }
     }

@@ -3,12 +3,12 @@
 //! It knows where the agent listens and how to tell that none does; what a reply means is the caller's business.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use super::{Reply, Request, socket_path};
 use crate::error::{Error, Exit, Result};
+use crate::os::control::Connection;
 
 /// Who has said nothing for longest has to go when too many come at once (`server`), and that may be us, between two instructions.
 const ATTEMPTS: u32 = 20;
@@ -23,13 +23,13 @@ pub fn ask(run_dir: &Path, request: Request, timeout: Duration) -> Result<Option
     let path = socket_path(run_dir);
     let mut attempts = 1..ATTEMPTS;
     loop {
-        let stream = match UnixStream::connect(&path) {
+        let stream = match Connection::connect(&path, timeout) {
             Ok(stream) => stream,
             // It has ended meanwhile.
             Err(error) if attempts.start > 1 && is_nobody(&error) => return Ok(None),
             Err(error) => return Err(refused(&path, error)),
         };
-        let answered = exchange(stream, request, timeout);
+        let answered = exchange(stream, request);
         let is_lost = match &answered {
             // Not once more for a stop, which may have been heard: the next agent would get it.
             Ok(None) => request != Request::Stop,
@@ -57,9 +57,7 @@ fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-fn exchange(mut stream: UnixStream, request: Request, timeout: Duration) -> io::Result<Option<Reply>> {
-    stream.set_write_timeout(Some(timeout))?;
-    stream.set_read_timeout(Some(timeout))?;
+fn exchange(mut stream: Connection, request: Request) -> io::Result<Option<Reply>> {
     let mut line = serde_json::to_vec(&request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
@@ -98,6 +96,7 @@ fn refused(path: &Path, error: io::Error) -> Error {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

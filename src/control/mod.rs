@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::error::Exit;
+use crate::os;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
@@ -119,6 +120,7 @@ pub struct PollingStatus {
     pub error: Option<String>,
 }
 
+/// Where the agent of a run directory listens.
 pub fn socket_path(run_dir: &Path) -> PathBuf {
-    run_dir.join("control.sock")
+    os::control::endpoint(run_dir)
 }

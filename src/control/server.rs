@@ -4,18 +4,14 @@
 //! connection and nothing else.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use fs_err as fs;
-use rustix::fs::Mode;
-use rustix::io::Errno;
-
 use super::{Reply, Request, socket_path};
-use crate::core::Uptime;
 use crate::error::{Error, Exit, Result};
+use crate::os;
+use crate::os::control::{Connection, Listener};
+use crate::os::wait::Waitable;
 
 /// More at once than any host has people and cron jobs. When there are as many, the one that has been silent for longest has to go.
 const CLIENT_LIMIT: usize = 32;
@@ -31,12 +27,11 @@ const REST_TIME: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub struct Server {
-    listener: UnixListener,
-    path: PathBuf,
+    listener: Listener,
     clients: Vec<Client>,
     next_id: u64,
     /// Nobody is admitted until then: the system has no descriptor left, and whoever waits would wake us without end.
-    rest_until: Option<Uptime>,
+    rest_until: Option<Duration>,
 }
 
 /// Tells clients apart.
@@ -46,10 +41,10 @@ pub struct ClientId(u64);
 #[derive(Debug)]
 struct Client {
     id: ClientId,
-    stream: UnixStream,
+    stream: Connection,
     received: Vec<u8>,
     /// `None` when its request is read and the answer is the supervisor's to give.
-    request_until: Option<Uptime>,
+    request_until: Option<Duration>,
 }
 
 impl Server {
@@ -60,23 +55,23 @@ impl Server {
     /// 73 when the socket cannot be made, 71 when the system has none left.
     pub fn bind(run_dir: &Path) -> Result<Server> {
         let path = socket_path(run_dir);
-        let listener = listen(&path).map_err(|error| refused(&path, error))?;
-        Ok(Server { listener, path, clients: Vec::new(), next_id: 0, rest_until: None })
+        let listener = Listener::bind(&path).map_err(|error| refused(&path, error))?;
+        Ok(Server { listener, clients: Vec::new(), next_id: 0, rest_until: None })
     }
 
-    /// To be polled for reading: the listener unless too many clients wait for an answer, and each client.
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let listener = (self.has_room() && self.rest_until.is_none()).then(|| self.listener.as_fd());
-        listener.into_iter().chain(self.clients.iter().map(|client| client.stream.as_fd()))
+    /// All that is to be waited for: the listener unless too many clients wait for an answer, and each client.
+    pub fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
+        let listener = (self.has_room() && self.rest_until.is_none()).then(|| self.listener.waitable());
+        listener.into_iter().chain(self.clients.iter().map(|client| client.stream.waitable()))
     }
 
     /// When the next silent client is to be dropped, or the next one may be admitted.
-    pub fn deadline(&self) -> Option<Uptime> {
+    pub fn deadline(&self) -> Option<Duration> {
         self.clients.iter().filter_map(|client| client.request_until).chain(self.rest_until).min()
     }
 
     /// Accepts and reads whatever there is, and gives the requests that are complete.
-    pub fn serve(&mut self, now: Uptime) -> Vec<(ClientId, Request)> {
+    pub fn serve(&mut self, now: Duration) -> Vec<(ClientId, Request)> {
         let mut requests = Vec::new();
         self.rest_until.take_if(|until| now >= *until);
         loop {
@@ -86,7 +81,7 @@ impl Server {
                 return requests;
             }
             match self.listener.accept() {
-                Ok((stream, _)) => self.admit(stream, now),
+                Ok(stream) => self.admit(stream, now),
                 Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return requests,
@@ -99,7 +94,7 @@ impl Server {
         }
     }
 
-    fn read(&mut self, now: Uptime, requests: &mut Vec<(ClientId, Request)>) {
+    fn read(&mut self, now: Duration, requests: &mut Vec<(ClientId, Request)>) {
         self.clients.retain_mut(|client| match client.read(now) {
             Progress::Waiting => true,
             Progress::Asked(request) => {
@@ -143,53 +138,27 @@ impl Server {
         }
     }
 
-    fn admit(&mut self, stream: UnixStream, now: Uptime) {
+    fn admit(&mut self, stream: Connection, now: Duration) {
         if self.clients.len() >= CLIENT_LIMIT
             && let Some(index) = self.silent()
         {
             self.clients.remove(index).write(&Reply::Busy);
         }
-        if stream.set_nonblocking(true).is_ok() {
-            let id = ClientId(self.next_id);
-            self.next_id += 1;
-            let request_until = Some(now + REQUEST_TIMEOUT);
-            self.clients.push(Client { id, stream, received: Vec::new(), request_until });
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        let id = ClientId(self.next_id);
+        self.next_id += 1;
+        let request_until = Some(now + REQUEST_TIMEOUT);
+        self.clients.push(Client { id, stream, received: Vec::new(), request_until });
     }
 }
 
 fn refused(path: &Path, error: io::Error) -> Error {
-    let (exit, remedy) = match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-            (Exit::System, "raise the limit on open files")
-        }
+    let (exit, remedy) = match error.kind() {
+        _ if os::error::is_out_of_resources(&error) => (Exit::System, "raise the limit on open files"),
         // A name that is longer than unix(7) lets it be.
-        _ if error.kind() == io::ErrorKind::InvalidInput => (Exit::CannotWrite, "choose a shorter `run-dir`"),
+        io::ErrorKind::InvalidInput => (Exit::CannotWrite, "choose a shorter `run-dir`"),
         _ => (Exit::CannotWrite, "remove what is there, or choose another `run-dir`"),
     };
     Error::because(exit, format!("cannot create the control socket {} ({remedy})", path.display()), error)
-}
-
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    let unnamed = path.with_extension("new");
-    match fs::remove_file(&unnamed) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    // Private from its first moment; chmod(2) afterwards would follow what somebody put in its place. There is one thread yet.
-    let former = rustix::process::umask(Mode::from_raw_mode(0o177));
-    let listener = UnixListener::bind(&unnamed);
-    rustix::process::umask(former);
-    let listener = listener?;
-    listener.set_nonblocking(true)?;
-    fs::rename(&unnamed, path)?;
-    Ok(listener)
 }
 
 enum Progress {
@@ -200,7 +169,7 @@ enum Progress {
 }
 
 impl Client {
-    fn read(&mut self, now: Uptime) -> Progress {
+    fn read(&mut self, now: Duration) -> Progress {
         let mut buffer = [0u8; REQUEST_LIMIT];
         match self.stream.read(&mut buffer) {
             Ok(0) => return Progress::Gone,

@@ -1,13 +1,23 @@
 //! What differs between operating systems, behind one facade; everything outside this room is the same on all of them.
 //!
 //! ```text
-//!   error        what an error of the system means, and what an operator can do about it
-//!   files        private files, replacing, identity, what another user may have planted, who may change a program
-//!   lock         one agent per run directory
-//!   stderr       standard error, written without waiting for its reader
+//!   wait          sleeping until something is ready: descriptors or handles
+//!   event         a bell that ends a wait; `wake_channel` is a channel with one
+//!   child         a child process: spawn, output, ask to end, kill, reap
+//!   orphans       processes that a killed agent left behind
+//!   control       the endpoint that the running agent listens at, and connections to it
+//!   stream        a TCP connection that never blocks
+//!   service       the service manager
+//!   this_process  what the agent was started with, and what is left of it when it dies
+//!   host          the host's name
+//!   error         what an error of the system means, and what an operator can do about it
+//!   files         private files, replacing, identity, what another user may have planted, who may change a program
+//!   lock          one agent per run directory
+//!   stderr        standard error, written without waiting for its reader
 //! ```
 //! `unix` and `windows` offer the same names, and the facade takes them from `platform`, so that one which is missing on
-//! either side does not compile. Windows answers "not supported on Windows yet" until it is written.
+//! either side does not compile. Windows answers "not supported on Windows yet" until it is written. What is waited for only
+//! hints: after any wake everything is tried.
 
 #[cfg(unix)]
 pub mod unix;
@@ -25,4 +35,4 @@ pub mod panic_hook;
 pub mod shutdown;
 pub mod wake_channel;
 
-pub use platform::{error, stderr};
+pub use platform::{child, control, error, event, host, orphans, service, stderr, stream, this_process, wait};

@@ -10,16 +10,7 @@ use std::panic::PanicHookInfo;
 use std::process;
 use std::thread;
 
-use rustix::process::DumpableBehavior;
-
 use crate::error::Exit;
-
-/// For every mode: no core dump of this process, whatever ends it, and no tracing by others of its user (PR_SET_DUMPABLE, prctl(2)).
-/// The API key is in its memory. A child gets the default back with its exec, so the collector's dumps are its own affair.
-pub fn leave_no_core() {
-    // It fails on no kernel that runs us.
-    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-}
 
 /// For every mode.
 pub fn exit_on_panic() {

@@ -13,6 +13,7 @@ use super::print::Row;
 use super::{Polling, Settings, api_key, endpoint, parse, table};
 use crate::error::{Error, Exit, Result};
 use crate::log::LogFormat;
+use crate::os::host;
 
 /// The settings, and how they came about.
 #[derive(Clone, Debug)]
@@ -121,7 +122,7 @@ fn polling(from: &mut Layers<'_>, collector_endpoint: &str, has_key: bool) -> Po
 
 fn host_name(from: &mut Layers<'_>) -> String {
     from.take("host-name", parse::line).unwrap_or_else(|| {
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let name = host::name();
         from.row("host-name", &name, "default");
         name
     })

@@ -19,14 +19,13 @@ mod status_snapshot;
 mod watch;
 
 use std::collections::VecDeque;
+use std::io;
 use std::time::{Duration, Instant};
-
-use rustix::event::{PollFd, PollFlags};
 
 use crate::agent::mailbox::{PollerCommand, Snapshot, SupervisorEvent};
 use crate::collector::Collector;
 use crate::collector::health::Probe;
-use crate::collector::process::{self, Process};
+use crate::collector::process::Process;
 use crate::control::Reply;
 use crate::control::server::{ClientId, Server};
 use crate::core::Uptime;
@@ -34,8 +33,9 @@ use crate::core::event::{ChildId, Event};
 use crate::core::supervisor::{Limits, StateName, Supervisor};
 use crate::error::Exit;
 use crate::os::files::FileId;
+use crate::os::service::Notify;
 use crate::os::shutdown;
-use crate::os::unix::sd_notify::Notify;
+use crate::os::wait::{Waitable, wait};
 use crate::os::wake_channel::Receiver;
 use crate::settings::Settings;
 use crate::store::{Candidate, Store};
@@ -81,7 +81,7 @@ pub struct Supervise {
     program: Option<FileId>,
     watchdog_at: Option<Uptime>,
     /// Why poll(2) has failed, if it has.
-    blind: Option<rustix::io::Errno>,
+    blind: Option<io::Error>,
     stop_timeout: Duration,
     stop_clients: Vec<ClientId>,
     /// Clients of `--check` whose check has not ended.
@@ -167,40 +167,30 @@ impl Supervise {
         self.clock.elapsed()
     }
 
-    /// Sleeps until a descriptor is ready or a deadline has come.
+    /// Sleeps until something is ready or a deadline has come.
     fn sleep(&mut self) {
-        let unwatched = self.living.iter().any(|living| living.process.exit_fd().is_none());
-        let slow_check = unwatched.then(|| self.now() + process::SLOW_CHECK);
+        let slow_check = self.living.iter().filter_map(|living| living.process.check_interval()).min();
+        let slow_check = slow_check.map(|interval| self.now() + interval);
         let deadlines =
             [self.core.deadline(), self.server.deadline(), self.watchdog_at, self.pending_writes.retry_at, slow_check];
-        let until = deadlines.into_iter().flatten().min();
-        let pause = until.map(|until| until.saturating_sub(self.now()));
-        let mut fds: Vec<PollFd<'_>> = self
+        // One that is too far away for the clock is as good as none.
+        let until = deadlines.into_iter().flatten().min().and_then(|until| self.clock.checked_add(until));
+        let sources: Vec<Waitable<'_>> = self
             .living
             .iter()
-            .flat_map(|living| living.process.fds())
-            .chain(self.probe.as_ref().map(|(_, probe)| probe.fd()))
-            .chain(self.server.fds())
-            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
-            .chain([PollFd::new(&self.mail, PollFlags::IN)])
+            .flat_map(|living| living.process.sources())
+            .chain(self.probe.as_ref().map(|(_, probe)| probe.waitable()))
+            .chain(self.server.sources())
+            .chain([self.mail.waitable()])
             .collect();
-        let pause = pause.and_then(|pause| pause.try_into().ok());
-        let error = match rustix::event::poll(&mut fds, pause.as_ref()) {
-            Ok(_) => None,
-            Err(error) if error == rustix::io::Errno::INTR => None,
-            Err(error) => Some(error),
-        };
-        if let Some(error) = error {
-            // The kernel is out of memory, so nobody tells what has happened: it is looked at all the same.
-            if self.blind.is_none() {
-                log::error!(error:% = error; "poll(2) failed; falling back to checking every 100 ms: free some memory");
-            }
-            std::thread::sleep(process::BLIND_INTERVAL);
+        let error = wait(&sources, until).err();
+        if let (Some(error), None) = (&error, &self.blind) {
+            log::error!(error:% = error; "poll(2) failed; falling back to checking every 100 ms: free some memory");
         }
         self.blind = error;
     }
 
-    /// Everything that has happened meanwhile. All descriptors are non-blocking, so each is simply tried.
+    /// Everything that has happened meanwhile. Nothing of it blocks, so each is simply tried.
     fn take_in(&mut self) -> VecDeque<Event<Candidate>> {
         let mut events = VecDeque::new();
         self.watch_collectors(&mut events);

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use super::{LiveCollector, Supervise};
-use crate::collector::handover::binds::{BindWatch, Listener};
+use crate::collector::handover::binds::BindWatch;
+use crate::collector::handover::listener::Listener;
 use crate::collector::handover::{eligible, memory, steering, supported};
 use crate::collector::process::Binds;
 use crate::config::value::{Revision, Value};

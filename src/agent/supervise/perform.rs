@@ -1,9 +1,8 @@
 //! Doing what the core orders, one action at a time, and telling what came of it.
 
-use rustix::process::Signal;
-
 use super::{LiveCollector, Supervise};
 use crate::collector::health::Probe;
+use crate::collector::process::Process;
 use crate::config::inspect;
 use crate::config::value::Value;
 use crate::config::yaml;
@@ -20,14 +19,10 @@ impl Supervise {
             Action::SpawnBeside => return Some(Event::Launched(self.spawn_beside())),
             Action::TakeOver { child, in_part } => return Some(self.take_over(child, in_part)),
             Action::GiveBack(child) => self.give_back(child),
-            Action::Terminate(child) => {
-                self.signal(child, Signal::TERM);
-                // One that somebody has suspended could not act on it.
-                self.signal(child, Signal::CONT);
-            }
+            Action::Terminate(child) => self.signal(child, Process::ask_to_end),
             Action::Kill(child) => {
                 log::warn!("collector did not stop within stop-timeout; sending SIGKILL");
-                self.signal(child, Signal::KILL);
+                self.signal(child, Process::kill);
             }
             Action::Install(candidate) => return Some(Event::Installed(self.install(candidate))),
             Action::Discard(candidate) => {
@@ -85,9 +80,9 @@ impl Supervise {
         }
     }
 
-    fn signal(&self, child: ChildId, signal: Signal) {
+    fn signal(&self, child: ChildId, signal: fn(&Process)) {
         if let Some(living) = self.living.iter().find(|living| living.child == child) {
-            living.process.signal(signal);
+            signal(&living.process);
         }
     }
 

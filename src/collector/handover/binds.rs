@@ -8,14 +8,13 @@
 //!
 //! Whatever goes wrong, the call goes on: at worst a port cannot be shared, and `shareable` says so.
 
-use std::fmt;
-use std::io::IoSliceMut;
+use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
@@ -23,8 +22,12 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::process::Pid;
 
 use crate::collector::handover::address::Address;
+use crate::collector::handover::listener::Listener;
 use crate::collector::handover::remote_fd::{copy, hidden, process_of};
+use crate::os::child::BindReporter;
 use crate::os::unix::sys::seccomp_bind::{self, Notification};
+use crate::os::unix::wait::ready_to_read;
+use crate::os::wait::Waitable;
 
 /// Most calls served at a turn, so that a collector that does nothing but bind keeps nobody else from his turn.
 const SERVE_LIMIT: usize = 64;
@@ -53,33 +56,6 @@ struct Bound {
     shares: bool,
 }
 
-/// Something that clients reach the collector at. Two collectors with an equal one share it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Listener {
-    Tcp(SocketAddr),
-    Udp(SocketAddr),
-    Unix,
-}
-
-impl Listener {
-    pub fn port(&self) -> Option<u16> {
-        match self {
-            Listener::Tcp(address) | Listener::Udp(address) => Some(address.port()),
-            Listener::Unix => None,
-        }
-    }
-}
-
-impl fmt::Display for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Listener::Tcp(address) => write!(f, "TCP {address}"),
-            Listener::Udp(address) => write!(f, "UDP {address}"),
-            Listener::Unix => f.write_str("a Unix socket"),
-        }
-    }
-}
-
 /// A copy of a socket that listens now, not to be kept: see the module.
 pub(super) struct ListenerCopy {
     pub listener: Listener,
@@ -91,7 +67,7 @@ pub(super) struct ListenerCopy {
 pub enum Served {
     Nothing,
     Binds,
-    /// Nobody is left who could bind: the descriptor stays readable, so it must leave the poll set.
+    /// Nobody is left who could bind: the descriptor stays readable, so it must leave the wait.
     Ended,
 }
 
@@ -101,47 +77,61 @@ pub enum Refusal {
     /// It has no filter, so nothing is missing.
     Unfiltered(String),
     /// It has a filter whose notifications are lost: every bind(2) will fail.
-    Lost(Errno),
+    Lost(io::Error),
+}
+
+/// Our end of the channel on which a child says whether its bind(2) calls are reported.
+#[derive(Debug)]
+pub struct BindChannel(OwnedFd);
+
+impl BindChannel {
+    /// Our end and the child's (`sys::child::before_exec`).
+    pub fn pair() -> io::Result<(BindChannel, BindReporter)> {
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((BindChannel(ours), theirs.into()))
+    }
+
+    /// Ready when the child has sent something.
+    pub(super) fn waitable(&self) -> Waitable<'_> {
+        Waitable::to_read(&self.0)
+    }
 }
 
 impl BindWatch {
-    /// Our end and the child's (`sys::child::before_exec`).
-    pub fn channel() -> Result<(OwnedFd, OwnedFd), Errno> {
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-    }
-
     /// Takes what `child` has sent, or will never send, since it has been executed or has ended.
-    pub fn accept(channel: &OwnedFd, child: Pid) -> Result<BindWatch, Refusal> {
+    pub fn accept(channel: &BindChannel, child: u32) -> Result<BindWatch, Refusal> {
         let unfiltered = |errno| Refusal::Unfiltered(format!("the kernel refuses to report its binds: {errno}"));
         let mut byte = [0u8];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let got = rustix::net::recvmsg(channel, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags);
+        let got = rustix::net::recvmsg(&channel.0, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags);
         let got = got.map_err(|errno| match errno {
             // Nothing of a child that has been executed: it has not tried.
             Errno::AGAIN => unfiltered(errno),
             // What it sent goes with the channel, and then its every bind(2) fails.
-            errno => Refusal::Lost(errno),
+            errno => Refusal::Lost(errno.into()),
         })?;
         let rights = ancillary.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
-        match (got.bytes, byte[0], rights) {
-            (1, 0, Some(notifications)) => {
+        let child = child.try_into().ok().and_then(Pid::from_raw);
+        match (got.bytes, byte[0], rights.zip(child)) {
+            (1, 0, Some((notifications, child))) => {
                 Ok(BindWatch { notifications, child, bound: Vec::new(), unprepared: None, wanted_twice: None })
             }
             // We have no descriptor left to take it with.
-            (1, 0, None) => Err(Refusal::Lost(Errno::MFILE)),
+            (1, 0, None) => Err(Refusal::Lost(Errno::MFILE.into())),
             (1, errno, _) => Err(unfiltered(Errno::from_raw_os_error(errno.into()))),
             _ => Err(unfiltered(Errno::NOMSG)),
         }
     }
 
-    /// Readable when somebody waits in bind(2), or when nobody is left.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.notifications.as_fd()
+    /// Ready when somebody waits in bind(2), or when nobody is left.
+    pub fn waitable(&self) -> Waitable<'_> {
+        Waitable::to_read(&self.notifications)
     }
 
     /// Does what is to be done for every bind(2) that waits; never blocks. `partners` are those with whom it may share ports.
@@ -149,15 +139,12 @@ impl BindWatch {
         let mut served = Served::Nothing;
         for _ in 0..SERVE_LIMIT {
             // Receiving blocks unless there is one.
-            let ready = match ready(self.fd()) {
-                Ok(ready) => ready,
-                Err(_) => return served,
-            };
+            let Ok(ready) = ready_to_read(self.notifications.as_fd()) else { return served };
             if !ready.contains(PollFlags::IN) {
                 return if ready.is_empty() { served } else { Served::Ended };
             }
             // The caller may die at any moment.
-            let Ok(notification) = seccomp_bind::receive(self.fd()) else { continue };
+            let Ok(notification) = seccomp_bind::receive(self.notifications.as_fd()) else { continue };
             match self.prepare(notification, partners) {
                 Ok(bound) => self.bound.extend(bound),
                 Err(problem) => {
@@ -165,7 +152,7 @@ impl BindWatch {
                     self.unprepared.get_or_insert(problem);
                 }
             }
-            let _ = seccomp_bind::resume(self.fd(), notification.id);
+            let _ = seccomp_bind::resume(self.notifications.as_fd(), notification.id);
             served = Served::Binds;
         }
         served
@@ -214,7 +201,7 @@ impl BindWatch {
         let copy = copy(process, notification.socket);
         let wanted = copy.as_ref().ok().and_then(|copy| Address::wanted(process, &notification, copy));
         // Its number may have become another's while we looked.
-        if !seccomp_bind::still_stands(self.fd(), notification.id) {
+        if !seccomp_bind::still_stands(self.notifications.as_fd(), notification.id) {
             return Ok(None);
         }
         let copy = match copy {
@@ -300,10 +287,4 @@ impl Bound {
         };
         takes_anything.then_some(ListenerCopy { listener, socket, bound_at: self.bound_at })
     }
-}
-
-fn ready(fd: BorrowedFd<'_>) -> Result<PollFlags, Errno> {
-    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&Timespec::default())))?;
-    Ok(fds[0].revents())
 }

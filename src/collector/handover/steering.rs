@@ -29,7 +29,8 @@
 
 use std::os::fd::AsFd;
 
-use crate::collector::handover::binds::{BindWatch, Listener, ListenerCopy};
+use crate::collector::handover::binds::{BindWatch, ListenerCopy};
+use crate::collector::handover::listener::Listener;
 use crate::os::unix::sys::steer;
 
 /// Before the new one is started: nothing of what the old one listens on by then reaches it.

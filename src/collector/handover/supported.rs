@@ -1,17 +1,17 @@
 //! Whether this kernel lets us hand over, with the rights that we have: tried once at start, for real, since no version number
 //! says what a container, a security module or a distribution has switched off.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use crate::collector::handover::binds::{BindWatch, Refusal};
+use crate::collector::handover::binds::{BindChannel, BindWatch, Refusal};
 use crate::os::unix::sys::{child, steer, trial};
+use crate::os::wait::{Waitable, wait};
 
 /// The trial takes a millisecond; more than this and something is broken.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,10 +33,8 @@ pub fn supported() -> Result<(), String> {
 }
 
 fn watch_a_child(socket: &rustix::fd::OwnedFd) -> Result<(), String> {
-    let cannot = |errno: Errno| format!("cannot test hand-over: {errno}");
-    let (ours, theirs) = BindWatch::channel().map_err(cannot)?;
-    let child =
-        trial::fork(theirs.as_fd(), socket.as_fd()).map_err(|error| format!("cannot test hand-over: {error}"))?;
+    let (ours, theirs) = BindChannel::pair().map_err(untried)?;
+    let child = trial::fork(theirs.as_fd(), socket.as_fd()).map_err(untried)?;
     drop(theirs);
     let result = serve_one(&ours, child);
     let _ = rustix::process::kill_process(child, Signal::KILL);
@@ -44,24 +42,26 @@ fn watch_a_child(socket: &rustix::fd::OwnedFd) -> Result<(), String> {
     result
 }
 
-fn serve_one(channel: &rustix::fd::OwnedFd, child: Pid) -> Result<(), String> {
+fn serve_one(channel: &BindChannel, child: Pid) -> Result<(), String> {
     let deadline = Instant::now() + TRIAL_TIMEOUT;
-    wait(channel.as_fd(), deadline)?;
+    await_report(channel.waitable(), deadline)?;
+    let child = child.as_raw_nonzero().get().cast_unsigned();
     let mut watch = BindWatch::accept(channel, child).map_err(|refusal| match refusal {
         Refusal::Unfiltered(reason) => reason,
-        Refusal::Lost(errno) => format!("cannot test hand-over: {errno}"),
+        Refusal::Lost(error) => untried(error),
     })?;
-    wait(watch.fd(), deadline)?;
+    await_report(watch.waitable(), deadline)?;
     watch.serve(&[]);
     watch.shareable()
 }
 
-fn wait(fd: rustix::fd::BorrowedFd<'_>, deadline: Instant) -> Result<(), String> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    match rustix::event::poll(&mut fds, left.try_into().ok().as_ref()) {
-        Ok(0) => Err("the kernel does not report a child's binds in time".to_string()),
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(errno) => Err(format!("cannot test hand-over: {errno}")),
+fn await_report(source: Waitable<'_>, deadline: Instant) -> Result<(), String> {
+    match wait(&[source], Some(deadline)).map_err(untried)? {
+        true => Ok(()),
+        false => Err("the kernel does not report a child's binds in time".to_string()),
     }
+}
+
+fn untried(error: io::Error) -> String {
+    format!("cannot test hand-over: {error}")
 }

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketType, bind, ipproto, listen as listen_on, socket};
-use rustix::process::Signal;
 
-use crate::collector::handover::binds::{BindWatch, Listener};
+use crate::collector::handover::binds::BindWatch;
+use crate::collector::handover::listener::Listener;
 use crate::collector::handover::{steering, supported};
 use crate::collector::process::{Binds, Process};
+use crate::os::child::OnParentDeath;
 use crate::os::unix::sys::child;
+use crate::os::wait::{Waitable, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What the stand-in listens on, as `tcp:ADDRESS udp:ADDRESS mptcp:ADDRESS unix:PATH`, `closed:ADDRESS` no longer, and on
@@ -110,23 +111,21 @@ impl StandIn {
     fn refusal(partners: &[&BindWatch], listen: &str) -> String {
         let mut stand_in = StandIn::begin("refused", listen);
         stand_in.wait_until(partners, |process| process.tail().contains("panicked"));
-        stand_in.wait_until(partners, |process| process.output_fd().is_none());
+        stand_in.wait_until(partners, |process| process.has_closed_output());
         stand_in.0.tail()
     }
 
     /// Without waiting for it.
     fn begin(name: &str, listen: &str) -> StandIn {
-        StandIn(Process::spawn(command("stand_in", name, listen), Signal::KILL, Binds::Watched).unwrap())
+        StandIn(Process::spawn(command("stand_in", name, listen), OnParentDeath::Kill, Binds::Watched).unwrap())
     }
 
     fn wait_until(&mut self, partners: &[&BindWatch], done: impl Fn(&Process) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done(&self.0) {
             assert!(Instant::now() < deadline, "timed out: {}", self.0.tail());
-            let fds = [self.0.binds_fd(), self.0.output_fd()];
-            let mut fds: Vec<PollFd<'_>> =
-                fds.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-            rustix::event::poll(&mut fds, Some(&PATIENCE.try_into().unwrap())).unwrap();
+            let sources: Vec<Waitable<'_>> = self.0.sources().collect();
+            wait(&sources, Some(deadline)).unwrap();
             self.0.serve_binds(partners);
             self.0.read_output(&mut |_| {});
         }
@@ -147,7 +146,7 @@ impl StandIn {
     }
 
     fn kill(&mut self) {
-        self.0.signal(Signal::KILL);
+        self.0.kill();
         let deadline = Instant::now() + PATIENCE;
         while self.0.try_reap(&mut |_| {}).is_ok_and(|status| status.is_none()) {
             assert!(Instant::now() < deadline);
@@ -429,10 +428,9 @@ fn a_child_that_dies_in_bind_ends_the_watch() {
         return;
     }
     let mut stand_in = StandIn::begin("one", &format!("tcp:{}", free("127.0.0.1")));
-    let mut fds = [PollFd::from_borrowed_fd(stand_in.0.binds_fd().unwrap(), PollFlags::IN)];
-    assert_eq!(rustix::event::poll(&mut fds, Some(&PATIENCE.try_into().unwrap())), Ok(1));
-    stand_in.0.signal(Signal::KILL);
-    stand_in.wait_until(&[], |process| process.binds_fd().is_none());
+    assert!(wait(&[stand_in.binds().waitable()], Some(Instant::now() + PATIENCE)).unwrap());
+    stand_in.0.kill();
+    stand_in.wait_until(&[], |process| process.binds().is_err());
     assert!(stand_in.0.binds().is_err());
 }
 
@@ -469,8 +467,8 @@ fn a_child_whose_filter_is_refused_runs_without_and_says_why() {
         return;
     }
     let command = command("filtered", "agent", &format!("tcp:{}", free("127.0.0.1")));
-    let mut agent = StandIn(Process::spawn(command, Signal::KILL, Binds::Watched).unwrap());
-    agent.wait_until(&[], |process| process.output_fd().is_none());
+    let mut agent = StandIn(Process::spawn(command, OnParentDeath::Kill, Binds::Watched).unwrap());
+    agent.wait_until(&[], |process| process.has_closed_output());
     assert!(agent.0.tail().contains("1 passed"), "{}", agent.0.tail());
 }
 

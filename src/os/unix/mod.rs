@@ -1,8 +1,16 @@
-//! The Unix side of `os`.
+//! The Unix side of `os`: Linux, as far as it has been built for.
 
+pub mod child;
+pub mod control;
 pub mod error;
+pub mod event;
 pub mod files;
-pub mod pid1;
-pub mod sd_notify;
+pub mod host;
+pub mod orphans;
+mod pid1;
+pub mod service;
 pub mod stderr;
+pub mod stream;
 pub mod sys;
+pub mod this_process;
+pub mod wait;

@@ -1,13 +1,14 @@
 //! Standard error, for a writer that must not be held up by its reader.
 //!
-//! Never by flags on descriptor 2: they are shared with other processes. It waits with poll(2) instead.
+//! Never by flags on descriptor 2: they are shared with other processes. It waits instead.
 
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
+
+use super::wait::{Waitable, wait};
 
 /// Where the log goes: a descriptor, of our own or not.
 pub struct Stderr(Box<dyn AsFd + Send>);
@@ -33,11 +34,9 @@ impl Stderr {
     }
 
     /// Whether it takes `PIPE_BUF` bytes without blocking (pipe(7)), at the latest after `timeout`. An error condition counts as
-    /// writable: the write reports it. A signal ends the wait early, which errs on the side of dropping.
+    /// writable: the write reports it. Where the system cannot say, it errs on the side of dropping.
     pub fn is_writable(&self, timeout: Duration) -> bool {
-        let timeout = Timespec::try_from(timeout).unwrap_or_default();
-        let mut fds = [PollFd::new(&self.0, PollFlags::OUT)];
-        matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(ready) if ready > 0)
+        wait(&[Waitable::to_write(&self.0)], Some(Instant::now() + timeout)).unwrap_or(false)
     }
 
     /// A single write(2).

@@ -1,8 +1,19 @@
-//! The Windows side of `os`: the same names as `unix`, each of which answers that it is not supported yet.
+//! The Windows side of `os`: the same names as `unix`, and nothing behind them yet.
+//!
+//! What could fail answers that it is not supported yet; what has no meaning here does nothing; what cannot come to be has no value.
 
+pub mod child;
+pub mod control;
 pub mod error;
+pub mod event;
 pub mod files;
+pub mod host;
+pub mod orphans;
+pub mod service;
 pub mod stderr;
+pub mod stream;
+pub mod this_process;
+pub mod wait;
 
 use std::io;
 

@@ -18,7 +18,7 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::{AtFlags, CWD, Dir, OFlags, StatxAttributes, StatxFlags};
 
-use crate::os::files::{FileId, directory_of, if_found};
+use crate::os::files::{FileId, directory_of};
 
 /// What a file of ours is created with: it may hold credentials.
 const PRIVATE: u32 = 0o600;
@@ -93,11 +93,14 @@ pub fn names(directory: &Path) -> impl Iterator<Item = OsString> {
 
 /// Which file is at `path`, through links; `None` when there is none.
 pub fn identity(path: &Path) -> io::Result<Option<FileId>> {
-    let found = if_found(fs::metadata(path))?;
-    Ok(found.map(|meta| {
-        let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
-        FileId { inode: meta.ino(), size: meta.size(), changed }
-    }))
+    match fs::metadata(path) {
+        Ok(meta) => {
+            let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
+            Ok(Some(FileId { inode: meta.ino(), size: meta.size(), changed }))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Made if it is missing; made by us and by nobody else, or a link in its place would have us give away what it leads to.

@@ -59,7 +59,7 @@ pub fn rank_out_of_memory(command: &mut Command, rank: i32) {
     // SAFETY: the closure makes system calls and allocates nothing, as does what it calls.
     unsafe {
         command.pre_exec(move || {
-            // This copy of the agent is closed to its own user too (`panic_hook::leave_no_core`), and so are its files in /proc.
+            // This copy of the agent is closed to its own user too (`this_process::leave_no_core`), and so are its files in /proc.
             let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
             let _ = raise_rank(rank);
             let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);

@@ -11,10 +11,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::log::sanitize;
-
 /// What the service manager sets for us, and only for us.
-pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+pub const VARIABLES: &[&str] = &["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 pub struct Notify {
     /// `None`: nobody asked to be told.
@@ -51,7 +49,7 @@ impl Notify {
     /// One line for `systemctl status`.
     pub fn status(&self, text: &str) {
         // A newline would start the next assignment.
-        let line: String = text.replace(sanitize::is_invisible, " ");
+        let line = text.replace(char::is_control, " ");
         self.send(&format!("STATUS={line}"));
     }
 

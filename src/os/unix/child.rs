@@ -1,0 +1,186 @@
+//! One child process: spawned in a group of its own, tied to our life, watched by descriptors, its output read.
+//!
+//! It does not know what it runs or why. stdout and stderr share one pipe, which the owner must read or the child blocks.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+
+use super::sys::child;
+use super::wait::Waitable;
+
+pub use super::sys::child::rank_out_of_memory;
+
+/// Where the kernel has no pidfd_open(2) (before 5.3) an exit is noticed this late, unless the end of the output tells.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a child gets when the thread that spawned it ends, however it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnParentDeath {
+    AskToEnd,
+    Kill,
+}
+
+/// A child's end of the channel on which it reports that it will report each bind(2): `collector::handover` has ours.
+#[derive(Debug)]
+pub struct BindReporter(OwnedFd);
+
+impl From<OwnedFd> for BindReporter {
+    fn from(channel: OwnedFd) -> BindReporter {
+        BindReporter(channel)
+    }
+}
+
+impl AsFd for BindReporter {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[derive(Debug)]
+pub struct Child {
+    process: std::process::Child,
+    /// Its group too.
+    pid: Pid,
+    /// `None` on a kernel without pidfd_open(2).
+    pidfd: Option<OwnedFd>,
+    /// `None` after its end.
+    output: Option<OwnedFd>,
+}
+
+impl Child {
+    /// Returns when the child has been executed.
+    pub fn spawn(
+        mut command: Command,
+        on_parent_death: OnParentDeath,
+        binds: Option<BindReporter>,
+    ) -> io::Result<Child> {
+        let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        command.stdin(Stdio::null()).stdout(theirs.try_clone()?).stderr(theirs).process_group(0);
+        let signal = match on_parent_death {
+            OnParentDeath::AskToEnd => Signal::TERM,
+            OnParentDeath::Kill => Signal::KILL,
+        };
+        child::before_exec(&mut command, signal, binds.map(|reporter| reporter.0));
+        let process = command.spawn()?;
+        // With our copies of the child's descriptors, so that there is room for what comes.
+        drop(command);
+        let pid = Pid::from_child(&process);
+        // Not reaped yet, so the number is still the child's.
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
+        Ok(Child { process, pid, pidfd, output: Some(ours) })
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Ready when it has ended, or when there is output, or its end.
+    pub fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
+        [&self.pidfd, &self.output].into_iter().flatten().map(Waitable::to_read)
+    }
+
+    /// How often to look whether it has ended, where nothing tells; `None` where something does.
+    pub fn check_interval(&self) -> Option<Duration> {
+        self.pidfd.is_none().then_some(CHECK_INTERVAL)
+    }
+
+    /// What it has printed, without waiting for it: `WouldBlock` when there is nothing, 0 bytes when there will be nothing more.
+    pub fn read_output(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(pipe) = &self.output else { return Ok(0) };
+        let count = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut *buffer))?;
+        if count == 0 {
+            self.output = None;
+        }
+        Ok(count)
+    }
+
+    pub fn has_closed_output(&self) -> bool {
+        self.output.is_none()
+    }
+
+    /// SIGTERM to its group; that this is gone already is no failure.
+    pub fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+        // One that somebody has suspended could not act on it.
+        self.signal(Signal::CONT);
+    }
+
+    /// Its whole group.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let _ = rustix::process::kill_process_group(self.pid, signal);
+    }
+
+    /// Whether somebody has suspended it (SIGSTOP and the like, signal(7)) and nobody has continued it since.
+    pub fn is_suspended(&self) -> bool {
+        matches!(self.look(WaitIdOptions::STOPPED), Ok(true))
+    }
+
+    /// Its exit status if it has ended; what it left of its group is killed then.
+    pub fn try_reap(&mut self) -> io::Result<Option<ExitStatus>> {
+        match self.look(WaitIdOptions::EXITED) {
+            Ok(false) | Err(Errno::INTR) => return Ok(None),
+            Ok(true) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Before the child is reaped: until then nobody else can have its number as a group.
+        self.kill();
+        self.process.wait().map(Some)
+    }
+
+    /// Kills its group and waits until it has ended.
+    pub fn end(&mut self) -> io::Result<()> {
+        self.kill();
+        self.process.wait()?;
+        Ok(())
+    }
+
+    fn look(&self, for_what: WaitIdOptions) -> Result<bool, Errno> {
+        let options = for_what | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(rustix::process::waitid(WaitId::Pid(self.pid), options)?.is_some())
+    }
+}
+
+/// What killed a process, as in `SIGSEGV`; `None` when it exited by itself.
+pub fn killed_by(status: ExitStatus) -> Option<String> {
+    status.signal().map(signal_name)
+}
+
+/// The signals that end processes, by their names (signal(7)); the others by their numbers.
+fn signal_name(signal: i32) -> String {
+    let named = [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::ILL, "SIGILL"),
+        (Signal::TRAP, "SIGTRAP"),
+        (Signal::ABORT, "SIGABRT"),
+        (Signal::BUS, "SIGBUS"),
+        (Signal::FPE, "SIGFPE"),
+        (Signal::KILL, "SIGKILL"),
+        (Signal::USR1, "SIGUSR1"),
+        (Signal::SEGV, "SIGSEGV"),
+        (Signal::USR2, "SIGUSR2"),
+        (Signal::PIPE, "SIGPIPE"),
+        (Signal::ALARM, "SIGALRM"),
+        (Signal::TERM, "SIGTERM"),
+        (Signal::XCPU, "SIGXCPU"),
+        (Signal::XFSZ, "SIGXFSZ"),
+        (Signal::SYS, "SIGSYS"),
+    ];
+    match named.iter().find(|(known, _)| known.as_raw() == signal) {
+        Some((_, name)) => name.to_string(),
+        None => format!("signal {signal}"),
+    }
+}

@@ -1,0 +1,93 @@
+//! The control endpoint on Unix: a socket file in the run directory, which only its owner may connect to.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fs_err as fs;
+use rustix::fs::Mode;
+
+use super::wait::Waitable;
+
+/// Where the agent of a run directory listens.
+pub fn endpoint(run_dir: &Path) -> PathBuf {
+    run_dir.join("control.sock")
+}
+
+/// The file goes with it.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+}
+
+impl Listener {
+    /// Takes the place of a socket that a killed agent left. It appears under its name when it listens already, so that whoever sees
+    /// it is answered. To be called while there is only one thread.
+    pub fn bind(endpoint: &Path) -> io::Result<Listener> {
+        let unnamed = endpoint.with_extension("new");
+        match fs::remove_file(&unnamed) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        // Private from its first moment; chmod(2) afterwards would follow what somebody put in its place.
+        let former = rustix::process::umask(Mode::from_raw_mode(0o177));
+        let socket = UnixListener::bind(&unnamed);
+        rustix::process::umask(former);
+        let socket = socket?;
+        socket.set_nonblocking(true)?;
+        fs::rename(&unnamed, endpoint)?;
+        Ok(Listener { socket, path: endpoint.to_path_buf() })
+    }
+
+    /// One that waits; `WouldBlock` when there is none. It does not block either.
+    pub fn accept(&self) -> io::Result<Connection> {
+        let (stream, _) = self.socket.accept()?;
+        stream.set_nonblocking(true)?;
+        Ok(Connection(stream))
+    }
+
+    pub fn waitable(&self) -> Waitable<'_> {
+        Waitable::to_read(&self.socket)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[derive(Debug)]
+pub struct Connection(UnixStream);
+
+impl Connection {
+    /// `NotFound` or `ConnectionRefused` when nobody listens. Each read and write of it blocks, for `timeout` at most.
+    pub fn connect(endpoint: &Path, timeout: Duration) -> io::Result<Connection> {
+        let stream = UnixStream::connect(endpoint)?;
+        stream.set_write_timeout(Some(timeout))?;
+        stream.set_read_timeout(Some(timeout))?;
+        Ok(Connection(stream))
+    }
+
+    pub fn waitable(&self) -> Waitable<'_> {
+        Waitable::to_read(&self.0)
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}

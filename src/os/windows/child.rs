@@ -1,0 +1,83 @@
+//! One child process.
+
+use std::io;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use super::unsupported;
+use super::wait::Waitable;
+
+/// What a child gets when the thread that spawned it ends, however it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnParentDeath {
+    AskToEnd,
+    Kill,
+}
+
+/// No child reports its bind calls here.
+#[derive(Debug)]
+pub enum BindReporter {}
+
+#[derive(Debug)]
+pub enum Child {}
+
+impl Child {
+    pub fn spawn(
+        _command: Command,
+        _on_parent_death: OnParentDeath,
+        _binds: Option<BindReporter>,
+    ) -> io::Result<Child> {
+        Err(unsupported())
+    }
+
+    pub fn id(&self) -> u32 {
+        match *self {}
+    }
+
+    pub fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
+        match *self {}
+        #[expect(unreachable_code)]
+        std::iter::empty()
+    }
+
+    pub fn check_interval(&self) -> Option<Duration> {
+        match *self {}
+    }
+
+    pub fn read_output(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    pub fn has_closed_output(&self) -> bool {
+        match *self {}
+    }
+
+    pub fn ask_to_end(&self) {
+        match *self {}
+    }
+
+    pub fn kill(&self) {
+        match *self {}
+    }
+
+    pub fn is_suspended(&self) -> bool {
+        match *self {}
+    }
+
+    pub fn try_reap(&mut self) -> io::Result<Option<ExitStatus>> {
+        match *self {}
+    }
+
+    pub fn end(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+/// The kernel's order of victims when memory runs out is not ours to change here.
+pub fn rank_out_of_memory(_command: &mut Command, _rank: i32) {}
+
+/// What killed a process; `None` when it exited by itself. A process that a fault ends has its code of 0xC0000000 and above (NTSTATUS).
+pub fn killed_by(status: ExitStatus) -> Option<String> {
+    let code = status.code()?.cast_unsigned();
+    (code >= 0xC000_0000).then(|| format!("{code:#010X}"))
+}

@@ -1,0 +1,60 @@
+//! The control endpoint.
+
+use std::io::{self, Read, Write};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::unsupported;
+use super::wait::Waitable;
+
+/// Where the agent of a run directory listens.
+pub fn endpoint(run_dir: &Path) -> PathBuf {
+    run_dir.join("control")
+}
+
+#[derive(Debug)]
+pub enum Listener {}
+
+impl Listener {
+    pub fn bind(_endpoint: &Path) -> io::Result<Listener> {
+        Err(unsupported())
+    }
+
+    pub fn accept(&self) -> io::Result<Connection> {
+        match *self {}
+    }
+
+    pub fn waitable(&self) -> Waitable<'_> {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub struct Connection;
+
+impl Connection {
+    pub fn connect(_endpoint: &Path, _timeout: Duration) -> io::Result<Connection> {
+        Err(unsupported())
+    }
+
+    pub fn waitable(&self) -> Waitable<'_> {
+        Waitable(PhantomData)
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+        Err(unsupported())
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        Err(unsupported())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(unsupported())
+    }
+}
