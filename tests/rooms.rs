@@ -78,10 +78,7 @@ fn files() -> Vec<File> {
 /// Whether a whole file is a test's: by its name, or by the folder that it is in.
 fn is_test(path: &Path) -> bool {
     let name = path.file_name().unwrap().to_str().unwrap();
-    name == "tests.rs"
-        || name == "table.rs" && path.ends_with("supervisor/table.rs")
-        || name.ends_with("_tests.rs")
-        || path.components().any(|part| part.as_os_str() == "walk")
+    name == "tests.rs" || name.ends_with("_tests.rs") || path.components().any(|part| part.as_os_str() == "walk")
 }
 
 /// Up to the test module at its end. One that is a file of its own, and so declared in one line, may stand anywhere.

@@ -1,7 +1,8 @@
-//! What an answer of the API asks for, given what is in force and what was rejected.
+//! What an answer of the API asks for, given what is active and what was rejected.
 //!
-//! It compares identities only; it neither renders nor installs. The guard against a server that keeps asking for a restart
-//! lives here too. Times are Unix seconds, since the guard outlives the process (`--check` from cron is a new one each time).
+//! It compares identities only; it neither renders nor installs. The guard against a server that keeps asking for a
+//! restart lives here too. Times are Unix seconds, since the guard outlives the process (`--check` from cron is a new
+//! one each time).
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ pub enum Decision {
     Nothing,
     /// A new config, to be validated and installed.
     Install,
-    /// The config in force is to be started anew.
+    /// The active config is to be started anew.
     Restart,
     /// The config is the one that was rejected before; it is not tried again.
     StillRejected,
@@ -41,7 +42,7 @@ impl RestartThrottle {
     pub fn decide<Id: PartialEq>(
         &mut self,
         asked: Asked<'_, Id>,
-        in_force: Option<&Id>,
+        active: Option<&Id>,
         rejected: Option<&Id>,
         now: u64,
     ) -> Decision {
@@ -49,7 +50,7 @@ impl RestartThrottle {
             self.honoured_at = None;
         }
         match asked.config {
-            Some(config) if in_force == Some(config) => self.restart(asked.restart_required, now),
+            Some(config) if active == Some(config) => self.restart(asked.restart_required, now),
             Some(config) if rejected == Some(config) => Decision::StillRejected,
             Some(_) if !asked.restart_required => Decision::NotYet,
             Some(_) => {
@@ -61,7 +62,7 @@ impl RestartThrottle {
     }
 
     fn restart(&mut self, asked: bool, now: u64) -> Decision {
-        // A clock that went back must not silence requests for good: `abs_diff` counts both ways.
+        // A clock that went back must not silence requests for ever: `abs_diff` counts both ways.
         let due = self.honoured_at.is_none_or(|at| now.abs_diff(at) >= REPEAT_SECONDS);
         if !asked || !due {
             return Decision::Nothing;
@@ -78,7 +79,7 @@ mod tests {
     #[test]
     fn decisions() {
         use Decision::*;
-        // restart_required, config, in force, rejected, decision
+        // restart_required, config, active, rejected, decision
         let table = [
             (false, None, Some(1), None, Nothing),
             (true, None, Some(1), None, Restart),
@@ -91,13 +92,13 @@ mod tests {
             (true, Some(2), Some(1), Some(2), StillRejected),
             (false, Some(2), Some(1), Some(2), StillRejected),
             (true, Some(3), Some(1), Some(2), Install),
-            // Rejected once and in force all the same, say by hand: in force counts.
+            // Rejected once and active all the same, say by hand: active counts.
             (false, Some(2), Some(2), Some(2), Nothing),
         ];
-        for (restart_required, config, in_force, rejected, expected) in table {
+        for (restart_required, config, active, rejected, expected) in table {
             let asked = Asked { restart_required, config: config.as_ref() };
-            let decision = RestartThrottle::default().decide(asked, in_force.as_ref(), rejected.as_ref(), 0);
-            assert_eq!(decision, expected, "{restart_required} {config:?} {in_force:?} {rejected:?}");
+            let decision = RestartThrottle::default().decide(asked, active.as_ref(), rejected.as_ref(), 0);
+            assert_eq!(decision, expected, "{restart_required} {config:?} {active:?} {rejected:?}");
         }
     }
 
