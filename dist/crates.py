@@ -1,22 +1,13 @@
 """What `cargo metadata` says of the crates that are built: asks no network beyond what cargo needs, builds nothing.
 
-Shared by tests/dependencies, which judges them, and dist/notices, which names them. As a program it prints the directories that
-hold the crates' sources, a line each: `python3 dist/crates.py TRIPLE...`; dist/cross keeps those paths out of what it builds.
+For dist/notices, which names them. As a program it prints the directories that hold the crates' sources, a line each:
+`python3 dist/crates.py TRIPLE...`; dist/cross keeps those paths out of what it builds.
 """
 
 import json
 import os
 import subprocess
 import sys
-
-# What a release may be built for (dist/arch).
-PLATFORMS = [
-    "x86_64-unknown-linux-musl",
-    "aarch64-unknown-linux-musl",
-    "i686-unknown-linux-musl",
-    "armv7-unknown-linux-musleabihf",
-    "riscv64gc-unknown-linux-musl",
-]
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

@@ -2,7 +2,7 @@
 # Installs kmagent from the unpacked tarball that this script lies in, upgrades it, or removes it. --help says how to use it.
 #
 # Everything is checked first, then put beside what is there, then swapped in by renames; at last the service is restarted, once.
-# Whatever fails, up to an agent that does not come up, takes all of it back. It needs no network, and no program that busybox
+# Any failure, including an agent that does not start, rolls everything back. It needs no network, and no program that busybox
 # does not have.
 set -eu
 umask 022
@@ -28,33 +28,33 @@ it. Run it as root, unless DESTDIR is set.
   --api-key-file FILE  take the API key from FILE (- is standard input)
   --no-start           neither start nor restart the service; it is enabled, so
                        it starts with the host
-  --init NAME          systemd, openrc, procd, sysv or none, instead of what is
-                       found
-  --uninstall          remove what was installed; settings, config, key and
-                       state stay
-  --purge              remove these too, and the user if install.sh made it
+  --init NAME          systemd, openrc, procd, sysv or none, instead of the
+                       service manager that is found
+  --uninstall          remove what was installed, but keep settings, config, key
+                       and state
+  --purge              remove these too, and the user if install.sh created it
   --help               show this
 
 environment:
   PREFIX               where the programs go (/usr/local); settings go to
                        /etc/kmagent. An upgrade and --uninstall know it
   DESTDIR              the root of another system, for packages and images, with
-                       --init: no user is made, nothing is given to it and no
+                       --init: no user is created, no owner changed and no
                        service enabled; README.md has the commands for that
-  KM_API_KEY           the API key; it is put in /etc/kmagent/api-key
+  KM_API_KEY           the API key; it is written to /etc/kmagent/api-key
   KM_COLLECTOR_ENDPOINT, KM_UPDATE_ENDPOINT, KM_HOST_NAME, ...
-                       each setting of kmagent.yaml(5) but the directories; they
-                       are put in /etc/kmagent/agent.yaml
+                       each setting of kmagent.yaml(5) except the directories;
+                       they are written to /etc/kmagent/agent.yaml
 
 At a terminal the key and the collector endpoint are asked for if they are not
-known. Settings, key and config that exist are never changed. If anything fails,
-it is undone, and an agent that ran goes on or is started again.
+known. Existing settings, key and config are never changed. A failed install is
+rolled back, and an agent that was running keeps running or is started again.
 
 exit status:
   0   done, or nothing to do
   64  wrong usage
-  65  the tarball is damaged, or the new collector refuses the config in force
-  69  built for another machine, a program is missing, or no agent came up
+  65  the tarball is damaged, or the new collector rejects the active config
+  69  wrong machine, a program is missing, or the agent does not start
   71  the system refused an account or the service
   73  a file cannot be written
   75  another install.sh is running
@@ -63,7 +63,7 @@ exit status:
 EOF
 }
 
-# Nobody may be reading; that is no reason to stop halfway.
+# A closed standard output is no reason to stop halfway.
 say() { printf '%s\n' "$*" 2>/dev/null || :; }
 warn() { printf 'install.sh: %s\n' "$*" >&2 || :; }
 die() {
@@ -74,7 +74,7 @@ die() {
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# ---- what is to be undone when something fails: commands, the newest first, with every path in single quotes
+# ---- the roll back: commands, the newest first, with every path in single quotes
 
 undo=''
 begun='' # whether that is more than a directory for our own use
@@ -89,7 +89,7 @@ finish() {
     trap - EXIT
     [ -z "$terminal" ] || stty "$terminal"
     if [ "$code" -ne 0 ] && [ -n "$undo" ]; then
-        [ -z "$begun" ] || warn "undoing what was begun"
+        [ -z "$begun" ] || warn "rolling back"
         while [ -n "$undo" ]; do
             step=${undo%%"$newline"*}
             undo=${undo#*"$newline"}
@@ -124,8 +124,8 @@ go_on() {
     old_dirs=$({ printf '%s\n' "$old_dirs" && noted_left dir; } | sort -ru)
     for file in $old_files $left_beside; do
         place=$DESTDIR$file old=$DESTDIR$(beside "$file" old)
-        if [ ! -e "$place" ] && [ -e "$old" ]; then mv -f "$old" "$place" || die 73 "cannot put $place back"; fi
-        rm -f "$old" "$DESTDIR$(beside "$file" new)" || die 73 "cannot remove what lies beside $place"
+        if [ ! -e "$place" ] && [ -e "$old" ]; then mv -f "$old" "$place" || die 73 "cannot restore $place"; fi
+        rm -f "$old" "$DESTDIR$(beside "$file" new)" || die 73 "cannot remove the temporary files beside $place"
     done
 }
 
@@ -144,7 +144,7 @@ make_dirs() {
     if [ -z "$1" ] || [ -d "$DESTDIR$1" ]; then return 0; fi
     make_dirs "${1%/*}"
     note "$making" "$1"
-    mkdir "$DESTDIR$1" || die 73 "cannot make the directory $DESTDIR$1"
+    mkdir "$DESTDIR$1" || die 73 "cannot create the directory $DESTDIR$1"
     on_failure "rmdir '$DESTDIR$1'"
     made="$1 $made"
 }
@@ -177,7 +177,7 @@ write_through() {
     if [ -e "$stage/journal" ]; then set -- "$stage/journal"; fi
     for target in $pending; do set -- "$@" "$DESTDIR$(beside "$target" new)"; done
     for file in $fresh; do set -- "$@" "$stage/$file"; done
-    if [ $# -gt 0 ]; then sync "$@" 2>/dev/null || die 73 "cannot write the new files through to the disk"; fi
+    if [ $# -gt 0 ]; then sync "$@" 2>/dev/null || die 73 "cannot sync the new files to the disk"; fi
 }
 
 restore() {
@@ -194,7 +194,7 @@ swap_in() {
             rm -f "$old"
             on_failure "restore '$old' '$place'"
             aside="$aside $target"
-            ln "$place" "$old" 2>/dev/null || cp -p "$place" "$old" || die 73 "cannot keep $place as $old"
+            ln "$place" "$old" 2>/dev/null || cp -p "$place" "$old" || die 73 "cannot save $place as $old"
         else
             on_failure "rm -f '$place'"
         fi
@@ -334,16 +334,16 @@ claim() {
 
 make_accounts() {
     if ! has_group "$account"; then
-        say "making the system group $account"
+        say "creating the system group $account"
         on_failure "drop_group"
         claim group
-        add_group || die 71 "cannot make the group $account"
+        add_group || die 71 "cannot create the group $account"
     fi
     if ! has_user; then
-        say "making the system user $account"
+        say "creating the system user $account"
         on_failure "if has_user; then drop_user; fi"
         claim user
-        add_user || die 71 "cannot make the user $account"
+        add_user || die 71 "cannot create the user $account"
     fi
     # Which may read logs.
     for group in adm systemd-journal; do
@@ -381,13 +381,13 @@ is_live() { [ -z "$DESTDIR" ] && [ "$init" != none ] && { [ "$init" != systemd ]
 put_service() {
     sed -e "s:/usr/local/bin/kmagent:$PREFIX/bin/kmagent:g" -e "s:/usr/local/lib/kmagent:$PREFIX/lib/kmagent:g" \
         "$here/services/$2" >"$stage/service" || die 73 "cannot write $stage"
-    # Somebody may have made it fit the host.
+    # An operator may have adapted it to the host.
     recorded=$(noted "script $3")
     if noted_left file | grep -qx "$3"; then recorded=''; fi
     present=$recorded
     if [ -f "$DESTDIR$3" ]; then present=$(sum "$DESTDIR$3"); fi
     if [ -n "$recorded" ] && [ "$present" != "$recorded" ] && ! same "$stage/service" "$DESTDIR$3"; then
-        say "leaving $3 alone, since it was changed; the new one is in $PREFIX/share/doc/kmagent/services"
+        say "keeping $3, since it was changed; the new one is in $PREFIX/share/doc/kmagent/services"
         files="$files $3" scripts="${scripts}script $3 $recorded$newline"
         return 0
     fi
@@ -403,7 +403,7 @@ put_services() {
             case $PREFIX in /usr | /usr/local) units=$PREFIX/lib/systemd/system ;; *) units=/etc/systemd/system ;; esac
             admins=/etc/systemd/system/kmagent.service
             if [ "$units/kmagent.service" != "$admins" ] && [ -e "$DESTDIR$admins" ]; then
-                warn "$admins outranks the unit of this release: see that it starts $PREFIX/bin/kmagent"
+                warn "$admins overrides the unit of this release: check that it starts $PREFIX/bin/kmagent"
             fi
             for unit in kmagent.service kmagent-check.service kmagent-check.timer; do
                 put_service 644 "systemd/$unit" "$units/$unit"
@@ -458,7 +458,7 @@ enable_sysv() {
 }
 disable_sysv() {
     if have update-rc.d; then
-        # It wants the script to be there, or to be told so.
+        # It needs the script to be there, or -f.
         quietly update-rc.d -f kmagent remove
     elif have chkconfig; then
         quietly chkconfig --del kmagent
@@ -506,13 +506,13 @@ service_state() {
 wait_for_end() {
     tries=0
     while agent_says >/dev/null; do
-        if [ "$tries" -ge 100 ]; then warn "the agent does not end" && return 1; fi
+        if [ "$tries" -ge 100 ]; then warn "the agent does not exit" && return 1; fi
         tries=$((tries + 1))
         sleep 1
     done
 }
 
-# Until the agent answers; then, if $1 says that a collector ran before, until this one has proved itself. 60 s, so that a slow
+# Until the agent answers; then, if $1 says that a collector ran before, until this one has passed its probation. 60 s, so that a slow
 # host has time.
 wait_for_agent() {
     tries=0 crashes=0 answered=''
@@ -547,7 +547,7 @@ terminal='' # its state while it does not show what is typed
 # ask QUESTION: the answer is in $answer; with a second word it is not shown.
 ask() {
     if [ $# -eq 2 ]; then
-        # First, or the first letters show of somebody who types fast.
+        # First, or the first letters of a fast typist show.
         terminal=$(stty -g)
         stty -echo
     fi
@@ -560,7 +560,7 @@ ask() {
     fi
 }
 
-one_line() { case $2 in *"$newline"*) die 64 "$1 has several lines: it must be one" ;; esac; }
+one_line() { case $2 in *"$newline"*) die 64 "$1 must be a single line" ;; esac; }
 
 # As a YAML scalar that comes back byte for byte. What YAML takes for a line break, or refuses, is escaped; here and below a text
 # goes by a here-document, since arguments show in ps.
@@ -603,7 +603,7 @@ fresh=''
 stage_settings() {
     for variable in KM_AGENT_CONFIG KM_COLLECTOR_CONFIG KM_STATE_DIR KM_RUN_DIR; do
         eval "value=\${$variable-}"
-        [ -z "$value" ] || die 64 "$variable cannot be chosen here, since the services have fixed directories: unset it"
+        [ -z "$value" ] || die 64 "$variable cannot be set here, since the services use fixed directories: unset it"
     done
     if [ -f "$DESTDIR$etc/agent.yaml" ]; then
         say "keeping $etc/agent.yaml"
@@ -617,7 +617,7 @@ stage_settings() {
         fresh="$fresh agent.yaml"
     fi
     if [ -s "$DESTDIR$etc/api-key" ]; then
-        if [ -n "$api_key$api_key_file" ]; then say "keeping the key in $etc/api-key: the one that was given is not used"; fi
+        if [ -n "$api_key$api_key_file" ]; then say "keeping the key in $etc/api-key; the given one is ignored"; fi
         cp "$DESTDIR$etc/api-key" "$stage/api-key" || die 73 "cannot copy $etc/api-key"
     else
         stage_key
@@ -655,20 +655,20 @@ EOF
 check_settings() {
     code=0
     settings=$(env -i "PATH=$PATH" "$here/bin/kmagent" --agent-config "$stage/agent.yaml" --print-settings 2>&1) || code=$?
-    # What it complains of, but not by the names of the copies.
+    # Its complaints, with the real names instead of those of the copies.
     printf '%s\n' "$settings" | sed -n "s:[^ ]*/\.kmagent-install/:$etc/:g;/^kmagent: /p" >&2
     [ "$code" -eq 0 ] || die 78 "this release does not accept the settings; nothing was changed"
 }
 # Its value; nothing if it has none, which is shown in parentheses.
 setting() { printf '%s\n' "$settings" | sed -n "s:^$1  *= \([^(].*[^ ]\)  *(.*)\$:\1:p"; }
 
-# accepts COLLECTOR: whether it takes the config in force, with the site's overlay.
+# accepts COLLECTOR: whether it accepts the active config, with the site's overlay.
 accepts() {
     env -i "PATH=$PATH" KM_API_KEY=key "KM_COLLECTOR_ENDPOINT=$(setting collector-endpoint)" \
         "KM_DOCKER_ENDPOINT=$(setting docker-endpoint)" KM_AGENT_VERSION=0 "$@" 2>&1
 }
 
-# A collector that refuses the config in force would leave the host with none, as its last known good would be refused too.
+# A collector that rejects the active config would leave the host with none, as its last known good would be rejected too.
 check_collector() {
     new=$here/lib/kmagent/kmagent-collector
     config=$(setting config)
@@ -681,21 +681,21 @@ check_collector() {
     if [ -f "$overlay" ]; then set -- "$@" "--config=$overlay"; fi
     complaint=$(accepts "$new" "$@") && return 0
     if [ -x "$PREFIX/lib/kmagent/kmagent-collector" ] && ! accepts "$PREFIX/lib/kmagent/kmagent-collector" "$@" >/dev/null; then
-        warn "$config is refused by the collector, as it was by the one before"
+        warn "the collector rejects $config, as the previous one did"
         return 0
     fi
     printf '%s\n' "$complaint" | tail -n 5 >&2
-    die 65 "the collector of this release refuses $config, which is in force: mend it, or take the tarball without a collector"
+    die 65 "the collector of this release rejects the active config $config: fix it, or use the tarball without a collector"
 }
 
-# own OPTION PATH: gives the account what is root's.
+# own OPTION PATH: makes the account the owner of what is root's.
 own() {
     if [ ! -e "$2" ] || [ -h "$2" ]; then return 0; fi
     owner=$(owner_of "$2")
     if [ "$owner" != 0:0 ]; then return 0; fi
-    say "giving $2 to $account"
+    say "changing the owner of $2 to $account"
     on_failure "if [ -e '$2' ]; then chown $1 0:0 '$2'; fi"
-    chown "$1" "$account:$account" "$2" || die 73 "cannot give $2 to $account"
+    chown "$1" "$account:$account" "$2" || die 73 "cannot change the owner of $2 to $account"
 }
 owner_of() {
     # shellcheck disable=SC2012 # stat(1) is not everywhere
@@ -707,17 +707,17 @@ place_settings() {
     make_dirs "$etc"
     make_dirs "${state%/*}"
     if [ ! -d "$DESTDIR$state" ]; then
-        { on_failure "rmdir '$DESTDIR$state'" && mkdir -m 700 "$DESTDIR$state"; } || die 73 "cannot make the directory $DESTDIR$state"
+        { on_failure "rmdir '$DESTDIR$state'" && mkdir -m 700 "$DESTDIR$state"; } || die 73 "cannot create the directory $DESTDIR$state"
     fi
     for file in $fresh; do
         say "writing $etc/$file"
         if [ -e "$DESTDIR$etc/$file" ]; then on_failure ": >'$DESTDIR$etc/$file'"; else on_failure "rm -f '$DESTDIR$etc/$file'"; fi
-        if [ -z "$DESTDIR" ]; then chown "$account:$account" "$stage/$file" || die 73 "cannot give $file to $account"; fi
+        if [ -z "$DESTDIR" ]; then chown "$account:$account" "$stage/$file" || die 73 "cannot change the owner of $file to $account"; fi
         mv -f "$stage/$file" "$DESTDIR$etc/$file" || die 73 "cannot write $DESTDIR$etc/$file"
     done
     if [ -n "$DESTDIR" ]; then return 0; fi
-    # The agent renames its config in there, so the directory must be its own. Once it is, what somebody puts there is not
-    # given away any more: it could be a second name of a file that nobody must read.
+    # The agent renames its config in there, so the directory must be its own. Once it is, new files there
+    # keep their owner: one could be a hard link to a file that the account must not read.
     owner=$(owner_of "$etc")
     if [ "$owner" = 0:0 ]; then
         for file in agent.yaml api-key config.yaml config.yaml.rejected; do own -h "$etc/$file"; done
@@ -748,10 +748,10 @@ take_stage() {
     make_dirs /etc
     first_made=$made made=''
     if ! mkdir -m 700 "$stage" 2>/dev/null; then
-        [ -d "$stage" ] || die 73 "cannot make the directory $stage"
+        [ -d "$stage" ] || die 73 "cannot create the directory $stage"
         other=$(sed -n 's/^process //p' "$stage/journal" 2>/dev/null | tail -n 1)
-        if [ -n "$other" ] && is_installer "$other"; then die 75 "another install.sh is running, process $other"; fi
-        say "going on from where an install.sh was interrupted"
+        if [ -n "$other" ] && is_installer "$other"; then die 75 "another install.sh is running (pid $other)"; fi
+        say "continuing an interrupted install.sh"
         left=$(cat "$stage/journal" 2>/dev/null || :)
         clear_stage
     fi
@@ -784,17 +784,17 @@ check_machine() {
             case $(uname -m):${header#????????????????????????????????????} in
                 x86_64:3e00 | x86_64:0300 | i?86:0300 | aarch64:b700 | aarch64:2800 | arm*:2800 | riscv64:f300) ;;
                 x86_64:* | i?86:* | aarch64:* | arm*:* | riscv64:*)
-                    die 69 "bin/kmagent is built for another machine than this one ($(uname -m)): take the tarball for it" ;;
+                    die 69 "bin/kmagent is not built for this machine ($(uname -m)): use the tarball for it" ;;
             esac
             ;;
     esac
     version=$(cd "$stage" && "$here/bin/kmagent" --version) ||
-        die 69 "bin/kmagent does not run on this machine ($(uname -m)): take the tarball for it; or is $here mounted noexec?"
+        die 69 "bin/kmagent does not run on this machine ($(uname -m)): use the tarball for it; or is $here mounted noexec?"
     version=${version#kmagent }
 }
 
 put_everything() {
-    # First, so that whoever is interrupted goes on there.
+    # First, so that an interrupted run continues there.
     echo "${PREFIX:-/}" >"$stage/prefix" || die 73 "cannot write $stage"
     put 644 "$stage/prefix" "$record"
     names=$(sed 's/^[0-9a-f]* [ *]//' "$here/SHA256SUMS")
@@ -845,7 +845,7 @@ install_all() {
     old_files=$(noted file)
     old_dirs=$(noted dir)
     if [ -n "$init" ] && [ "${old_init:-$init}" != "$init" ]; then
-        die 64 "it is installed for $old_init: run it with --uninstall first, which keeps the settings"
+        die 64 "kmagent is installed for $old_init: run this with --uninstall first, which keeps the settings"
     fi
     [ -n "$init" ] || init=${old_init:-$(find_init)}
     scripts='' was=stopped collector_was=''
@@ -900,7 +900,7 @@ install_all() {
     on_failure put_service_back
     # shellcheck disable=SC2086 # a path is one word
     set -- $pending
-    if [ $# -gt 0 ]; then say "putting $# new files in place"; else say "all files are in place"; fi
+    if [ $# -gt 0 ]; then say "installing $# new files"; else say "all files are up to date"; fi
     swap_in
     for file in $obsolete; do
         say "removing $file, which this release does not have"
@@ -913,7 +913,7 @@ install_all() {
 
 start_service() {
     if [ -n "$DESTDIR" ] || [ "$init" = none ]; then return 0; fi
-    if [ -n "$pending$left" ]; then service reload || die 71 "the service manager does not take the service"; fi
+    if [ -n "$pending$left" ]; then service reload || die 71 "the service manager does not accept the service"; fi
     if [ -n "$enabling" ]; then
         say "enabling the service"
         [ -n "$enabled" ] || owes enable || on_failure 'service disable'
@@ -931,7 +931,7 @@ start_service() {
             on_failure 'service stop'
             ;;
     esac
-    { service "$action" && wait_for_agent "$collector_was"; } || { explain_failure && die 69 "the agent does not come up"; }
+    { service "$action" && wait_for_agent "$collector_was"; } || { explain_failure && die 69 "the agent does not start"; }
 }
 
 # What is installed is again what was.
@@ -946,21 +946,21 @@ put_service_back() {
 
 tell_rest() {
     if [ -n "$DESTDIR" ]; then
-        if [ "$init" = none ]; then say "no service was put there: --init says for which service manager"; fi
-        say "done; README.md has what is left to do there: the user, what it owns, the service"
+        if [ "$init" = none ]; then say "no service was installed: choose a service manager with --init"; fi
+        say "done; for the remaining steps (user, owner, service) see README.md"
         return 0
     fi
     if [ ! -s "$etc/api-key" ] && [ -z "$(setting api-key)" ]; then
         say "there is no API key yet: put it in $etc/api-key and restart the agent"
     fi
     if is_stale; then
-        say "the agent that runs is still the one before: restart it when it suits"
+        say "the previous agent is still running: restart it"
     elif agent_says >/dev/null; then
         env -i "PATH=$PATH" "$PREFIX/bin/kmagent" status
     elif [ "$init" = none ]; then
         say "no service manager was found: run $PREFIX/bin/kmagent start, for instance from inittab"
     elif is_enabled kmagent-check.timer; then
-        say "the service is not started, since kmagent-check.timer checks in its place"
+        say "the service is not started, since kmagent-check.timer does the checks"
     else
         say "the service is not started: it was stopped, or --no-start was given, or this system does not run $init"
     fi
@@ -970,12 +970,12 @@ tell_rest() {
                 "systemctl disable --now kmagent && systemctl enable --now kmagent-check.timer"
             ;;
         sysv:)
-            say "nobody here starts an agent again that has died, unless cron does:" \
+            say "an agent that crashed is not restarted here, except by cron:" \
                 "$PREFIX/share/doc/kmagent/services/cron/kmagent has the line for it"
             ;;
     esac
     case :$PATH: in *":$PREFIX/bin:"*) ;; *) say "$PREFIX/bin is not in PATH" ;; esac
-    say "done; to remove it again: $PREFIX/lib/kmagent/install.sh --uninstall"
+    say "done; to uninstall: $PREFIX/lib/kmagent/install.sh --uninstall"
 }
 
 # ---- uninstall
@@ -997,16 +997,16 @@ uninstall() {
     if [ -z "$DESTDIR" ] && [ "$init" != none ]; then
         disable_service
     elif [ -z "$DESTDIR" ] && agent_says >/dev/null; then
-        say "stopping the agent that runs"
+        say "stopping the running agent"
         "$PREFIX/bin/kmagent" stop || die 71 "cannot stop the agent: nothing was removed"
     fi
     for file in $old_files; do
         if [ "$file" != "$manifest" ]; then set_aside "$file"; fi
     done
     commit
-    # Last, so that whoever is interrupted can go on.
+    # Last, so that an interrupted run can continue.
     rm -f "$DESTDIR$manifest" || warn "cannot remove $DESTDIR$manifest"
-    if [ -z "$DESTDIR" ]; then service reload || warn "the service manager could not be told"; fi
+    if [ -z "$DESTDIR" ]; then service reload || warn "cannot reload the service manager"; fi
     for dir in $old_dirs; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
 }
 
@@ -1041,11 +1041,11 @@ purge() {
         if [ -f "$DESTDIR$file" ]; then say "removing $file" && rm -f "$DESTDIR$file" || trouble=yes; fi
     done
     for dir in "$DESTDIR"/etc/systemd/system/kmagent*.d; do
-        if [ -d "$dir" ]; then say "keeping $dir: it was not made by kmagent"; fi
+        if [ -d "$dir" ]; then say "keeping $dir: it was not created by kmagent"; fi
     done
     if [ -z "$DESTDIR" ]; then rm -rf /run/kmagent || trouble=yes; fi
     if [ -d "$DESTDIR$etc" ] && ! rmdir "$DESTDIR$etc" 2>/dev/null; then
-        say "keeping $etc: there is something in it that is not kmagent's"
+        say "keeping $etc: it contains files that are not kmagent's"
     fi
     if [ -z "$DESTDIR" ]; then drop_accounts "$noted" || trouble=yes; fi
     # It lies in one of the directories that are to go now.
@@ -1082,7 +1082,7 @@ choose_prefix() {
     while [ "${PREFIX%/}" != "$PREFIX" ]; do PREFIX=${PREFIX%/}; done
     # Two of them would share the settings and the service.
     if [ -n "$recorded" ] && [ -f "$DESTDIR$recorded/lib/kmagent/manifest" ] && [ "${PREFIX:-/}" != "$recorded" ]; then
-        die 64 "it is installed in $recorded: leave PREFIX out, or run it with --uninstall first, which keeps the settings"
+        die 64 "kmagent is installed in $recorded: unset PREFIX, or run this with --uninstall first, which keeps the settings"
     fi
 }
 
@@ -1120,7 +1120,7 @@ main() {
     choose_prefix
     manifest=$PREFIX/lib/kmagent/manifest stage=$DESTDIR/etc/.kmagent-install
 
-    [ -n "$DESTDIR" ] || [ "$(id -u)" -eq 0 ] || die 77 "run it as root, or set DESTDIR"
+    [ -n "$DESTDIR" ] || [ "$(id -u)" -eq 0 ] || die 77 "run this as root, or set DESTDIR"
     trap finish EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
@@ -1128,7 +1128,7 @@ main() {
     trap '' PIPE
     case $task in
         install)
-            if [ -n "$DESTDIR" ]; then mkdir -p "$DESTDIR" || die 73 "cannot make $DESTDIR"; fi
+            if [ -n "$DESTDIR" ]; then mkdir -p "$DESTDIR" || die 73 "cannot create $DESTDIR"; fi
             install_all
             ;;
         uninstall)

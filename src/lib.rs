@@ -14,3 +14,7 @@ pub mod os;
 pub mod settings;
 pub mod source;
 pub mod store;
+
+#[cfg(test)]
+#[path = "../tests/support/needs.rs"]
+mod needs;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, Builder};
 use crate::support::api::Api;
-use crate::support::{bin, process, wait};
+use crate::support::{bin, needs, process, wait};
 
 const KIB: f64 = 1024.0;
 /// Enough for whatever the agent keeps from one poll to the next to be there.
@@ -69,15 +69,6 @@ impl Drop for Table {
     fn drop(&mut self) {
         let _ = std::io::stderr().write_all(self.text.as_bytes());
     }
-}
-
-/// The agent lets nobody but root look into it.
-fn may_measure() -> bool {
-    let may = rustix::process::getuid().is_root();
-    if !may {
-        eprintln!("budgets: not measured, which takes root");
-    }
-    may
 }
 
 /// `KMAGENT_BIN` names what ships; without it the binary is cargo's debug build.
@@ -137,7 +128,7 @@ fn size_of_the_binary() {
 
 #[test]
 fn memory_threads_and_writes_of_an_agent_that_polls() {
-    if !may_measure() {
+    if !needs::root() {
         return;
     }
     let mut table = Table::new("an agent that polls over TLS");
@@ -178,7 +169,7 @@ fn memory_threads_and_writes_of_an_agent_that_polls() {
 /// The built-in roots: the handshake fails, since no public authority vouches for the test's server, but it takes as much.
 #[test]
 fn memory_with_the_built_in_roots() {
-    if !may_measure() {
+    if !needs::root() {
         return;
     }
     let mut table = Table::new("an agent whose polls end in a refused TLS handshake");
@@ -194,7 +185,7 @@ fn memory_with_the_built_in_roots() {
 
 #[test]
 fn an_idle_agent_does_not_wake_up() {
-    if !may_measure() {
+    if !needs::root() {
         return;
     }
     let mut table = Table::new("an agent between two polls");

@@ -107,3 +107,39 @@ fn readme_names_targets_and_files_that_exist() {
         assert!(rows.iter().any(has), "the README does not list {path}");
     }
 }
+
+/// A new room or module finds its place on the map, and what the map names is there.
+#[test]
+fn the_map_of_the_tests_is_whole() {
+    let map = read("tests/README.md");
+    let quoted: Vec<&str> = map.split('`').skip(1).step_by(2).collect();
+    let named =
+        |name: &str| quoted.iter().any(|words| words.split(['/', '{', '}', ',', ':', '.']).any(|word| word == name));
+    let rooms = fs::read_dir(source::path("src")).unwrap().map(|entry| entry.unwrap().path());
+    let rooms: Vec<String> = rooms.map(|path| path.file_stem().unwrap().to_str().unwrap().to_string()).collect();
+    let crate_root = read("tests/main.rs");
+    let modules = crate_root.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let missing: Vec<&str> = rooms.iter().map(String::as_str).chain(modules).filter(|name| !named(name)).collect();
+    assert!(missing.is_empty(), "not in tests/README.md: {missing:?}");
+
+    let mut count = 0;
+    for row in
+        map.lines().skip_while(|line| !line.starts_with("| Room")).skip(2).take_while(|line| line.starts_with('|'))
+    {
+        let cells: Vec<&str> = row.split('|').collect();
+        for (below, cell) in [("tests", cells[2]), ("tests/faults", cells[3])] {
+            for quoted in cell.split('`').skip(1).step_by(2) {
+                let (dir, files) = quoted.split_once("/{").unwrap_or((quoted, ""));
+                for file in files.trim_end_matches('}').split(',') {
+                    let module = format!("{below}/{dir}/{file}").trim_end_matches('/').to_string();
+                    let target = format!("tests/fuzz/targets/{quoted}.rs");
+                    let places = [module.clone(), format!("{module}.rs"), target];
+                    let exists = quoted == "cargo mutants" || places.iter().any(|place| source::path(place).exists());
+                    assert!(exists, "tests/README.md names {module}, which is nowhere");
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count > 40, "the map is written differently: {count}");
+}

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::support::agent::{Agent, Builder};
 use crate::support::api::{Api, Reply};
 use crate::support::bin::{self, Output};
-use crate::support::{machine, process};
+use crate::support::{machine, needs, process};
 
 fn host(api: &Api) -> Builder {
     Agent::builder().api(api).setting("log-level", "info").config("fake: {}")
@@ -154,8 +154,10 @@ fn of_commands_that_meet_a_foreign_program_on_the_control_socket() {
 
 #[test]
 fn of_a_start_that_the_system_refuses_what_it_needs() {
-    if machine::emulator().is_some() {
-        eprintln!("skipped: the emulator has descriptors of its own, so the limit is its problem");
+    if !needs::that(
+        machine::emulator().is_none(),
+        "the emulator has descriptors of its own, so the limit is its problem",
+    ) {
         return;
     }
     let agent = Agent::builder().config("fake: {}").without("log-level").build();
@@ -191,8 +193,7 @@ fn of_a_start_that_the_system_refuses_what_it_needs() {
 /// As another user, who may look into the directory. Only root can become one.
 #[test]
 fn of_commands_of_a_user_who_may_not() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: not root");
+    if !needs::root() {
         return;
     }
     let api = Api::plain();

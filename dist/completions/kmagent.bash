@@ -12,7 +12,7 @@ _kmagent() {
     local cur=${COMP_WORDS[COMP_CWORD]} mode='' given=' ' flag='' value_of='' takes_value='' prefix='' word i
     COMPREPLY=()
 
-    # `--NAME=VALUE` is three words, since = is in COMP_WORDBREAKS; where somebody has taken it out there it is one.
+    # `--NAME=VALUE` is three words, since = is in COMP_WORDBREAKS; without = in it, it is one.
     for ((i = 1; i < ${#COMP_WORDS[@]}; i++)); do
         word=${COMP_WORDS[i]}
         if ((i == COMP_CWORD)); then

@@ -4,11 +4,13 @@
 //!   supervise  owns the collector: poll(2) → event → core → action
 //!   poller     one config check after another, and all that may block for long
 //!   check      one config check, step by step; `--check` uses it too
+//!   check_outcome  what it found, and what follows from that
 //!   mailbox    what the two threads tell each other
-//!   report     what the API is told of this host
+//!   report     what a source is told of this host
 //! ```
 
 pub mod check;
+pub mod check_outcome;
 pub mod mailbox;
 pub mod poller;
 pub mod report;

@@ -1,25 +1,25 @@
 //! The poller thread: one config check after another, and all that may block for long.
 //!
-//! It sleeps on its mailbox until the next check is due or somebody asks for one. What a check finds goes to the supervisor;
+//! It sleeps on its mailbox until the next check is due or an operator asks for one. What a check finds goes to the supervisor;
 //! nothing is installed here.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::agent::check::ConfigCheck;
-use crate::agent::mailbox::{CheckOutcome, Checked, PollerCommand, Snapshot, SupervisorEvent};
+use crate::agent::check_outcome::{Effects, LogLine};
+use crate::agent::mailbox::{Checked, PollerCommand, Snapshot, SupervisorEvent};
 use crate::config::value::Revision;
 use crate::core::cadence::Cadence;
 use crate::os::wake_channel::Sender;
-use crate::settings::{Polling, Settings};
 use crate::store::record::Rejected;
 
 pub struct Poller {
     clock: Instant,
     mailbox: Receiver<PollerCommand>,
     supervisor: Sender<SupervisorEvent>,
-    asks: Asks,
+    check: ConfigCheck,
     cadence: Cadence,
     /// `None` until the supervisor has told how the first start went.
     known: Option<Snapshot>,
@@ -34,32 +34,22 @@ pub struct Poller {
     postponed: Option<String>,
 }
 
-/// What a check asks.
-pub enum Asks {
-    Api(Box<ConfigCheck>),
-    Nobody { reason: String },
-}
-
 impl Poller {
+    /// `interval`: `None` means only when asked.
     pub fn new(
         clock: Instant,
         mailbox: Receiver<PollerCommand>,
         supervisor: Sender<SupervisorEvent>,
-        asks: Asks,
-        settings: &Settings,
+        check: ConfigCheck,
+        interval: Option<Duration>,
         seed: u64,
     ) -> Poller {
-        let interval = match &settings.polling {
-            Polling::Endpoint(_) => settings.config_check_interval,
-            Polling::Local { .. } => None,
-        };
-        let cadence = Cadence::new(interval, seed);
         Poller {
             clock,
             mailbox,
             supervisor,
-            asks,
-            cadence,
+            check,
+            cadence: Cadence::new(interval, seed),
             known: None,
             ticket: 0,
             pending: None,
@@ -121,20 +111,16 @@ impl Poller {
         let ticket = self.ticket;
         let began_at = self.clock.elapsed();
         self.cadence.began();
-        let finding = match &mut self.asks {
-            Asks::Nobody { reason } => Ok(CheckOutcome::Local { reason: reason.clone() }),
-            Asks::Api(check) => match &self.known {
-                Some(known) => check.run(known, self.pending.as_ref()),
-                None => return true,
-            },
-        };
-        let finding = match finding {
-            Ok(finding) => {
+        let Some(known) = &self.known else { return true };
+        let finding = match self.check.run(known, self.pending.as_ref()) {
+            Ok(outcome) => {
                 self.cadence.succeeded(began_at, self.clock.elapsed());
                 if self.failing.take().is_some() {
                     log::info!("the API answers again");
                 }
-                Ok(finding)
+                let effects = outcome.effects();
+                self.take_in(&effects);
+                Ok(Box::new(effects))
             }
             Err(failure) => {
                 self.cadence.failed(self.clock.elapsed(), failure.retry_after);
@@ -147,20 +133,23 @@ impl Poller {
                 Err(failure.error)
             }
         };
-        if let Ok(finding) = &finding {
-            self.note(finding);
+        self.supervisor.send(SupervisorEvent::Checked(Checked { ticket, finding }))
+    }
+
+    fn take_in(&mut self, effects: &Effects) {
+        let former = std::mem::replace(&mut self.postponed, effects.log.once.clone());
+        if former.is_none() || former != self.postponed {
+            write(&effects.log);
         }
-        if let Ok(CheckOutcome::Install(_) | CheckOutcome::Refused(_)) = &finding {
+        if let Some(candidate) = effects.candidate() {
+            self.pending = Some(candidate.revision.clone());
             self.cadence.brought_config();
         }
-        if let Ok(CheckOutcome::Install(candidate)) = &finding {
-            self.pending = Some(candidate.revision.clone());
-        }
-        if let Ok(CheckOutcome::Refused(rejected)) = &finding {
+        if let Some(rejected) = effects.newly_rejected() {
             self.refused = Some(rejected.clone());
             self.retain_rejection();
+            self.cadence.brought_config();
         }
-        self.supervisor.send(SupervisorEvent::Checked(Checked { ticket, finding }))
     }
 
     /// The next check may be due before the supervisor has answered: a config that was refused just now is not tried again.
@@ -169,36 +158,17 @@ impl Poller {
             known.rejected = Some(refused.clone());
         }
     }
+}
 
-    fn note(&mut self, finding: &CheckOutcome) {
-        let postponed = self.postponed.take();
-        match finding {
-            CheckOutcome::Unchanged { .. } => log::debug!("config is up to date"),
-            CheckOutcome::NotYet => log::debug!("the API offers a new config but does not ask to apply it yet"),
-            CheckOutcome::OnItsWay => log::debug!("config is still on probation"),
-            CheckOutcome::Install(candidate) => {
-                log::info!(revision = candidate.revision.short(); "new config is valid")
-            }
-            CheckOutcome::Restart => log::info!("the API requested a collector restart"),
-            CheckOutcome::NotRestarted(error) => {
-                if postponed.as_deref() != Some(error.what()) {
-                    log::error!(error:% = error; "collector not restarted; the next check will retry");
-                }
-                self.postponed = Some(error.what().to_string());
-            }
-            CheckOutcome::Refused(rejected) => {
-                log::error!(revision = rejected.revision.short(), problem = rejected.problem.as_str(); "new config rejected; keeping the active config");
-            }
-            CheckOutcome::StillRejected(rejected) => {
-                log::debug!(revision = rejected.revision.short(); "the API still sends the rejected config");
-            }
-            CheckOutcome::Postponed(error) => {
-                if postponed.as_deref() != Some(error.what()) {
-                    log::error!(error:% = error; "new config not applied; the next check will retry");
-                }
-                self.postponed = Some(error.what().to_string());
-            }
-            CheckOutcome::Local { reason } => log::debug!(reason = reason.as_str(); "local mode"),
-        }
+fn write(line: &LogLine) {
+    if line.level <= log::max_level() {
+        log::logger().log(
+            &log::Record::builder()
+                .level(line.level)
+                .target(module_path!())
+                .args(format_args!("{}", line.message))
+                .key_values(&line.fields)
+                .build(),
+        );
     }
 }

@@ -1,42 +1,92 @@
-//! What the API is told of this host, its agent and its collector (DESIGN.md, "The API").
+//! What the agent knows of itself and its collector, put together for a report.
+//!
+//! It keeps the collector's version and the instance id, each asked for or made once. How a report is sent is the source's business.
 
-use std::time::{Duration, SystemTime};
+use std::time::Instant;
 
 use crate::agent::mailbox::Snapshot;
+use crate::collector::Collector;
+use crate::config::value::Revision;
 use crate::core::problems::TimedProblem;
-use crate::log::utc::Utc;
+use crate::os::files::FileId;
 use crate::settings::Settings;
-use crate::source::kloudmate::{self, Extended, Report, Status};
-use crate::store::record::Rejected;
+use crate::source::Report;
+use crate::store::Store;
+use crate::store::record::{self, Record, Rejected};
 
-/// Bytes of `last_error_message` at most (DESIGN.md, "The API").
-const MESSAGE_LIMIT: usize = 4096;
-
-/// What does not change while the agent runs.
-#[derive(Clone, Debug)]
-pub struct Host {
-    hostname: String,
+pub struct Reporter {
+    host_name: String,
     is_docker: bool,
+    started_at: Instant,
+    collector: Collector,
+    version: Record<record::Version>,
+    /// `None` unless the extended report is asked for.
+    instance_id: Option<Record<String>>,
 }
 
-impl Host {
-    pub fn new(settings: &Settings) -> Host {
-        Host { hostname: settings.host_name.clone(), is_docker: settings.docker_mode }
+impl Reporter {
+    pub fn new(settings: &Settings, collector: &Collector, store: &Store) -> Reporter {
+        Reporter {
+            host_name: settings.host_name.clone(),
+            is_docker: settings.docker_mode,
+            started_at: Instant::now(),
+            collector: collector.clone(),
+            version: Record::open(store.state_dir(), record::COLLECTOR_VERSION),
+            instance_id: settings.report_extended.then(|| Record::open(store.state_dir(), record::INSTANCE_ID)),
+        }
     }
-}
 
-pub fn build(host: &Host, known: &Snapshot, collector_version: String, extended: Option<Extended>) -> Report {
-    Report {
-        agent_status: Status::Running,
-        agent_version: env!("CARGO_PKG_VERSION").to_string(),
-        architecture: kloudmate::architecture().to_string(),
-        collector_status: known.collector_status,
-        collector_version,
-        hostname: host.hostname.clone(),
-        is_docker: host.is_docker,
-        last_error_message: known.problem.as_ref().map(message).unwrap_or_default(),
-        platform: kloudmate::platform(host.is_docker).to_string(),
-        extended,
+    /// For a dry run: nothing is kept.
+    pub fn read_only(&mut self) {
+        self.version.freeze();
+        if let Some(instance_id) = &mut self.instance_id {
+            instance_id.freeze();
+        }
+    }
+
+    pub fn report<'a>(&'a mut self, known: &'a Snapshot, active: Option<Revision>) -> Report<'a> {
+        let collector_version = self.collector_version();
+        let instance_id = self.instance_id();
+        Report {
+            host_name: &self.host_name,
+            is_docker: self.is_docker,
+            uptime: self.started_at.elapsed(),
+            instance_id,
+            is_collector_running: known.is_collector_running,
+            collector_version,
+            collector_restarts: known.restarts,
+            problem: known.problem.as_ref(),
+            active,
+            rejected: known.rejected.as_ref().map(|rejected| &rejected.revision),
+        }
+    }
+
+    /// Made once and kept; a new one for each run where nothing can be kept.
+    fn instance_id(&mut self) -> Option<String> {
+        let kept = self.instance_id.as_mut()?;
+        if kept.get().is_none()
+            && let Err(error) = kept.set(Some(new_instance_id()))
+        {
+            log::warn!(error:% = error; "cannot save the instance id; it will change at the next start");
+        }
+        kept.get().cloned()
+    }
+
+    /// Asked of the program once, and again when the program has changed.
+    fn collector_version(&mut self) -> String {
+        let Ok(path) = self.collector.find() else { return String::new() };
+        let Some(stamp) = FileId::of(&path) else { return String::new() };
+        if let Some(kept) = self.version.get().filter(|kept| kept.path == path && kept.stamp == stamp) {
+            return kept.version.clone();
+        }
+        let version = self.collector.version(&path).unwrap_or_else(|error| {
+            log::warn!(error:% = error; "cannot determine the collector's version");
+            String::new()
+        });
+        if let Err(error) = self.version.set(Some(record::Version { path, stamp, version: version.clone() })) {
+            log::debug!(error:% = error; "cannot save the collector's version; will ask again");
+        }
+        version
     }
 }
 
@@ -47,17 +97,8 @@ impl From<&Rejected> for TimedProblem {
     }
 }
 
-/// The problem with its time in front, cut to what the API takes.
-pub fn message(noted: &TimedProblem) -> String {
-    let mut text = format!("{}: {}", Utc::from(SystemTime::UNIX_EPOCH + Duration::from_secs(noted.at)), noted.problem);
-    if text.len() > MESSAGE_LIMIT {
-        text.truncate(text.floor_char_boundary(MESSAGE_LIMIT));
-    }
-    text
-}
-
 /// 128 random bits in hexadecimal.
-pub fn new_instance_id() -> String {
+fn new_instance_id() -> String {
     let mut bytes = [0u8; 16];
     // It fails only where the kernel has no randomness at all; an id of zeros is one that a person will notice.
     let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
@@ -67,14 +108,6 @@ pub fn new_instance_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_message_tells_when_and_is_cut_between_characters() {
-        let noted = |problem: String| TimedProblem { problem, at: 1_795_356_277 };
-        assert_eq!(message(&noted("it broke".into())), "2026-11-22T14:04:37.000Z: it broke");
-        let long = message(&noted("é".repeat(4000)));
-        assert!(long.len() <= MESSAGE_LIMIT && long.len() > MESSAGE_LIMIT - 2);
-    }
 
     #[test]
     fn a_rejected_config_is_a_problem_with_its_name_and_time() {

@@ -203,7 +203,7 @@ pub fn help() -> String {
         text.push_str(&line);
         text.push('\n');
     }
-    text + "See kmagent(8) for what they mean, their units and the exit statuses.\n"
+    text + "See kmagent.yaml(5) for their meaning and units, kmagent(8) for exit statuses.\n"
 }
 
 const HELP: &str = "\
@@ -214,13 +214,13 @@ usage: kmagent [OPTION]... start | stop | status
   start              supervise the collector in the foreground
   stop               ask the running agent to stop, and wait until it has
   status             show what the running agent is doing; also --json
-  --check            do one config check and exit, for cron and for people
-    --dry-run          go through every step but install nothing
-    --splay TIME       first sleep a random part of TIME, as in 5m
+  --check            do one config check and exit, for cron and scripts
+    --dry-run          do every step except the install
+    --splay TIME       sleep a random part of TIME first, as in 5m
     --json             report as JSON
-  --print-settings   show every setting, its value and where that comes from
+  --print-settings   show every setting, its value and where it comes from
 
-Settings, each --NAME VALUE, or KM_NAME in the environment, which wins over the
+Settings, each --NAME VALUE, or KM_NAME in the environment, which overrides the
 flag, or NAME: VALUE in agent.yaml:
 ";
 

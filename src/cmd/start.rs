@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::agent::check::ConfigCheck;
 use crate::agent::mailbox::SupervisorEvent;
-use crate::agent::poller::{Asks, Poller};
+use crate::agent::poller::Poller;
 use crate::agent::supervise::{Parts, Supervise};
 use crate::collector::Collector;
 use crate::collector::orphans;
@@ -17,7 +17,8 @@ use crate::os::lock::Lock;
 use crate::os::service::Notify;
 use crate::os::wake_channel;
 use crate::os::{error as os_error, files, panic_hook};
-use crate::settings::{Polling, Settings};
+use crate::settings::Settings;
+use crate::source::Source;
 use crate::store::Store;
 
 /// The remedy for what the system refuses.
@@ -37,13 +38,15 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     store.sweep();
     begin(&store);
     let collector = Collector::new(settings);
-    let asks = match &settings.polling {
-        Polling::Endpoint(url) => Asks::Api(Box::new(ConfigCheck::new(settings, url, &collector, &store)?)),
-        Polling::Local { reason } => {
+    let source = Source::new(settings)?;
+    let interval = match &source {
+        Source::KloudMate(_) => settings.config_check_interval,
+        Source::Nobody { reason } => {
             log::info!(reason = reason.as_str(); "local mode: supervising the collector without config checks");
-            Asks::Nobody { reason: reason.clone() }
+            None
         }
     };
+    let check = ConfigCheck::new(settings, source, &collector, &store);
     let server = Server::bind(&settings.run_dir)?;
     let refused = |what: &str, error: std::io::Error| {
         Error::because(Exit::System, format!("the system refused {what} {LIMITS}"), error)
@@ -57,7 +60,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     let (mailbox, poller_mail) = crossbeam_channel::unbounded();
     let bugs = notices.clone();
     panic_hook::report_worker_panic(move || bugs.send(SupervisorEvent::PollerEnded));
-    let poller = Poller::new(clock, poller_mail, notices, asks, settings, seed());
+    let poller = Poller::new(clock, poller_mail, notices, check, interval, seed());
     let spawned = std::thread::Builder::new().name("poller".to_string()).spawn(move || poller.run());
     spawned.map_err(|error| refused("a thread", error))?;
     log::info!(version = env!("CARGO_PKG_VERSION"), config:% = settings.config.display(); "agent started");

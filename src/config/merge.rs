@@ -1,7 +1,7 @@
 //! Several configs of one collector, merged as its confmap merges them.
 //!
-//! Maps merge, whatever else comes later replaces what was there, and references are expanded only afterwards (opentelemetry-collector,
-//! confmap/resolver.go).
+//! Maps merge, whatever else comes later replaces what was there, and references are expanded only afterwards
+//! (opentelemetry-collector, confmap/resolver.go).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ pub mod cadence;
 pub mod event;
 pub mod problems;
 pub mod restart_requests;
+pub mod rollout;
 pub mod supervisor;
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What an answer of the API asks for, given what is active and what was rejected.
+//! What a source's response asks for, given what is active and what was rejected.
 //!
 //! It compares identities only; it neither renders nor installs. The guard against a server that keeps asking for a
 //! restart lives here too. Times are Unix seconds, since the guard outlives the process (`--check` from cron is a new
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Answers in a row that ask for a restart are one request, met at most this often (DESIGN.md, "One config check").
 pub const REPEAT_SECONDS: u64 = 3600;
 
-/// What the server asks for: whether a restart, and the identity of the config it sent.
+/// What the source asks for: whether a restart, and the identity of the config that it offers.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a, Id> {
     pub restart_required: bool,
@@ -23,7 +23,7 @@ pub enum Decision {
     Nothing,
     /// A new config, to be validated and installed.
     Install,
-    /// The active config is to be started anew.
+    /// The collector is to be restarted with the active config.
     Restart,
     /// The config is the one that was rejected before; it is not tried again.
     StillRejected,

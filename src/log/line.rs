@@ -1,8 +1,9 @@
-//! How one log line looks, as JSON and as text. Pure: the clock, the secrets and the record come in, a line with its newline goes out.
+//! How one log line looks, as JSON and as text. Pure: the clock, the secrets and the record come in, a line with its
+//! newline goes out.
 //!
-//! A line is always one line: control characters are escaped in both forms, so that nobody who gets a text into a message, a field
-//! or the collector's output can forge a line or drive a terminal. Secrets are masked piece by piece before escaping, since an
-//! escaped secret would no longer be recognised.
+//! A line is always one line: control characters are escaped in both forms, so that nobody who gets a text into a
+//! message, a field or the collector's output can forge a line or drive a terminal. Secrets are masked piece by piece
+//! before escaping, since an escaped secret would no longer be recognised.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -20,7 +21,7 @@ use crate::log::utc::Utc;
 pub const COLLECTOR: &str = "collector";
 
 /// Longest collector line that is passed on, in bytes (DESIGN.md, "Measurements"); the rest of a longer one is cut off.
-const LONGEST_COLLECTOR_LINE: usize = 64 * 1024;
+const MAX_COLLECTOR_LINE: usize = 64 * 1024;
 
 /// What all lines of one moment have in common.
 pub struct Style<'a> {
@@ -45,7 +46,7 @@ impl Style<'_> {
         let text = String::from_utf8_lossy(bytes.trim_ascii_end());
         // Masked before it is cut, or the cut could leave a part of a secret.
         let text = self.secrets.mask(&text);
-        let mut end = text.len().min(LONGEST_COLLECTOR_LINE);
+        let mut end = text.len().min(MAX_COLLECTOR_LINE);
         while !text.is_char_boundary(end) {
             end -= 1;
         }

@@ -101,7 +101,7 @@ fn collector_lines_are_passed_on() {
         json.collector(b"2026\tinfo"),
         format!("{{\"ts\":\"{TS}\",\"level\":\"info\",\"target\":\"collector\",\"msg\":\"2026\\tinfo\"}}\n")
     );
-    assert_eq!(text.collector(&vec![b'x'; 70_000]).len(), LONGEST_COLLECTOR_LINE + 1);
+    assert_eq!(text.collector(&vec![b'x'; 70_000]).len(), MAX_COLLECTOR_LINE + 1);
 }
 
 #[test]

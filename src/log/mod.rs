@@ -1,8 +1,8 @@
 //! The log: one line on stderr for each record of this program and for each line of the collector, as JSON or as text.
 //!
-//! Records of other crates are dropped, whatever the level: ureq-proto's trace output is a dump of the whole request, the key included,
-//! cut into rows that no mask would recognise. `line` decides how a line looks, `sink` how it is written without ever holding up its
-//! writer for long. This module never reads settings and never exits.
+//! Records of other crates are dropped, whatever the level: ureq-proto's trace output is a dump of the whole request,
+//! the key included, cut into rows that no mask would recognise. `line` decides how a line looks, `sink` how it is
+//! written without ever holding up its writer for long. This module never reads settings and never exits.
 
 mod line;
 pub mod redact;

@@ -1,7 +1,9 @@
-//! Texts that must never be shown, and how they are masked in others: known secrets, and whatever a URL names as its user.
+//! Texts that must never be shown, and how they are masked in others: known secrets, and whatever a URL names as its
+//! user.
 //!
-//! A config can hold a hundred thousand of them, and each line of the collector's output is looked at: so they are sorted, and a
-//! text is gone through once. Which texts are secret is decided elsewhere (`inspect::secrets`, the API key).
+//! A config can hold a hundred thousand of them, and each line of the collector's output is looked at: so they are
+//! sorted, and a text is gone through once. Which texts are secret is decided elsewhere (`inspect::secrets`, the API
+//! key).
 
 use std::borrow::Cow;
 
@@ -105,8 +107,8 @@ impl Secrets {
 
     /// How long the longest secret is that `text` begins with.
     ///
-    /// No such secret comes after `text` in the order, so the last one that does not is the first to try. When it differs
-    /// somewhere, all those that `text` begins with end before that place.
+    /// No such secret comes after `text` in the order, so the last one that does not is the first to try. When it
+    /// differs somewhere, all those that `text` begins with end before that place.
     fn longest_at_start(&self, mut text: &[u8]) -> Option<usize> {
         loop {
             let after = self.sorted.partition_point(|secret| secret.as_bytes() <= text);

@@ -1,12 +1,13 @@
 //! How foreign text is shown: with nothing left in it that a terminal obeys or that misleads a reader's eye.
 //!
-//! Whatever the API, the collector or a certificate says passes through here before it stands on a terminal or in a log.
+//! Whatever the API, the collector or a certificate says passes through here before it stands on a terminal or in a
+//! log.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Control characters (C0, DEL, C1), line separators, the marks that reorder a line on screen (Unicode's Bidi_Control), and what
-/// is not seen at all: zero-width spaces, annotations, the byte order mark, tags.
+/// Control characters (C0, DEL, C1), line separators, the marks that reorder a line on screen (Unicode's Bidi_Control),
+/// and what is not seen at all: zero-width spaces, annotations, the byte order mark, tags.
 pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -29,7 +30,8 @@ pub fn line(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// `text` in as many lines as it has, those after the first behind `indentation`; tabulators stay, as collectors use them.
+/// `text` in as many lines as it has, those after the first behind `indentation`; tabulators stay, as collectors use
+/// them.
 pub fn lines(text: &str, indentation: &str) -> String {
     let mut lines = String::with_capacity(text.len() + 16);
     for c in text.chars() {
@@ -50,8 +52,8 @@ pub fn json_string(text: &str) -> String {
     json(&serde_json::to_string(text).expect("any text is a JSON string"))
 }
 
-/// JSON as serde writes it, on one line or many, with the invisible characters escaped that JSON lets stand. They can only stand
-/// in strings.
+/// JSON as serde writes it, on one line or many, with the invisible characters escaped that JSON lets stand. They can
+/// only stand in strings.
 pub fn json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {

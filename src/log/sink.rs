@@ -1,8 +1,8 @@
 //! Writes whole lines to an output whose reader may be slow, gone, or stopped for good, without holding up the writer.
 //!
-//! Before every write it asks whether the output is writable, and it writes at most `PIPE_BUF` bytes, which a pipe that is writable
-//! takes without blocking (pipe(7)); files always take it. The total time spent waiting is rationed. A line that does not get out
-//! in time is dropped and counted, and the count is written before the next line that does.
+//! Before every write it asks whether the output is writable, and it writes at most `PIPE_BUF` bytes, which a pipe that
+//! is writable takes without blocking (pipe(7)); files always take it. The total time spent waiting is rationed. A line
+//! that does not get out in time is dropped and counted, and the count is written before the next line that does.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use crate::os::stderr::Stderr;
 /// `PIPE_BUF` on Linux.
 const CHUNK: usize = 4096;
 
-/// Longest total wait. It is earned back at a tenth of the time that passes, so that a slow but living reader costs the writer at
-/// most every tenth second.
+/// Longest total wait. It is earned back at a tenth of the time that passes, so that a slow but living reader costs the
+/// writer at most every tenth second.
 const PATIENCE: Duration = Duration::from_millis(200);
 const EARNING_DIVISOR: u32 = 10;
 
@@ -35,7 +35,8 @@ impl Sink {
         Sink { output, is_stalled: false, patience: PATIENCE, earned_at: Instant::now(), is_torn: false, dropped: 0 }
     }
 
-    /// Writes `line`, which ends with a newline, or counts it as dropped. `report` renders the line that tells of dropped ones.
+    /// Writes `line`, which ends with a newline, or counts it as dropped. `report` renders the line that tells of
+    /// dropped ones.
     pub fn write(&mut self, line: &str, report: impl FnOnce(u64) -> String) {
         if self.dropped > 0 && self.put(&report(self.dropped)) {
             self.dropped = 0;

@@ -1,7 +1,7 @@
 //! Calendar dates and times of day in UTC, for what people and HTTP exchange; nothing in the program decides by them.
 //!
-//! The algorithms are those of Howard Hinnant's "chrono-compatible low-level date algorithms", valid for the proleptic Gregorian
-//! calendar. There is no time zone here, and no leap second: Unix time has none.
+//! The algorithms are those of Howard Hinnant's "chrono-compatible low-level date algorithms", valid for the proleptic
+//! Gregorian calendar. There is no time zone here, and no leap second: Unix time has none.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -43,8 +43,8 @@ impl fmt::Display for Utc {
     }
 }
 
-/// The time in an HTTP date, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7); `None` for anything else, the two
-/// obsolete forms included.
+/// The time in an HTTP date, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7); `None` for anything else, the
+/// two obsolete forms included.
 pub fn from_http_date(text: &str) -> Option<SystemTime> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (_weekday, rest) = text.trim().split_once(", ")?;

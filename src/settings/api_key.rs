@@ -1,11 +1,12 @@
 //! The API key: given outright, read from a file that a setting names, or found where an installation keeps it.
 //!
-//! Of `api-key` and `api-key-file` the one from the higher source holds, so that a key for one run beats a file that the
-//! settings file names. It reads the file; it never shows what is in it.
+//! Of `api-key` and `api-key-file` the one from the higher source holds, so that a key for one run beats a file that
+//! the settings file names. It reads the file; it never shows what is in it.
 //!
-//! When neither is given, the first of these that holds anything is used: the credential that systemd left, and `api-key`
-//! beside the settings file, so `/etc/kmagent/api-key`. An empty one counts as unset: a unit's `LoadCredential` needs a
-//! file also on a host without a key. One that cannot be read is a problem, not a reason for local mode.
+//! When neither is given, the first of these that holds anything is used: the credential that systemd left, and
+//! `api-key` beside the settings file, so `/etc/kmagent/api-key`. An empty one counts as unset: a unit's
+//! `LoadCredential` needs a file also on a host without a key. One that cannot be read is a problem, not a reason for
+//! local mode.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,7 @@ pub fn choose(from: &mut Layers<'_>) -> Option<Secret> {
     }
     let key_holds = match (&key, &key_file) {
         (Some(key), Some(key_file)) => {
-            warn_of_loser(from, &key.origin, &key_file.origin);
+            warn_if_overridden(from, &key.origin, &key_file.origin);
             key.origin.rank() <= key_file.origin.rank()
         }
         (key, _) => key.is_some(),
@@ -36,7 +37,7 @@ pub fn choose(from: &mut Layers<'_>) -> Option<Secret> {
             from.row("api-key-file", &value.display().to_string(), &format!("{origin}{unused}"));
         }
         None if key_holds => from.row("api-key-file", "(none)", "default"),
-        None => return found(from),
+        None => return in_default_files(from),
     }
     match (key.filter(|_| key_holds), key_file) {
         (Some(ResolvedValue { value, origin, .. }), _) => row(from, Some(value), &origin.to_string()),
@@ -56,7 +57,7 @@ fn row(from: &mut Layers<'_>, key: Option<Secret>, source: &str) -> Option<Secre
     key
 }
 
-fn warn_of_loser(from: &mut Layers<'_>, key: &Origin, key_file: &Origin) {
+fn warn_if_overridden(from: &mut Layers<'_>, key: &Origin, key_file: &Origin) {
     match (key, key_file) {
         (Origin::Environment(name), Origin::Flag(flag)) | (Origin::Flag(flag), Origin::Environment(name)) => {
             from.warnings.push(format!("{name} in the environment overrides --{flag}"));
@@ -72,13 +73,13 @@ fn warn_of_loser(from: &mut Layers<'_>, key: &Origin, key_file: &Origin) {
 fn named_file(from: &mut Layers<'_>, path: &Path) -> Option<Secret> {
     let missing = || Err("it does not exist: write the key there, or fix api-key-file".to_string());
     let key = read(from, path).and_then(|text| text.map_or_else(missing, |text| parse_content(&text)));
-    note(from, path, key)
+    or_problem(from, path, key)
 }
 
 /// The key of the first default file that holds anything, with the rows of both settings.
-fn found(from: &mut Layers<'_>) -> Option<Secret> {
+fn in_default_files(from: &mut Layers<'_>) -> Option<Secret> {
     let mut empty = None;
-    for (path, word) in defaults(from) {
+    for (path, word) in default_files(from) {
         let name = path.display().to_string();
         let key = match read(from, &path) {
             Ok(None) => continue,
@@ -89,7 +90,7 @@ fn found(from: &mut Layers<'_>) -> Option<Secret> {
             Ok(Some(text)) => parse_content(&text),
             Err(cause) => Err(cause),
         };
-        let key = note(from, &path, key);
+        let key = or_problem(from, &path, key);
         from.row("api-key-file", &name, "default");
         return row(from, key, &format!("{word} {name}"));
     }
@@ -101,17 +102,16 @@ fn found(from: &mut Layers<'_>) -> Option<Secret> {
 }
 
 /// `LoadCredential=api-key:…` in a systemd unit (systemd.exec(5)), then what root and a unit without credentials read.
-fn defaults(from: &mut Layers<'_>) -> Vec<(PathBuf, &'static str)> {
+fn default_files(from: &mut Layers<'_>) -> Vec<(PathBuf, &'static str)> {
     let credential = from.variable("CREDENTIALS_DIRECTORY").map(|dir| (Path::new(&dir).join("api-key"), "credential"));
-    credential.into_iter().chain([(from.beside_the_file("api-key"), "file")]).collect()
+    credential.into_iter().chain([(from.beside_settings_file("api-key"), "file")]).collect()
 }
 
 /// `None` if there is no such file.
 fn read(from: &mut Layers<'_>, path: &Path) -> Result<Option<String>, String> {
     let Some((text, open_to_all)) = file::read(path, MAX_BYTES)? else { return Ok(None) };
     if open_to_all && !text.trim().is_empty() {
-        let name = path.display();
-        from.warnings.push(format!("every user can read the API key in {name}: chmod o-r {name}"));
+        from.warnings.push(file::readable_by_all(path));
     }
     Ok(Some(text))
 }
@@ -123,6 +123,6 @@ fn parse_content(text: &str) -> Result<Secret, String> {
 }
 
 /// A failure becomes a problem.
-fn note(from: &mut Layers<'_>, path: &Path, key: Result<Secret, String>) -> Option<Secret> {
+fn or_problem(from: &mut Layers<'_>, path: &Path, key: Result<Secret, String>) -> Option<Secret> {
     key.map_err(|cause| from.problem(format!("cannot read the API key: {}: {cause}", path.display()))).ok()
 }

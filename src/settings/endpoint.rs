@@ -8,8 +8,8 @@ use super::url::{HttpUrl, is_loopback};
 /// What 1.x appends to the API's host (DESIGN.md, "The API").
 const CHECK_PATH: &str = "/agents/config-check";
 
-/// Second-level labels under which registries sell names (`co.uk`, `com.au`): the last two labels of such a host belong to
-/// everybody. A short list instead of the public suffix list, which is 300 KB; it errs towards deriving nothing.
+/// Second-level labels under which registries sell names (`co.uk`, `com.au`): the last two labels of such a host belong
+/// to everybody. A short list instead of the public suffix list, which is 300 KB; it errs towards deriving nothing.
 const SHARED_LABELS: &[&str] = &[
     "ac", "co", "com", "edu", "gen", "go", "gob", "gov", "gv", "id", "ltd", "me", "mil", "ne", "net", "nom", "or",
     "org", "plc", "sch",

@@ -1,7 +1,8 @@
-//! The settings file: a YAML mapping of setting names to scalars → entries with line numbers, and everything wrong with it.
+//! The settings file: a YAML mapping of setting names to scalars → entries with line numbers, and everything wrong with
+//! it.
 //!
-//! A value is kept as it stands in the file: `0123` and `1e5` stay what the user wrote. It checks names and shapes only;
-//! what a value means is for `parse`. Reading never fails as a whole: problems are collected for one report.
+//! A value is kept as it stands in the file: `0123` and `1e5` stay what the user wrote. It checks names and shapes
+//! only; what a value means is for `parse`. Reading never fails as a whole: problems are collected for one report.
 
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -12,14 +13,14 @@ use super::table::{self, Kind, SETTINGS, Setting};
 use crate::config::yaml;
 use crate::os::{error as os_error, files};
 
-/// Ten times a settings file with a comment for each setting. It is read once for each line that is reported, and a mistaken name
-/// (a collector's config, a log) should be told at once.
+/// Ten times a settings file with a comment for each setting. It is read once for each line that is reported, and a
+/// mistaken name (a collector's config, a log) should be told at once.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// Levels of brackets in a file that has none; its parser takes the square of their number.
 const MAX_NESTING: usize = 64;
 
-/// Enough to mend a file with; a file with more is not a settings file.
+/// Enough to fix a file with; a file with more is not a settings file.
 const MAX_PROBLEMS: usize = 20;
 
 #[derive(Debug)]
@@ -61,7 +62,7 @@ pub fn load(path: &Path, must_exist: bool) -> SettingsFile {
         Ok(Some((text, open_to_all))) => {
             let mut file = parse(&name.to_string(), &text);
             if open_to_all && file.entries.iter().any(|entry| entry.setting.kind == Kind::Secret) {
-                file.warnings.push(format!("every user can read the API key in {name}: chmod o-r {name}"));
+                file.warnings.push(readable_by_all(path));
             }
             file
         }
@@ -70,6 +71,12 @@ pub fn load(path: &Path, must_exist: bool) -> SettingsFile {
 
 fn failed(text: String) -> SettingsFile {
     SettingsFile { found: true, unknown: true, problems: vec![Problem { line: 0, text }], ..SettingsFile::default() }
+}
+
+/// The warning of a file with the API key in it that every user can read.
+pub fn readable_by_all(path: &Path) -> String {
+    let name = path.display();
+    format!("every user can read the API key in {name}: chmod o-r {name}")
 }
 
 /// The text of a small file, and whether every user can read it; `None` if it does not exist. Fails with the cause.

@@ -11,7 +11,8 @@
 //!   url         what settings and `source` both mean by a URL
 //!   print       what --print-settings shows
 //! ```
-//! Everything past this room works with `Settings`, which is valid by construction. It never reads the collector's config.
+//! Everything past this room works with `Settings`, which is valid by construction. It never reads the collector's
+//! config.
 
 mod api_key;
 mod endpoint;
@@ -32,7 +33,8 @@ use crate::log::LogFormat;
 use crate::log::redact::MASK;
 pub use resolve::{Resolved, resolve, run_dir};
 
-/// A value that must never be shown. `Debug` is masked, there is no `Display`, and `expose` is the only way to the text.
+/// A value that must never be shown. `Debug` is masked, there is no `Display`, and `expose` is the only way to the
+/// text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

@@ -1,7 +1,8 @@
 //! The text of one setting → its value: durations, sizes, switches, words, paths, keys.
 //!
 //! Pure but for the working directory that a relative path is joined to. Every function fails with the predicate of a
-//! sentence whose subject the caller adds (`"abc" is not a duration: …`), so none repeats the text, which may be secret.
+//! sentence whose subject the caller adds (`"abc" is not a duration: …`), so none repeats the text, which may be
+//! secret.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -164,7 +165,8 @@ pub fn command(text: &str) -> Parsed<String> {
     if text.contains('\0') { Err("contains a NUL character".to_string()) } else { Ok(text.to_string()) }
 }
 
-/// An API key: what a header value carries unchanged, that is visible ASCII, and blanks but at its ends (RFC 9110, 5.5).
+/// An API key: what a header value carries unchanged, that is visible ASCII, and blanks but at its ends (RFC 9110,
+/// 5.5).
 pub fn api_key(text: &str) -> Parsed<Secret> {
     if text.trim().is_empty() {
         Err("is blank: give the API key".to_string())

@@ -1,8 +1,8 @@
 //! Where values come from, and which of them holds: environment, then flags, then the settings file, then the default.
 //!
 //! It collects every problem and warning on the way, and a row for `--print-settings` per setting. Every value given is
-//! checked, also one that a higher source outranks, so that a broken settings file shows at once and not on the day when
-//! the variable goes away. It knows the order of sources, not what any one setting means.
+//! checked, also one that a higher source outranks, so that a broken settings file shows at once and not on the day
+//! when the variable goes away. It knows the order of sources, not what any one setting means.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -98,12 +98,12 @@ impl<'a> Layers<'a> {
     }
 
     /// Whether the user named a settings file of which nothing is known.
-    pub fn misses_named_file(&self) -> bool {
+    pub fn cannot_read_named_file(&self) -> bool {
         self.named && self.file.unknown
     }
 
     /// A file of that name in the directory of the settings file, whether that one exists or not.
-    pub fn beside_the_file(&self, name: &str) -> PathBuf {
+    pub fn beside_settings_file(&self, name: &str) -> PathBuf {
         self.file_path.with_file_name(name)
     }
 
@@ -135,21 +135,21 @@ impl<'a> Layers<'a> {
     /// The value of the highest source, without a row. Problems are collected for every source.
     pub fn winner<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<ResolvedValue<T>> {
         let setting = table::find(name).expect("a row of the table");
-        let mut won = None;
+        let mut highest = None;
         for (text, origin) in self.given(setting) {
             match parse(&text) {
-                Ok(value) => won = won.or(Some(ResolvedValue { value, text, origin })),
+                Ok(value) => highest = highest.or(Some(ResolvedValue { value, text, origin })),
                 Err(cause) => self.problems.push(problem(setting, &text, &origin, &cause)),
             }
         }
-        won
+        highest
     }
 
     /// The value that holds, with its row; `None` if it is absent, or computed by the caller, who then adds the row.
     pub fn take<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        if let Some(won) = self.winner(name, &parse) {
-            self.row(name, &won.text, &won.origin.to_string());
-            return Some(won.value);
+        if let Some(given) = self.winner(name, &parse) {
+            self.row(name, &given.text, &given.origin.to_string());
+            return Some(given.value);
         }
         match table::find(name)?.fallback {
             Fallback::Value(text) => {

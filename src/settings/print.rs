@@ -24,13 +24,14 @@ impl Row {
 }
 
 /// Above this many columns a value no longer widens the column of the sources for all others.
-const WIDEST: usize = 48;
+const MAX_VALUE_COLUMNS: usize = 48;
 
 /// One line a setting: `key = value   (source)`, in columns.
 pub fn render(rows: &[Row]) -> String {
     let width = |text: &str| text.chars().count();
     let keys = rows.iter().map(|row| width(row.key)).max().unwrap_or(0);
-    let values = rows.iter().map(|row| width(&row.value)).filter(|width| *width <= WIDEST).max().unwrap_or(0);
+    let values =
+        rows.iter().map(|row| width(&row.value)).filter(|width| *width <= MAX_VALUE_COLUMNS).max().unwrap_or(0);
     rows.iter().map(|row| format!("{:keys$} = {:values$}   ({})\n", row.key, row.value, row.source)).collect()
 }
 
@@ -41,7 +42,7 @@ mod tests {
     #[test]
     fn prints_columns() {
         let row = Row::new;
-        let long = "x".repeat(WIDEST + 1);
+        let long = "x".repeat(MAX_VALUE_COLUMNS + 1);
         let printed = render(&[
             row("api-key", "****", "environment KM_API_KEY"),
             row("config", "/etc/c\n.yaml", "default"),

@@ -1,7 +1,7 @@
 //! Settles every setting once at start, each problem and warning of all sources included.
 //!
-//! It reads the settings file and the file that holds the API key. A new setting is one line in `resolve_with`; which source wins
-//! is decided in `precedence`, what a text means in `parse`.
+//! It reads the settings file and the file that holds the API key. A new setting is one line in `resolve_with`; which
+//! source wins is decided in `precedence`, what a text means in `parse`.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -33,14 +33,15 @@ pub fn resolve(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<Os
     resolve_with(flags, env, Path::new(table::DEFAULT_FILE))
 }
 
-/// The `run-dir` alone, for `stop` and `status`, which must work beside a broken settings file or without leave to read it.
+/// The `run-dir` alone, for `stop` and `status`, which must work beside a broken settings file or without leave to read
+/// it.
 ///
 /// Fails with `Exit::Settings` when it may stand in a settings file that the user named and that cannot be read: the
 /// default could be another agent's.
 pub fn run_dir(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
     let mut layers = Layers::open(flags, env, Path::new(table::DEFAULT_FILE));
     match layers.winner("run-dir", parse::path) {
-        None if layers.misses_named_file() => {
+        None if layers.cannot_read_named_file() => {
             layers.problem("give the agent's run directory with --run-dir, or fix the settings file".to_string());
             Err(invalid(layers.problems))
         }

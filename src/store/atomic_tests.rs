@@ -3,14 +3,11 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use super::*;
+use crate::needs;
 use crate::os::unix::files::test_dir::{Dir, mode, read, write as put};
 
 /// Debian's nobody and nogroup; any that is not root will do.
 const NOBODY: u32 = 65534;
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
 
 fn owner(path: &Path) -> (u32, u32) {
     let meta = std::fs::symlink_metadata(path).unwrap();
@@ -48,7 +45,7 @@ fn a_file_that_replaces_another_has_its_mode() {
 
 #[test]
 fn a_file_that_replaces_another_has_its_owner() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let dir = Dir::new();
@@ -64,7 +61,7 @@ fn a_file_that_replaces_another_has_its_owner() {
 
 #[test]
 fn a_new_file_of_root_belongs_to_whom_its_directory_belongs_to() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let dir = Dir::new();

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Site, last_known_good, wait_running, yaml};
+use crate::support::needs;
 
 /// Every component that the manifest names, by the last word of its module, `redisreceiver`.
 fn named_in_manifest() -> Vec<String> {
@@ -46,7 +47,10 @@ fn the_manifest_names_what_the_old_program_had() {
 
 #[test]
 fn it_takes_a_config_with_what_only_it_has() {
-    let Some(collector) = std::env::var_os("KM_FULL") else { return };
+    let Some(collector) = std::env::var_os("KM_FULL") else {
+        needs::that(false, "it takes the collector with everything (KM_FULL)");
+        return;
+    };
     let site = Site::new();
     let builder = site.patient().without("collector").arg("--collector").arg(collector.to_str().unwrap());
     let agent = builder.config(yaml(&site.checked(site.config()))).spawn();

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::container::{Container, Run, Volumes};
-use super::is_root;
 use crate::support::api::Api;
+use crate::support::needs;
 use crate::support::process::free_port;
 
 /// Where Go and everybody else looks first.
@@ -34,7 +34,7 @@ fn run(volumes: &Volumes, api: &Api, port: u16, env: &[(&str, &str)]) -> Contain
 
 #[test]
 fn a_bundle_is_for_the_agent_and_for_the_collector() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let (volumes, api, port) = (Volumes::new(), Api::tls(), free_port());
@@ -46,7 +46,7 @@ fn a_bundle_is_for_the_agent_and_for_the_collector() {
 /// Go is told to use the authorities that were compiled in, which has no effect on a program that has none.
 #[test]
 fn the_collector_brings_authorities_along() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let (volumes, api, port) = (Volumes::new(), Api::tls(), free_port());

@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 
 use super::container::{Run, Volumes};
 use super::files::{compose, substitute};
-use super::{is_root, wait_running};
+use super::wait_running;
 use crate::operation::yaml;
 use crate::support::agent::Line;
 use crate::support::api::Request;
 use crate::support::http::{Reply, Server};
 use crate::support::otlp::OtlpSink;
 use crate::support::process::free_port;
-use crate::support::source;
 use crate::support::temp_dir::TempDir;
 use crate::support::wait::wait_until;
+use crate::support::{needs, source};
 
 const ID: &str = "5d2f0c1a8b7e4936a1c05e9f3b6d7284c0e1f2a3b4c5d6e7f8091a2b3c4d5e6f";
 
@@ -175,7 +175,7 @@ fn answer(request: &Request) -> Reply {
 
 #[test]
 fn it_sends_the_host_its_containers_and_what_programs_send() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let (host, volumes) = (Host::new(), Volumes::new());
@@ -231,7 +231,7 @@ fn it_sends_the_host_its_containers_and_what_programs_send() {
 /// However deep in /var/log, and where a program keeps them elsewhere, by the line that waits for that.
 #[test]
 fn it_reads_the_logs_of_every_folder_that_is_named() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let (host, volumes) = (Host::new(), Volumes::new());
@@ -268,7 +268,7 @@ fn it_reads_the_logs_of_every_folder_that_is_named() {
 /// A filesystem of the host is reported by its own path, once.
 #[test]
 fn it_sees_the_host_and_not_the_container() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let (host, volumes) = (Host::new(), Volumes::new());

@@ -18,10 +18,6 @@ use crate::operation::is_running;
 use crate::support::temp_dir::TempDir;
 use container::Container;
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 /// OTLP in, nothing out.
 fn collector_config(port: u16) -> Value {
     json!({

@@ -6,11 +6,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::container::{Run, Volumes, needs_libraries};
-use super::{collector_config, is_root, wait_running};
+use super::{collector_config, wait_running};
 use crate::operation::yaml;
-use crate::support::bin;
 use crate::support::process::{self, free_port};
 use crate::support::wait::{DEADLINE, holds_for, wait_for, wait_until};
+use crate::support::{bin, needs};
 
 fn quick<'a>(volumes: &Volumes, config: &str) -> Run<'a> {
     fs::write(volumes.config_file(), config).unwrap();
@@ -19,7 +19,7 @@ fn quick<'a>(volumes: &Volumes, config: &str) -> Run<'a> {
 
 #[test]
 fn orphans_are_reaped() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let volumes = Volumes::new();
@@ -37,7 +37,7 @@ fn orphans_are_reaped() {
 
 #[test]
 fn a_request_to_stop_ends_everything_with_0() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     for signals in [&[Signal::TERM][..], &[Signal::INT], &[Signal::HUP], &[Signal::TERM, Signal::TERM, Signal::INT]] {
@@ -61,7 +61,7 @@ fn a_request_to_stop_ends_everything_with_0() {
 
 #[test]
 fn what_asks_for_nothing_is_not_passed_on() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let volumes = Volumes::new();
@@ -83,7 +83,7 @@ fn what_asks_for_nothing_is_not_passed_on() {
 /// A terminal's signals go to a whole process group, so to both.
 #[test]
 fn ctrl_c_ends_it_with_0() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let volumes = Volumes::new();
@@ -108,7 +108,7 @@ fn quoted(text: &str) -> String {
 
 #[test]
 fn a_killed_agent_ends_the_container() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let volumes = Volumes::new();
@@ -123,7 +123,7 @@ fn a_killed_agent_ends_the_container() {
 
 #[test]
 fn the_agent_s_own_status_is_the_container_s() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let volumes = Volumes::new();
@@ -134,7 +134,7 @@ fn the_agent_s_own_status_is_the_container_s() {
 
 #[test]
 fn process_one_costs_next_to_nothing() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let volumes = Volumes::new();

@@ -6,9 +6,10 @@ use std::path::Path;
 use serde_json::json;
 
 use super::container::{Run, Volumes};
-use super::{collector_config, is_root, wait_running};
+use super::{collector_config, wait_running};
 use crate::support::agent::Line;
 use crate::support::api::Api;
+use crate::support::needs;
 use crate::support::process::{self, free_port};
 use crate::support::temp_dir::TempDir;
 
@@ -23,7 +24,7 @@ fn tells_of_the_mount(line: &Line) -> bool {
 
 #[test]
 fn a_config_from_the_api_outlives_the_container() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let (volumes, api) = (Volumes::new(), Api::plain());
@@ -62,7 +63,7 @@ fn config_port(config: &serde_json::Value) -> u16 {
 
 #[test]
 fn a_config_that_is_a_mount_is_told_before_it_matters() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let (volumes, api, dir) = (Volumes::new(), Api::plain(), TempDir::new());
@@ -91,7 +92,7 @@ fn a_config_that_is_a_mount_is_told_before_it_matters() {
 /// What has proved itself goes before it.
 #[test]
 fn the_default_config_is_only_for_the_first_start() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let volumes = Volumes::new();

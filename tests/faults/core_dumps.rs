@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::KEY;
 use crate::support::agent::Agent;
-use crate::support::process;
+use crate::support::{needs, process};
 
 /// A command line with unlimited core dumps, in the agent's directory.
 fn dumping(agent: &Agent, args: &[&str]) -> Command {
@@ -41,8 +41,7 @@ fn holds_the_key(agent: &Agent) -> bool {
 fn an_agent_that_is_killed_leaves_no_core() {
     let agent = Agent::builder().env("KM_API_KEY", KEY).setting("update-endpoint", "http://127.0.0.1:1/");
     let agent = agent.config("fake: {}").build();
-    if !dumps_happen(&agent) {
-        eprintln!("faults: not tried, this host makes no core dumps");
+    if !needs::that(dumps_happen(&agent), "this host makes no core dumps") {
         return;
     }
     for signal in [Signal::ABORT, Signal::SEGV, Signal::QUIT, Signal::BUS, Signal::ILL] {
@@ -88,7 +87,7 @@ fn a_collector_keeps_its_limits_and_its_dumps() {
 /// Another user reads neither the memory nor the environment, where the key may stand.
 #[test]
 fn other_users_cannot_look_into_it() {
-    if !super::is_root() {
+    if !needs::root() {
         return;
     }
     let agent = Agent::builder().env("KM_API_KEY", KEY).config("fake: {}").spawn();

@@ -49,15 +49,6 @@ const MEMORY: u64 = 2 * MAX_CONFIG_SIZE / 1024 + 4096;
 
 pub const KEY: &str = "km-SECRET-0123456789";
 
-/// Whether a test that takes root can be made.
-fn is_root() -> bool {
-    let is_root = rustix::process::getuid().is_root();
-    if !is_root {
-        eprintln!("faults: not tried, it takes root");
-    }
-    is_root
-}
-
 /// One thing that an API does, and what must come of it.
 struct Case {
     name: String,

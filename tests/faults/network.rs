@@ -16,7 +16,7 @@ use super::hostile::Hostile;
 use super::{Most, POLL_TIMEOUT, SLACK, Table};
 use crate::support::agent::{Agent, Builder};
 use crate::support::bin::{self, Output};
-use crate::support::process;
+use crate::support::{needs, process};
 
 fn asking(url: &str) -> Builder {
     let builder = Agent::builder().setting("update-endpoint", url).setting("api-key", super::KEY);
@@ -91,7 +91,7 @@ fn a_port_that_refuses() {
 #[test]
 fn a_host_that_has_ipv6_only() {
     let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
-        eprintln!("faults: not tried, this host has no IPv6");
+        needs::that(false, "this host has no IPv6");
         return;
     };
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -105,7 +105,7 @@ fn a_host_that_has_ipv6_only() {
 
 #[test]
 fn a_host_without_any_network() {
-    if !super::is_root() {
+    if !needs::root() {
         return;
     }
     // EADDRNOTAVAIL, which libraries word in their own ways.
@@ -217,7 +217,7 @@ fn reply(question: &[u8], behaviour: Names) -> Option<Vec<u8>> {
 
 #[test]
 fn name_servers() {
-    if !super::is_root() {
+    if !needs::root() {
         return;
     }
     let mut table = Table::new("name servers");
@@ -263,7 +263,7 @@ fn name_servers() {
     ];
     for (behave, says) in cases {
         if matches!(behave, Names::Six) && six.is_none() {
-            eprintln!("faults: not tried, this host has no IPv6");
+            needs::that(false, "this host has no IPv6");
             continue;
         }
         *behaviour.lock().unwrap() = behave;

@@ -10,11 +10,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use super::is_root;
 use crate::operation::yaml;
 use crate::support::agent::{Agent, Builder};
 use crate::support::api::Api;
-use crate::support::{bin, process};
+use crate::support::{bin, needs, process};
 
 const NOBODY: u32 = 65534;
 const SECRET: &str = "fake: {}\nroot-only: SECRET-of-root\n";
@@ -100,7 +99,7 @@ impl Scene {
 
 #[test]
 fn a_planted_last_known_good_is_not_published() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     for link in LINKS {
@@ -127,7 +126,7 @@ fn a_planted_last_known_good_is_not_published() {
 /// and for an agent.
 #[test]
 fn a_planted_config_is_not_followed() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let cases = LINKS.into_iter().flat_map(|link| [(link, "nobody's"), (link, "everybody's")]);
@@ -172,7 +171,7 @@ fn a_planted_config_is_not_followed() {
 /// What it is read for by the agent: a health check that the victim declares, where nobody answers, would fail the probation.
 #[test]
 fn an_overlay_that_is_planted_once_the_collector_runs_is_not_read() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let builder = Agent::builder().setting("min-uptime", "2s");
@@ -191,7 +190,7 @@ fn an_overlay_that_is_planted_once_the_collector_runs_is_not_read() {
 
 #[test]
 fn roots_own_link_is_followed_and_stays() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let api = Api::plain();
@@ -207,7 +206,7 @@ fn roots_own_link_is_followed_and_stays() {
 
 #[test]
 fn a_config_from_the_api_takes_the_place_of_a_hard_link() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let api = Api::plain();
@@ -223,7 +222,7 @@ fn a_config_from_the_api_takes_the_place_of_a_hard_link() {
 
 #[test]
 fn a_planted_copy_of_the_former_config_gives_nothing_away() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     for link in LINKS {
@@ -240,7 +239,7 @@ fn a_planted_copy_of_the_former_config_gives_nothing_away() {
 
 #[test]
 fn a_planted_lock_or_socket_leads_nowhere() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     for link in LINKS {
@@ -264,7 +263,7 @@ fn a_planted_lock_or_socket_leads_nowhere() {
 
 #[test]
 fn other_users_are_refused_at_the_control_socket() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let agent = Agent::builder().spawn();

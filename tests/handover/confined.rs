@@ -12,7 +12,7 @@ use serde_json::json;
 use super::load::{Load, Mode};
 use super::{Ports, Scene, assert_seamless, plain};
 use crate::support::agent::{Agent, Builder};
-use crate::support::{bin, machine};
+use crate::support::{bin, machine, needs};
 
 /// Debian's nobody and nogroup.
 const NOBODY: u32 = 65534;
@@ -20,10 +20,6 @@ const NOBODY: u32 = 65534;
 pub(super) const ORDINARY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
 /// What a systemd unit does with NoNewPrivileges= and an empty CapabilityBoundingSet=.
 const HARDENED: [&str; 3] = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"];
-
-fn is_root() -> bool {
-    rustix::process::getuid().is_root()
-}
 
 /// Two changes under load.
 #[track_caller]
@@ -79,7 +75,7 @@ fn reachable(builder: &Builder, program: &Path) -> PathBuf {
 #[track_caller]
 fn expect_seamless_as_nobody(title: &str, options: &[&str]) {
     // Without root, every test runs as an ordinary user.
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let settings = |builder| for_nobody(builder, &bin::collector());
@@ -108,7 +104,7 @@ fn as_root_without_capabilities() {
     if machine::skips_hand_over() {
         return;
     }
-    if is_root() {
+    if needs::root() {
         let start = |agent: &Agent| spawn_with(agent, &HARDENED[1..]);
         expect_seamless("as root without capabilities", Scene::built("handover", |builder| builder, start));
     }
@@ -121,7 +117,7 @@ fn a_collector_that_closes_itself_is_restarted_plainly_and_no_config_is_rejected
     if machine::skips_hand_over() {
         return;
     }
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let settings = |builder| for_nobody(builder, &bin::fake());
@@ -144,7 +140,7 @@ fn a_collector_with_privileges_of_its_own_keeps_them() {
     if machine::skips_hand_over() {
         return;
     }
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let privileged = |builder: &Builder| copy_of_fake(builder, "privileged", 0o2755);
@@ -173,7 +169,7 @@ fn a_collector_that_gets_privileges_meanwhile_is_restarted_plainly() {
     if machine::skips_hand_over() {
         return;
     }
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let settings = |builder: Builder| {
@@ -234,7 +230,7 @@ fn in_a_container_as_root() {
     if machine::skips_hand_over() {
         return;
     }
-    if is_root() {
+    if needs::root() {
         in_namespaces(&[]);
     }
 }
@@ -247,7 +243,8 @@ fn in_a_container_without_root() {
     }
     let options = ["--user", "--map-root-user"];
     let possible = Command::new("unshare").args(options).arg(OsStr::new("true")).stderr(Stdio::null()).status();
-    if possible.expect("unshare is missing").success() {
+    let possible = possible.expect("unshare is missing").success();
+    if needs::that(possible, "user namespaces are closed to ordinary users") {
         in_namespaces(&options);
     }
 }

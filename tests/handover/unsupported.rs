@@ -1,12 +1,11 @@
 //! An agent whose machine cannot hand over, by its architecture or because it is emulated: it runs on without.
 
 use super::{Scene, modes};
-use crate::support::machine;
+use crate::support::{machine, needs};
 
 #[test]
 fn a_change_restarts_the_collector_plainly_and_says_why() {
-    if machine::can_hand_over() {
-        eprintln!("skipped: this agent hands over");
+    if !needs::that(!machine::can_hand_over(), "this agent hands over") {
         return;
     }
     let reason = match machine::name() {

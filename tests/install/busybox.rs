@@ -81,7 +81,7 @@ fn a_whole_life_with_the_real_collector() {
     assert_eq!(third["config"]["revision"], second["config"]["revision"]);
     assert_eq!(root.read("/etc/kmagent/agent.yaml"), settings);
     let output = root.install(&new, &[], &[]);
-    assert!(output.stdout.contains("all files are in place"), "{output:#?}");
+    assert!(output.stdout.contains("all files are up to date"), "{output:#?}");
     assert_eq!(root.status().unwrap()["pid"], third["pid"], "there was nothing to restart it for");
 
     // ---- the power fails
@@ -115,10 +115,10 @@ fn an_agent_that_is_run_by_hand() {
     let first = root.wait_status("it answers", |status| status["agent_version"] == OLDER);
     let output = root.install(&new, &[], &[]);
     assert_done(&output);
-    assert!(output.stdout.contains("the agent that runs is still the one before"), "{output:#?}");
+    assert!(output.stdout.contains("the previous agent is still running"), "{output:#?}");
     assert_eq!(root.status().unwrap()["pid"], first["pid"]);
     let output = root.install(&new, &[], &["--uninstall"]);
     assert_done(&output);
-    assert!(output.stdout.contains("stopping the agent that runs"), "{output:#?}");
+    assert!(output.stdout.contains("stopping the running agent"), "{output:#?}");
     assert!(agent.wait().unwrap().success());
 }

@@ -185,7 +185,7 @@ fn an_upgrade_that_cannot_do_leaves_the_agent_that_runs_alone() {
         &root,
         || root.install(&release(), &[], &[]),
         65,
-        "refuses /etc/kmagent/config.yaml, which is in force",
+        "rejects the active config /etc/kmagent/config.yaml",
     );
     fs::write(root.join("/etc/kmagent/config.yaml"), config).unwrap();
 
@@ -229,7 +229,7 @@ fn a_new_agent_that_does_not_come_up_is_replaced_by_the_old_one() {
         ("an agent that ends", new("exit 70")),
         ("a collector that ends", release().write("lib/kmagent/kmagent-collector", broken_collector.as_bytes(), 0o755)),
     ] {
-        assert_fails(&root.install(&stage, &[], &[]), 69, "the agent does not come up");
+        assert_fails(&root.install(&stage, &[], &[]), 69, "the agent does not start");
         root.wait_status(what, |status| status["collector"]["state"] == "running");
         assert_runs(&root, OLDER);
         let mut after = root.tree();
@@ -259,19 +259,16 @@ fn an_installation_that_the_system_refuses_leaves_nothing() {
         );
         let output = install_with(&root, name, &shim, &QUICK, args);
         assert_fails(&output, code, text);
-        assert!(
-            output.stderr.contains("undoing what was begun") && !output.stderr.contains("could not undo"),
-            "{output:#?}"
-        );
+        assert!(output.stderr.contains("rolling back") && !output.stderr.contains("could not undo"), "{output:#?}");
         assert_same(&before, &root.tree(), &format!("{name} {words}"));
         assert!(root.processes().is_empty());
     };
     let sysv = ["--init", "sysv"];
-    refused("groupadd", "", &sysv, 71, "cannot make the group kmagent");
-    refused("useradd", "", &sysv, 71, "cannot make the user kmagent");
+    refused("groupadd", "", &sysv, 71, "cannot create the group kmagent");
+    refused("useradd", "", &sysv, 71, "cannot create the user kmagent");
     refused("usermod", "-a -G adm", &sysv, 71, "cannot add kmagent to the group adm");
     refused("usermod", "-a -G systemd-journal", &sysv, 71, "cannot add kmagent to the group systemd-journal");
-    refused("chown", "", &sysv, 73, "cannot give");
+    refused("chown", "", &sysv, 73, "cannot change the owner of");
     refused("update-rc.d", "kmagent defaults", &sysv, 71, "cannot enable the service");
     refused("systemctl", "enable", &["--init", "systemd"], 71, "cannot enable the service");
     refused("rc-update", "add", &["--init", "openrc"], 71, "cannot enable the service");
@@ -281,14 +278,14 @@ fn an_installation_that_the_system_refuses_leaves_nothing() {
     stage::write(&root.join("/opt/real"), &fs::read(bin::kmagent()).unwrap(), 0o755);
     let before = root.tree();
     let broken = release().write("bin/kmagent", start.as_bytes(), 0o755);
-    assert_fails(&root.install(&broken, &QUICK, &sysv), 69, "the agent does not come up");
+    assert_fails(&root.install(&broken, &QUICK, &sysv), 69, "the agent does not start");
     assert_same(&before, &root.tree(), "an agent that does not start");
     assert!(root.processes().is_empty());
     assert_eq!(root.run(&["mkdir", "/run/systemd"]).code, Some(0));
     assert_eq!(root.run(&["mkdir", "/run/systemd/system"]).code, Some(0));
     // systemd does not run, so its own client is refused.
     let output = root.install(&stage, &QUICK, &[]);
-    assert_fails(&output, 71, "the service manager does not take the service");
+    assert_fails(&output, 71, "the service manager does not accept the service");
     assert_same(&before, &root.tree(), "no service manager");
 }
 
@@ -375,14 +372,14 @@ fn every_step_says_what_it_does() {
         &old,
         "--init sysv",
         &[
-            "making the system group kmagent",
+            "creating the system group kmagent",
             "+ groupadd -r kmagent",
-            "making the system user kmagent",
+            "creating the system user kmagent",
             "adding kmagent to the group adm",
             "+ usermod -a -G adm kmagent",
-            "giving /etc/kmagent to kmagent",
+            "changing the owner of /etc/kmagent to kmagent",
             "+ chown -h kmagent:kmagent /etc/kmagent",
-            "giving /var/lib/kmagent to kmagent",
+            "changing the owner of /var/lib/kmagent to kmagent",
             "enabling the service",
             "+ update-rc.d kmagent defaults",
             "starting the service",
@@ -406,7 +403,7 @@ fn every_step_says_what_it_does() {
             "disabling the service",
             "removing settings, config, key and state",
             "removing /etc/default/kmagent",
-            "keeping /etc/kmagent: there is something in it that is not kmagent's",
+            "keeping /etc/kmagent: it contains files that are not kmagent's",
             "removing kmagent from the group adm",
             "+ gpasswd -d kmagent adm",
             "removing the user kmagent",
@@ -500,5 +497,5 @@ fn only_root_installs_into_the_system() {
     let stage = release();
     root.bind(&stage.path(), "kmagent");
     let words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/tmp/kmagent/install.sh"];
-    assert_fails(&root.run(&words), 77, "run it as root");
+    assert_fails(&root.run(&words), 77, "run this as root");
 }

@@ -89,14 +89,12 @@ fn everything_is_put_in_its_place() {
     assert_eq!(dest.read("/etc/kmagent/config.yaml"), source::read("dist/config.yaml"));
     let state = fs::metadata(dest.join("/var/lib/kmagent")).unwrap();
     assert!(state.is_dir() && state.mode() & 0o7777 == 0o700);
-    for step in
-        ["verifying", "installing kmagent", "writing /etc/kmagent/api-key", "in place", "what is left to do there"]
-    {
+    for step in ["verifying", "installing kmagent", "writing /etc/kmagent/api-key", "new files", "remaining steps"] {
         assert!(output.stdout.contains(step), "{output:#?}");
     }
-    assert!(!output.stdout.contains("no service was put there"), "{output:#?}");
+    assert!(!output.stdout.contains("no service was installed"), "{output:#?}");
     let output = stage.install(Dest::new().path().as_path(), &[], &[]);
-    assert!(output.stdout.contains("no service was put there: --init"), "{output:#?}");
+    assert!(output.stdout.contains("no service was installed: choose a service manager with --init"), "{output:#?}");
 }
 
 /// Section and name of each, in the order of a tree.
@@ -115,7 +113,7 @@ fn a_second_time_touches_nothing() {
     let before = dest.tree();
     let output = stage.install(&dest.path(), &[("KM_LOG_LEVEL", "error"), ("KM_API_KEY", "")], &[]);
     assert_done(&output);
-    assert!(output.stdout.contains("all files are in place"), "{output:#?}");
+    assert!(output.stdout.contains("all files are up to date"), "{output:#?}");
     assert_untouched(&before, &dest.tree(), "a second installation");
 }
 
@@ -196,16 +194,16 @@ fn a_key_comes_back_exactly_whichever_way_it_is_given() {
 fn what_is_wrong_is_refused_before_anything_is_written() {
     let stage = Stage::light();
     for (env, args, code, text) in [
-        (("KM_API_KEY", "two\nlines"), vec![], 64, "KM_API_KEY has several lines"),
-        (("KM_HOST_NAME", "two\nlines"), vec![], 64, "KM_HOST_NAME has several lines"),
+        (("KM_API_KEY", "two\nlines"), vec![], 64, "KM_API_KEY must be a single line"),
+        (("KM_HOST_NAME", "two\nlines"), vec![], 64, "KM_HOST_NAME must be a single line"),
         (("KM_HOST_NAME", "bell\u{7}"), vec![], 78, "agent.yaml:"),
         (("KM_HOST_NAME", "a\rb"), vec![], 78, "control character"),
         (("KM_HOST_NAME", "a\u{85}b"), vec![], 78, "control character"),
         (("KM_API_KEY", " blanks "), vec![], 78, "/etc/kmagent/api-key: its content begins or ends with a blank"),
         (("KM_API_KEY", "schl\u{fc}ssel"), vec![], 78, "outside ASCII"),
         (("KM_MIN_UPTIME", "soon"), vec![], 78, "/etc/kmagent/agent.yaml:"),
-        (("KM_STATE_DIR", "/srv"), vec![], 64, "KM_STATE_DIR cannot be chosen here"),
-        (("KM_COLLECTOR_CONFIG", "/srv"), vec![], 64, "KM_COLLECTOR_CONFIG cannot be chosen here"),
+        (("KM_STATE_DIR", "/srv"), vec![], 64, "KM_STATE_DIR cannot be set here"),
+        (("KM_COLLECTOR_CONFIG", "/srv"), vec![], 64, "KM_COLLECTOR_CONFIG cannot be set here"),
         (("PREFIX", "relative"), vec![], 64, "PREFIX"),
         (("PREFIX", "/with blank"), vec![], 64, "PREFIX"),
         (("DESTDIR", "/it's"), vec![], 64, "DESTDIR"),
@@ -251,7 +249,7 @@ fn a_program_for_another_machine_is_refused() {
     // e_machine: none that runs here.
     agent[18..20].copy_from_slice(&[0x34, 0x12]);
     let stage = stage.write("bin/kmagent", &agent, 0o755);
-    assert_fails(&stage.install(&dest.path(), &[], &[]), 69, "built for another machine");
+    assert_fails(&stage.install(&dest.path(), &[], &[]), 69, "is not built for this machine");
     let stage = stage.write("bin/kmagent", b"#!/nonexistent/sh\n", 0o755);
     assert_fails(&stage.install(&dest.path(), &[], &[]), 69, "does not run on this machine");
     assert!(dest.tree().is_empty(), "{:?}", dest.tree().keys());
@@ -275,7 +273,7 @@ fn an_upgrade_replaces_the_programs_and_keeps_what_is_the_host_s() {
     let output = new.install(&dest.path(), &[("KM_API_KEY", "other"), ("KM_LOG_LEVEL", "debug")], &[]);
     assert_done(&output);
     assert!(output.stdout.contains(&format!("upgrading kmagent {OLDER} to {VERSION}")), "{output:#?}");
-    assert!(output.stdout.contains("keeping the key in /etc/kmagent/api-key: the one that was given is not used"));
+    assert!(output.stdout.contains("keeping the key in /etc/kmagent/api-key; the given one is ignored"));
     assert!(output.stdout.contains("keeping /etc/kmagent/agent.yaml"));
     let still = [tree(&dest.join("/etc/kmagent"), &[]), tree(&dest.join("/var/lib"), &[])];
     for (mine, still) in mine.iter().zip(&still) {
@@ -311,7 +309,7 @@ fn a_service_script_that_was_changed_stays() {
     let new = Stage::new().write("services/sysv/kmagent", b"#!/bin/sh\n# new\n", 0o755);
     for _ in 0..2 {
         let output = new.install(&dest.path(), &[], &[]);
-        assert!(output.stdout.contains("leaving /etc/init.d/kmagent alone, since it was changed"), "{output:#?}");
+        assert!(output.stdout.contains("keeping /etc/init.d/kmagent, since it was changed"), "{output:#?}");
         assert_eq!(dest.read(script), text);
     }
     assert_done(&new.install(&dest.path(), &[], &["--uninstall"]));
@@ -347,7 +345,7 @@ fn uninstalling_leaves_what_is_the_host_s_and_purging_nothing() {
     let mut command = Command::new(dest.join("/opt/km/lib/kmagent/install.sh"));
     command.env("DESTDIR", dest.path()).args(["--uninstall", "--purge"]).stdin(Stdio::null());
     let output = bin::output(command);
-    assert!(output.stdout.contains("keeping /etc/kmagent: there is something in it"), "{output:#?}");
+    assert!(output.stdout.contains("keeping /etc/kmagent: it contains files"), "{output:#?}");
     fs::remove_dir_all(dest.join("/etc")).unwrap();
     assert_same(&before, &dest.tree(), "before the installation, and after it was purged");
 }
@@ -358,7 +356,7 @@ fn another_service_manager_takes_a_removal_first() {
     assert_done(&stage.install(&dest.path(), &[], &["--init", "sysv"]));
     let before = dest.tree();
     let output = stage.install(&dest.path(), &[], &["--init", "openrc"]);
-    assert_fails(&output, 64, "it is installed for sysv: run it with --uninstall first");
+    assert_fails(&output, 64, "kmagent is installed for sysv: run this with --uninstall first");
     assert_untouched(&before, &dest.tree(), "refused");
     assert_done(&stage.install(&dest.path(), &[], &["--uninstall"]));
     assert_done(&stage.install(&dest.path(), &[], &["--init", "openrc"]));
@@ -403,7 +401,7 @@ fn another_one_that_runs_is_waited_for_by_failing() {
         fs::create_dir_all(&lock).unwrap();
         fs::write(lock.join("journal"), format!("process {pid}\n")).unwrap();
         let output = stage.install(&dest.path(), &[], &[]);
-        assert!(output.stdout.contains("an install.sh was interrupted"), "{output:#?}");
+        assert!(output.stdout.contains("continuing an interrupted install.sh"), "{output:#?}");
         assert_done(&output);
         assert!(!lock.exists());
     }
@@ -418,7 +416,11 @@ fn a_prefix_is_remembered() {
         assert_done(&old.install(&dest.path(), &[("PREFIX", prefix)], &["--init", init]));
         let before = dest.tree();
         for args in [&[][..], &["--uninstall"], &["--purge"]] {
-            assert_fails(&new.install(&dest.path(), &other, args), 64, &format!("it is installed in {prefix}: leave"));
+            assert_fails(
+                &new.install(&dest.path(), &other, args),
+                64,
+                &format!("kmagent is installed in {prefix}: unset PREFIX"),
+            );
             assert_untouched(&before, &dest.tree(), "refused");
         }
         let output = new.install(&dest.path(), &[], &[]);
@@ -449,7 +451,7 @@ fn a_unit_that_outranks_ours_is_pointed_out() {
     fs::create_dir_all(dest.join("/etc/systemd/system")).unwrap();
     fs::write(dest.join("/etc/systemd/system/kmagent.service"), "").unwrap();
     let output = stage.install(&dest.path(), &[], &["--init", "systemd"]);
-    assert!(output.code == Some(0) && output.stderr.contains("outranks the unit of this release"), "{output:#?}");
+    assert!(output.code == Some(0) && output.stderr.contains("overrides the unit of this release"), "{output:#?}");
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn accounts_by_the_applets_of_busybox() {
     root.write("/etc/shadow", "root:*:::::::\n", 0o600);
     let (before, stage) = (root.tree(), release());
 
-    for (applet, text) in [("adduser", "cannot make the user"), ("addgroup", "cannot make the group")] {
+    for (applet, text) in [("adduser", "cannot create the user"), ("addgroup", "cannot create the group")] {
         root.write(&format!("/run/refuse-{applet}"), "", 0o644);
         assert_fails(&root.install(&stage, &QUICK, &[]), 71, text);
         fs::remove_file(root.join(&format!("/run/refuse-{applet}"))).unwrap();
@@ -216,7 +216,7 @@ fn a_life_under_procd() {
         0o755,
     );
     root.bind(&new.path(), "new");
-    assert_fails(&root.install(&broken, &[], &[]), 69, "the agent does not come up");
+    assert_fails(&root.install(&broken, &[], &[]), 69, "the agent does not start");
     expect_running(&root, VERSION);
 
     assert_eq!(root.run(&["/etc/init.d/kmagent", "stop"]).code, Some(0));

@@ -12,9 +12,9 @@ use serde_json::Value;
 use super::stage::Stage;
 use super::tree::{Tree, tree};
 use crate::support::bin::{self, Output};
-use crate::support::process;
 use crate::support::temp_dir::TempDir;
 use crate::support::wait;
+use crate::support::{needs, process};
 
 /// Of a whole installation, a probation and a stop included, on a host that has other things to do.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -24,11 +24,7 @@ pub fn available() -> bool {
     let elf = fs::read(bin::kmagent()).unwrap();
     // The name of a dynamic linker; the tests on the static binary come to this too.
     let is_static = !elf.windows(8).any(|bytes| bytes == b"/ld-linu" || bytes == b"/ld-musl");
-    let root = rustix::process::getuid().is_root();
-    if !(root && is_static) {
-        eprintln!("skipped: this takes root and a static agent (KMAGENT_BIN)");
-    }
-    root && is_static
+    needs::root() && needs::that(is_static, "it takes a static agent (KMAGENT_BIN)")
 }
 
 /// Mounts what a system needs over the root, and becomes its init. Where a lower directory is given, the root is an overlay on it.

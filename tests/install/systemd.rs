@@ -126,7 +126,7 @@ fn a_life() {
     let machine = Machine::boot();
     let before = machine.tree();
     // ---- first one that does not start, which systemd would try again and again
-    assert_fails(&machine.install("broken", QUICK), 69, "the agent does not come up");
+    assert_fails(&machine.install("broken", QUICK), 69, "the agent does not start");
     machine.expect_gone("kmagent.service");
     assert_same(&before, &machine.tree());
 
@@ -165,7 +165,7 @@ fn a_life() {
     // ---- one that does not start, and one that does not take the settings
     let now = machine.tree();
     let output = machine.install("broken", "");
-    assert_fails(&output, 69, "the agent does not come up");
+    assert_fails(&output, 69, "the agent does not start");
     assert!(output.stderr.contains("it is broken"), "the journal's last lines: {output:#?}");
     let third = machine.expect_running(VERSION);
     assert_same(&now, &machine.tree());
@@ -189,7 +189,7 @@ fn a_life() {
     machine.does(to_timer);
     let output = machine.install("old", "");
     assert_done(&output);
-    assert!(output.stdout.contains("kmagent-check.timer checks in its place"), "{output:#?}");
+    assert!(output.stdout.contains("kmagent-check.timer does the checks"), "{output:#?}");
     assert_eq!(machine.sh("systemctl is-active kmagent kmagent-check.timer").stdout, "inactive\nactive\n");
     assert_eq!(machine.sh("systemctl is-enabled kmagent kmagent-check.timer").stdout, "disabled\nenabled\n");
 
@@ -213,7 +213,7 @@ fn another_prefix() {
     let machine = Machine::boot();
     let before = machine.tree();
     assert_done(&machine.install("old", &format!("PREFIX=/opt/kmagent {QUICK}")));
-    assert_fails(&machine.install("new", "PREFIX=/usr/local"), 64, "it is installed in /opt/kmagent");
+    assert_fails(&machine.install("new", "PREFIX=/usr/local"), 64, "kmagent is installed in /opt/kmagent");
     assert_done(&machine.install("new", ""));
     let status = machine.does("/opt/kmagent/bin/kmagent status --json");
     assert!(status.contains(&format!("\"agent_version\": \"{VERSION}\"")), "{status}");
@@ -247,7 +247,7 @@ fn it_takes_over_from_1_x() {
     );
     wait_for("the old one", PATIENCE, || machine.status().get("pid").cloned());
     let before = machine.tree();
-    assert_fails(&machine.install("broken", ""), 69, "the agent does not come up");
+    assert_fails(&machine.install("broken", ""), 69, "the agent does not start");
     assert_eq!(machine.does("systemctl show --value -p Description kmagent"), "1.x");
     wait_for("the old one again", PATIENCE, || machine.status().get("pid").cloned());
     assert_same(&before, &machine.tree());

@@ -35,17 +35,31 @@ fn packed() -> TempDir {
 }
 
 /// With GNU's tar and sha256sum, into a DESTDIR.
-fn installed(dir: &Path, dest: &Path) -> Output {
+fn installed(dir: &Path, dest: &Path, commands: &str) -> Output {
     let mut command = Command::new("sh");
-    command.args(["-ec", &commands().0]).current_dir(dir).stdin(Stdio::null());
+    command.args(["-ec", commands]).current_dir(dir).stdin(Stdio::null());
     command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("DESTDIR", dest);
     bin::output_within(PATIENCE, command)
 }
 
+/// The one line of the quick start, without `sudo`.
+fn quick_start() -> String {
+    let readme = source::read("README.md");
+    let line = readme.lines().find(|line| line.starts_with("tar xzf ") && line.contains("install.sh"));
+    line.expect("no quick start in README.md").replace("sudo ", "")
+}
+
 #[test]
 fn as_the_readme_says() {
+    for commands in [commands().0, quick_start()] {
+        as_said(&commands);
+    }
+}
+
+#[track_caller]
+fn as_said(commands: &str) {
     let (dir, dest) = (packed(), TempDir::new());
-    assert_done(&installed(dir.path(), dest.path()));
+    assert_done(&installed(dir.path(), dest.path(), commands));
     let agent = fs::read(dest.join("usr/local/bin/kmagent")).unwrap();
     assert!(agent == fs::read(bin::kmagent()).unwrap(), "it is not what was packed");
     assert_eq!(fs::read_to_string(dest.join("usr/local/lib/kmagent/kmagent-collector")).unwrap(), COLLECTOR);
@@ -58,7 +72,7 @@ fn a_damaged_one_is_not_unpacked() {
     let mut bytes = fs::read(&tarball).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&tarball, bytes).unwrap();
-    let output = installed(dir.path(), dest.path());
+    let output = installed(dir.path(), dest.path(), &commands().0);
     assert!(output.code != Some(0) && output.stdout.contains("FAILED"), "{output:?}");
     assert!(fs::read_dir(dest.path()).unwrap().next().is_none());
 }

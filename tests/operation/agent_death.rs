@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{named, quick, scripted, settled, strays, through_shell, wait_running};
 use crate::support::api::Api;
-use crate::support::process;
+use crate::support::{needs, process};
 
 #[test]
 fn the_collector_ends_with_its_agent_and_the_next_start_works() {
@@ -140,8 +140,7 @@ fn a_second_agent_on_the_same_run_directory_is_refused() {
 fn without_pidfds_an_exit_is_noticed_all_the_same() {
     // pidfd_open(2) as an old kernel has it.
     let strace = "/usr/bin/strace";
-    if !std::path::Path::new(strace).exists() {
-        eprintln!("SKIPPED: {strace} is missing, so old kernels are not tested");
+    if !needs::that(std::path::Path::new(strace).exists(), "strace is missing, which makes an old kernel of this one") {
         return;
     }
     let run = |script: serde_json::Value| {

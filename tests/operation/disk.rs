@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::{message, named, quick, scripted, settled, strays, wait_good, wait_polls, wait_running, yaml};
 use crate::support::api::Api;
-use crate::support::process;
+use crate::support::{needs, process};
 
-/// A small file system of its own, gone on drop. `None`, and a word about it, for who may not mount.
+/// A small file system of its own, gone on drop. `None`, which it says, for who may not mount.
 struct Mount(PathBuf);
 
 impl Mount {
@@ -20,7 +20,8 @@ impl Mount {
         match mounted {
             Ok(output) if output.status.success() => Some(Mount(at.to_path_buf())),
             refused => {
-                eprintln!("SKIPPED: cannot mount a tmpfs (root may), so a full disk is not tested: {refused:?}");
+                needs::that(false, "no small disk can be mounted, which root may");
+                eprintln!("mount: {refused:?}");
                 None
             }
         }
@@ -128,7 +129,8 @@ fn a_state_directory_that_cannot_be_made_is_no_end() {
     let kept = || fs::read_to_string(state.join("last-known-good.yaml")).unwrap_or_default();
     agent.wait_until("the new config as last known good", || kept().contains("name: b"));
     api.wait_for_request_after(seen, "a resolved problem", |request| message(request).is_empty());
-    assert_eq!((strays(&agent), agent.stop()), (Vec::new(), 0));
+    // Stopped first, since after its answer that check writes what it could not remember before.
+    assert_eq!((agent.stop(), strays(&agent)), (0, Vec::new()));
 }
 
 #[test]
@@ -180,7 +182,8 @@ fn a_full_state_directory_is_told_and_heals() {
     disk.free();
     wait_good(&agent, &named("b"));
     api.wait_for_request_after(seen, "a resolved problem", |request| message(request).is_empty());
-    assert_eq!((strays(&agent), agent.stop()), (Vec::new(), 0));
+    // Stopped first, since after its answer that check writes what it could not remember before.
+    assert_eq!((agent.stop(), strays(&agent)), (0, Vec::new()));
 }
 
 /// Nothing is written there that needs room.

@@ -2,18 +2,17 @@
 
 use serde_json::json;
 
-use super::is_root;
 use super::machine::{Machine, Network};
 use crate::handover::load::{Load, Mode, Report};
 use crate::handover::sink::Sink;
 use crate::handover::{Ports, assert_seamless, counted, named, real_config};
 use crate::support::api::Api;
-use crate::support::bin;
 use crate::support::wait::{DEADLINE, poll_for, wait_until};
+use crate::support::{bin, needs};
 
 #[test]
 fn a_change_costs_no_client_anything_inside_the_unit() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let (api, sink, ports) = (Api::plain(), Sink::start(), Ports::free());

@@ -5,11 +5,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::is_root;
 use crate::support::agent::Agent;
-use crate::support::bin;
 use crate::support::process;
 use crate::support::wait::{DEADLINE, poll_for};
+use crate::support::{bin, needs};
 
 fn rank(pid: u32) -> i32 {
     fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap()
@@ -74,7 +73,7 @@ struct Group(PathBuf);
 impl Group {
     /// `None`, and said so, where none can be made.
     fn new() -> Option<Group> {
-        if !is_root() {
+        if !needs::root() {
             return None;
         }
         for (hierarchy, limit) in [("memory/", "memory.limit_in_bytes"), ("", "memory.max")] {
@@ -91,7 +90,7 @@ impl Group {
                 return Some(group);
             }
         }
-        eprintln!("skipped: no control group with a limit on memory can be made here");
+        needs::that(false, "no control group with a limit on memory can be made here");
         None
     }
 
@@ -133,8 +132,7 @@ fn when_memory_runs_out_the_kernel_takes_the_collector_and_the_agent_starts_it_a
 fn when_memory_runs_out_and_both_rank_alike_the_larger_agent_goes() {
     let Some(group) = Group::new() else { return };
     let (agent, [own, collector]) = run_out_of_memory(&group, 1000);
-    if own < collector {
-        eprintln!("skipped: this agent is so small, {own} KiB, that its collector goes first whatever the rank");
+    if !needs::that(own >= collector, "this agent is so small that its collector goes first whatever the rank") {
         return;
     }
     assert_eq!(agent.wait_exit(), -9);

@@ -7,7 +7,3 @@ mod machine;
 mod memory;
 mod scripts;
 mod systemd;
-
-fn is_root() -> bool {
-    rustix::process::getuid().is_root()
-}

@@ -2,10 +2,9 @@
 
 use serde_json::json;
 
-use super::is_root;
 use super::machine::{AGENT, ENVIRONMENT, Machine, Network, expect_environment};
 use crate::support::api::Api;
-use crate::support::{bin, source};
+use crate::support::{bin, needs, source};
 
 const SETTINGS: &str = "/etc/kmagent/agent.yaml";
 
@@ -166,14 +165,14 @@ fn expect_sysv_works(root: &str) {
 
 #[test]
 fn sysv_with_debians_tools() {
-    if is_root() {
+    if needs::root() {
         expect_sysv_works("debian");
     }
 }
 
 #[test]
 fn sysv_with_busybox_and_nothing_else() {
-    if is_root() {
+    if needs::root() {
         expect_sysv_works("busybox");
     }
 }
@@ -181,7 +180,7 @@ fn sysv_with_busybox_and_nothing_else() {
 /// On a host that OpenRC brings up.
 #[test]
 fn openrc() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let machine = machine("debian", "openrc/kmagent");
@@ -250,7 +249,7 @@ procd_close_instance() { echo "close $asked"; }
 
 #[test]
 fn procd_is_asked_for_what_the_agent_needs() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let machine = machine("busybox", "procd/kmagent");
@@ -302,7 +301,7 @@ fn procd_is_asked_for_what_the_agent_needs() {
 /// Debian's cron runs each line of the template, once it is made one, at the next boot instead of every few minutes.
 #[test]
 fn cron() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let lines = source::read("dist/services/cron/kmagent");

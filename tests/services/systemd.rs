@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::is_root;
 use super::machine::{AGENT, COLLECTOR, ENVIRONMENT, Machine, Network, expect_environment};
 use crate::support::api::Api;
-use crate::support::bin;
 use crate::support::wait::holds_for;
+use crate::support::{bin, needs};
 
 const UNIT: &str = "kmagent.service";
 
@@ -28,7 +27,7 @@ fn machine(script: Value) -> Machine {
 
 #[test]
 fn the_units_are_sound_and_closed_as_far_as_they_say() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let machine = machine(json!({}));
@@ -53,7 +52,7 @@ fn the_units_are_sound_and_closed_as_far_as_they_say() {
 
 #[test]
 fn it_is_active_once_ready_says_how_it_is_and_drains_when_it_stops() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let machine = machine(json!({"drain_ms": 3000}));
@@ -103,7 +102,7 @@ fn it_is_active_once_ready_says_how_it_is_and_drains_when_it_stops() {
 
 #[test]
 fn an_agent_that_is_killed_comes_back_however_often_and_leaves_no_orphan() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     // It does not heed what the kernel sends it when the agent dies.
@@ -131,7 +130,7 @@ fn an_agent_that_is_killed_comes_back_however_often_and_leaves_no_orphan() {
 
 #[test]
 fn an_agent_that_hangs_is_replaced() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let machine = machine(json!({}));
@@ -151,7 +150,7 @@ fn an_agent_that_hangs_is_replaced() {
 
 #[test]
 fn what_no_restart_mends_is_not_restarted() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let machine = machine(json!({}));
@@ -179,7 +178,7 @@ fn what_no_restart_mends_is_not_restarted() {
 
 #[test]
 fn the_key_is_roots_and_the_agent_has_it() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let api = Api::plain();
@@ -209,7 +208,7 @@ fn the_key_is_roots_and_the_agent_has_it() {
 
 #[test]
 fn the_timer_checks_and_on_change_restarts_what_runs_the_collector() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let api = Api::plain();
@@ -238,7 +237,7 @@ fn the_timer_checks_and_on_change_restarts_what_runs_the_collector() {
 
 #[test]
 fn what_root_does_by_hand_does_not_lock_the_agent_out() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     let api = Api::plain();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use super::bin;
+use super::{bin, needs};
 
 /// As `dist/arch` and the tarballs call it.
 pub fn name() -> &'static str {
@@ -52,11 +52,10 @@ pub fn can_hand_over() -> bool {
 }
 
 /// `can_hand_over`, for tests that have nothing to do without it.
+#[track_caller]
 pub fn skips_hand_over() -> bool {
-    if !can_hand_over() {
-        eprintln!("skipped: an agent for {} cannot watch a collector's binds here", name());
-    }
-    !can_hand_over()
+    let reason = format!("an agent for {} cannot watch a collector's binds here", name());
+    !needs::that(can_hand_over(), &reason)
 }
 
 fn ask(what: &str) -> String {

@@ -8,6 +8,7 @@ pub mod api;
 pub mod bin;
 pub mod http;
 pub mod machine;
+pub mod needs;
 pub mod otlp;
 pub mod process;
 pub mod source;

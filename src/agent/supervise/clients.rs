@@ -4,14 +4,14 @@
 use std::collections::VecDeque;
 
 use super::Supervise;
-use crate::agent::mailbox::{CheckOutcome, Checked, PollerCommand};
+use crate::agent::check_outcome::{Effects, Order, ReplyAt};
+use crate::agent::mailbox::{Checked, PollerCommand};
 use crate::control::server::{CHECK_LIMIT, ClientId, Server};
 use crate::control::{CheckResult, Outcome, Reply, Request};
 use crate::core::Uptime;
 use crate::core::event::Event;
 use crate::core::supervisor::StateName;
-use crate::error::Error;
-use crate::error::Exit;
+use crate::error::{Error, Exit};
 use crate::os::wait::Waitable;
 use crate::store::Candidate;
 
@@ -118,48 +118,37 @@ impl Supervise {
 
     pub(super) fn take_check(&mut self, checked: Checked, events: &mut VecDeque<Event<Candidate>>) {
         let clients = self.clients.take_checked(checked.ticket);
-        let mut outcome = self.state_tracker.checked(&checked.finding);
+        match &checked.finding {
+            Ok(effects) => self.state_tracker.checked(&effects.problem),
+            Err(error) => self.state_tracker.check_failed(error),
+        }
         self.check_suspended();
         self.retry_state();
-        match checked.finding {
-            Ok(CheckOutcome::Install(candidate)) => {
-                self.clients.awaiting_verdict.extend(clients);
+        let Effects { order, mut reply, reply_at, .. } = match checked.finding {
+            Ok(effects) => *effects,
+            Err(error) => return self.clients.reply_checked(clients, &Outcome::failed(&error)),
+        };
+        let waits = reply_at != ReplyAt::Once && self.state_tracker.awaits_verdict();
+        let is_stopped = self.core.state_name() == StateName::Stopped;
+        match order {
+            Order::Install(candidate) => {
                 self.state_tracker.arrived();
                 events.push_back(Event::CandidateArrived(candidate));
-                return;
             }
-            // The second is active, on probation.
-            Ok(CheckOutcome::OnItsWay | CheckOutcome::Unchanged { confirmed: true })
-                if self.state_tracker.awaits_verdict() =>
-            {
-                self.clients.awaiting_verdict.extend(clients);
-                return;
-            }
-            Ok(CheckOutcome::OnItsWay) => {
-                // The verdict came while the poller was asking, and word of it is on its way: now it can be told.
-                clients.into_iter().for_each(|client| self.ask_for(client));
-                return;
-            }
-            Ok(CheckOutcome::Restart) => events.push_back(Event::RestartRequested),
-            // An operator may have put a config in place.
-            Ok(CheckOutcome::Local { .. } | CheckOutcome::Unchanged { .. })
-                if self.core.state_name() == StateName::Stopped && self.store.has_config() =>
-            {
+            Order::Restart => events.push_back(Event::RestartRequested),
+            Order::StartIfStopped if !waits && is_stopped && self.store.has_config() => {
                 events.push_back(Event::RestartRequested);
                 let message = "starting the collector with the config in place";
-                outcome = Outcome::done(CheckResult::Restarted, message);
+                reply = Outcome::done(CheckResult::Restarted, message);
             }
-            Ok(
-                CheckOutcome::Refused(_)
-                | CheckOutcome::Unchanged { .. }
-                | CheckOutcome::NotRestarted(_)
-                | CheckOutcome::NotYet
-                | CheckOutcome::StillRejected(_)
-                | CheckOutcome::Postponed(_)
-                | CheckOutcome::Local { .. },
-            )
-            | Err(_) => {}
+            Order::Nothing | Order::StartIfStopped => {}
         }
-        self.clients.reply_checked(clients, &outcome);
+        match reply_at {
+            ReplyAt::Verdict | ReplyAt::VerdictOrNextCheck if self.state_tracker.awaits_verdict() => {
+                self.clients.awaiting_verdict.extend(clients);
+            }
+            ReplyAt::Once | ReplyAt::Verdict => self.clients.reply_checked(clients, &reply),
+            ReplyAt::VerdictOrNextCheck => clients.into_iter().for_each(|client| self.ask_for(client)),
+        }
     }
 }

@@ -8,13 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::secret_registry::SecretRegistry;
-use crate::agent::mailbox::CheckOutcome;
+use crate::agent::check_outcome::ProblemUpdate;
 use crate::config::value::Revision;
 use crate::control::{CheckResult, Outcome, PollingStatus};
 use crate::core::event::Verdict;
 use crate::core::problems::{Problems, TimedProblem};
-use crate::error::Exit;
-use crate::error::Result;
+use crate::error::{Error, Exit, Result};
 use crate::os::files::FileId;
 use crate::settings::{Polling, Settings};
 use crate::store::Store;
@@ -188,66 +187,38 @@ impl StateTracker {
         self.queued > 0 || self.installing.is_some()
     }
 
-    /// Takes in how a config check ended, and says it to those who asked for it.
-    pub(super) fn checked(&mut self, finding: &Result<CheckOutcome>) -> Outcome {
-        let finding = match finding {
-            Ok(finding) => finding,
-            Err(error) => {
-                self.polling.error = Some(error.to_string());
-                return Outcome::failed(error);
-            }
-        };
-        if let CheckOutcome::Local { reason } = finding {
-            let message = format!("no API endpoint: {reason}");
-            return Outcome { exit: Exit::Settings.code(), result: CheckResult::Failed, message };
+    /// A config check got no answer.
+    pub(super) fn check_failed(&mut self, error: &Error) {
+        self.polling.error = Some(error.to_string());
+    }
+
+    /// Takes in what a config check found.
+    pub(super) fn checked(&mut self, found: &ProblemUpdate) {
+        if self.polling.endpoint.is_some() {
+            self.polling.succeeded_at = Some(unix_now());
+            self.polling.error = None;
         }
-        self.polling.succeeded_at = Some(unix_now());
-        self.polling.error = None;
-        let not_restarted = match finding {
-            CheckOutcome::NotRestarted(error) => Some(self.mask(&error.to_string())),
+        let not_restarted = match found {
+            ProblemUpdate::NotRestarted(problem) => Some(self.mask(problem)),
             _ => None,
         };
         update(&mut self.problems.restart, not_restarted.as_deref());
-        match finding {
-            CheckOutcome::Unchanged { confirmed } => {
-                if *confirmed && !self.awaits_verdict() {
-                    self.resolve();
+        match found {
+            ProblemUpdate::Resolved if !self.awaits_verdict() => self.resolve(),
+            ProblemUpdate::Rejected { rejected, is_new } => {
+                if *is_new {
+                    self.concluded = true;
+                    self.reject(rejected.clone());
                 }
-                Outcome::done(CheckResult::Unchanged, "the config is up to date")
+                self.problems.config = Some(TimedProblem::from(rejected));
             }
-            CheckOutcome::NotYet => {
-                Outcome::done(CheckResult::Unchanged, "the API offers a new config but does not ask to apply it yet")
-            }
-            CheckOutcome::Install(_) | CheckOutcome::OnItsWay => {
-                Outcome::done(CheckResult::Unchanged, "config is still on probation")
-            }
-            CheckOutcome::Restart => {
-                Outcome::done(CheckResult::Restarted, "restarting the collector, as the API requested")
-            }
-            CheckOutcome::Refused(rejected) => {
-                self.concluded = true;
-                self.reject(rejected.clone());
-                self.still_rejected(rejected)
-            }
-            CheckOutcome::StillRejected(rejected) => self.still_rejected(rejected),
-            CheckOutcome::Postponed(error) => {
-                self.problems.config = problem_now(&self.mask(&error.to_string()));
-                Outcome::failed(error)
-            }
-            CheckOutcome::NotRestarted(error) => Outcome::failed(error),
-            CheckOutcome::Local { reason } => Outcome::done(CheckResult::Unchanged, reason.as_str()),
+            ProblemUpdate::Postponed(problem) => self.problems.config = problem_now(&self.mask(problem)),
+            ProblemUpdate::None | ProblemUpdate::Resolved | ProblemUpdate::NotRestarted(_) => {}
         }
     }
 
     pub(super) fn take_concluded(&mut self) -> bool {
         std::mem::take(&mut self.concluded)
-    }
-
-    fn still_rejected(&mut self, rejected: &Rejected) -> Outcome {
-        let timed = TimedProblem::from(rejected);
-        let message = timed.problem.clone();
-        self.problems.config = Some(timed);
-        Outcome { exit: Exit::ConfigRefused.code(), result: CheckResult::Rejected, message }
     }
 
     /// Another config than the rejected one is active, as the server wants it.

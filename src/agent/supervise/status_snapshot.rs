@@ -2,19 +2,15 @@
 
 use super::state_tracker::StateTracker;
 use crate::agent::mailbox::Snapshot;
-use crate::agent::report;
 use crate::control::{CollectorStatus, ConfigStatus, Status};
 use crate::core::Uptime;
 use crate::core::supervisor::StateName;
-use crate::source::kloudmate;
+use crate::source::report;
 
 impl StateTracker {
     pub(super) fn snapshot(&self, state: StateName, restarts: u64) -> Snapshot {
         Snapshot {
-            collector_status: match state.counts_as_running() {
-                true => kloudmate::Status::Running,
-                false => kloudmate::Status::Stopped,
-            },
+            is_collector_running: state.counts_as_running(),
             problem: self.problems.newest().cloned(),
             rejected: self.rejected.get().cloned(),
             restarts,

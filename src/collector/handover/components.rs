@@ -1,16 +1,18 @@
 //! What is known of the collector's components that must not run twice at once. Pure.
 //!
-//! Of those in `dist/collector/edge.yaml` and `full.yaml` it was seen when each ran twice (`tests/handover/components.yaml` has it all,
-//! and is held against this); of others it is what contrib's documentation says that they open exclusively, or resume from where
-//! they stopped. What that means for a hand-over is for `eligible` to judge.
+//! Of those in `dist/collector/edge.yaml` and `full.yaml` it was seen when each ran twice
+//! (`tests/handover/components.yaml` has it all, and is held against this); of others it is what contrib's
+//! documentation says that they open exclusively, or resume from where they stopped. What that means for a hand-over is
+//! for `eligible` to judge.
 
 use std::time::Duration;
 
 use crate::config::value::Value;
 use crate::settings::parse::duration;
 
-/// Read a stream that each of two readers would deliver in full, or that only one may read. What merely scrapes may overlap for
-/// a while: the same gauge twice is no error. Underscores left out: contrib renames `filelog` to `file_log` and so on.
+/// Read a stream that each of two readers would deliver in full, or that only one may read. What merely scrapes may
+/// overlap for a while: the same gauge twice is no error. Underscores left out: contrib renames `filelog` to `file_log`
+/// and so on.
 const READ_ONCE: [&str; 23] = [
     "awscloudwatch",
     "awss3",
@@ -89,8 +91,8 @@ impl<'a> Component<'a> {
         self.section == "extensions" && self.kind == "opamp"
     }
 
-    /// Whether two that run for `longest_overlap` may both report a total that each has counted since its own start, so that the
-    /// counter jumps between the two.
+    /// Whether two that run for `longest_overlap` may both report a total that each has counted since its own start, so
+    /// that the counter jumps between the two.
     pub fn reports_totals_within(&self, longest_overlap: Duration) -> bool {
         let flush_interval = self.value.get("metrics_flush_interval").filter(|interval| is_set(Some(interval)));
         let temporality = self.value.get("aggregation_temporality").and_then(Value::as_str);

@@ -1,7 +1,7 @@
 //! Whether two collectors may run side by side, as far as their configs and the host's memory tell. Pure.
 //!
-//! What is known of each component is in `components`. One of which nothing is known may overlap: most do, and one that cannot share
-//! refuses to start, which `blames_overlap` tells from a bad config.
+//! What is known of each component is in `components`. One of which nothing is known may overlap: most do, and one that
+//! cannot share refuses to start, which `blames_overlap` tells from a bad config.
 
 use std::fmt;
 use std::time::Duration;
@@ -53,8 +53,8 @@ pub fn may_overlap(old: &[&Value], new: &[&Value], facts: &Facts) -> Result<(), 
     }
 }
 
-/// Whether the last words of a new collector that died beside the old one may be about the old one: then its config deserves
-/// another try, alone, before it is called bad.
+/// Whether the last words of a new collector that died beside the old one may be about the old one: then its config
+/// deserves another try, alone, before it is called bad.
 ///
 /// The second is what a locked `file_storage` says (bbolt's ErrTimeout), as seen with 0.149.
 pub fn blames_overlap(tail: &str) -> bool {

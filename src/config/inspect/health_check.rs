@@ -1,7 +1,7 @@
 //! Where a collector's health check answers, as far as its config tells.
 //!
-//! Pure. A config is never judged (the collector's `validate` does that): whatever cannot be told for sure is answered with `None`,
-//! so that a good config is not rolled back for a probe that could not have succeeded.
+//! Pure. A config is never judged (the collector's `validate` does that): whatever cannot be told for sure is answered
+//! with `None`, so that a good config is not rolled back for a probe that could not have succeeded.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -57,8 +57,8 @@ fn probed_extension(effective: &Value, id: &str, env: &Env<'_>) -> Option<Health
     Some(HealthCheck { address: address(&endpoint)?, path }).filter(|_| path_is_sound)
 }
 
-/// What is under `path`: null when it is absent; `None` when a reference (`${file:…}`) stands where an object is looked for, so that
-/// nobody can tell.
+/// What is under `path`: null when it is absent; `None` when a reference (`${file:…}`) stands where an object is looked
+/// for, so that nobody can tell.
 fn setting<'a>(config: &'a Value, path: &[&str]) -> Option<&'a Value> {
     static ABSENT: Value = Value::Null;
     let mut at = config;

@@ -6,7 +6,7 @@ use super::references::{Env, expand};
 use crate::config::value::Value;
 
 /// Shorter strings are no secrets worth the name, and masking them would make logs unreadable.
-const SHORTEST_SECRET: usize = 6;
+const MIN_SECRET_LENGTH: usize = 6;
 
 /// A key that contains one of these, in any case, holds a secret.
 const SECRET_KEYS: [&str; 22] = [
@@ -35,14 +35,14 @@ const SECRET_KEYS: [&str; 22] = [
 ];
 
 /// Unless it ends in one of these: then it says where the secret is, which an operator wants to read in a log.
-const NOT_THE_SECRET: [&str; 5] = ["_file", "_path", "_url", "_uri", "_id"];
+const LOCATION_SUFFIXES: [&str; 5] = ["_file", "_path", "_url", "_uri", "_id"];
 
 /// The strings of `config` that must not appear in logs and messages: values of keys that say so, values of headers,
 /// and passwords in URLs; with the environment's values in place of references to it, each line by itself, and also
 /// without a scheme such as `Bearer`.
 pub fn secrets(config: &Value, env: &Env<'_>) -> Vec<String> {
     let mut found = Vec::new();
-    collect(config, Within::Anything, &mut |text| {
+    collect(config, Meaning::Anything, &mut |text| {
         if let Some(text) = expand(text, env) {
             for line in text.lines().map(str::trim) {
                 found.push(line.to_owned());
@@ -50,7 +50,7 @@ pub fn secrets(config: &Value, env: &Env<'_>) -> Vec<String> {
             }
         }
     });
-    found.retain(|secret| secret.len() >= SHORTEST_SECRET);
+    found.retain(|secret| secret.len() >= MIN_SECRET_LENGTH);
     found.sort_unstable();
     found.dedup();
     found
@@ -58,7 +58,7 @@ pub fn secrets(config: &Value, env: &Env<'_>) -> Vec<String> {
 
 /// What the keys above a value say of it.
 #[derive(Clone, Copy, PartialEq)]
-enum Within {
+enum Meaning {
     Anything,
     /// Strings here, and in a list here, are secrets.
     Secret,
@@ -67,37 +67,39 @@ enum Within {
     ListedHeader,
 }
 
-fn collect(value: &Value, within: Within, found: &mut dyn FnMut(&str)) {
+fn collect(value: &Value, meaning: Meaning, found: &mut dyn FnMut(&str)) {
     match value {
         Value::String(text) => {
-            if within == Within::Secret {
+            if meaning == Meaning::Secret {
                 found(text);
             }
             url_password(text).into_iter().for_each(found);
         }
         Value::Array(items) => {
-            let inner = if within == Within::Headers { Within::ListedHeader } else { within };
+            let inner = if meaning == Meaning::Headers { Meaning::ListedHeader } else { meaning };
             items.iter().for_each(|item| collect(item, inner, found));
         }
         Value::Object(entries) => {
             for (key, value) in entries {
-                let is_header_value = within == Within::Headers || (within == Within::ListedHeader && key == "value");
-                collect(value, if is_header_value { Within::Secret } else { meaning(key) }, found);
+                let is_header_value =
+                    meaning == Meaning::Headers || (meaning == Meaning::ListedHeader && key == "value");
+                collect(value, if is_header_value { Meaning::Secret } else { meaning_of(key) }, found);
             }
         }
         Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) => {}
     }
 }
 
-fn meaning(key: &str) -> Within {
+fn meaning_of(key: &str) -> Meaning {
     let key = key.to_lowercase();
     if key == "headers" {
-        Within::Headers
-    } else if SECRET_KEYS.iter().any(|part| key.contains(part)) && !NOT_THE_SECRET.iter().any(|end| key.ends_with(end))
+        Meaning::Headers
+    } else if SECRET_KEYS.iter().any(|part| key.contains(part))
+        && !LOCATION_SUFFIXES.iter().any(|end| key.ends_with(end))
     {
-        Within::Secret
+        Meaning::Secret
     } else {
-        Within::Anything
+        Meaning::Anything
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reads JSON and YAML into one and the same tree, strictly, and within an allowance of memory.
+//! Reads JSON and YAML into one and the same tree, strictly, and within a budget of memory.
 
 use std::cell::Cell;
 use std::fmt;
@@ -7,8 +7,8 @@ use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqA
 
 use super::Value;
 
-/// How much one reading may bring to memory, whatever the text is that it is read from: dense JSON takes thirty times its length,
-/// and YAML's aliases have no limit of their own.
+/// How much one reading may bring to memory, whatever the text is that it is read from: dense JSON takes thirty times
+/// its length, and YAML's aliases have no limit of their own.
 #[derive(Debug)]
 pub struct ReadBudget {
     most: usize,
@@ -43,7 +43,7 @@ impl ReadBudget {
     }
 }
 
-/// Reads a tree, within an allowance.
+/// Reads a tree, within a budget.
 #[derive(Clone, Copy)]
 pub struct Tree<'a>(pub &'a ReadBudget);
 
@@ -167,11 +167,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_allowance_counts_values_and_text() {
+    fn a_budget_counts_values_and_text() {
         let read = |text: &str, most| {
-            let allowance = ReadBudget::new(most);
-            let tree = Tree(&allowance).deserialize(&mut serde_json::Deserializer::from_str(text));
-            assert!(tree.is_ok() || allowance.is_used_up());
+            let budget = ReadBudget::new(most);
+            let tree = Tree(&budget).deserialize(&mut serde_json::Deserializer::from_str(text));
+            assert!(tree.is_ok() || budget.is_used_up());
             tree.map(|_| ()).map_err(|error| error.to_string())
         };
         let text = "x".repeat(TEXT_SHARE);

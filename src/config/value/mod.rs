@@ -1,8 +1,9 @@
 //! A collector config as an ordered tree, the same from JSON (the API) and from YAML (a file), and its identity.
 //!
-//! Owns the tree, which `deserialize` reads the two formats into; `revision` says when two configs are the same. It knows no key's
-//! meaning (`inspect` does) and writes no YAML (`yaml` does). Every function here recurses: the readers refuse a tree that is nested
-//! deeper than 127 levels (JSON) or 128 (YAML), which keeps them, and dropping, within any thread's stack.
+//! Owns the tree, which `deserialize` reads the two formats into; `revision` says when two configs are the same. It
+//! knows no key's meaning (`inspect` does) and writes no YAML (`yaml` does). Every function here recurses: the readers
+//! refuse a tree that is nested deeper than 127 levels (JSON) or 128 (YAML), which keeps them, and dropping, within any
+//! thread's stack.
 
 mod deserialize;
 mod revision;

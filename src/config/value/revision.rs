@@ -66,8 +66,8 @@ impl Value {
     }
 }
 
-/// RFC 8259 section 7: only the quote, the backslash and what is below the space must be escaped. No library's escapes, nor those
-/// of the log: revisions that were stored depend on these very bytes.
+/// RFC 8259 section 7: only the quote, the backslash and what is below the space must be escaped. No library's escapes,
+/// nor those of the log: revisions that were stored depend on these very bytes.
 fn write_json_string(text: &str, out: &mut String) {
     out.push('"');
     for c in text.chars() {

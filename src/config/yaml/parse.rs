@@ -1,29 +1,30 @@
 //! Parses a YAML file within bounds that depend on its length alone, in memory and in time.
 //!
-//! serde_yaml bounds neither: aliases can multiply what a file holds, and its scanner takes the square of the depth of brackets.
+//! serde_yaml bounds neither: aliases can multiply what a file holds, and its scanner takes the square of the depth of
+//! brackets.
 
 use serde::de::DeserializeSeed;
 
 use crate::config::value::{ReadBudget, Tree, Value};
 
-/// The scanner looks at every open bracket again for each token: 4 MiB may be a thousand deep, and 64 KiB as deep as it can be. At
-/// its largest this takes seconds.
+/// The scanner looks at every open bracket again for each token: 4 MiB may be a thousand deep, and 64 KiB as deep as it
+/// can be. At its largest this takes seconds.
 const MAX_NESTING_TIMES_LENGTH: u64 = u32::MAX as u64;
 
 /// Values that any file may hold, however short it is: enough for anchors that people use.
-const ALWAYS_ALLOWED: usize = 4096;
+const MIN_BUDGET: usize = 4096;
 
-/// Reads one document; an empty one is null. `<<` is a key like any other. What it takes in memory depends on the length of `text`
-/// alone: aliases may repeat things, but not multiply them.
+/// Reads one document; an empty one is null. `<<` is a key like any other. What it takes in memory depends on the
+/// length of `text` alone: aliases may repeat things, but not multiply them.
 ///
 /// # Errors
-/// What is not YAML, more than one document, local tags, duplicate keys, keys that are not text, more than 128 levels, and aliases
-/// that make more of a file than one of its length could hold without them.
+/// What is not YAML, more than one document, local tags, duplicate keys, keys that are not text, more than 128 levels,
+/// and aliases that make more of a file than one of its length could hold without them.
 pub fn parse(text: &[u8]) -> Result<Value, serde_yaml::Error> {
     if (nesting(text) as u64).saturating_mul(text.len() as u64) > MAX_NESTING_TIMES_LENGTH {
         return Err(serde::de::Error::custom("it is nested too deeply"));
     }
-    any_depth(text)
+    parse_any_depth(text)
 }
 
 /// An upper bound for how deep the brackets of a text are nested. What looks like one within quotes counts too.
@@ -45,14 +46,12 @@ pub fn nesting(text: &[u8]) -> usize {
 }
 
 /// `parse`, whatever the brackets.
-pub(super) fn any_depth(text: &[u8]) -> Result<Value, serde_yaml::Error> {
+pub(super) fn parse_any_depth(text: &[u8]) -> Result<Value, serde_yaml::Error> {
     // The shortest value with what separates it takes two bytes: "- " or "a,".
-    let allowance = ReadBudget::new(ALWAYS_ALLOWED + text.len() / 2);
-    Tree(&allowance).deserialize(serde_yaml::Deserializer::from_slice(text)).map_err(|error| {
-        match allowance.is_used_up() {
-            true => serde::de::Error::custom("its YAML aliases expand to too much: use fewer aliases"),
-            false => error,
-        }
+    let budget = ReadBudget::new(MIN_BUDGET + text.len() / 2);
+    Tree(&budget).deserialize(serde_yaml::Deserializer::from_slice(text)).map_err(|error| match budget.is_used_up() {
+        true => serde::de::Error::custom("its YAML aliases expand to too much: use fewer aliases"),
+        false => error,
     })
 }
 

@@ -1,12 +1,13 @@
 //! Renders a config as YAML that people can read.
 //!
-//! What is rendered reads back as the same value in every YAML 1.1 and 1.2 parser: a string is left bare only when no parser could
-//! take it for anything else, and is quoted otherwise; nothing is ever folded. `render_proven` shows it for each config before use.
-//! Block style, two spaces a level, keys in the order given. No anchors, tags, comments or directives, and no file is touched here.
+//! What is rendered reads back as the same value in every YAML 1.1 and 1.2 parser: a string is left bare only when no
+//! parser could take it for anything else, and is quoted otherwise; nothing is ever folded. `render_proven` shows it
+//! for each config before use. Block style, two spaces a level, keys in the order given. No anchors, tags, comments or
+//! directives, and no file is touched here.
 
 use std::fmt;
 
-use super::parse::any_depth;
+use super::parse::parse_any_depth;
 use crate::config::value::Value;
 
 /// Spaces a level, and so also what an indentation indicator says.
@@ -14,7 +15,7 @@ const STEP: usize = 2;
 
 /// The longest key, in bytes as rendered, that is written as `key:`. YAML 1.2.2 section 7.4.2 allows 1024 characters;
 /// libyaml and its ports count from the key's start to the colon.
-const LONGEST_IMPLICIT_KEY: usize = 1000;
+const MAX_IMPLICIT_KEY: usize = 1000;
 
 /// YAML 1.1's booleans and null (yaml.org/type), of which YAML 1.2 kept some; readers differ about case.
 const RESERVED: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
@@ -27,19 +28,19 @@ const NEVER_IN_A_NUMBER: [char; 26] = [
     'V', 'W', 'Y',
 ];
 
-/// Renders `value`, reads it back and compares, so that a mistake in here can never reach the collector. `most` is the longest
-/// text that is proved, in bytes: a hundred levels make two hundred blanks before each number.
+/// Renders `value`, reads it back and compares, so that a mistake in here can never reach the collector. `most` is the
+/// longest text that is proved, in bytes: a hundred levels make two hundred blanks before each number.
 ///
 /// # Errors
-/// A text that is too long; otherwise our own bug, but for one case: `.nan`, which only a hand-written file can hold, is equal to
-/// nothing.
+/// A text that is too long; otherwise our own bug, but for one case: `.nan`, which only a hand-written file can hold,
+/// is equal to nothing.
 pub fn render_proven(value: &Value, most: u64) -> Result<String, Unproven> {
     let text = render(value);
     if text.len() as u64 > most {
         return Err(Unproven::TooLong { most });
     }
     // It has no brackets but empty ones, and those of its texts.
-    match any_depth(text.as_bytes()) {
+    match parse_any_depth(text.as_bytes()) {
         Ok(back) if back == *value => Ok(text),
         Ok(_) => Err(Unproven::Differs),
         Err(error) => Err(Unproven::Unreadable(error)),
@@ -96,7 +97,7 @@ fn object(out: &mut String, entries: &[(String, Value)], indent: usize) {
             pad(out, indent);
         }
         let key = inline(key);
-        if key.len() > LONGEST_IMPLICIT_KEY {
+        if key.len() > MAX_IMPLICIT_KEY {
             out.push_str("? ");
             out.push_str(&key);
             out.push('\n');

@@ -188,12 +188,13 @@ service:
 
 #[test]
 fn long_keys_are_explicit() {
-    let key = "k".repeat(LONGEST_IMPLICIT_KEY);
+    let key = "k".repeat(MAX_IMPLICIT_KEY);
     let config = Value::Object(vec![(key.clone(), json("1")), (format!("{key}k"), json(r#"{"a":[1]}"#))]);
     assert_eq!(prove(&config), format!("{key}: 1\n? {key}k\n:\n  a:\n    - 1\n"));
 }
 
-/// No anchor, alias, tag or merge key is ever written, whatever a string looks like: it would begin with one of these, bare.
+/// No anchor, alias, tag or merge key is ever written, whatever a string looks like: it would begin with one of these,
+/// bare.
 #[test]
 fn nothing_rendered_refers_to_anything() {
     for text in ["&a", "*a", "&a x", "*", "&", "!", "!!str", "!a b", "<<", "%TAG", "&a [*a]"] {

@@ -11,7 +11,7 @@
 //!   Running ──▶ HandoverStarting, HandoverProbation, HandoverRollback, Draining (`handover`) ──▶ Running
 //! ```
 //! A stop request leads to Finished with no collector, to Stopping with one, to StoppingBoth with two. DESIGN.md,
-//! "States", lists every arrow, `table_tests` every state against every event.
+//! "States", lists every arrow, `transition_table_tests` every state against every event.
 //!
 //! An install is a rename, so it is ordered in whatever state its candidate finds, and the collector is stopped after it.
 //! A roll back is a rename too. A candidate that arrives while another config is on probation is queued until the verdict,
@@ -28,9 +28,9 @@ mod view;
 #[cfg(test)]
 mod handover_tests;
 #[cfg(test)]
-mod table_tests;
-#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transition_table_tests;
 #[cfg(test)]
 mod walk;
 

@@ -1,6 +1,6 @@
 //! The stories of a collector's life as scripts: what the machine is given, when, and what it orders.
 //!
-//! Orders are compared as text, one short state_name each. Every state against every event is in `table_tests`, the
+//! Orders are compared as text, one short phrase each. Every state against every event is in `transition_table_tests`, the
 //! stories with two collectors are in `handover_tests`.
 
 use super::*;

@@ -13,15 +13,14 @@ use ureq::http::{HeaderValue, Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
-use super::answer::decode;
-use super::{Answer, Report, encode};
+use super::answer::{Answer, decode};
 use crate::error::{Error, Exit, Result};
 use crate::log::redact::Secrets;
 use crate::log::sanitize;
 use crate::settings::Secret;
 use crate::settings::url::shown;
-use crate::source::explain::{exit_for, explain, retry_after};
-use crate::source::parts::{authorities, authorization, connect_proxy, endpoint};
+use crate::source::client_options::{authorities, authorization, connect_proxy, endpoint};
+use crate::source::failure::{Failure, cause_of, exit_for, retry_after};
 use crate::source::proxy;
 use crate::source::transport::{CallingThreadResolver, connector};
 
@@ -70,14 +69,6 @@ pub struct Client {
     through: String,
 }
 
-/// Why a config check brought no answer.
-#[derive(Debug)]
-pub struct Failure {
-    pub error: Error,
-    /// How long the server asks to be left alone, an hour at most; `None` when it does not say.
-    pub retry_after: Option<Duration>,
-}
-
 impl Client {
     /// Touches the network only when it checks. The proxy comes from the environment.
     ///
@@ -122,16 +113,16 @@ impl Client {
         })
     }
 
-    /// One config check: the report goes out, the answer comes back.
+    /// One config check: the report goes out as `body`, the answer comes back.
     ///
     /// # Errors
     /// `Denied` for a refused key, `TryAgain` for what may pass, `BadAnswer` for an answer that is not one of this API.
-    pub fn check(&self, report: &Report) -> std::result::Result<Answer, Failure> {
+    pub fn post(&self, body: &[u8]) -> std::result::Result<Answer, Failure> {
         let mut request = self.agent.post(&self.endpoint).header(CONTENT_TYPE, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let mut response = request.send(&encode(report)[..]).map_err(|error| self.broken(error))?;
+        let mut response = request.send(body).map_err(|error| self.broken(error))?;
         if response.status() != 200 {
             return Err(self.refused(&mut response));
         }
@@ -197,7 +188,7 @@ impl Client {
 
     /// For a call that ended without a whole answer.
     fn broken(&self, error: ureq::Error) -> Failure {
-        let (exit, cause) = explain(error, self.poll_timeout, self.ca_file.as_deref(), SystemTime::now());
+        let (exit, cause) = cause_of(error, self.poll_timeout, self.ca_file.as_deref(), SystemTime::now());
         self.failure(exit, cause + &self.through)
     }
 

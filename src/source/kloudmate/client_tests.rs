@@ -5,9 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
 use super::*;
-use crate::source::kloudmate::Status;
 
 const KEY: &str = "sk_live_0123456789";
+const BODY: &[u8] = br#"{"agent_status":"Running"}"#;
 
 /// Self-signed, of nobody.
 const CERTIFICATE: &str = "\
@@ -56,7 +56,7 @@ fn request(connection: &mut TcpStream) -> String {
 /// One check against a server that gives `response` and then closes.
 fn check_against(response: &'static str) -> std::result::Result<Answer, Failure> {
     let (url, serving) = server(move |_, connection| connection.write_all(response.as_bytes()).unwrap());
-    let result = client(&url, &[]).check(&report());
+    let result = client(&url, &[]).post(BODY);
     serving.join().unwrap();
     result
 }
@@ -80,21 +80,6 @@ fn options<'a>(endpoint: &'a str, api_key: Option<&'a Secret>, ca_file: Option<&
     Options { endpoint, api_key, ca_file, poll_timeout: Duration::from_secs(10), max_answer: 1000 }
 }
 
-fn report() -> Report {
-    Report {
-        agent_status: Status::Running,
-        agent_version: "2.0.0".to_owned(),
-        architecture: "amd64".to_owned(),
-        collector_status: Status::Stopped,
-        collector_version: String::new(),
-        hostname: "h".to_owned(),
-        is_docker: false,
-        last_error_message: String::new(),
-        platform: "linux".to_owned(),
-        extended: None,
-    }
-}
-
 #[test]
 fn this_goes_over_the_wire() {
     for key in [None, Some(Secret::new(KEY.to_owned()))] {
@@ -105,14 +90,14 @@ fn this_goes_over_the_wire() {
             request
         });
         let url = url.replace("http://", "http://user:password@");
-        let answer = Client::with_environment(&options(&url, key.as_ref(), None), |_| None).unwrap().check(&report());
+        let answer = Client::with_environment(&options(&url, key.as_ref(), None), |_| None).unwrap().post(BODY);
         assert!(answer.unwrap().restart_required);
         let request = serving.join().unwrap();
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         let mut head: Vec<_> = head.split("\r\n").collect();
         assert_eq!(head.remove(0), "POST /agents/config-check HTTP/1.1");
         let mut expected = vec![
-            format!("content-length: {}", encode(&report()).len()),
+            format!("content-length: {}", BODY.len()),
             "content-type: application/json".to_owned(),
             format!("host: {}", url.split(['@', '/']).nth(3).unwrap()),
             concat!("user-agent: kmagent/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -121,7 +106,7 @@ fn this_goes_over_the_wire() {
         expected.sort();
         head.sort();
         assert_eq!(head, expected);
-        assert_eq!(body.as_bytes(), encode(&report()));
+        assert_eq!(body.as_bytes(), BODY);
     }
 }
 
@@ -186,7 +171,7 @@ fn of_a_long_error_page_the_start_is_shown_and_never_a_part_of_the_key() {
         let page = "x".repeat(EXCERPT - 6) + KEY + &"y".repeat(100_000);
         let _ = connection.write_all(format!("HTTP/1.1 500 Oh\r\n\r\n{page}").as_bytes());
     });
-    let text = client(&url, &[]).check(&report()).unwrap_err().error.to_string();
+    let text = client(&url, &[]).post(BODY).unwrap_err().error.to_string();
     assert!(text.ends_with("xxx****yy"), "{text}");
     serving.join().unwrap();
 }
@@ -215,7 +200,7 @@ fn an_endless_answer_is_given_up_at_the_limit() {
         connection.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
         while connection.write_all(chunk.as_bytes()).is_ok() {}
     });
-    let error = client(&url, &[]).check(&report()).unwrap_err().error;
+    let error = client(&url, &[]).post(BODY).unwrap_err().error;
     assert!(error.to_string().contains("longer than 1000 bytes"), "{error}");
     serving.join().unwrap();
 }
@@ -232,11 +217,11 @@ fn what_may_pass_is_worth_another_try() {
         assert_eq!(error.exit(), Exit::TryAgain, "{error}");
     }
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let error = client(&format!("http://{unused}/"), &[]).check(&report()).unwrap_err().error;
+    let error = client(&format!("http://{unused}/"), &[]).post(BODY).unwrap_err().error;
     assert!(error.to_string().contains("Connection refused") && error.exit() == Exit::TryAgain, "{error}");
     // A label of DNS has 63 bytes at most, so the resolver refuses it without asking anybody.
     let host = "a".repeat(64);
-    let error = client(&format!("http://{host}/"), &[]).check(&report()).unwrap_err().error;
+    let error = client(&format!("http://{host}/"), &[]).post(BODY).unwrap_err().error;
     assert!(error.to_string().contains(&format!("cannot resolve {host}")), "{error}");
     assert_eq!(error.exit(), Exit::TryAgain, "{error}");
 }
@@ -247,7 +232,7 @@ fn a_reset_is_worth_another_try() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     // Closed with a request unread: the peer gets a reset.
     let serving = std::thread::spawn(move || listener.accept().unwrap().0.read_exact(&mut [0]));
-    let error = client(&url, &[]).check(&report()).unwrap_err().error;
+    let error = client(&url, &[]).post(BODY).unwrap_err().error;
     assert_eq!(error.exit(), Exit::TryAgain, "{error}");
     serving.join().unwrap().unwrap();
 }
@@ -272,7 +257,7 @@ fn a_dripping_answer_ends_at_the_timeout() {
             connection.write_all(at_once.as_bytes()).unwrap();
             drip(connection, &(dripping.to_owned() + &" ".repeat(1000)))
         });
-        let error = impatient(&url, &[]).check(&report()).unwrap_err().error;
+        let error = impatient(&url, &[]).post(BODY).unwrap_err().error;
         assert_eq!(error.exit(), Exit::TryAgain, "{error}");
         let drops = serving.join().unwrap();
         assert!(drops < MAX_DROPS, "it waited for {drops}");
@@ -282,7 +267,7 @@ fn a_dripping_answer_ends_at_the_timeout() {
 #[test]
 fn a_silent_server_ends_at_the_timeout() {
     let (url, serving) = server(|_, connection| connection.read(&mut [0]));
-    let error = impatient(&url, &[]).check(&report()).unwrap_err().error;
+    let error = impatient(&url, &[]).post(BODY).unwrap_err().error;
     assert!(error.to_string().contains("no complete answer within 500ms"), "{error}");
     let _ = serving.join().unwrap();
 }
@@ -295,7 +280,7 @@ fn a_proxy_is_asked_for_a_tunnel() {
         connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
         (connect, request)
     });
-    let answer = client("http://api.example:81/x", &[("http_proxy", &url)]).check(&report());
+    let answer = client("http://api.example:81/x", &[("http_proxy", &url)]).post(BODY);
     assert_eq!(answer.unwrap(), Answer::default());
     let (connect, request) = serving.join().unwrap();
     assert!(connect.starts_with("CONNECT api.example:81 HTTP/1.1\r\n") && !connect.contains(KEY), "{connect}");
@@ -308,7 +293,7 @@ fn a_proxy_that_refuses_is_named() {
         connection.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n").unwrap();
     });
     let url = url.replace("http://", "http://user:password@");
-    let error = client("https://api.example/x", &[("HTTPS_PROXY", &url)]).check(&report()).unwrap_err().error;
+    let error = client("https://api.example/x", &[("HTTPS_PROXY", &url)]).post(BODY).unwrap_err().error;
     let text = error.to_string();
     assert!(text.contains("407") && text.contains("(through the proxy http://127.0.0.1:"), "{text}");
     assert!(!text.contains("password") && error.exit() == Exit::TryAgain, "{text}");
@@ -318,7 +303,7 @@ fn a_proxy_that_refuses_is_named() {
 #[test]
 fn a_dripping_proxy_ends_at_the_timeout() {
     let (url, serving) = server(|_, connection| drip(connection, &format!("HTTP/1.1 200 {}", "x".repeat(500))));
-    let error = impatient("https://api.example/x", &[("HTTPS_PROXY", &url)]).check(&report()).unwrap_err().error;
+    let error = impatient("https://api.example/x", &[("HTTPS_PROXY", &url)]).post(BODY).unwrap_err().error;
     assert!(error.to_string().contains("no complete answer within"), "{error}");
     let drops = serving.join().unwrap();
     assert!(drops < MAX_DROPS, "it waited for {drops}");
@@ -333,7 +318,7 @@ fn a_server_without_tls_is_named_so() {
         connection.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
         while connection.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {}
     });
-    let error = client(&url, &[]).check(&report()).unwrap_err().error;
+    let error = client(&url, &[]).post(BODY).unwrap_err().error;
     assert!(error.to_string().contains("does not speak TLS"), "{error}");
     serving.join().unwrap();
 }
@@ -462,7 +447,7 @@ fn no_answer_makes_anything_panic() {
             }
         }
         answers.send(answer).unwrap();
-        match client.check(&report()) {
+        match client.post(BODY) {
             Ok(_) => taken += 1,
             Err(failure) => {
                 let text = failure.error.to_string();

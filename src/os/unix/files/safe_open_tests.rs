@@ -11,13 +11,10 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::super::test_dir::{Dir, write};
 use super::*;
+use crate::needs;
 
 /// Debian's nobody; any that is not root will do.
 const NOBODY: u32 = 65534;
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
 
 /// A group that root is not in by itself, and neither is who runs the tests.
 const NOGROUP: u32 = 65534;
@@ -106,7 +103,7 @@ impl Place {
 fn an_ordinary_file_is_read_everywhere() {
     ours().with_names(None, 1).gives("file");
     everybodys().with_names(None, 1).gives("file");
-    if is_root() {
+    if needs::root() {
         anothers().with_names(None, 1).gives("file");
         anothers().with_names(Some(NOBODY), 1).gives("file");
         everybodys().with_names(Some(NOBODY), 1).gives("file");
@@ -145,14 +142,14 @@ fn our_own_links_are_followed() {
     everybodys().linked(None).gives("target");
     let place = ours().linked(None);
     assert_eq!(resolve(&place.x).unwrap(), place.dir.join("target"));
-    if is_root() {
+    if needs::root() {
         anothers().linked(None).gives("target");
     }
 }
 
 #[test]
 fn a_link_of_another_user_is_followed_only_where_we_alone_could_have_put_it() {
-    if is_root() {
+    if needs::root() {
         ours().linked(Some(NOBODY)).gives("target");
         a_groups(None, 0o775).linked(Some(NOBODY)).gives("target");
         a_groups(Some(NOGROUP), 0o755).linked(Some(NOBODY)).gives("target");
@@ -164,7 +161,7 @@ fn a_link_of_another_user_is_followed_only_where_we_alone_could_have_put_it() {
 
 #[test]
 fn where_our_own_link_leads_to_another_users_link_it_ends() {
-    if !is_root() {
+    if !needs::root() {
         return;
     }
     for (place, is_followed) in [(ours(), true), (everybodys(), false), (anothers(), false)] {
@@ -206,7 +203,7 @@ fn a_second_name_is_refused_where_others_may_have_made_it() {
     a_groups(None, 0o775).with_names(None, 2).gives("file");
     // Of ours too: what only we may read is what somebody would have us publish.
     everybodys().with_names(None, 2).assert_refused();
-    if is_root() {
+    if needs::root() {
         ours().with_names(Some(NOBODY), 2).gives("file");
         a_groups(Some(NOGROUP), 0o775).with_names(None, 2).assert_refused();
         for count in [2, 3] {

@@ -1,4 +1,4 @@
-//! What a failed call means: for people, with the remedy, and as an exit status. Pure: the clock is passed in.
+//! What a failed call of a source means: for people, with the remedy, and as an exit status. Pure: the clock is passed in.
 //!
 //! A text must not change while its reason stays the same, since the poller logs each reason once. So no counters, ports or times of
 //! day in it, and a date only where it is the point.
@@ -12,11 +12,19 @@ use rustls::{AlertDescription, Error as TlsError, InvalidMessage, PeerIncompatib
 use ureq::http::HeaderMap;
 use ureq::http::header::{DATE, RETRY_AFTER};
 
-use crate::error::Exit;
+use crate::error::{Error, Exit};
 use crate::log::utc::{Utc, from_http_date};
 
 /// 2026-01-01 in Unix time, about when this was written: a clock that is earlier is wrong.
 const WRITTEN: Duration = Duration::from_secs(1_767_225_600);
+
+/// Why a source gave no answer.
+#[derive(Debug)]
+pub struct Failure {
+    pub error: Error,
+    /// How long the server asks to be left alone, an hour at most; `None` when it does not say.
+    pub retry_after: Option<Duration>,
+}
 
 /// The exit status for an HTTP status that is not 200. What a later try may cure is `TryAgain`; a refused key is `Denied`; anything
 /// else (a redirect, 404, 204) means that this is not the API we know, and is `BadAnswer`.
@@ -45,14 +53,14 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 }
 
 /// The cause of a failure on the way: before, or in the middle of, an answer. `ca_file` is the setting.
-pub fn explain(error: ureq::Error, timeout: Duration, ca_file: Option<&Path>, now: SystemTime) -> (Exit, String) {
+pub fn cause_of(error: ureq::Error, timeout: Duration, ca_file: Option<&Path>, now: SystemTime) -> (Exit, String) {
     use std::io::ErrorKind::UnexpectedEof;
     use ureq::Error::*;
     let cause = match error {
         Timeout(_) => format!("no complete answer within {timeout:?}; if the API is only slow, raise poll-timeout"),
-        Rustls(error) => explain_tls(&error, ca_file, now),
+        Rustls(error) => tls_cause(&error, ca_file, now),
         Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
-            Some(error) => explain_tls(error, ca_file, now),
+            Some(error) => tls_cause(error, ca_file, now),
             None if error.kind() == UnexpectedEof => {
                 "the connection was closed before the answer was complete".to_owned()
             }
@@ -69,7 +77,7 @@ pub fn explain(error: ureq::Error, timeout: Duration, ca_file: Option<&Path>, no
     (Exit::TryAgain, cause)
 }
 
-fn explain_tls(error: &TlsError, ca_file: Option<&Path>, now: SystemTime) -> String {
+fn tls_cause(error: &TlsError, ca_file: Option<&Path>, now: SystemTime) -> String {
     let date = |time: &UnixTime| Utc::from(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs())).date();
     let clock = || {
         let remedy = if now < SystemTime::UNIX_EPOCH + WRITTEN { ", which is wrong: set it" } else { "" };
@@ -123,5 +131,5 @@ fn explain_tls(error: &TlsError, ca_file: Option<&Path>, now: SystemTime) -> Str
 }
 
 #[cfg(test)]
-#[path = "explain_tests.rs"]
+#[path = "failure_tests.rs"]
 mod tests;

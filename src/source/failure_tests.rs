@@ -78,11 +78,11 @@ fn each_tls_failure_says_what_to_do() {
         (TlsError::AlertReceived(AlertDescription::HandshakeFailure), None, good_clock, "aborted the TLS handshake"),
         (InvalidMessage::InvalidContentType.into(), None, good_clock, "does not speak TLS on this port"),
     ] {
-        let text = explain_tls(&error, ca_file, now);
+        let text = tls_cause(&error, ca_file, now);
         assert!(text.contains(expected), "{text}");
         // As it comes from a connection.
         let wrapped = ureq::Error::Io(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
-        assert_eq!(explain(wrapped, Duration::ZERO, ca_file, now), (Exit::TryAgain, text));
+        assert_eq!(cause_of(wrapped, Duration::ZERO, ca_file, now), (Exit::TryAgain, text));
     }
 }
 
@@ -91,7 +91,7 @@ fn a_text_stays_the_same_while_its_reason_does() {
     let text = |now| {
         let time = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let error = ExpiredContext { time: time(now), not_after: time(1_700_000_000) }.into();
-        explain_tls(&error, None, at(now))
+        tls_cause(&error, None, at(now))
     };
     assert_eq!(text(1_795_356_277), text(1_795_356_337));
 }

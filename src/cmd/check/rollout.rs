@@ -1,0 +1,163 @@
+//! A new config's rollout on a host whose collector is init's: the config file, what is kept of the former one, and `on-change`.
+//!
+//! `core::rollout` says which step is next. A check may be killed anywhere: `unfinished-install.json` is there from before the install
+//! until `on-change` has succeeded, and the next check goes on from what it finds.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::collector::Collector;
+use crate::collector::output;
+use crate::collector::process::{self, Ended};
+use crate::config::inspect;
+use crate::config::value::Revision;
+use crate::core::event::Problem;
+use crate::core::rollout::{End, Found, Rollout, Step, Version};
+use crate::error::{Error, Exit, Result};
+use crate::log::redact::Secrets;
+use crate::settings::Settings;
+use crate::store::record::{self, Record, Rejected, Unfinished, unix_now};
+use crate::store::{Candidate, Store};
+
+/// `on-change` restarts a service: stopping and starting take less than this with any service manager's defaults (systemd's are
+/// 90 s each).
+pub const ON_CHANGE_TIMEOUT: Duration = Duration::from_secs(200);
+
+pub(super) struct HostRollout<'a> {
+    settings: &'a Settings,
+    store: Store,
+    collector: Collector,
+    rejected: Record<Rejected>,
+    unfinished: Record<Unfinished>,
+}
+
+impl<'a> HostRollout<'a> {
+    pub(super) fn new(settings: &'a Settings, store: &Store, collector: Collector) -> HostRollout<'a> {
+        let rejected = Record::open(store.state_dir(), record::REJECTED);
+        let unfinished = Record::open(store.state_dir(), record::UNFINISHED);
+        HostRollout { settings, store: store.clone(), collector, rejected, unfinished }
+    }
+
+    pub(super) fn rejected(&self) -> Option<&Rejected> {
+        self.rejected.get()
+    }
+
+    /// # Errors
+    /// A step could not be made, which says nothing about the config.
+    pub(super) fn begin(&mut self, candidate: &Candidate) -> Result<End> {
+        self.run(Rollout::begin(self.store.has_config()), &candidate.revision, Some(candidate))
+    }
+
+    /// What a check that was killed has begun.
+    pub(super) fn unfinished(&self) -> Option<(Rollout, Revision)> {
+        let Unfinished { revision, replaced } = self.unfinished.get().cloned()?;
+        let found = Found {
+            is_installed: self.store.read_config().is_ok_and(|config| config.revision() == revision),
+            is_rejected: self.rejected.get().is_some_and(|rejected| rejected.revision == revision),
+            has_former: replaced,
+        };
+        Some((Rollout::resume(found), revision))
+    }
+
+    /// `candidate` is the config of this revision, unless that is installed.
+    ///
+    /// # Errors
+    /// A step could not be made, which says nothing about the config.
+    pub(super) fn run(
+        &mut self,
+        mut rollout: Rollout,
+        revision: &Revision,
+        candidate: Option<&Candidate>,
+    ) -> Result<End> {
+        loop {
+            let result = match rollout.step() {
+                Step::Install => {
+                    candidate.map_or(Ok(()), |candidate| self.install(candidate, rollout.has_former()))?;
+                    Ok(())
+                }
+                Step::Activate(Version::New) => self.on_change()?,
+                Step::Activate(Version::Former) => self.on_change().unwrap_or_else(|error| Err(error.to_string())),
+                // `on-change` has.
+                Step::Observe(_) => Ok(()),
+                Step::Undo(problem) => {
+                    self.undo(revision, problem.clone(), rollout.has_former())?;
+                    Ok(())
+                }
+                Step::End(end) => {
+                    if *end == End::Installed {
+                        self.resolve();
+                    }
+                    if end.is_final() {
+                        self.unfinished.set(None)?;
+                    }
+                    return Ok(end.clone());
+                }
+            };
+            rollout.advance(result);
+        }
+    }
+
+    fn install(&mut self, candidate: &Candidate, has_former: bool) -> Result<()> {
+        if has_former {
+            self.store.keep_previous()?;
+        }
+        if self.settings.on_change.is_some() {
+            let revision = candidate.revision.clone();
+            self.unfinished.set(Some(Unfinished { revision, replaced: has_former }))?;
+        }
+        self.store.install(candidate)
+    }
+
+    fn undo(&mut self, revision: &Revision, problem: Problem, has_former: bool) -> Result<()> {
+        // First, so that the config is not installed again if this is cut short.
+        let collector = self.collector.stamp();
+        self.reject(Rejected { revision: revision.clone(), problem, at: unix_now(), resolved: false, collector });
+        if has_former { self.store.restore_previous() } else { self.store.remove_config() }
+    }
+
+    /// That it cannot be kept only makes the next check refuse it anew.
+    pub(super) fn reject(&mut self, rejected: Rejected) {
+        if let Err(error) = self.rejected.set(Some(rejected)) {
+            log::warn!(error:% = error; "cannot save the rejected revision; the next check will try it again");
+        }
+    }
+
+    /// Another config than the rejected one is active, as the server wants it.
+    pub(super) fn resolve(&mut self) {
+        if let Some(former) = self.rejected.get().filter(|it| !it.resolved).cloned() {
+            self.reject(Rejected { resolved: true, ..former });
+        }
+    }
+
+    /// Runs the command that makes init's collector use the config, if there is one.
+    ///
+    /// # Errors
+    /// Outside 75 when it cannot be run, which says nothing about the config; inside the problem that it met.
+    pub(super) fn on_change(&self) -> Result<std::result::Result<(), Problem>> {
+        let Some(script) = &self.settings.on_change else { return Ok(Ok(())) };
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        // Without the command itself, which may hold credentials: the server is told of it.
+        let (what, output) = match process::run(command, ON_CHANGE_TIMEOUT) {
+            Ok(Ended::Exited { status, .. }) if status.success() => return Ok(Ok(())),
+            Ok(Ended::Exited { status, output }) => (process::describe(status), output),
+            Ok(Ended::TimedOut { output }) => (format!("did not end within {ON_CHANGE_TIMEOUT:?}"), output),
+            Err(error) => {
+                return Err(Error::because(Exit::TryAgain, "cannot run on-change; the next check will retry", error));
+            }
+        };
+        Ok(Err(if output.is_empty() {
+            format!("on-change {what}")
+        } else {
+            format!("on-change {what}: {}", output::gist(&self.mask(&output)))
+        }))
+    }
+
+    /// Without the key, and without what looks like a secret in the active config.
+    fn mask(&self, text: &str) -> String {
+        let env = |name: &str| self.collector.env(name);
+        let config = self.store.read_config().map(|config| inspect::secrets(&config, &env));
+        let key = self.settings.api_key.iter().map(|key| key.expose().to_string());
+        Secrets::new(key.chain(config.unwrap_or_default())).mask(text).into_owned()
+    }
+}

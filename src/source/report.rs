@@ -1,0 +1,52 @@
+//! What a source is told of this host, its agent and its collector: plain data, in nobody's wire format.
+
+use std::time::{Duration, SystemTime};
+
+use crate::config::value::Revision;
+use crate::core::problems::TimedProblem;
+use crate::log::utc::Utc;
+
+/// Bytes of a problem's text at most (DESIGN.md, "The API").
+const MESSAGE_LIMIT: usize = 4096;
+
+#[derive(Clone, Debug)]
+pub struct Report<'a> {
+    pub host_name: &'a str,
+    pub is_docker: bool,
+    /// The agent's.
+    pub uptime: Duration,
+    /// Of this installation; `None` unless the extended report is asked for.
+    pub instance_id: Option<String>,
+    /// One that is starting counts as running.
+    pub is_collector_running: bool,
+    /// `vX.Y.Z`, as the collector itself says; empty if it does not.
+    pub collector_version: String,
+    pub collector_restarts: u64,
+    /// The newest unresolved one.
+    pub problem: Option<&'a TimedProblem>,
+    /// The active config's revision; `None` without one.
+    pub active: Option<Revision>,
+    pub rejected: Option<&'a Revision>,
+}
+
+/// A problem with its time in front, bounded: for a report, and for `status`, which shows what is reported.
+pub fn message(timed: &TimedProblem) -> String {
+    let mut text = format!("{}: {}", Utc::from(SystemTime::UNIX_EPOCH + Duration::from_secs(timed.at)), timed.problem);
+    if text.len() > MESSAGE_LIMIT {
+        text.truncate(text.floor_char_boundary(MESSAGE_LIMIT));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_when_and_is_cut_between_characters() {
+        let timed = |problem: String| TimedProblem { problem, at: 1_795_356_277 };
+        assert_eq!(message(&timed("it broke".into())), "2026-11-22T14:04:37.000Z: it broke");
+        let long = message(&timed("é".repeat(4000)));
+        assert!(long.len() <= MESSAGE_LIMIT && long.len() > MESSAGE_LIMIT - 2);
+    }
+}
