@@ -1,7 +1,7 @@
 //! When the next config check is due.
 //!
-//! One rule for every reason to check: the interval, the retry after a failure, an outcome that the server should learn of,
-//! a person who asks. It does not know what a check is.
+//! One rule for every reason to check: the interval, the retry after a failure, an outcome that the server should learn
+//! of, an operator who asks. It does not know what a check is.
 
 use std::time::Duration;
 
@@ -15,9 +15,10 @@ pub const JITTER_PERCENT: u32 = 10;
 /// What a check is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    Look,
-    /// Only to tell the server an outcome.
-    Tell,
+    /// To learn of a new config.
+    Poll,
+    /// Only to report an outcome.
+    Report,
 }
 
 #[derive(Debug)]
@@ -41,14 +42,14 @@ impl Cadence {
             interval,
             failing: None,
             next: interval.map(|_| Uptime::ZERO),
-            coming: Purpose::Look,
-            latest: Purpose::Look,
-            origin: Purpose::Look,
+            coming: Purpose::Poll,
+            latest: Purpose::Poll,
+            origin: Purpose::Poll,
             jitter: Jitter::new(seed),
         }
     }
 
-    /// `None` means not before somebody asks.
+    /// `None` means not before an operator asks.
     pub fn next(&self) -> Option<Uptime> {
         self.next
     }
@@ -56,7 +57,7 @@ impl Cadence {
     /// A check begins.
     pub fn began(&mut self) {
         self.latest = self.coming;
-        self.coming = Purpose::Look;
+        self.coming = Purpose::Poll;
     }
 
     /// The check brought a config that will have an outcome.
@@ -64,8 +65,8 @@ impl Cadence {
         self.origin = self.latest;
     }
 
-    /// A check that began at `began_at` was answered, and is over at `now`. One that took longer than the interval, since the
-    /// collector's own check hung, is not followed by the next at once, which could not report it yet.
+    /// A check that began at `began_at` was answered, and is over at `now`. One that took longer than the interval,
+    /// since the collector's own check hung, is not followed by the next at once, which could not report it yet.
     pub fn succeeded(&mut self, began_at: Uptime, now: Uptime) {
         self.failing = None;
         self.next = self.interval.map(|interval| {
@@ -89,18 +90,19 @@ impl Cadence {
         self.next = Some(now + delay.max(retry_after.unwrap_or_default()));
     }
 
-    /// A person asks for a check now.
+    /// An operator asks for a check now.
     pub fn asked(&mut self, now: Uptime) {
         self.next = Some(now);
-        self.coming = Purpose::Look;
+        self.coming = Purpose::Poll;
     }
 
-    /// There is an outcome that the server should learn of now. Without an interval it is asked only when a person asks. One extra
-    /// check does not lead to another: configs that fail in turn, or one that cannot be installed, would keep host and server busy.
+    /// There is an outcome that the server should learn of now. Without an interval it is asked only when an operator
+    /// asks. One extra check does not lead to another: configs that fail in turn, or one that cannot be installed,
+    /// would keep host and server busy.
     pub fn concluded(&mut self, now: Uptime) {
-        if self.next.is_some() && self.origin == Purpose::Look {
+        if self.next.is_some() && self.origin == Purpose::Poll {
             self.next = Some(now);
-            self.coming = Purpose::Tell;
+            self.coming = Purpose::Report;
         }
     }
 }
@@ -186,7 +188,7 @@ mod tests {
         cadence.began();
         cadence.brought_config();
         cadence.concluded(MINUTE * 3);
-        assert_eq!(cadence.next(), Some(MINUTE * 3), "a person's check is an ordinary one");
+        assert_eq!(cadence.next(), Some(MINUTE * 3), "an operator's check is an ordinary one");
     }
 
     #[test]

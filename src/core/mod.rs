@@ -1,8 +1,8 @@
 //! The decisions, without the doing: no clock, file, process, socket, thread, environment or log in here.
 //!
-//! In scope: what to do when the collector starts, proves itself, crashes, is to be replaced or stopped (`supervisor`), how
-//! long to wait (`backoff`, `cadence`), what an API answer asks for (`answer`), what the agent reports (`status`).
-//! Out of scope: how any of it is done; `supervise` and `poller` do that. `core` imports nothing of the crate.
+//! In scope: what to do when the collector starts, proves itself, crashes, is to be replaced or stopped (`supervisor`),
+//! how long to wait (`backoff`, `cadence`), what an API answer asks for (`restart_requests`), which problem is reported
+//! (`problems`). Out of scope: how any of it is done; `agent` does that. `core` imports nothing of the crate.
 
 pub mod backoff;
 pub mod cadence;
@@ -17,7 +17,8 @@ use std::time::Duration;
 /// Time since the agent's start, on a clock that never goes back. The caller passes it in.
 pub type Uptime = Duration;
 
-/// A small deterministic source of jitter (xorshift64*, Vigna 2014): the seed is the caller's, so tests can repeat a run.
+/// A small deterministic source of jitter (xorshift64*, Vigna 2014): the seed is the caller's, so tests can repeat a
+/// run.
 #[derive(Clone, Debug)]
 pub struct Jitter(u64);
 
@@ -57,7 +58,8 @@ mod tests {
         assert_eq!(Jitter::new(0).spread(base, 0), base);
     }
 
-    /// The first outputs of the published algorithm, worked out elsewhere. A slip in it would still look random, for a while.
+    /// The first outputs of the published algorithm, worked out elsewhere. A slip in it would still look random, for a
+    /// while.
     #[test]
     fn it_is_the_generator_that_it_says() {
         let mut jitter = Jitter::new(7);

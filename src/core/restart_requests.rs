@@ -1,7 +1,8 @@
 //! What a source's response asks for, given what is active and what was rejected.
 //!
-//! It compares identities only; it neither renders nor installs. The guard against a server that keeps asking for a restart
-//! lives here too. Times are Unix seconds, since the guard outlives the process (`--check` from cron is a new one each time).
+//! It compares identities only; it neither renders nor installs. The guard against a server that keeps asking for a
+//! restart lives here too. Times are Unix seconds, since the guard outlives the process (`--check` from cron is a new
+//! one each time).
 
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +62,7 @@ impl RestartThrottle {
     }
 
     fn restart(&mut self, asked: bool, now: u64) -> Decision {
-        // A clock that went back must not silence requests for good: `abs_diff` counts both ways.
+        // A clock that went back must not silence requests for ever: `abs_diff` counts both ways.
         let due = self.honoured_at.is_none_or(|at| now.abs_diff(at) >= REPEAT_SECONDS);
         if !asked || !due {
             return Decision::Nothing;

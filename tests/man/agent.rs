@@ -259,7 +259,7 @@ fn every_number_is_that_of_the_source() {
     let text = text(AGENT);
     let milliseconds = |time: Duration| time.as_millis();
     let seconds = |time: Duration| time.as_secs();
-    assert_eq!((supervisor::LOOK_INTERVAL, restart_requests::REPEAT_SECONDS), (Duration::from_secs(60), 3600));
+    assert_eq!((supervisor::CONFIG_FILE_INTERVAL, restart_requests::REPEAT_SECONDS), (Duration::from_secs(60), 3600));
     for words in [
         format!("{} milliseconds old", milliseconds(supervisor::SETTLE_DELAY)),
         format!("within {} seconds", seconds(supervisor::PROBE_TIMEOUT)),

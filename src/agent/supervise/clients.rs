@@ -1,77 +1,142 @@
-//! What people and cron jobs ask for over the control socket, and the outcome of the config check that some of them wait for.
+//! What operators and cron jobs ask for over the control channel, and the outcome of the config check that some of them
+//! wait for.
 
 use std::collections::VecDeque;
 
 use super::Supervise;
 use crate::agent::check_outcome::{Effects, Order, ReplyAt};
 use crate::agent::mailbox::{Checked, PollerCommand};
-use crate::control::server::{CHECK_LIMIT, ClientId};
+use crate::control::server::{CHECK_LIMIT, ClientId, Server};
 use crate::control::{CheckResult, Outcome, Reply, Request};
+use crate::core::Uptime;
 use crate::core::event::Event;
 use crate::core::supervisor::StateName;
 use crate::error::{Error, Exit};
+use crate::os::wait::Waitable;
 use crate::store::Candidate;
+
+/// The control server, and those of its clients that wait for something.
+pub(super) struct Clients {
+    server: Server,
+    /// They wait for the agent's end.
+    stopping: Vec<ClientId>,
+    /// They wait for the end of a config check: of the first with this ticket or a later one.
+    checking: Vec<(ClientId, u64)>,
+    /// They wait for the verdict on a candidate.
+    awaiting_verdict: Vec<ClientId>,
+    latest_ticket: u64,
+}
+
+impl Clients {
+    pub(super) fn new(server: Server) -> Clients {
+        Clients { server, stopping: Vec::new(), checking: Vec::new(), awaiting_verdict: Vec::new(), latest_ticket: 0 }
+    }
+
+    pub(super) fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
+        self.server.sources()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Uptime> {
+        self.server.deadline()
+    }
+
+    pub(super) fn serve(&mut self, now: Uptime) -> Vec<(ClientId, Request)> {
+        self.server.serve(now)
+    }
+
+    /// The agent ends: those who asked for that learn it.
+    pub(super) fn dismiss_stopped(&mut self) {
+        for client in std::mem::take(&mut self.stopping) {
+            self.server.dismiss(client, &Reply::Stopped);
+        }
+    }
+
+    /// The verdict is there, for those who wait for it.
+    pub(super) fn reply_verdict(&mut self, outcome: &Outcome) {
+        let clients = std::mem::take(&mut self.awaiting_verdict);
+        self.reply_checked(clients, outcome);
+    }
+
+    fn reply_checked(&mut self, clients: impl IntoIterator<Item = ClientId>, outcome: &Outcome) {
+        for client in clients {
+            self.server.reply(client, &Reply::Checked(outcome.clone()));
+        }
+    }
+
+    /// Clients that have left meanwhile do not count.
+    fn has_room_for_check(&mut self) -> bool {
+        let server = &self.server;
+        self.checking.retain(|(client, _)| server.is_there(*client));
+        self.awaiting_verdict.retain(|client| server.is_there(*client));
+        self.checking.len() + self.awaiting_verdict.len() < CHECK_LIMIT
+    }
+
+    /// The ticket of the check that this client waits for from now on.
+    fn add_check(&mut self, client: ClientId) -> u64 {
+        self.latest_ticket += 1;
+        self.checking.push((client, self.latest_ticket));
+        self.latest_ticket
+    }
+
+    /// Takes out those who wait for a check with this ticket or an earlier one.
+    fn take_checked(&mut self, ticket: u64) -> Vec<ClientId> {
+        let (checked, others) = self.checking.drain(..).partition(|(_, waits_for)| *waits_for <= ticket);
+        self.checking = others;
+        let checked: Vec<(ClientId, u64)> = checked;
+        checked.into_iter().map(|(client, _)| client).collect()
+    }
+}
 
 impl Supervise {
     pub(super) fn take_request(&mut self, client: ClientId, request: Request, events: &mut VecDeque<Event<Candidate>>) {
         match request {
             Request::Status => {
-                self.look_for_suspended();
+                self.check_suspended();
                 let serving = self.core.serving();
-                let living = self.living.iter().find(|living| Some(living.child) == serving);
-                let process = living.map(|living| (living.process.id(), self.now().saturating_sub(living.started_at)));
-                let status = self.state_tracker.status(self.core.phrase(), self.now(), process, self.starts);
-                self.server.reply(client, &Reply::Status(Box::new(status)));
+                let live = serving.and_then(|serving| self.collectors.find(serving));
+                let process = live.map(|live| (live.process.id(), self.now().saturating_sub(live.started_at)));
+                let starts = self.collectors.starts();
+                let status = self.state_tracker.status(self.core.state_name(), self.now(), process, starts);
+                self.clients.server.reply(client, &Reply::Status(Box::new(status)));
             }
             Request::Stop => {
-                self.stop_clients.push(client);
+                self.clients.stopping.push(client);
                 self.stop("kmagent stop", events);
             }
-            Request::Check if !self.has_room_for_check() => {
+            Request::Check if !self.clients.has_room_for_check() => {
                 let error = Error::new(Exit::TryAgain, "too many checks are waiting: try again");
-                self.server.reply(client, &Reply::Checked(Outcome::failed(&error)));
+                self.clients.reply_checked([client], &Outcome::failed(&error));
             }
             Request::Check => self.ask_for(client),
         }
     }
 
-    /// Who has left meanwhile does not count.
-    fn has_room_for_check(&mut self) -> bool {
-        let server = &self.server;
-        self.check_clients.retain(|(client, _)| server.is_there(*client));
-        self.verdict_clients.retain(|client| server.is_there(*client));
-        self.check_clients.len() + self.verdict_clients.len() < CHECK_LIMIT
-    }
-
     fn ask_for(&mut self, client: ClientId) {
-        self.ticket += 1;
-        self.check_clients.push((client, self.ticket));
-        let _ = self.poller.send(PollerCommand::CheckNow { ticket: self.ticket });
+        let ticket = self.clients.add_check(client);
+        self.poller.send(PollerCommand::CheckNow { ticket });
     }
 
     pub(super) fn take_check(&mut self, checked: Checked, events: &mut VecDeque<Event<Candidate>>) {
-        let (asked, others) = self.check_clients.drain(..).partition(|(_, ticket)| *ticket <= checked.ticket);
-        self.check_clients = others;
-        let asked: Vec<(ClientId, u64)> = asked;
-        let clients = asked.into_iter().map(|(client, _)| client);
+        let clients = self.clients.take_checked(checked.ticket);
         match &checked.finding {
             Ok(effects) => self.state_tracker.checked(&effects.problem),
             Err(error) => self.state_tracker.check_failed(error),
         }
-        self.look_for_suspended();
+        self.check_suspended();
         self.retry_state();
         let Effects { order, mut reply, reply_at, .. } = match checked.finding {
             Ok(effects) => *effects,
-            Err(error) => return self.reply(clients, &Outcome::failed(&error)),
+            Err(error) => return self.clients.reply_checked(clients, &Outcome::failed(&error)),
         };
         let waits = reply_at != ReplyAt::Once && self.state_tracker.awaits_verdict();
+        let is_stopped = self.core.state_name() == StateName::Stopped;
         match order {
             Order::Install(candidate) => {
                 self.state_tracker.arrived();
                 events.push_back(Event::CandidateArrived(candidate));
             }
             Order::Restart => events.push_back(Event::RestartRequested),
-            Order::StartIfStopped if !waits && self.core.phrase() == StateName::Stopped && self.store.has_config() => {
+            Order::StartIfStopped if !waits && is_stopped && self.store.has_config() => {
                 events.push_back(Event::RestartRequested);
                 let message = "starting the collector with the config in place";
                 reply = Outcome::done(CheckResult::Restarted, message);
@@ -80,16 +145,10 @@ impl Supervise {
         }
         match reply_at {
             ReplyAt::Verdict | ReplyAt::VerdictOrNextCheck if self.state_tracker.awaits_verdict() => {
-                self.verdict_clients.extend(clients);
+                self.clients.awaiting_verdict.extend(clients);
             }
-            ReplyAt::Once | ReplyAt::Verdict => self.reply(clients, &reply),
-            ReplyAt::VerdictOrNextCheck => clients.for_each(|client| self.ask_for(client)),
-        }
-    }
-
-    fn reply(&mut self, clients: impl Iterator<Item = ClientId>, outcome: &Outcome) {
-        for client in clients {
-            self.server.reply(client, &Reply::Checked(outcome.clone()));
+            ReplyAt::Once | ReplyAt::Verdict => self.clients.reply_checked(clients, &reply),
+            ReplyAt::VerdictOrNextCheck => clients.into_iter().for_each(|client| self.ask_for(client)),
         }
     }
 }

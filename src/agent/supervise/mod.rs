@@ -1,18 +1,21 @@
-//! The supervisor thread: poll(2) → events → core → actions. It owns the collector and nothing else does.
+//! The supervisor thread: wait → events → core → actions. It owns the collectors and nothing else does.
 //!
 //! ```text
-//!   mailbox ┐                      ┌ spawn, signal, reap     (process)
-//!   pidfd   ├─▶ event ─▶ core ─▶ action ┤ install, promote, roll back (store)
-//!   output  │                      ├ probe                  (probe)
-//!   control ┘                      └ conclude ─▶ poller, control clients
+//!   poller     ┐                           ┌ spawn, signal, reap, probe (collectors)
+//!   collectors ├─▶ event ─▶ core ─▶ action ┤ who gets new connections   (handover)
+//!   clients    │                           │ install, promote, roll back (store)
+//!   deadlines  ┘                           └ conclude ─▶ poller, clients
 //! ```
-//! It sleeps in one place, until a descriptor or the next deadline; each action's outcome is fed back before it sleeps again.
-//! It decides nothing: `core` does. It never does what may block for long: the poller does.
+//! It sleeps in one place, until something is ready or the next deadline; each action's outcome is fed back before it
+//! sleeps again. It decides nothing: `core` does. It never does what may block for long: the poller does.
 
+mod announcer;
 mod clients;
-mod overlap;
+mod collectors;
+mod handover;
 mod pending_writes;
 mod perform;
+mod poller_link;
 mod secret_registry;
 mod state_tracker;
 mod status_snapshot;
@@ -20,79 +23,43 @@ mod watch;
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::agent::mailbox::{PollerCommand, Snapshot, SupervisorEvent};
 use crate::collector::Collector;
-use crate::collector::health::Probe;
-use crate::collector::process::Process;
-use crate::control::Reply;
-use crate::control::server::{ClientId, Server};
+use crate::config::value::Revision;
+use crate::control::server::Server;
 use crate::core::Uptime;
-use crate::core::event::{ChildId, Event};
-use crate::core::supervisor::{Limits, StateName, Supervisor};
+use crate::core::event::{self, Event};
+use crate::core::supervisor::{Limits, Supervisor};
 use crate::error::Exit;
-use crate::os::files::FileId;
 use crate::os::service::Notify;
 use crate::os::shutdown;
 use crate::os::wait::{Waitable, wait};
 use crate::os::wake_channel::Receiver;
 use crate::settings::Settings;
 use crate::store::{Candidate, Store};
-use overlap::Overlap;
+use announcer::Announcer;
+use clients::Clients;
+use collectors::Collectors;
+use handover::Handover;
 use pending_writes::PendingWrites;
+use poller_link::PollerLink;
 use state_tracker::StateTracker;
-
-/// What a stop may take beyond `stop-timeout`: a collector too young for SIGTERM, the reaping, the last words.
-const STOP_SLACK: Duration = Duration::from_secs(15);
-
-type Mailbox = crossbeam_channel::Sender<PollerCommand>;
-
-/// A collector that lives.
-struct LiveCollector {
-    child: ChildId,
-    process: Process,
-    started_at: Uptime,
-    /// The config that it was started with.
-    config: FileId,
-    /// It has said that everything is started.
-    is_ready: bool,
-    /// Its latest bind(2).
-    bound_at: Uptime,
-}
 
 pub struct Supervise {
     core: Supervisor<Candidate>,
     clock: Instant,
-    mail: Receiver<SupervisorEvent>,
-    poller: Mailbox,
-    server: Server,
-    notify: Notify,
-    collector: Collector,
+    collectors: Collectors,
+    handover: Handover,
     store: Store,
-    state_tracker: StateTracker,
-    overlap: Overlap,
     pending_writes: PendingWrites,
-    /// Oldest first; two during a hand-over.
-    living: Vec<LiveCollector>,
-    probe: Option<(ChildId, Probe)>,
-    starts: u64,
-    /// The collector program that was started last.
-    program: Option<FileId>,
-    watchdog_at: Option<Uptime>,
+    state_tracker: StateTracker,
+    poller: PollerLink,
+    clients: Clients,
+    announcer: Announcer,
     /// Why poll(2) has failed, if it has.
-    blind: Option<io::Error>,
-    stop_timeout: Duration,
-    stop_clients: Vec<ClientId>,
-    /// Clients of `--check` whose check has not ended.
-    check_clients: Vec<(ClientId, u64)>,
-    /// Clients of `--check` whose candidate has no verdict yet.
-    verdict_clients: Vec<ClientId>,
-    ticket: u64,
-    /// The state that was logged last.
-    shown: StateName,
-    /// What the poller was told last.
-    told: Option<Snapshot>,
+    wait_error: Option<io::Error>,
     exit: Exit,
     finished: bool,
 }
@@ -101,64 +68,58 @@ pub struct Supervise {
 pub struct Parts {
     pub clock: Instant,
     pub mail: Receiver<SupervisorEvent>,
-    pub poller: Mailbox,
+    pub poller: crossbeam_channel::Sender<PollerCommand>,
     pub server: Server,
     pub notify: Notify,
     pub collector: Collector,
     pub store: Store,
 }
 
+/// The core tells configs apart by their revision.
+impl event::Candidate for Candidate {
+    type Revision = Revision;
+
+    fn revision(&self) -> Revision {
+        self.revision.clone()
+    }
+}
+
 impl Supervise {
     pub fn new(parts: Parts, settings: &Settings, seed: u64) -> Supervise {
         let limits = Limits { min_uptime: settings.min_uptime, stop_timeout: settings.stop_timeout };
-        let watchdog_at = parts.notify.watchdog_interval();
+        let handover = Handover::new(settings.restart_mode, limits);
         Supervise {
             core: Supervisor::new(limits, seed),
             clock: parts.clock,
-            mail: parts.mail,
-            poller: parts.poller,
-            server: parts.server,
-            notify: parts.notify,
-            collector: parts.collector,
+            collectors: Collectors::new(parts.collector, handover.binds()),
+            handover,
             state_tracker: StateTracker::new(&parts.store, settings),
-            overlap: Overlap::new(settings.restart_mode, limits),
-            pending_writes: PendingWrites::default(),
             store: parts.store,
-            living: Vec::new(),
-            probe: None,
-            starts: 0,
-            program: None,
-            watchdog_at,
-            blind: None,
-            stop_timeout: settings.stop_timeout,
-            stop_clients: Vec::new(),
-            check_clients: Vec::new(),
-            verdict_clients: Vec::new(),
-            ticket: 0,
-            shown: StateName::Stopped,
-            told: None,
+            pending_writes: PendingWrites::default(),
+            poller: PollerLink::new(parts.mail, parts.poller),
+            clients: Clients::new(parts.server),
+            announcer: Announcer::new(parts.notify, settings.stop_timeout),
+            wait_error: None,
             exit: Exit::Done,
             finished: false,
         }
     }
 
-    /// Supervises until somebody asks for a stop. The status says why it ended.
+    /// Supervises until a stop is requested. The status says why it ended.
     pub fn run(mut self) -> Exit {
-        // The first start, before anybody is told anything.
+        // The first start, before anything is reported.
         self.handle(VecDeque::from([Event::DeadlinePassed]));
-        self.tell_poller();
-        self.notify.ready();
+        self.report_to_poller();
+        self.announcer.ready();
         while !self.finished {
             self.sleep();
-            let events = self.take_in();
+            let events = self.collect_events();
             self.handle(events);
-            self.tell_poller();
+            self.report_to_poller();
         }
-        let _ = self.poller.send(PollerCommand::Stop);
+        self.poller.send(PollerCommand::Stop);
         shutdown::declare();
-        for client in std::mem::take(&mut self.stop_clients) {
-            self.server.dismiss(client, &Reply::Stopped);
-        }
+        self.clients.dismiss_stopped();
         self.store.sweep();
         self.exit
     }
@@ -169,48 +130,41 @@ impl Supervise {
 
     /// Sleeps until something is ready or a deadline has come.
     fn sleep(&mut self) {
-        let slow_check = self.living.iter().filter_map(|living| living.process.check_interval()).min();
-        let slow_check = slow_check.map(|interval| self.now() + interval);
-        let deadlines =
-            [self.core.deadline(), self.server.deadline(), self.watchdog_at, self.pending_writes.retry_at, slow_check];
+        let deadlines = [
+            self.core.deadline(),
+            self.clients.deadline(),
+            self.announcer.deadline(),
+            self.pending_writes.retry_at(),
+            self.collectors.check_interval().map(|interval| self.now() + interval),
+        ];
         // One that is too far away for the clock is as good as none.
         let until = deadlines.into_iter().flatten().min().and_then(|until| self.clock.checked_add(until));
-        let sources: Vec<Waitable<'_>> = self
-            .living
-            .iter()
-            .flat_map(|living| living.process.sources())
-            .chain(self.probe.as_ref().map(|(_, probe)| probe.waitable()))
-            .chain(self.server.sources())
-            .chain([self.mail.waitable()])
-            .collect();
+        let sources: Vec<Waitable<'_>> =
+            self.collectors.sources().chain(self.clients.sources()).chain([self.poller.source()]).collect();
         let error = wait(&sources, until).err();
-        if let (Some(error), None) = (&error, &self.blind) {
+        if let (Some(error), None) = (&error, &self.wait_error) {
             log::error!(error:% = error; "poll(2) failed; falling back to checking every 100 ms: free some memory");
         }
-        self.blind = error;
+        self.wait_error = error;
     }
 
     /// Everything that has happened meanwhile. Nothing of it blocks, so each is simply tried.
-    fn take_in(&mut self) -> VecDeque<Event<Candidate>> {
+    fn collect_events(&mut self) -> VecDeque<Event<Candidate>> {
         let mut events = VecDeque::new();
         self.watch_collectors(&mut events);
-        self.watch_probe(&mut events);
-        let (notices, closed) = self.mail.drain();
-        for notice in notices {
-            self.take_notice(notice, &mut events);
+        let (arrived, closed) = self.poller.drain();
+        for event in arrived {
+            self.take_supervisor_event(event, &mut events);
         }
         if closed {
             events.push_back(Event::StopRequested);
         }
-        for (client, request) in self.server.serve(self.now()) {
+        for (client, request) in self.clients.serve(self.now()) {
             self.take_request(client, request, &mut events);
         }
         let now = self.now();
-        if self.watchdog_at.is_some_and(|at| now >= at) {
-            self.notify.watchdog();
-            self.watchdog_at = self.notify.watchdog_interval().map(|interval| now + interval);
-        }
-        if self.pending_writes.retry_at.is_some_and(|at| now >= at) {
+        self.announcer.feed_watchdog(now);
+        if self.pending_writes.retry_at().is_some_and(|at| now >= at) {
             self.retry_state();
         }
         if self.core.deadline().is_some_and(|deadline| now >= deadline) {
@@ -219,8 +173,8 @@ impl Supervise {
         events
     }
 
-    fn take_notice(&mut self, notice: SupervisorEvent, events: &mut VecDeque<Event<Candidate>>) {
-        match notice {
+    fn take_supervisor_event(&mut self, event: SupervisorEvent, events: &mut VecDeque<Event<Candidate>>) {
+        match event {
             SupervisorEvent::Signalled => self.stop("signal", events),
             SupervisorEvent::Checked(checked) => self.take_check(checked, events),
             SupervisorEvent::PollerEnded => {
@@ -232,50 +186,34 @@ impl Supervise {
     }
 
     fn stop(&mut self, asked_by: &str, events: &mut VecDeque<Event<Candidate>>) {
-        log::info!(asked_by = asked_by; "stopping");
-        self.notify.stopping(self.stop_timeout + STOP_SLACK);
+        self.announcer.stopping(asked_by);
         // Before an exit that came with it: a host that shuts down ends both, and that is no crash.
         events.push_front(Event::StopRequested);
     }
 
-    /// Tells the core each event and does what it orders; an outcome goes first, before anything else that happened.
+    /// Gives the core each event and does what it orders; an outcome goes first, before anything else that happened.
     fn handle(&mut self, mut events: VecDeque<Event<Candidate>>) {
         while let Some(event) = events.pop_front() {
             let actions = self.core.handle(self.now(), event);
             let outcomes: Vec<Event<Candidate>> =
                 actions.into_iter().filter_map(|action| self.perform(action)).collect();
-            let settled = outcomes.is_empty();
+            if outcomes.is_empty() {
+                self.announcer.state(self.core.state_name());
+            }
             for outcome in outcomes.into_iter().rev() {
                 events.push_front(outcome);
             }
-            if settled {
-                self.show_state();
-            }
-        }
-    }
-
-    /// The one place that logs a change of state.
-    fn show_state(&mut self) {
-        let (from, to) = (self.shown, self.core.phrase());
-        if from != to {
-            log::info!(from = from.as_str(), to = to.as_str(); "collector state");
-            self.notify.status(&format!("collector {}", to.as_str()));
-            self.shown = to;
         }
     }
 
     fn snapshot(&self) -> Snapshot {
-        self.state_tracker.snapshot(self.core.phrase(), self.starts.saturating_sub(1))
+        self.state_tracker.snapshot(self.core.state_name(), self.collectors.restarts())
     }
 
-    fn tell_poller(&mut self) {
-        let snapshot = self.snapshot();
-        if self.told.as_ref() != Some(&snapshot) {
-            self.told = Some(snapshot.clone());
-            let _ = self.poller.send(PollerCommand::Changed(snapshot));
-        }
+    fn report_to_poller(&mut self) {
+        self.poller.report(self.snapshot());
         if self.state_tracker.take_concluded() {
-            let _ = self.poller.send(PollerCommand::Concluded);
+            self.poller.send(PollerCommand::Concluded);
         }
     }
 }

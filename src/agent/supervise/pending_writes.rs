@@ -1,7 +1,7 @@
 //! What belongs on disk and could not be written: it is tried again until it works, and reported meanwhile.
 //!
-//! That is the last known good, without which no install may overwrite the config that has proved itself, and the rejected
-//! revision, which a restart of the agent would forget.
+//! That is the last known good, without which no install may overwrite the config that has proved itself, and the
+//! rejected revision, which a restart of the agent would forget.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use super::Supervise;
 use crate::core::Uptime;
 use crate::os::files::FileId;
 
-/// Besides at every config check. What fills a disk or takes a permission away seldom mends itself sooner, and this wakes nobody
-/// unless something is wrong.
+/// Besides at every config check. What fills a disk or takes a permission away seldom ends sooner, and nothing wakes
+/// for this unless something is wrong.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(super) struct PendingWrites {
     good: Option<Good>,
     /// `None` when all is written.
-    pub(super) retry_at: Option<Uptime>,
+    retry_at: Option<Uptime>,
 }
 
 /// A config that has proved itself and is not the last known good yet.
@@ -27,6 +27,10 @@ struct Good {
 }
 
 impl PendingWrites {
+    pub(super) fn retry_at(&self) -> Option<Uptime> {
+        self.retry_at
+    }
+
     /// Why the last known good is not the one that it should be, if so.
     pub(super) fn good(&self) -> Option<&str> {
         self.good.as_ref().map(|good| good.problem.as_str())
@@ -37,7 +41,7 @@ impl Supervise {
     /// Keeps the config that a collector was started with, and has proved, as last known good.
     pub(super) fn promote(&mut self) {
         // The newest is the one that has proved itself; an older one beside it did so long ago.
-        if let Some(stamp) = self.living.last().map(|living| living.config) {
+        if let Some(stamp) = self.collectors.newest().map(|live| live.config) {
             self.keep_good(stamp);
         }
         self.settle_state();

@@ -1,35 +1,34 @@
-//! Doing what the core orders, one action at a time, and telling what came of it.
+//! Doing what the core orders, one action at a time; the outcome is an event.
 
-use super::{LiveCollector, Supervise};
-use crate::collector::health::Probe;
+use super::{Supervise, handover};
 use crate::collector::process::Process;
-use crate::config::inspect;
 use crate::config::value::Value;
-use crate::config::yaml;
-use crate::control::Reply;
-use crate::core::event::{Action, ActivationMode, ChildId, Event, Problem, SpawnResult, TrustLevel, Verdict};
-use crate::os::files::safe_open;
+use crate::core::event::{
+    Action, ActivationMode, Blame, ChildId, Event, Health, Problem, RestartReason, SpawnResult, TrustLevel, Verdict,
+};
+use crate::error::Error;
 use crate::store::{Candidate, Comparison};
 
 impl Supervise {
     /// The outcome, for the actions that have one.
     pub(super) fn perform(&mut self, action: Action<Candidate>) -> Option<Event<Candidate>> {
         match action {
-            Action::Spawn => return Some(Event::Launched(self.spawn())),
-            Action::SpawnBeside => return Some(Event::Launched(self.spawn_beside())),
+            Action::Spawn | Action::SpawnSecond => return Some(Event::Launched(self.spawn())),
             Action::TakeOver { child, in_part } => return Some(self.take_over(child, in_part)),
-            Action::GiveBack(child) => self.give_back(child),
-            Action::Terminate(child) => self.signal(child, Process::ask_to_end),
+            Action::GiveBack(child) => handover::give_back(&self.collectors, child),
+            Action::Terminate(child) => self.collectors.signal(child, Process::ask_to_end),
             Action::Kill(child) => {
                 log::warn!("collector did not stop within stop-timeout; sending SIGKILL");
-                self.signal(child, Process::kill);
+                self.collectors.signal(child, Process::kill);
             }
-            Action::Install(candidate) => return Some(Event::Installed(self.install(candidate))),
+            Action::Install { candidate, hand_over } => {
+                return Some(Event::Installed(self.install(&candidate).map(|()| self.activation_mode(hand_over))));
+            }
             Action::Discard(candidate) => {
                 log::debug!(revision = candidate.revision.short(); "candidate discarded");
-                self.state_tracker.settled();
+                self.state_tracker.candidate_answered();
             }
-            Action::RollBack(problem) => return Some(Event::RolledBack(self.roll_back(&problem))),
+            Action::RollBack { problem, blame } => return Some(Event::RolledBack(self.roll_back(&problem, blame))),
             Action::Probe(child) => return self.begin_probe(child),
             Action::Promote => self.promote(),
             Action::Conclude(verdict) => self.conclude(verdict),
@@ -38,7 +37,8 @@ impl Supervise {
         None
     }
 
-    pub(super) fn spawn(&mut self) -> SpawnResult {
+    /// Starts a collector on the active config. One beside another one leaves all new connections to that.
+    fn spawn(&mut self) -> SpawnResult {
         let config = match self.store.look() {
             Ok(Some(config)) => config,
             Ok(None) => {
@@ -46,29 +46,24 @@ impl Supervise {
                 self.state_tracker.no_config(self.store.config(), fallback);
                 return SpawnResult::NoConfig { fallback };
             }
-            Err(error) => {
-                let problem = error.to_string();
-                self.state_tracker.cannot_start(&problem);
-                return SpawnResult::Failed(problem);
-            }
+            Err(error) => return self.cannot_start(&error),
         };
-        self.program = self.collector.stamp();
-        let process = match self.collector.spawn(self.store.config(), self.overlap.binds()) {
-            Ok(process) => process,
-            Err(error) => {
-                let problem = error.to_string();
-                self.state_tracker.cannot_start(&problem);
-                return SpawnResult::Failed(problem);
-            }
-        };
-        let child = ChildId(self.starts);
-        self.starts += 1;
-        // After the start, which is not to wait for it.
-        log::info!(pid = process.id(); "collector started");
-        self.state_tracker.secrets.learn(child, &self.living, &self.configs(), &self.collector);
         let now = self.now();
-        self.living.push(LiveCollector { child, process, started_at: now, config, is_ready: false, bound_at: now });
-        SpawnResult::Spawned { child, standing: self.trust_level() }
+        let (child, is_watched) = match self.collectors.spawn(&self.store, config, now) {
+            Ok(live) => (live.child, live.process.binds().is_ok()),
+            Err(error) => return self.cannot_start(&error),
+        };
+        // After the start, which is not to wait for it.
+        let configs = self.configs();
+        let live: Vec<ChildId> = self.collectors.iter().map(|live| live.child).collect();
+        self.state_tracker.secrets.learn(child, &live, &configs, &|name| self.collectors.env(name));
+        SpawnResult::Spawned { child, trust: self.trust_level(), is_watched }
+    }
+
+    fn cannot_start(&mut self, error: &Error) -> SpawnResult {
+        let problem = error.to_string();
+        self.state_tracker.cannot_start(&problem);
+        SpawnResult::Failed(problem)
     }
 
     /// Of the active config.
@@ -80,35 +75,55 @@ impl Supervise {
         }
     }
 
-    fn signal(&self, child: ChildId, signal: fn(&Process)) {
-        if let Some(living) = self.living.iter().find(|living| living.child == child) {
-            signal(&living.process);
-        }
-    }
-
-    fn install(&mut self, candidate: Candidate) -> Result<ActivationMode, Problem> {
-        self.state_tracker.takes_up(&candidate.revision);
-        if self.state_tracker.is_rejected(&candidate.revision, self.collector.stamp()) {
+    fn install(&mut self, candidate: &Candidate) -> Result<(), Problem> {
+        self.state_tracker.begin_install(&candidate.revision);
+        if self.state_tracker.is_rejected(&candidate.revision, self.collectors.program()) {
             return Err(format!("config {} was rejected meanwhile", candidate.revision.short()));
         }
-        // If the config in force is the only one that has proved itself, this would overwrite it.
+        // If the active config is the only one that has proved itself, this would overwrite it.
         self.retry_state();
         let installed = match self.pending_writes.good() {
             Some(problem) => Err(problem.to_string()),
-            None => self.store.install(&candidate).map_err(|error| error.to_string()),
+            None => self.store.install(candidate).map_err(|error| error.to_string()),
         };
         match &installed {
             Ok(()) => log::info!(revision = candidate.revision.short(); "config installed"),
             Err(problem) => log::error!(problem = problem.as_str(); "config not installed; keeping the active config"),
         }
-        installed.map(|()| self.manner())
+        installed
     }
 
-    fn roll_back(&mut self, problem: &str) -> Result<(), Problem> {
+    /// How the config that was just installed takes effect: by restart if the core has a reason, or the kernel or the
+    /// configs do.
+    fn activation_mode(&mut self, hand_over: Result<(), RestartReason>) -> ActivationMode {
+        let possible = hand_over.map_err(describe).and_then(|()| self.handover.prepare(&self.collectors, &self.store));
+        let (mode, method) = match possible {
+            Ok(()) => {
+                log::info!(method = "hand-over"; "applying config");
+                (ActivationMode::HandOver, "hand-over".to_string())
+            }
+            Err(reason) => {
+                log::info!(method = "restart", reason = reason.as_str(); "applying config");
+                (ActivationMode::Restart, format!("restart ({reason})"))
+            }
+        };
+        self.state_tracker.changed_by(method);
+        mode
+    }
+
+    fn take_over(&self, child: ChildId, in_part: bool) -> Event<Candidate> {
+        let outcome = handover::take_over(&self.collectors, child, in_part, self.now());
+        if let Err(problem) = &outcome {
+            log::debug!(problem = problem.as_str(); "new collector is not ready for new connections yet");
+        }
+        Event::TookOver { child, outcome }
+    }
+
+    fn roll_back(&mut self, problem: &str, blame: Blame) -> Result<(), Problem> {
         let had_config = self.store.has_config();
         // What is the last known good already is not to be rejected, whatever became of its start.
-        let on_trial = self.trust_level() == TrustLevel::OnProbation;
-        let replaced = self.store.read_config().ok().filter(|_| on_trial).map(|config| config.revision());
+        let on_probation = self.trust_level() == TrustLevel::OnProbation;
+        let replaced = self.store.read_config().ok().filter(|_| on_probation).map(|config| config.revision());
         self.store.roll_back().map_err(|error| {
             log::error!(error:% = error; "cannot roll back");
             error.to_string()
@@ -116,13 +131,15 @@ impl Supervise {
         if had_config {
             let kept = self.store.rejected_path();
             log::warn!(problem = problem, kept:% = kept.display(); "config rolled back to the last known good");
-            if self.deserves_another_try(problem) {
-                log::info!("hand-over failed; the next check will apply this config by restart");
-                self.overlap.forgone = replaced;
-                self.state_tracker.not_beside(problem);
-            } else {
-                self.state_tracker.rolled_back(replaced, problem, self.program);
-                self.settle_state();
+            match blame {
+                Blame::Config => {
+                    self.state_tracker.rolled_back(replaced, problem, self.collectors.started_program());
+                    self.settle_state();
+                }
+                Blame::HandOver => {
+                    log::info!("hand-over failed; the next check will apply this config by restart");
+                    self.state_tracker.hand_over_failed(problem);
+                }
             }
         } else {
             log::warn!(problem = problem; "no usable config; last known good restored");
@@ -130,45 +147,44 @@ impl Supervise {
         Ok(())
     }
 
+    /// The answer, if there is nothing to wait for.
     fn begin_probe(&mut self, child: ChildId) -> Option<Event<Candidate>> {
-        let configs = self.configs();
-        let configs: Vec<&Value> = configs.iter().collect();
-        let check = inspect::health_check(&configs, &|name| self.collector.env(name));
-        let alone = check.as_ref().map_or(Ok(()), |check| self.answers_alone(child, &check.address));
-        if let Err(problem) = self.is_let_run(child).and(alone) {
-            return Some(Event::Probed { child, health: Err(problem) });
-        }
-        let health = match check.as_ref().and_then(Probe::begin) {
-            None => Ok(()),
-            Some(Ok(probe)) => {
-                self.probe = Some((child, probe));
-                return None;
-            }
-            Some(Err(problem)) => Err(problem),
+        let check = self.collectors.health_check(&self.configs());
+        let own =
+            check.as_ref().map_or(Ok(()), |check| handover::owns_health_check(&self.collectors, child, &check.address));
+        // One that has been suspended for as long as it lives has proved nothing.
+        let is_suspended = self.collectors.find(child).is_some_and(|live| live.process.is_suspended());
+        let suspended = "the collector is suspended by a signal (such as SIGSTOP)".to_string();
+        let health = match own {
+            Err(Health::Unknown(_)) if is_suspended => Health::Unknown(suspended),
+            _ if is_suspended => Health::Unhealthy(suspended),
+            Err(health) => health,
+            Ok(()) => self.collectors.begin_probe(child, check.as_ref())?,
         };
         Some(Event::Probed { child, health })
     }
 
     fn conclude(&mut self, verdict: Verdict) {
-        if matches!(verdict, Verdict::Failing(_)) && self.living.len() == 1 {
+        if matches!(verdict, Verdict::Failing(_)) && self.collectors.only().is_some() {
             log::warn!("collector is running but unhealthy");
         }
         let outcome = self.state_tracker.concluded(&verdict);
         self.settle_state();
         if let Some(outcome) = outcome {
-            for client in std::mem::take(&mut self.verdict_clients) {
-                self.server.reply(client, &Reply::Checked(outcome.clone()));
-            }
+            self.clients.reply_verdict(&outcome);
         }
     }
 
-    /// The config in force and the overlay, as far as they can be read; the collector itself says what is wrong with them.
+    /// The active config and the overlay, as far as they can be read; the collector itself says what is wrong with
+    /// them.
     fn configs(&self) -> Vec<Value> {
-        self.store.read_config().ok().into_iter().chain(self.overlay()).collect()
+        self.store.read_config().ok().into_iter().chain(self.collectors.overlay()).collect()
     }
+}
 
-    pub(super) fn overlay(&self) -> Option<Value> {
-        let bytes = safe_open::read(self.collector.local_config()?).ok()?;
-        yaml::parse(&bytes).ok()
+fn describe(reason: RestartReason) -> String {
+    match reason {
+        RestartReason::NothingToHandOverFrom => "nothing running to hand over from".to_string(),
+        RestartReason::HandOverFailed => "an earlier hand-over to this config failed".to_string(),
     }
 }

@@ -1,11 +1,11 @@
-//! The secrets that the supervisor knows of: the key, and what looks like one in the configs of the collectors that live.
+//! The secrets that the supervisor knows of: the key, and what looks like one in the configs of the collectors that
+//! live.
 //!
-//! During a hand-over two configs are in use, and after one that failed the old one still is: so they are kept by collector.
+//! During a hand-over two configs are in use, and after one that failed the old one still is: so they are kept by
+//! collector.
 
 use std::sync::Arc;
 
-use super::LiveCollector;
-use crate::collector::Collector;
 use crate::config::inspect;
 use crate::config::value::Value;
 use crate::core::event::ChildId;
@@ -22,10 +22,17 @@ impl SecretRegistry {
         SecretRegistry { by_collector: Vec::new(), all: Arc::new(Secrets::new(key.clone())), key }
     }
 
-    /// From now on nothing that looks like a secret in these configs of `child` is shown, nor in those that `others` run with.
-    pub(super) fn learn(&mut self, child: ChildId, others: &[LiveCollector], configs: &[Value], collector: &Collector) {
-        let found = configs.iter().flat_map(|config| inspect::secrets(config, &|name| collector.env(name)));
-        self.by_collector.retain(|(known, _)| others.iter().any(|other| other.child == *known));
+    /// From now on nothing that looks like a secret in these configs of `child` is shown, nor in those that all of
+    /// `live` run with.
+    pub(super) fn learn(
+        &mut self,
+        child: ChildId,
+        live: &[ChildId],
+        configs: &[Value],
+        env: &dyn Fn(&str) -> Option<String>,
+    ) {
+        let found = configs.iter().flat_map(|config| inspect::secrets(config, env));
+        self.by_collector.retain(|(known, _)| live.contains(known));
         self.by_collector.push((child, found.collect()));
         let all = self.by_collector.iter().flat_map(|(_, secrets)| secrets);
         self.all = Arc::new(Secrets::new(self.key.iter().chain(all).cloned()));

@@ -1,7 +1,8 @@
-//! What the supervisor knows besides the state machine: problems, the rejected revision, the latest check, secrets to mask.
+//! What the supervisor knows besides the state machine: problems, the rejected revision, the latest check, secrets to
+//! mask.
 //!
-//! It turns what happened into the sentences that people read in `status`, in a `--check` and at the API. It starts and stops
-//! nothing.
+//! It turns what happened into the sentences that people read in `status`, in a `--check` and at the API. It starts and
+//! stops nothing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,13 +23,13 @@ pub(super) struct StateTracker {
     pub(super) store: Store,
     pub(super) problems: Problems,
     pub(super) rejected: Record<Rejected>,
-    /// Put into force and without a verdict.
+    /// Installed and without a verdict.
     installing: Option<Revision>,
     /// How the latest config took effect.
     pub(super) changed_by: Option<String>,
-    /// Candidates that the core holds.
-    held: u32,
-    /// There is an outcome that the server has not been told.
+    /// Candidates that have arrived and are neither installed nor discarded.
+    queued: u32,
+    /// There is an outcome that has not been reported to the server.
     concluded: bool,
     pub(super) polling: PollingStatus,
     pub(super) secrets: SecretRegistry,
@@ -49,7 +50,7 @@ impl StateTracker {
             rejected,
             installing: None,
             changed_by: None,
-            held: 0,
+            queued: 0,
             concluded: false,
             polling: PollingStatus { endpoint, local_because, succeeded_at: None, error: None },
             secrets: SecretRegistry::new(key),
@@ -60,16 +61,16 @@ impl StateTracker {
     pub(super) fn crashed(&mut self, status: &str, uptime: Duration, tail: &str) -> String {
         let lines = if tail.is_empty() { String::new() } else { format!("; its last lines:\n{tail}") };
         let problem = self.mask(&format!("the collector {status} after {:.1} s{lines}", uptime.as_secs_f64()));
-        self.problems.collector = noted(&problem);
+        self.problems.collector = problem_now(&problem);
         problem
     }
 
     pub(super) fn cannot_start(&mut self, problem: &str) {
         // Said once, however often it is tried.
-        if self.problems.collector.as_ref().is_none_or(|noted| noted.problem != problem) {
+        if self.problems.collector.as_ref().is_none_or(|timed| timed.problem != problem) {
             log::error!(problem = problem; "collector not started");
         }
-        self.problems.collector = noted(problem);
+        self.problems.collector = problem_now(problem);
     }
 
     pub(super) fn no_config(&mut self, path: &Path, fallback: bool) {
@@ -79,24 +80,24 @@ impl StateTracker {
             (false, Some(_)) => format!("there is no collector config {path} yet: waiting for the API to send one"),
             (false, None) => format!("there is no collector config {path}: put one there, then `kmagent --check`"),
         };
-        if self.problems.collector.as_ref().is_none_or(|noted| noted.problem != problem) {
+        if self.problems.collector.as_ref().is_none_or(|timed| timed.problem != problem) {
             log::warn!(problem = problem.as_str(); "collector not started");
         }
-        self.problems.collector = noted(&problem);
+        self.problems.collector = problem_now(&problem);
     }
 
     pub(super) fn arrived(&mut self) {
-        self.held += 1;
+        self.queued += 1;
     }
 
-    /// The core lets go of a candidate that it held.
-    pub(super) fn settled(&mut self) {
-        self.held = self.held.saturating_sub(1);
+    /// A candidate is installed or discarded.
+    pub(super) fn candidate_answered(&mut self) {
+        self.queued = self.queued.saturating_sub(1);
     }
 
     /// A candidate is being installed: the next verdict is about it.
-    pub(super) fn takes_up(&mut self, revision: &Revision) {
-        self.settled();
+    pub(super) fn begin_install(&mut self, revision: &Revision) {
+        self.candidate_answered();
         self.installing = Some(revision.clone());
     }
 
@@ -110,20 +111,20 @@ impl StateTracker {
 
     pub(super) fn rolled_back(&mut self, revision: Option<Revision>, problem: &str, collector: Option<FileId>) {
         let problem = self.mask(problem);
-        self.problems.config = noted(&format!("the config was rolled back: {problem}"));
+        self.problems.config = problem_now(&format!("the config was rolled back: {problem}"));
         if let Some(revision) = revision {
             self.reject(Rejected { revision, problem, at: unix_now(), resolved: false, collector });
         }
     }
 
-    /// The config was not tried, or not fairly, beside the old collector.
-    pub(super) fn not_beside(&mut self, problem: &str) {
+    /// The config could not be handed over to, which may not be its fault.
+    pub(super) fn hand_over_failed(&mut self, problem: &str) {
         let problem = self.mask(problem);
         self.problems.config =
-            noted(&format!("hand-over failed; the next check will apply this config by restart: {problem}"));
+            problem_now(&format!("hand-over failed; the next check will apply this config by restart: {problem}"));
     }
 
-    /// The collector that does nothing, since somebody sent it SIGSTOP or the like.
+    /// The process id of a collector that is suspended by SIGSTOP or the like, if there is one.
     pub(super) fn suspended(&mut self, pid: Option<u32>) {
         let problem =
             pid.map(|pid| format!("the collector is suspended: resume it with `kill -CONT {pid}`, or restart it"));
@@ -155,7 +156,7 @@ impl StateTracker {
             self.problems.collector = None;
         }
         if let Verdict::Failing(problem) = verdict {
-            self.problems.collector = noted(&self.mask(problem));
+            self.problems.collector = problem_now(&self.mask(problem));
         }
         let revision = self.installing.take()?;
         self.concluded = true;
@@ -174,7 +175,7 @@ impl StateTracker {
                 (Exit::ConfigRefused, CheckResult::Failed, message)
             }
             Verdict::NotInstalled(problem) => {
-                self.problems.config = noted(problem);
+                self.problems.config = problem_now(problem);
                 (Exit::CannotWrite, CheckResult::Failed, problem.clone())
             }
         };
@@ -183,7 +184,7 @@ impl StateTracker {
 
     /// Whether the latest candidate is on its way to a verdict.
     pub(super) fn awaits_verdict(&self) -> bool {
-        self.held > 0 || self.installing.is_some()
+        self.queued > 0 || self.installing.is_some()
     }
 
     /// A config check got no answer.
@@ -211,7 +212,7 @@ impl StateTracker {
                 }
                 self.problems.config = Some(TimedProblem::from(rejected));
             }
-            ProblemUpdate::Postponed(problem) => self.problems.config = noted(&self.mask(problem)),
+            ProblemUpdate::Postponed(problem) => self.problems.config = problem_now(&self.mask(problem)),
             ProblemUpdate::None | ProblemUpdate::Resolved | ProblemUpdate::NotRestarted(_) => {}
         }
     }
@@ -220,7 +221,7 @@ impl StateTracker {
         std::mem::take(&mut self.concluded)
     }
 
-    /// Another config than the rejected one is in force, as the server wants it.
+    /// Another config than the rejected one is active, as the server wants it.
     fn resolve(&mut self) {
         self.problems.config = None;
         if let Some(rejected) = self.rejected.get().filter(|it| !it.resolved).cloned() {
@@ -240,13 +241,13 @@ impl StateTracker {
 
 /// A problem keeps its time while it stays the same. True if it is another one.
 fn update(kept: &mut Option<TimedProblem>, problem: Option<&str>) -> bool {
-    let is_new = kept.as_ref().map(|noted| noted.problem.as_str()) != problem;
+    let is_new = kept.as_ref().map(|timed| timed.problem.as_str()) != problem;
     if is_new {
-        *kept = problem.and_then(noted);
+        *kept = problem.and_then(problem_now);
     }
     is_new
 }
 
-fn noted(problem: &str) -> Option<TimedProblem> {
+fn problem_now(problem: &str) -> Option<TimedProblem> {
     Some(TimedProblem { problem: problem.to_string(), at: unix_now() })
 }

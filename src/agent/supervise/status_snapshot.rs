@@ -1,17 +1,16 @@
-//! What the state_tracker tells others: the poller, for its reports, and whoever asks for the status.
+//! What the state tracker knows, as others want it: the poller for its reports, clients for `status`.
 
 use super::state_tracker::StateTracker;
 use crate::agent::mailbox::Snapshot;
 use crate::control::{CollectorStatus, ConfigStatus, Status};
 use crate::core::Uptime;
-use crate::core::problems;
 use crate::core::supervisor::StateName;
 use crate::source::report;
 
 impl StateTracker {
-    pub(super) fn snapshot(&self, phrase: StateName, restarts: u64) -> Snapshot {
+    pub(super) fn snapshot(&self, state: StateName, restarts: u64) -> Snapshot {
         Snapshot {
-            is_collector_running: problems::counts_as_running(phrase),
+            is_collector_running: state.counts_as_running(),
             problem: self.problems.newest().cloned(),
             rejected: self.rejected.get().cloned(),
             restarts,
@@ -19,7 +18,7 @@ impl StateTracker {
     }
 
     /// `process` is the collector's pid and uptime, if it lives.
-    pub(super) fn status(&self, phrase: StateName, now: Uptime, process: Option<(u32, Uptime)>, starts: u64) -> Status {
+    pub(super) fn status(&self, state: StateName, now: Uptime, process: Option<(u32, Uptime)>, starts: u64) -> Status {
         let rejected = self.rejected.get();
         let revision = self.store.read_config().ok().map(|config| config.revision().to_string());
         Status {
@@ -27,7 +26,7 @@ impl StateTracker {
             pid: std::process::id(),
             uptime_seconds: now.as_secs(),
             collector: CollectorStatus {
-                state: phrase.as_str().to_string(),
+                state: state.as_str().to_string(),
                 pid: process.map(|(pid, _)| pid),
                 uptime_seconds: process.map(|(_, uptime)| uptime.as_secs()),
                 restarts: starts.saturating_sub(1),

@@ -1,44 +1,57 @@
 //! Two collectors: the old one serves until the new one beside it has proved itself.
 //!
 //! ```text
-//!            spawned          took over and proved                the old one ended
-//!  Joining ──────────▶ Beside ────────────────────▶ Parting ──────────────────────▶ Running (new)
-//!     │                  │ failed                    ▲  │
-//!     │ failed           ▼                           │  └──────────────────────────▶ Running (old)
-//!     └────────────▶ Retreating ─────────────────────┘        the new one ended
+//!                       spawned              took over and proved                old one exited
+//!   HandoverStarting ───────────▶ HandoverProbation ──────────────▶ Draining ──────────────────▶ Running (new)
+//!      │                            │ failed                         ▲  │
+//!      │ failed                     ▼                                │  └──────────────────────▶ Running (old)
+//!      └───────────────────▶ HandoverRollback ───────────────────────┘         new one exited
+//!
+//!   The old one exits: HandoverStarting ▶ Launching, HandoverProbation ▶ Starting, HandoverRollback ▶ Starting or
+//!   RollingBack. The one that serves exits: Draining ▶ Stopping (the other one), then Launching.
 //! ```
-//! The new one lives for min_uptime before it gets any connection, since what a collector has accepted dies with it; then it
-//! serves for min_uptime before the old one has to go.
-//! The same rules as in `transition`, whose `Transition` it uses. A plain restart is the case without overlap; this file owns the
-//! states with it. If the old one dies meanwhile, the new one is an ordinary start on probation.
+//! The new one lives for min_uptime before it gets any connection, since what a collector has accepted dies with it; then
+//! it serves for min_uptime before the old one has to go. A failure is blamed on the config or on the hand-over
+//! (`activation`). The same rules as in `transition`, whose `Transition` it uses. A plain restart is the case without
+//! overlap; this file owns the states with it. If the old one dies meanwhile, the new one is an ordinary start on probation.
 
+use super::activation::blame_for_exit;
 use super::transition::Transition;
 use super::{GATHER_TIMEOUT, HandoverStage, Next, PROBE_TIMEOUT, ProbationStage, Serving, Start, State, Terminating};
 use crate::core::backoff;
-use crate::core::event::{Action, Event, Problem, SpawnResult, TakeOver, TrustLevel, Verdict};
+use crate::core::event::{Action, Blame, Candidate, Event, Health, Problem, SpawnResult, TrustLevel, Verdict};
 
-/// Between two looks at whether the new collector listens already.
+/// Between two attempts to have the new collector take over.
 const GATHER_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 
-pub(super) fn starting<C>(old: Serving, event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
+/// Why a hand-over failed, and what is to blame.
+struct Failure {
+    problem: Problem,
+    blame: Blame,
+}
+
+pub(super) fn starting<C: Candidate>(old: Serving, event: Event<C>, transition: &mut Transition<'_, C>) -> State<C> {
     match event {
-        Event::Launched(SpawnResult::Spawned { child, standing }) => {
-            let start = Start { child, since: turn.now, standing, held: None };
-            let look_at = turn.now + turn.limits.min_uptime;
-            let trial = HandoverStage::Gathering { look_at, until: look_at + GATHER_TIMEOUT };
-            return State::HandoverProbation { old, start, trial };
+        Event::Launched(SpawnResult::Spawned { child, trust, is_watched }) => {
+            let start = Start { child, since: transition.now, trust, queued: None };
+            let take_over_at = transition.now + transition.limits.min_uptime;
+            let stage = HandoverStage::Gathering { take_over_at, until: take_over_at + GATHER_TIMEOUT, is_last: false };
+            return State::HandoverProbation { old, start, is_watched, stage };
         }
+        // One that could not be started was not tried.
         Event::Launched(SpawnResult::Failed(problem)) => {
-            return retreat(old, None, TrustLevel::OnProbation, problem, None, turn);
+            let failure = Failure { problem, blame: Blame::HandOver };
+            return fail(old, None, TrustLevel::OnProbation, failure, None, transition);
         }
         Event::Launched(SpawnResult::NoConfig { fallback }) => {
-            let standing = if fallback { TrustLevel::OnProbation } else { TrustLevel::NoFallback };
-            return retreat(old, None, standing, "the config file is missing".to_string(), None, turn);
+            let trust = if fallback { TrustLevel::OnProbation } else { TrustLevel::NoFallback };
+            let failure = Failure { problem: "the config file is missing".to_string(), blame: Blame::HandOver };
+            return fail(old, None, trust, failure, None, transition);
         }
         // The spawn's answer comes first; then it is an ordinary one.
         Event::Exited { child, .. } if child == old.child => return State::Launching,
-        Event::StopRequested => return turn.stop(old.child, old.since, Next::Finish),
-        Event::CandidateArrived(candidate) => turn.order(Action::Discard(candidate)),
+        Event::StopRequested => return transition.stop(old.child, old.since, Next::Finish),
+        Event::CandidateArrived(candidate) => transition.order(Action::Discard(candidate)),
         Event::Installed(_)
         | Event::Exited { .. }
         | Event::RolledBack(_)
@@ -50,67 +63,76 @@ pub(super) fn starting<C>(old: Serving, event: Event<C>, turn: &mut Transition<'
     State::HandoverStarting { old }
 }
 
-pub(super) fn probation<C>(
+pub(super) fn probation<C: Candidate>(
     old: Serving,
     mut start: Start<C>,
-    mut trial: HandoverStage,
+    is_watched: bool,
+    mut stage: HandoverStage,
     event: Event<C>,
-    turn: &mut Transition<'_, C>,
+    transition: &mut Transition<'_, C>,
 ) -> State<C> {
+    // One that is not watched cannot take over, whatever its config is like.
+    let blame = |blame| if is_watched { blame } else { Blame::HandOver };
     match event {
-        Event::Exited { child, problem } if child == start.child => {
-            return retreat(old, None, start.standing, problem, start.held, turn);
+        Event::Exited { child, problem, cause } if child == start.child => {
+            let failure = Failure { problem, blame: blame(blame_for_exit(cause)) };
+            return fail(old, None, start.trust, failure, start.queued, transition);
         }
-        Event::Exited { child, .. } if child == old.child => return alone(start, trial, turn),
-        Event::TookOver { child, outcome }
-            if child == start.child && matches!(trial, HandoverStage::Gathering { .. }) =>
-        {
-            match outcome {
-                TakeOver::Done => trial = HandoverStage::Waiting { until: turn.now + turn.limits.min_uptime },
-                TakeOver::NotYet => {}
-                TakeOver::Failed(problem) => {
-                    let new = Serving { child, since: start.since };
-                    return retreat(old, Some(new), start.standing, problem, start.held, turn);
+        Event::Exited { child, .. } if child == old.child => return continue_without_old(start, stage, transition),
+        Event::TookOver { child, outcome } if child == start.child => {
+            if let HandoverStage::Gathering { is_last, .. } = stage {
+                match outcome {
+                    Ok(()) => stage = HandoverStage::Waiting { until: transition.now + transition.limits.min_uptime },
+                    Err(problem) if is_last || !is_watched => {
+                        let failure = Failure { problem, blame: Blame::HandOver };
+                        return fail_alive(old, start, failure, transition);
+                    }
+                    Err(_) => {}
                 }
             }
         }
-        Event::Probed { child, health } if child == start.child => {
-            if matches!(trial, HandoverStage::Probing { .. }) {
-                return probed(old, start, health, turn);
-            }
+        Event::Probed { child, health } if child == start.child && matches!(stage, HandoverStage::Probing { .. }) => {
+            let failure = match health {
+                Health::Healthy => return complete(old, start, transition),
+                Health::Unhealthy(problem) => Failure { problem, blame: blame(Blame::Config) },
+                Health::Unknown(problem) => Failure { problem, blame: Blame::HandOver },
+            };
+            return fail_alive(old, start, failure, transition);
         }
-        Event::DeadlinePassed => match trial {
-            HandoverStage::Gathering { look_at, until } if turn.now >= look_at => {
+        Event::DeadlinePassed => match stage {
+            HandoverStage::Gathering { take_over_at, until, .. } if transition.now >= take_over_at => {
                 // What is missing at the end of the time the new config may not want: the probation decides.
-                turn.order(Action::TakeOver { child: start.child, in_part: turn.now >= until });
-                trial = HandoverStage::Gathering { look_at: turn.now + GATHER_INTERVAL, until };
+                let is_last = transition.now >= until;
+                transition.order(Action::TakeOver { child: start.child, in_part: is_last });
+                stage = HandoverStage::Gathering { take_over_at: transition.now + GATHER_INTERVAL, until, is_last };
             }
-            HandoverStage::Waiting { until } if turn.now >= until => {
-                turn.order(Action::Probe(start.child));
-                trial = HandoverStage::Probing { until: turn.now + PROBE_TIMEOUT };
+            HandoverStage::Waiting { until } if transition.now >= until => {
+                transition.order(Action::Probe(start.child));
+                stage = HandoverStage::Probing { until: transition.now + PROBE_TIMEOUT };
             }
-            HandoverStage::Probing { until } if turn.now >= until => {
+            HandoverStage::Probing { until } if transition.now >= until => {
                 let problem = format!("the health check did not answer within {} s", PROBE_TIMEOUT.as_secs());
-                return probed(old, start, Err(problem), turn);
+                let failure = Failure { problem, blame: blame(Blame::Config) };
+                return fail_alive(old, start, failure, transition);
             }
             HandoverStage::Gathering { .. } | HandoverStage::Waiting { .. } | HandoverStage::Probing { .. } => {}
         },
         Event::CandidateArrived(candidate) => {
-            let older = start.held.replace(candidate);
-            turn.discard(older);
+            let older = start.queued.replace(candidate);
+            transition.discard(older);
         }
         Event::StopRequested => {
-            turn.discard(start.held);
-            let (old, new) = (turn.leave(old.child, old.since), turn.leave(start.child, start.since));
-            return match trial {
+            transition.discard(start.queued);
+            let (old, new) = (transition.end(old.child, old.since), transition.end(start.child, start.since));
+            return match stage {
                 HandoverStage::Gathering { .. } => State::StoppingBoth { first: old, second: new },
                 HandoverStage::Waiting { .. } | HandoverStage::Probing { .. } => {
                     State::StoppingBoth { first: new, second: old }
                 }
             };
         }
-        Event::Installed(Err(problem)) => turn.not_installed(problem),
-        // A restart is what it is having.
+        Event::Installed(Err(problem)) => transition.not_installed(problem),
+        // A new one has only just been started.
         Event::RestartRequested
         | Event::Installed(Ok(_))
         | Event::Launched(_)
@@ -119,114 +141,131 @@ pub(super) fn probation<C>(
         | Event::TookOver { .. }
         | Event::Probed { .. } => {}
     }
-    State::HandoverProbation { old, start, trial }
+    State::HandoverProbation { old, start, is_watched, stage }
 }
 
-/// The old one died while the new one was on trial: there is only the new one now.
-fn alone<C>(start: Start<C>, trial: HandoverStage, turn: &mut Transition<'_, C>) -> State<C> {
-    let proof = match trial {
-        HandoverStage::Gathering { .. } => ProbationStage::Waiting { until: turn.now + turn.limits.min_uptime },
+/// The old one died first: there is only the new one now.
+fn continue_without_old<C: Candidate>(
+    start: Start<C>,
+    stage: HandoverStage,
+    transition: &mut Transition<'_, C>,
+) -> State<C> {
+    let min_uptime = transition.limits.min_uptime;
+    let stage = match stage {
+        HandoverStage::Gathering { .. } => ProbationStage::Waiting { until: transition.now + min_uptime },
         HandoverStage::Waiting { until } => ProbationStage::Waiting { until },
         HandoverStage::Probing { until } => {
-            ProbationStage::Probing { until, retry_delay: turn.limits.min_uptime.clamp(PROBE_TIMEOUT, backoff::CAP) }
+            ProbationStage::Probing { until, retry_delay: min_uptime.clamp(PROBE_TIMEOUT, backoff::CAP) }
         }
     };
-    State::Starting { start, proof }
+    State::Starting { start, stage }
 }
 
-/// The verdict on the new one.
-fn probed<C>(old: Serving, start: Start<C>, health: Result<(), Problem>, turn: &mut Transition<'_, C>) -> State<C> {
-    let Start { child, since, standing, held } = start;
-    if let Err(problem) = health {
-        return retreat(old, Some(Serving { child, since }), standing, problem, held, turn);
-    }
-    turn.proved(standing);
-    let leaving = turn.leave(old.child, old.since);
-    State::Draining { serving: Serving { child, since }, leaving, held }
+/// The new one has proved itself: the old one ends.
+fn complete<C: Candidate>(old: Serving, start: Start<C>, transition: &mut Transition<'_, C>) -> State<C> {
+    let Start { child, since, trust, queued } = start;
+    transition.proved(trust);
+    let terminating = transition.end(old.child, old.since);
+    State::Draining { serving: Serving { child, since }, terminating, queued }
 }
 
-/// The new one failed, or never came to be: the old one serves as before, and nobody noticed.
-fn retreat<C>(
+/// The new one failed and still lives.
+fn fail_alive<C: Candidate>(
+    old: Serving,
+    start: Start<C>,
+    failure: Failure,
+    transition: &mut Transition<'_, C>,
+) -> State<C> {
+    let Start { child, since, trust, queued } = start;
+    fail(old, Some(Serving { child, since }), trust, failure, queued, transition)
+}
+
+/// The new one failed, or never came to be: the old one serves as before.
+fn fail<C: Candidate>(
     old: Serving,
     new: Option<Serving>,
-    standing: TrustLevel,
-    problem: Problem,
-    held: Option<C>,
-    turn: &mut Transition<'_, C>,
+    trust: TrustLevel,
+    failure: Failure,
+    queued: Option<C>,
+    transition: &mut Transition<'_, C>,
 ) -> State<C> {
     if let Some(new) = &new {
-        turn.order(Action::GiveBack(new.child));
+        transition.order(Action::GiveBack(new.child));
     }
-    match standing {
+    let Failure { problem, blame } = failure;
+    transition.activation.failed(blame);
+    match trust {
         TrustLevel::OnProbation => {
-            turn.order(Action::RollBack(problem.clone()));
-            State::HandoverRollback { old, new, problem, held }
+            transition.order(Action::RollBack { problem: problem.clone(), blame });
+            State::HandoverRollback { old, new, problem, queued }
         }
         // The file is the last known good, or there is none.
         TrustLevel::LastKnownGood | TrustLevel::NoFallback => {
-            turn.order(Action::Conclude(Verdict::Failing(problem)));
-            withdraw(old, new, held, turn)
+            transition.order(Action::Conclude(Verdict::Failing(problem)));
+            end_new(old, new, queued, transition)
         }
     }
 }
 
-/// The failed new one ends.
-fn withdraw<C>(old: Serving, new: Option<Serving>, held: Option<C>, turn: &mut Transition<'_, C>) -> State<C> {
+/// Ends the failed new one, if it lives.
+fn end_new<C: Candidate>(
+    old: Serving,
+    new: Option<Serving>,
+    queued: Option<C>,
+    transition: &mut Transition<'_, C>,
+) -> State<C> {
     match new {
         Some(new) => {
-            let leaving = turn.leave(new.child, new.since);
-            State::Draining { serving: old, leaving, held }
+            let terminating = transition.end(new.child, new.since);
+            State::Draining { serving: old, terminating, queued }
         }
-        None => {
-            turn.install(held);
-            State::Running { child: old.child, since: old.since }
-        }
+        None => transition.run(old.child, old.since, queued),
     }
 }
 
-pub(super) fn rolling_back<C>(
+pub(super) fn rolling_back<C: Candidate>(
     old: Serving,
     new: Option<Serving>,
     problem: Problem,
-    mut held: Option<C>,
+    mut queued: Option<C>,
     event: Event<C>,
-    turn: &mut Transition<'_, C>,
+    transition: &mut Transition<'_, C>,
 ) -> State<C> {
     match event {
         Event::RolledBack(outcome) => {
-            turn.order(Action::Conclude(match outcome {
+            transition.order(Action::Conclude(match outcome {
                 Ok(()) => Verdict::RolledBack(problem),
                 Err(obstacle) => Verdict::Failing(format!("{problem}; {obstacle}")),
             }));
-            return withdraw(old, new, held, turn);
+            return end_new(old, new, queued, transition);
         }
         Event::CandidateArrived(candidate) => {
-            let older = held.replace(candidate);
-            turn.discard(older);
+            let older = queued.replace(candidate);
+            transition.discard(older);
         }
         Event::StopRequested => {
-            turn.discard(held);
+            transition.discard(queued);
             return match new {
                 Some(new) => {
-                    let (first, second) = (turn.leave(old.child, old.since), turn.leave(new.child, new.since));
+                    let (first, second) = (transition.end(old.child, old.since), transition.end(new.child, new.since));
                     State::StoppingBoth { first, second }
                 }
-                None => turn.stop(old.child, old.since, Next::Finish),
+                None => transition.stop(old.child, old.since, Next::Finish),
             };
         }
         Event::Exited { child, .. } if child == old.child => {
             return match new {
                 // The roll back's answer ends it, as after any failed health check.
                 Some(Serving { child, since }) => {
-                    let start = Start { child, since, standing: TrustLevel::OnProbation, held };
-                    let (probe_at, retry_delay) = (turn.now + PROBE_TIMEOUT, PROBE_TIMEOUT);
-                    State::Starting { start, proof: ProbationStage::Failed { problem, probe_at, retry_delay } }
+                    let start = Start { child, since, trust: TrustLevel::OnProbation, queued };
+                    let (probe_at, retry_delay) = (transition.now + PROBE_TIMEOUT, PROBE_TIMEOUT);
+                    State::Starting { start, stage: ProbationStage::Failed { problem, probe_at, retry_delay } }
                 }
-                None => State::RollingBack { problem, held },
+                None => State::RollingBack { problem, queued },
             };
         }
         Event::Exited { child, .. } if new.as_ref().is_some_and(|new| new.child == child) => {
-            return State::HandoverRollback { old, new: None, problem, held };
+            return State::HandoverRollback { old, new: None, problem, queued };
         }
         Event::Installed(_)
         | Event::Launched(_)
@@ -236,37 +275,36 @@ pub(super) fn rolling_back<C>(
         | Event::RestartRequested
         | Event::DeadlinePassed => {}
     }
-    State::HandoverRollback { old, new, problem, held }
+    State::HandoverRollback { old, new, problem, queued }
 }
 
-pub(super) fn draining<C>(
+pub(super) fn draining<C: Candidate>(
     serving: Serving,
-    mut leaving: Terminating,
-    mut held: Option<C>,
+    mut terminating: Terminating,
+    mut queued: Option<C>,
     event: Event<C>,
-    turn: &mut Transition<'_, C>,
+    transition: &mut Transition<'_, C>,
 ) -> State<C> {
     match event {
-        Event::Exited { child, .. } if child == leaving.child => {
-            turn.install(held);
-            return State::Running { child: serving.child, since: serving.since };
+        Event::Exited { child, .. } if child == terminating.child => {
+            return transition.run(serving.child, serving.since, queued);
         }
         Event::Exited { child, .. } if child == serving.child => {
-            // The other one is past recall; the next starts when it has ended.
-            turn.install(held);
-            return State::Stopping { leaving, next: Next::Start };
+            // The other one has its SIGTERM already; the next starts when it has ended.
+            transition.install_queued(queued);
+            return State::Stopping { terminating, next: Next::Start };
         }
-        Event::DeadlinePassed => leaving = turn.escalate(leaving),
+        Event::DeadlinePassed => terminating = transition.escalate(terminating),
         Event::CandidateArrived(candidate) => {
-            let older = held.replace(candidate);
-            turn.discard(older);
+            let older = queued.replace(candidate);
+            transition.discard(older);
         }
         Event::StopRequested => {
-            turn.discard(held);
-            let first = turn.leave(serving.child, serving.since);
-            return State::StoppingBoth { first, second: leaving };
+            transition.discard(queued);
+            let first = transition.end(serving.child, serving.since);
+            return State::StoppingBoth { first, second: terminating };
         }
-        Event::Installed(Err(problem)) => turn.not_installed(problem),
+        Event::Installed(Err(problem)) => transition.not_installed(problem),
         // It has only just been started, or was given a chance to.
         Event::RestartRequested
         | Event::Installed(Ok(_))
@@ -276,27 +314,27 @@ pub(super) fn draining<C>(
         | Event::TookOver { .. }
         | Event::Probed { .. } => {}
     }
-    State::Draining { serving, leaving, held }
+    State::Draining { serving, terminating, queued }
 }
 
-pub(super) fn stopping_both<C>(
+pub(super) fn stopping_both<C: Candidate>(
     mut first: Terminating,
     mut second: Terminating,
     event: Event<C>,
-    turn: &mut Transition<'_, C>,
+    transition: &mut Transition<'_, C>,
 ) -> State<C> {
     match event {
         Event::Exited { child, .. } if child == first.child => {
-            return State::Stopping { leaving: second, next: Next::Finish };
+            return State::Stopping { terminating: second, next: Next::Finish };
         }
         Event::Exited { child, .. } if child == second.child => {
-            return State::Stopping { leaving: first, next: Next::Finish };
+            return State::Stopping { terminating: first, next: Next::Finish };
         }
         Event::DeadlinePassed => {
-            first = turn.escalate(first);
-            second = turn.escalate(second);
+            first = transition.escalate(first);
+            second = transition.escalate(second);
         }
-        Event::CandidateArrived(candidate) => turn.order(Action::Discard(candidate)),
+        Event::CandidateArrived(candidate) => transition.order(Action::Discard(candidate)),
         Event::Installed(_)
         | Event::Launched(_)
         | Event::Exited { .. }

@@ -3,18 +3,18 @@
 use super::tests::{LIMITS, Script, running, script_with, seconds};
 use super::*;
 use crate::core::event::TrustLevel::{self, LastKnownGood, NoFallback, OnProbation};
-use crate::core::event::{ActivationMode, SpawnResult, TakeOver};
+use crate::core::event::{ActivationMode, ExitCause, Health, PortHolder, SpawnResult};
 
 /// How far a hand-over has come.
 type Stage = fn() -> Script;
 
 /// The new one was started at 90.4 s, and gets its first connections min_uptime later.
-fn gathering_as(standing: TrustLevel) -> Script {
-    joining().launched(standing).expect("").phrase(StateName::HandingOver)
+fn gathering_as(trust: TrustLevel) -> Script {
+    handover_starting().launched(trust).expect("").state_name(StateName::HandingOver)
 }
 
-fn joining() -> Script {
-    running().at(90.4).candidate("b").expect("install b").by_hand_over().expect("spawn beside")
+fn handover_starting() -> Script {
+    running().at(90.4).candidate("b").expect("install b to hand over").by_hand_over().expect("spawn the second")
 }
 
 fn gathering() -> Script {
@@ -23,46 +23,43 @@ fn gathering() -> Script {
 
 /// It has served since 100.4 s.
 fn waiting() -> Script {
-    gathering().due_at(100.4).expect("take over 2").took_over().expect("").phrase(StateName::HandingOver)
+    gathering().due_at(100.4).expect("take over 2").took_over().expect("").state_name(StateName::HandingOver)
 }
 
 /// It was asked for its health at 110.4 s.
 fn probing() -> Script {
-    waiting().due_at(110.4).expect("probe 2").phrase(StateName::HandingOver)
+    waiting().due_at(110.4).expect("probe 2").state_name(StateName::HandingOver)
 }
 
 /// It has proved itself at 111 s, and the old one is ending.
-fn won() -> Script {
-    probing().at(111.0).well().expect("promote, promoted, terminate 1").phrase(StateName::Running)
+fn handed_over() -> Script {
+    probing().at(111.0).healthy().expect("promote, promoted, terminate 1").state_name(StateName::Running)
 }
 
 /// It was not healthy at 111 s, and is ending.
-fn lost() -> Script {
-    let ill = probing().at(111.0).ill().expect("give back 2, roll back (ill)").phrase(StateName::HandingOver);
-    ill.rolled_back().expect("rolled back (ill), terminate 2").phrase(StateName::Running)
+fn not_handed_over() -> Script {
+    let ill =
+        probing().at(111.0).unhealthy().expect("give back 2, roll back (unhealthy)").state_name(StateName::HandingOver);
+    ill.rolled_back().expect("rolled back (unhealthy), terminate 2").state_name(StateName::Running)
 }
 
-const ON_TRIAL: [Stage; 3] = [gathering, waiting, probing];
+const ON_PROBATION: [Stage; 3] = [gathering, waiting, probing];
 
 impl Script {
     fn by_hand_over(self) -> Script {
-        self.tell(Event::Installed(Ok(ActivationMode::HandOver)))
+        self.event(Event::Installed(Ok(ActivationMode::HandOver)))
     }
 
     fn took_over(self) -> Script {
-        self.tell(Event::TookOver { child: ChildId(2), outcome: TakeOver::Done })
-    }
-
-    fn could_not_take_over(self) -> Script {
-        self.tell(Event::TookOver { child: ChildId(2), outcome: TakeOver::Failed("cannot be steered".into()) })
+        self.event(Event::TookOver { child: ChildId(2), outcome: Ok(()) })
     }
 
     fn did_not_take_over(self) -> Script {
-        self.tell(Event::TookOver { child: ChildId(2), outcome: TakeOver::NotYet })
+        self.event(Event::TookOver { child: ChildId(2), outcome: Err("no port".into()) })
     }
 
-    fn said_by(self, child: u64, health: Result<(), Problem>) -> Script {
-        self.tell(Event::Probed { child: ChildId(child), health })
+    fn said_by(self, child: u64, health: Health) -> Script {
+        self.event(Event::Probed { child: ChildId(child), health })
     }
 
     fn serving(self, child: u64) -> Script {
@@ -72,14 +69,26 @@ impl Script {
 
     /// One runs alone, proved, and nothing is due: it is started again at once if it crashes.
     fn alone(self, child: u64) {
-        let alone = self.phrase(StateName::Running).idle().serving(child);
+        let alone = self.state_name(StateName::Running).idle().serving(child);
         alone.exit_of(3 - child).expect("").exit_of(child).expect("spawn");
+    }
+
+    /// The config is not handed over to, though another one would be.
+    fn only_by_restart(self, candidate: &'static str) -> Script {
+        let other = self.candidate("z").expect("install z to hand over").not_installed();
+        other.candidate(candidate).expect(&format!("install {candidate} to restart")).not_installed()
+    }
+
+    /// The config is put into effect by restart; child 3 runs it.
+    fn restarted(self, candidate: &'static str) -> Script {
+        let stopping = self.candidate(candidate).installed().expect("terminate 1").exit_of(1).expect("spawn");
+        stopping.launched(OnProbation).expect("")
     }
 
     /// The same again, from the beginning of the hand-over that child 3 takes part in.
     fn next_hand_over(self) {
-        let beside = self.by_hand_over().expect("spawn beside").launched(OnProbation).expect("");
-        beside.phrase(StateName::HandingOver).exit_of(3).expect("roll back (boom)").rolled_back();
+        let both = self.by_hand_over().expect("spawn the second").launched(OnProbation).expect("");
+        both.state_name(StateName::HandingOver).exit_of(3).expect("roll back (boom)").rolled_back();
     }
 }
 
@@ -88,14 +97,14 @@ fn the_new_one_takes_over_and_the_old_one_ends() {
     gathering().serving(1);
     waiting().serving(2);
     probing().serving(2);
-    won().serving(2).at(112.0).exit_of(1).expect("").alone(2);
+    handed_over().serving(2).at(112.0).exit_of(1).expect("").alone(2);
 }
 
 #[test]
 fn it_is_asked_to_take_over_until_it_listens_on_everything() {
-    let deaf = gathering().due_at(100.4).expect("take over 2").did_not_take_over().expect("").serving(1);
-    let deaf = deaf.due_at(100.5).expect("take over 2").did_not_take_over().expect("").serving(1);
-    deaf.due_at(100.6).expect("take over 2").took_over().due_at(110.6).expect("probe 2");
+    let never_listens = gathering().due_at(100.4).expect("take over 2").did_not_take_over().expect("").serving(1);
+    let never_listens = never_listens.due_at(100.5).expect("take over 2").did_not_take_over().expect("").serving(1);
+    never_listens.due_at(100.6).expect("take over 2").took_over().due_at(110.6).expect("probe 2");
     // Its probation begins when it serves; the same answer again changes nothing.
     waiting()
         .at(105.0)
@@ -112,16 +121,16 @@ fn it_is_asked_to_take_over_until_it_listens_on_everything() {
 fn what_it_does_not_listen_on_in_time_is_left_to_its_probation() {
     let mut script = gathering();
     // From 100.4 s to 130.4 s, ten times a second.
-    for look in 0..300 {
-        assert_eq!(script.supervisor.deadline(), Some(seconds(100.4) + Duration::from_millis(100) * look));
+    for attempt in 0..300 {
+        assert_eq!(script.supervisor.deadline(), Some(seconds(100.4) + Duration::from_millis(100) * attempt));
         script = script.serving(1).due().expect("take over 2").did_not_take_over().expect("");
     }
     let script = script.serving(1).due_at(130.4).expect("take over 2 in part").took_over().expect("");
-    script.serving(2).due_at(140.4).expect("probe 2").well().expect("promote, promoted, terminate 1");
-    // A host that is too busy to look in time does not wait for ever either.
+    script.serving(2).due_at(140.4).expect("probe 2").healthy().expect("promote, promoted, terminate 1");
+    // A host that is too busy to try in time does not wait for ever either.
     let mut late = gathering();
     late.now = seconds(500.0);
-    let late = late.tell(Event::DeadlinePassed).expect("take over 2 in part").took_over();
+    let late = late.event(Event::DeadlinePassed).expect("take over 2 in part").took_over();
     late.serving(2).due_at(510.0).expect("probe 2");
 }
 
@@ -139,24 +148,83 @@ fn two_run_side_by_side_for_as_long_as_is_reckoned_with_at_most() {
 
 /// Its health check would be the old one's.
 #[test]
-fn a_new_one_that_cannot_take_over_is_not_asked_for_its_health() {
-    let failed = gathering().due_at(100.4).expect("take over 2").could_not_take_over();
-    let failed = failed.expect("give back 2, roll back (cannot be steered)").serving(1);
-    failed
-        .rolled_back()
-        .expect("rolled back (cannot be steered), terminate 2")
-        .serving(1)
-        .exit_of(2)
-        .expect("")
-        .alone(1);
+fn a_new_one_that_cannot_take_over_in_time_is_not_asked_for_its_health_and_tried_again_by_restart() {
+    let mut late = gathering();
+    late.now = seconds(131.0);
+    let failed = late.event(Event::DeadlinePassed).expect("take over 2 in part").did_not_take_over();
+    let failed = failed.expect("give back 2, roll back to try again (no port)").serving(1);
+    let ended = failed.rolled_back().expect("rolled back (no port), terminate 2").serving(1).exit_of(2).expect("");
+    ended.only_by_restart("b").alone(1);
     // Once it serves it is not asked again.
-    waiting().could_not_take_over().expect("").serving(2).due_at(110.4).expect("probe 2");
+    waiting().did_not_take_over().expect("").serving(2).due_at(110.4).expect("probe 2");
+}
+
+#[test]
+fn a_new_one_that_is_not_watched_is_asked_to_take_over_once_and_tried_again_by_restart() {
+    let unwatched = || handover_starting().launched_as(OnProbation, false).expect("");
+    let failed = unwatched().due_at(100.4).expect("take over 2").did_not_take_over();
+    let failed = failed.expect("give back 2, roll back to try again (no port)").rolled_back();
+    failed.expect("rolled back (no port), terminate 2").exit_of(2).expect("").only_by_restart("b").alone(1);
+    // Whatever it dies of.
+    let died = unwatched().exit_of(2).expect("roll back to try again (boom)").rolled_back();
+    died.expect("rolled back (boom)").only_by_restart("b").alone(1);
+    // Alone it is like any other.
+    unwatched().exit_of(1).expect("").exit_of(2).expect("roll back (boom)");
+}
+
+const BLAMELESS: [ExitCause; 3] = [
+    ExitCause::PortInUse(PortHolder::OtherCollector),
+    ExitCause::PortInUse(PortHolder::Unknown),
+    ExitCause::LockTimeout,
+];
+
+#[test]
+fn what_dies_of_the_old_one_is_tried_again_by_restart_and_rejected_if_it_dies_again() {
+    for (stage, cause) in ON_PROBATION.into_iter().zip(BLAMELESS) {
+        let died = stage().exit_because(2, cause).expect("roll back to try again (boom)").rolled_back();
+        let again = died.expect("rolled back (boom)").only_by_restart("b").restarted("b");
+        again.exit_because(3, cause).expect("roll back (boom)").rolled_back().expect("rolled back (boom), spawn");
+    }
+    // That is no excuse once the old one is gone.
+    let left = gathering().exit_of(1).expect("").exit_because(2, BLAMELESS[0]).expect("roll back (boom)");
+    left.rolled_back().expect("rolled back (boom), spawn");
+}
+
+#[test]
+fn what_dies_by_itself_is_rejected_at_once() {
+    let causes = [PortHolder::Itself, PortHolder::OtherProcess].map(ExitCause::PortInUse);
+    for cause in [ExitCause::Unrelated, causes[0], causes[1]] {
+        let died = gathering().exit_because(2, cause).expect("roll back (boom)").rolled_back();
+        died.expect("rolled back (boom)").candidate("b").expect("install b to hand over");
+    }
+}
+
+#[test]
+fn a_new_one_whose_health_is_not_known_is_tried_again_by_restart() {
+    let unknown = || probing().said_by(2, Health::Unknown("who answers?".into()));
+    let failed = unknown().expect("give back 2, roll back to try again (who answers?)").rolled_back();
+    let ended = failed.expect("rolled back (who answers?), terminate 2").exit_of(2).expect("");
+    ended.only_by_restart("b").restarted("b").due().expect("probe 3").healthy().expect("promote, promoted").alone(3);
+    // A queued one is handed over to all the same.
+    let queued = probing().candidate("c").said_by(2, Health::Unknown("who answers?".into())).rolled_back();
+    queued.exit_of(2).expect("install c to hand over").next_hand_over();
+    // One that was queued is applied by restart if it is the same config.
+    let queued = probing().candidate("b").said_by(2, Health::Unknown("who answers?".into())).rolled_back();
+    queued.exit_of(2).expect("install b to restart");
+}
+
+#[test]
+fn the_latest_config_that_could_not_be_handed_over_to_is_remembered() {
+    let failed = || gathering().exit_because(2, BLAMELESS[0]).rolled_back().expect("rolled back (boom)");
+    let other = failed().candidate("c").expect("install c to hand over").by_hand_over().launched(OnProbation);
+    let other = other.exit_because(3, ExitCause::LockTimeout).expect("roll back to try again (boom)").rolled_back();
+    other.only_by_restart("c").candidate("b").expect("install b to hand over");
 }
 
 #[test]
 fn a_new_one_that_dies_is_rolled_back_and_the_old_one_stays() {
-    for stage in ON_TRIAL {
-        let died = || stage().exit_of(2).expect("roll back (boom)").phrase(StateName::HandingOver).serving(1);
+    for stage in ON_PROBATION {
+        let died = || stage().exit_of(2).expect("roll back (boom)").state_name(StateName::HandingOver).serving(1);
         died().rolled_back().expect("rolled back (boom)").alone(1);
         died().not_rolled_back().expect("failing (boom; disk full)").alone(1);
     }
@@ -164,71 +232,76 @@ fn a_new_one_that_dies_is_rolled_back_and_the_old_one_stays() {
 
 #[test]
 fn a_new_one_with_nothing_to_go_back_to_fails_and_the_old_one_stays() {
-    for standing in [NoFallback, LastKnownGood] {
-        gathering_as(standing).exit_of(2).expect("failing (boom)").alone(1);
-        let asked = || gathering_as(standing).due().took_over().due().expect("probe 2").at(111.0);
+    for trust in [NoFallback, LastKnownGood] {
+        gathering_as(trust).exit_of(2).expect("failing (boom)").alone(1);
+        let asked = || gathering_as(trust).due().took_over().due().expect("probe 2").at(111.0);
         asked().exit_of(2).expect("failing (boom)").alone(1);
-        let ill = asked().ill().expect("give back 2, failing (ill), terminate 2").serving(1);
+        let ill = asked().unhealthy().expect("give back 2, failing (unhealthy), terminate 2").serving(1);
         ill.due_at(141.0).expect("kill 2").exit_of(2).expect("").alone(1);
     }
     // It is the last known good already.
-    let well = gathering_as(LastKnownGood).due().took_over().due().well();
-    well.expect("proved, terminate 1").exit_of(1).expect("").alone(2);
+    let healthy = gathering_as(LastKnownGood).due().took_over().due().healthy();
+    healthy.expect("proved, terminate 1").exit_of(1).expect("").alone(2);
 }
 
 #[test]
 fn an_unhealthy_new_one_gives_back_and_ends() {
-    lost().serving(1).due_at(141.0).expect("kill 2").idle().exit_of(2).expect("").alone(1);
-    lost().at(112.0).exit_of(2).expect("").alone(1);
+    not_handed_over().serving(1).due_at(141.0).expect("kill 2").idle().exit_of(2).expect("").alone(1);
+    not_handed_over().at(112.0).exit_of(2).expect("").alone(1);
     let hung = probing().due_at(115.4).expect("give back 2, roll back (the health check did not answer within 5 s)");
     let hung = hung.serving(1).rolled_back();
     let hung = hung.expect("rolled back (the health check did not answer within 5 s), terminate 2");
-    hung.well().expect("").due_at(145.4).expect("kill 2").exit_of(2).expect("").alone(1);
-    let stuck = probing().at(111.0).ill().not_rolled_back().expect("failing (ill; disk full), terminate 2");
+    hung.healthy().expect("").due_at(145.4).expect("kill 2").exit_of(2).expect("").alone(1);
+    let stuck = probing().at(111.0).unhealthy().not_rolled_back().expect("failing (unhealthy; disk full), terminate 2");
     stuck.serving(1).exit_of(2).expect("").alone(1);
 }
 
 #[test]
 fn a_new_one_that_cannot_be_started_is_rolled_back() {
-    let failed = || joining().tell(Event::Launched(SpawnResult::Failed("no memory".into())));
-    failed().expect("roll back (no memory)").rolled_back().expect("rolled back (no memory)").alone(1);
+    let failed = || handover_starting().event(Event::Launched(SpawnResult::Failed("no memory".into())));
+    failed().expect("roll back to try again (no memory)").rolled_back().expect("rolled back (no memory)").alone(1);
     failed().not_rolled_back().expect("failing (no memory; disk full)").alone(1);
-    let lost = || joining().no_config(true).expect("roll back (the config file is missing)");
-    lost().rolled_back().expect("rolled back (the config file is missing)").alone(1);
-    joining().no_config(false).expect("failing (the config file is missing)").alone(1);
+    let missing = || handover_starting().no_config(true).expect("roll back to try again (the config file is missing)");
+    missing().rolled_back().expect("rolled back (the config file is missing)").alone(1);
+    handover_starting().no_config(false).expect("failing (the config file is missing)").alone(1);
 }
 
 #[test]
 fn when_the_old_one_dies_the_new_one_is_an_ordinary_start() {
-    let left = |stage: Stage| stage().exit_of(1).expect("").phrase(StateName::Starting).serving(2);
+    let left = |stage: Stage| stage().exit_of(1).expect("").state_name(StateName::Starting).serving(2);
     // It was not yet the one to serve: its probation begins.
-    left(gathering).due_at(100.4).expect("probe 2").well().expect("promote, promoted").alone(2);
+    left(gathering).due_at(100.4).expect("probe 2").healthy().expect("promote, promoted").alone(2);
     left(|| gathering().at(100.3)).took_over().expect("").due_at(110.3).expect("probe 2");
-    left(waiting).due_at(110.4).expect("probe 2").well().expect("promote, promoted").alone(2);
-    left(probing).well().expect("promote, promoted").alone(2);
+    left(waiting).due_at(110.4).expect("probe 2").healthy().expect("promote, promoted").alone(2);
+    left(probing).healthy().expect("promote, promoted").alone(2);
     left(probing).due_at(115.4).expect("roll back (the health check did not answer within 5 s)");
-    let ill = left(probing).ill().expect("roll back (ill)").rolled_back().expect("rolled back (ill), terminate 2");
+    let ill = left(probing)
+        .unhealthy()
+        .expect("roll back (unhealthy)")
+        .rolled_back()
+        .expect("rolled back (unhealthy), terminate 2");
     ill.exit_of(2).expect("spawn");
     // What is left asks with the pauses of any other start.
-    left(probing).ill().not_rolled_back().due_at(120.4).expect("probe 2");
-    for stage in ON_TRIAL {
+    left(probing).unhealthy().not_rolled_back().due_at(120.4).expect("probe 2");
+    for stage in ON_PROBATION {
         left(stage).exit_of(2).expect("roll back (boom)").rolled_back().expect("rolled back (boom), spawn");
         left(stage).candidate("c").expect("").exit_of(2).rolled_back().expect("rolled back (boom), install c");
         left(stage).restart().expect("");
     }
     left(waiting).stop().expect("terminate 2").due_at(130.4).expect("kill 2").exit_of(2).finished();
     // Before the spawn's answer.
-    joining().exit_of(1).expect("").launched(OnProbation).expect("").due_at(100.4).expect("probe 2");
+    handover_starting().exit_of(1).expect("").launched(OnProbation).expect("").due_at(100.4).expect("probe 2");
 }
 
 #[test]
 fn an_old_one_that_dies_before_the_roll_back_is_done_is_replaced_by_what_is_rolled_back_to() {
-    let both = || probing().candidate("c").ill().expect("give back 2, roll back (ill)").exit_of(1).expect("");
-    let rolled_back = both().rolled_back().expect("rolled back (ill), install c, terminate 2");
+    let both =
+        || probing().candidate("c").unhealthy().expect("give back 2, roll back (unhealthy)").exit_of(1).expect("");
+    let rolled_back = both().rolled_back().expect("rolled back (unhealthy), install c, terminate 2");
     rolled_back.installed().expect("").exit_of(2).expect("spawn");
     both()
         .not_rolled_back()
-        .expect("failing (ill; disk full), install c")
+        .expect("failing (unhealthy; disk full), install c")
         .not_installed()
         .due_at(115.4)
         .expect("probe 2");
@@ -239,37 +312,50 @@ fn an_old_one_that_dies_before_the_roll_back_is_done_is_replaced_by_what_is_roll
 
 #[test]
 fn when_the_one_that_serves_dies_the_next_starts_after_the_other_has_ended() {
-    let won = || won().at(112.0).exit_of(2).expect("").phrase(StateName::Stopping);
-    won().at(113.0).exit_of(1).expect("spawn");
-    won().due_at(141.0).expect("kill 1").idle().exit_of(1).expect("spawn");
-    won().stop().expect("").exit_of(1).finished();
-    let lost = || lost().at(112.0).exit_of(1).expect("").phrase(StateName::Stopping);
-    lost().due_at(141.0).expect("kill 2").exit_of(2).expect("spawn").launched(LastKnownGood).expect("");
+    let handed_over = || handed_over().at(112.0).exit_of(2).expect("").state_name(StateName::Stopping);
+    handed_over().at(113.0).exit_of(1).expect("spawn");
+    handed_over().due_at(141.0).expect("kill 1").idle().exit_of(1).expect("spawn");
+    handed_over().stop().expect("").exit_of(1).finished();
+    let not_handed_over = || not_handed_over().at(112.0).exit_of(1).expect("").state_name(StateName::Stopping);
+    not_handed_over().due_at(141.0).expect("kill 2").exit_of(2).expect("spawn").launched(LastKnownGood).expect("");
     // Both have gone, so nothing needs to be asked of either: the candidate takes effect with that start.
-    let held = super::handover_tests::lost().candidate("c").exit_of(1).expect("install c").by_hand_over().expect("");
-    held.exit_of(2).expect("spawn").launched(OnProbation).expect("").phrase(StateName::Starting);
+    let queued = super::handover_tests::not_handed_over()
+        .candidate("c")
+        .exit_of(1)
+        .expect("install c")
+        .by_hand_over()
+        .expect("");
+    queued.exit_of(2).expect("spawn").launched(OnProbation).expect("").state_name(StateName::Starting);
 }
 
 #[test]
 fn a_stop_ends_both_and_is_done_when_both_are_gone() {
     for (stage, since) in [(waiting as Stage, 100.4), (probing, 110.4)] {
-        let stopping = || stage().stop().expect("terminate 1, terminate 2").phrase(StateName::Stopping);
+        let stopping = || stage().stop().expect("terminate 1, terminate 2").state_name(StateName::Stopping);
         stopping().exit_of(1).expect("").exit_of(2).finished();
-        stopping().exit_of(2).expect("").phrase(StateName::Stopping).exit_of(1).finished();
+        stopping().exit_of(2).expect("").state_name(StateName::Stopping).exit_of(1).finished();
         let killed = stopping().stop().expect("").restart().expect("").due_at(since + 30.0);
         let killed = killed.expect("kill 2, kill 1").idle().candidate("c").expect("discard c");
         killed.exit_of(2).expect("").idle().exit_of(1).finished();
         stopping().exit_of(2).expect("").due_at(since + 30.0).expect("kill 1").exit_of(1).finished();
     }
-    joining().stop().expect("terminate 1").exit_of(1).finished();
-    let retreating = || probing().ill().stop().expect("terminate 1, terminate 2");
-    retreating().rolled_back().expect("").exit_of(1).expect("").exit_of(2).finished();
+    handover_starting().stop().expect("terminate 1").exit_of(1).finished();
+    let rolling_back = || probing().unhealthy().stop().expect("terminate 1, terminate 2");
+    rolling_back().rolled_back().expect("").exit_of(1).expect("").exit_of(2).finished();
     waiting().exit_of(2).stop().expect("terminate 1").exit_of(1).finished();
     // The one that was ending anyway keeps its deadline.
-    let parting = || won().at(120.0).stop().expect("terminate 2").phrase(StateName::Stopping).serving(2);
-    parting().due_at(141.0).expect("kill 1").due_at(150.0).expect("kill 2").exit_of(2).expect("").exit_of(1).finished();
-    let parting = lost().at(120.0).stop().expect("terminate 1").serving(1).due_at(141.0).expect("kill 2");
-    parting.exit_of(2).expect("").due_at(150.0).expect("kill 1").exit_of(1).finished();
+    let draining = || handed_over().at(120.0).stop().expect("terminate 2").state_name(StateName::Stopping).serving(2);
+    draining()
+        .due_at(141.0)
+        .expect("kill 1")
+        .due_at(150.0)
+        .expect("kill 2")
+        .exit_of(2)
+        .expect("")
+        .exit_of(1)
+        .finished();
+    let draining = not_handed_over().at(120.0).stop().expect("terminate 1").serving(1).due_at(141.0).expect("kill 2");
+    draining.exit_of(2).expect("").due_at(150.0).expect("kill 1").exit_of(1).finished();
 }
 
 #[test]
@@ -282,7 +368,8 @@ fn no_signal_before_either_has_settled() {
     young().exit_of(1).expect("").due_at(90.8).expect("terminate 2").exit_of(2).finished();
     young().exit_of(2).expect("").due_at(120.5).expect("kill 1").exit_of(1).finished();
     // With so short a probation the old one is young too.
-    let short = script_with(Limits { min_uptime: seconds(0.1), ..LIMITS }).launched(LastKnownGood).due_at(0.1).well();
+    let short =
+        script_with(Limits { min_uptime: seconds(0.1), ..LIMITS }).launched(LastKnownGood).due_at(0.1).healthy();
     let both = short.at(0.2).candidate("b").by_hand_over().launched(OnProbation).at(0.25).stop().expect("");
     let both = both.due_at(0.4).expect("terminate 1").due_at(0.6).expect("terminate 2");
     both.due_at(30.4).expect("kill 1").due_at(30.6).expect("kill 2").exit_of(1).expect("").exit_of(2).finished();
@@ -290,68 +377,84 @@ fn no_signal_before_either_has_settled() {
 
 #[test]
 fn a_candidate_waits_for_the_verdict() {
-    for stage in ON_TRIAL {
-        let held = || stage().candidate("c").expect("").candidate("d").expect("discard c");
-        held().exit_of(2).rolled_back().expect("rolled back (boom), install d").next_hand_over();
-        held().exit_of(2).not_rolled_back().expect("failing (boom; disk full), install d").next_hand_over();
+    for stage in ON_PROBATION {
+        let queued = || stage().candidate("c").expect("").candidate("d").expect("discard c");
+        queued().exit_of(2).rolled_back().expect("rolled back (boom), install d to hand over").next_hand_over();
+        queued()
+            .exit_of(2)
+            .not_rolled_back()
+            .expect("failing (boom; disk full), install d to hand over")
+            .next_hand_over();
     }
-    gathering().candidate("c").stop().expect("discard c, terminate 1").phrase(StateName::Stopping);
-    probing().candidate("c").stop().expect("discard c, terminate 1, terminate 2").phrase(StateName::Stopping);
+    gathering().candidate("c").stop().expect("discard c, terminate 1").state_name(StateName::Stopping);
+    probing().candidate("c").stop().expect("discard c, terminate 1, terminate 2").state_name(StateName::Stopping);
 }
 
 #[test]
 fn a_candidate_waits_until_one_is_alone() {
-    let held = || probing().at(111.0).candidate("c").expect("").well().expect("promote, promoted, terminate 1");
-    held().exit_of(1).expect("install c").next_hand_over();
-    held().candidate("d").expect("discard c").due_at(141.0).expect("kill 1").exit_of(1).expect("install d");
-    held().exit_of(1).expect("install c").not_installed().alone(2);
-    held().exit_of(1).expect("install c").installed().expect("terminate 2").exit_of(2).expect("spawn");
-    let held = || probing().at(111.0).candidate("c").ill().rolled_back().expect("rolled back (ill), terminate 2");
-    held().exit_of(2).expect("install c").next_hand_over();
-    held().stop().expect("discard c, terminate 1").phrase(StateName::Stopping);
-    let retreating = probing().at(111.0).ill().candidate("c").expect("").candidate("d").expect("discard c");
-    retreating.rolled_back().exit_of(2).expect("install d").next_hand_over();
-    lost().candidate("c").expect("").exit_of(2).expect("install c").next_hand_over();
-    won().candidate("c").expect("").exit_of(1).expect("install c").next_hand_over();
-    joining().candidate("c").expect("discard c");
+    let queued = || probing().at(111.0).candidate("c").expect("").healthy().expect("promote, promoted, terminate 1");
+    queued().exit_of(1).expect("install c to hand over").next_hand_over();
+    queued()
+        .candidate("d")
+        .expect("discard c")
+        .due_at(141.0)
+        .expect("kill 1")
+        .exit_of(1)
+        .expect("install d to hand over");
+    queued().exit_of(1).expect("install c to hand over").not_installed().alone(2);
+    queued().exit_of(1).expect("install c to hand over").installed().expect("terminate 2").exit_of(2).expect("spawn");
+    let queued =
+        || probing().at(111.0).candidate("c").unhealthy().rolled_back().expect("rolled back (unhealthy), terminate 2");
+    queued().exit_of(2).expect("install c to hand over").next_hand_over();
+    queued().stop().expect("discard c, terminate 1").state_name(StateName::Stopping);
+    let rolling_back = probing().at(111.0).unhealthy().candidate("c").expect("").candidate("d").expect("discard c");
+    rolling_back.rolled_back().exit_of(2).expect("install d to hand over").next_hand_over();
+    not_handed_over().candidate("c").expect("").exit_of(2).expect("install c to hand over").next_hand_over();
+    handed_over().candidate("c").expect("").exit_of(1).expect("install c to hand over").next_hand_over();
+    handover_starting().candidate("c").expect("discard c");
 }
 
 #[test]
 fn a_restart_request_is_what_it_is_having() {
     gathering().restart().expect("").due_at(100.4).expect("take over 2").took_over();
     waiting().restart().expect("").due_at(110.4).expect("probe 2");
-    probing().restart().expect("").well().expect("promote, promoted, terminate 1");
-    probing().ill().restart().expect("").rolled_back().expect("rolled back (ill), terminate 2");
-    won().restart().expect("").exit_of(1).expect("").alone(2);
-    lost().restart().expect("").exit_of(2).expect("").alone(1);
-    joining().restart().expect("").launched(OnProbation).expect("");
+    probing().restart().expect("").healthy().expect("promote, promoted, terminate 1");
+    probing().unhealthy().restart().expect("").rolled_back().expect("rolled back (unhealthy), terminate 2");
+    handed_over().restart().expect("").exit_of(1).expect("").alone(2);
+    not_handed_over().restart().expect("").exit_of(2).expect("").alone(1);
+    handover_starting().restart().expect("").launched(OnProbation).expect("");
     // Over, so it is an ordinary one.
-    won().exit_of(1).restart().expect("terminate 2").exit_of(2).expect("spawn");
+    handed_over().exit_of(1).restart().expect("terminate 2").exit_of(2).expect("spawn");
 }
 
 #[test]
 fn answers_about_the_other_one_change_nothing() {
-    for stage in ON_TRIAL {
-        stage().said_by(1, Ok(())).expect("").said_by(1, Err("ill".into())).expect("").phrase(StateName::HandingOver);
-        stage().said_by(7, Ok(())).expect("").said_by(7, Err("ill".into())).expect("");
-        stage().exit_of(7).expect("").phrase(StateName::HandingOver);
+    for stage in ON_PROBATION {
+        stage()
+            .said_by(1, Health::Healthy)
+            .expect("")
+            .said_by(1, Health::Unhealthy("unhealthy".into()))
+            .expect("")
+            .state_name(StateName::HandingOver);
+        stage().said_by(7, Health::Healthy).expect("").said_by(7, Health::Unhealthy("unhealthy".into())).expect("");
+        stage().exit_of(7).expect("").state_name(StateName::HandingOver);
     }
-    let asked = gathering().tell(Event::TookOver { child: ChildId(1), outcome: TakeOver::Done }).expect("").serving(1);
+    let asked = gathering().event(Event::TookOver { child: ChildId(1), outcome: Ok(()) }).expect("").serving(1);
     asked.due_at(100.4).expect("take over 2");
     // Not asked yet.
-    gathering().well().expect("").ill().expect("").due_at(100.4).expect("take over 2");
-    waiting().well().expect("").ill().expect("").due_at(110.4).expect("probe 2");
-    won().ill().expect("").serving(2).phrase(StateName::Running);
-    lost().well().expect("").took_over().expect("").serving(1).phrase(StateName::Running);
+    gathering().healthy().expect("").unhealthy().expect("").due_at(100.4).expect("take over 2");
+    waiting().healthy().expect("").unhealthy().expect("").due_at(110.4).expect("probe 2");
+    handed_over().unhealthy().expect("").serving(2).state_name(StateName::Running);
+    not_handed_over().healthy().expect("").took_over().expect("").serving(1).state_name(StateName::Running);
 }
 
 #[test]
 fn only_a_collector_that_runs_is_handed_over_from() {
     let stopping = running().restart().candidate("b").expect("install b").by_hand_over().expect("");
     stopping.exited().expect("spawn");
-    let failing = script_with(LIMITS).launched(NoFallback).due().ill().candidate("b").expect("install b");
+    let failing = script_with(LIMITS).launched(NoFallback).due().unhealthy().candidate("b").expect("install b");
     failing.by_hand_over().expect("terminate 1").exited().expect("spawn");
     let waiting = script_with(LIMITS).launched(NoFallback).exited().delayed(1.0).candidate("b").by_hand_over();
-    waiting.expect("spawn").launched(NoFallback).expect("").phrase(StateName::Starting);
+    waiting.expect("spawn").launched(NoFallback).expect("").state_name(StateName::Starting);
     script_with(LIMITS).no_config(false).candidate("b").by_hand_over().expect("spawn");
 }

@@ -1,20 +1,27 @@
 //! The collector's life as a state machine: `handle(now, Event) -> Vec<Action>` and `deadline() -> Option<Uptime>`.
 //!
 //! ```text
-//!             spawned             proved                     exited
-//!  Launching ─────────▶ Starting ────────▶ Running ──┐     ┌────────▶ Launching
-//!   ▲  │  ▲ failed       │  │ crashed                ▼     │
-//!   │  ▼  └────────┐     │  ├─────────▶ Backoff   Stopping ┴────────▶ Finished
-//!  Stopped     Backoff   │  └─────────▶ RollingBack ──▶ Launching
-//!                        └──────────────────────────▶ Stopping
+//!              spawned             proved                     exited
+//!   Launching ─────────▶ Starting ────────▶ Running ──┐     ┌────────▶ Launching
+//!    ▲  │  ▲ failed       │  │ crashed                ▼     │
+//!    │  ▼  └────────┐     │  ├─────────▶ Backoff   Stopping ┴────────▶ Finished
+//!   Stopped     Backoff   │  └─────────▶ RollingBack ──▶ Launching, Backoff
+//!                         └──────────────────────────▶ Stopping
+//!
+//!   Running ──▶ HandoverStarting, HandoverProbation, HandoverRollback, Draining (`handover`) ──▶ Running
 //! ```
+//! A stop request leads to Finished with no collector, to Stopping with one, to StoppingBoth with two. DESIGN.md,
+//! "States", lists every arrow, `transition_table_tests` every state against every event.
+//!
 //! An install is a rename, so it is ordered in whatever state its candidate finds, and the collector is stopped after it.
-//! A roll back is a rename too. A candidate that arrives while another config is on trial is held until the verdict, since
-//! only then is it known what to go back to. The transitions are in `transition` and
-//! `probation`, those with two collectors in `handover`.
+//! A roll back is a rename too. A candidate that arrives while another config is on probation is queued until the verdict,
+//! since only then is it known what to go back to. The transitions are in `transition` and `probation`, those with two
+//! collectors in `handover`; `activation` says which configs may be handed over to.
 
+mod activation;
 mod handover;
 mod probation;
+mod state_name;
 mod transition;
 mod view;
 
@@ -31,19 +38,20 @@ use std::time::Duration;
 
 use super::Uptime;
 use super::backoff::Backoff;
-use super::event::{Action, ChildId, Event, Problem, TrustLevel};
+use super::event::{Action, Candidate, ChildId, Event, Problem, TrustLevel};
+use activation::Activation;
 
-pub use view::StateName;
+pub use state_name::StateName;
 
-/// A SIGTERM in the first 20 ms after "ready" kills the collector before it drains, and ready takes 11–20 ms on a fast host
-/// (DESIGN.md, "Measurements"): ten times their sum, for slow hosts.
+/// A SIGTERM in the first 20 ms after "ready" kills the collector before it drains, and ready takes 11–20 ms on a fast
+/// host (DESIGN.md, "Measurements"): ten times their sum, for slow hosts.
 pub const SETTLE_DELAY: Duration = Duration::from_millis(400);
 /// A health check is one small request on this host; collectors that swap take seconds for it.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A new collector listens on all that it should this soon after min_uptime, or some of it was not to be expected.
 pub const GATHER_TIMEOUT: Duration = Duration::from_secs(30);
-/// While there is no config, a file that a person puts there is noticed this soon.
-pub const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// While there is no config file, one that an operator puts there is noticed this soon.
+pub const CONFIG_FILE_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -54,43 +62,44 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// How long two collectors run at most: the new one's two trials, and the end of whichever has to go.
+    /// How long two collectors run at most: the new one's time before and after it serves, and the end of either.
     pub fn longest_overlap(&self) -> Duration {
         self.min_uptime * 2 + GATHER_TIMEOUT + PROBE_TIMEOUT + self.stop_timeout
     }
 }
 
 #[derive(Debug)]
-pub struct Supervisor<C> {
+pub struct Supervisor<C: Candidate> {
     limits: Limits,
     backoff: Backoff,
+    activation: Activation<C::Revision>,
     state: State<C>,
 }
 
 #[derive(Debug)]
 enum State<C> {
-    /// No config.
+    /// There is no config file.
     Stopped {
-        look_at: Uptime,
+        check_at: Uptime,
     },
     /// A spawn is ordered and not answered yet.
     Launching,
     Starting {
         start: Start<C>,
-        proof: ProbationStage,
+        stage: ProbationStage,
     },
     Running {
         child: ChildId,
         since: Uptime,
     },
     Stopping {
-        leaving: Terminating,
+        terminating: Terminating,
         next: Next,
     },
     /// A roll back is ordered and not answered yet; no collector lives.
     RollingBack {
         problem: Problem,
-        held: Option<C>,
+        queued: Option<C>,
     },
     Backoff {
         until: Uptime,
@@ -103,20 +112,22 @@ enum State<C> {
     HandoverProbation {
         old: Serving,
         start: Start<C>,
-        trial: HandoverStage,
+        /// Of the new one: the kernel tells what it listens on.
+        is_watched: bool,
+        stage: HandoverStage,
     },
     /// A roll back is ordered and not answered yet; the old one serves, and the new one may have ended.
     HandoverRollback {
         old: Serving,
         new: Option<Serving>,
         problem: Problem,
-        held: Option<C>,
+        queued: Option<C>,
     },
     /// One serves, the other is ending.
     Draining {
         serving: Serving,
-        leaving: Terminating,
-        held: Option<C>,
+        terminating: Terminating,
+        queued: Option<C>,
     },
     /// Two are ending, and none will follow. New connections go to the first.
     StoppingBoth {
@@ -143,10 +154,13 @@ struct Terminating {
 /// Where a new collector stands that is to take over from an old one.
 #[derive(Clone, Copy, Debug)]
 enum HandoverStage {
-    /// Not all that it is to listen on is there; the old one serves.
+    /// It does not serve yet, or not listen on all that it should; the old one serves.
     Gathering {
-        look_at: Uptime,
+        /// When the next take-over is due.
+        take_over_at: Uptime,
         until: Uptime,
+        /// The latest take-over is the last: time is up.
+        is_last: bool,
     },
     /// It serves.
     Waiting {
@@ -162,9 +176,9 @@ enum HandoverStage {
 struct Start<C> {
     child: ChildId,
     since: Uptime,
-    standing: TrustLevel,
-    /// Arrived meanwhile; installed when the verdict is known.
-    held: Option<C>,
+    trust: TrustLevel,
+    /// The candidate that has arrived meanwhile; installed when the verdict is known.
+    queued: Option<C>,
 }
 
 /// Where a collector stands in its probation.
@@ -173,7 +187,7 @@ enum ProbationStage {
     Waiting {
         until: Uptime,
     },
-    /// Asked for its health. `retry_delay` is the pause after a failure that there is no going back from.
+    /// Asked for its health. `retry_delay` is the pause after a failure that cannot be rolled back.
     Probing {
         until: Uptime,
         retry_delay: Duration,
@@ -206,32 +220,36 @@ enum Next {
     Finish,
 }
 
-impl<C> Supervisor<C> {
-    /// Nothing runs yet; the first deadline is due at once and starts the collector. `seed` is for the backoff's jitter.
+impl<C: Candidate> Supervisor<C> {
+    /// Nothing runs yet; the first deadline is due at once and starts the collector. `seed` is for the backoff's
+    /// jitter.
     pub fn new(limits: Limits, seed: u64) -> Supervisor<C> {
-        Supervisor { limits, backoff: Backoff::new(seed), state: State::Stopped { look_at: Uptime::ZERO } }
+        let (backoff, activation) = (Backoff::new(seed), Activation::default());
+        Supervisor { limits, backoff, activation, state: State::Stopped { check_at: Uptime::ZERO } }
     }
 
     pub fn handle(&mut self, now: Uptime, event: Event<C>) -> Vec<Action<C>> {
-        let mut turn = transition::Transition::new(now, self.limits, &mut self.backoff);
+        let mut transition = transition::Transition::new(now, self.limits, &mut self.backoff, &mut self.activation);
         let state = std::mem::replace(&mut self.state, State::Finished);
-        self.state = state.after(event, &mut turn);
-        turn.into_actions()
+        self.state = state.after(event, &mut transition);
+        transition.into_actions()
     }
 
     /// When `DeadlinePassed` is due; `None` means that nothing will happen by itself.
     pub fn deadline(&self) -> Option<Uptime> {
         match &self.state {
-            State::Stopped { look_at } => Some(*look_at),
-            State::Starting { proof: ProbationStage::Waiting { until }, .. } => Some(*until),
-            State::Starting { proof: ProbationStage::Probing { until, .. }, .. } => Some(*until),
-            State::Starting { proof: ProbationStage::Failed { probe_at, .. }, .. } => Some(*probe_at),
-            State::Stopping { leaving, .. } | State::Draining { leaving, .. } => leaving.deadline(),
+            State::Stopped { check_at } => Some(*check_at),
+            State::Starting { stage: ProbationStage::Waiting { until }, .. } => Some(*until),
+            State::Starting { stage: ProbationStage::Probing { until, .. }, .. } => Some(*until),
+            State::Starting { stage: ProbationStage::Failed { probe_at, .. }, .. } => Some(*probe_at),
+            State::Stopping { terminating, .. } | State::Draining { terminating, .. } => terminating.deadline(),
             State::StoppingBoth { first, second } => first.deadline().into_iter().chain(second.deadline()).min(),
             State::Backoff { until } => Some(*until),
-            State::HandoverProbation { trial: HandoverStage::Gathering { look_at, .. }, .. } => Some(*look_at),
+            State::HandoverProbation { stage: HandoverStage::Gathering { take_over_at, .. }, .. } => {
+                Some(*take_over_at)
+            }
             State::HandoverProbation {
-                trial: HandoverStage::Waiting { until } | HandoverStage::Probing { until },
+                stage: HandoverStage::Waiting { until } | HandoverStage::Probing { until },
                 ..
             } => Some(*until),
             State::Launching

@@ -5,149 +5,152 @@
 use super::transition::{Pace, Transition};
 use super::{Next, PROBE_TIMEOUT, ProbationStage, Start, State};
 use crate::core::backoff;
-use crate::core::event::{Action, Event, Problem, TrustLevel, Verdict};
+use crate::core::event::{Action, Blame, Candidate, Event, Health, Problem, TrustLevel, Verdict};
 
-pub(super) fn starting<C>(
+pub(super) fn starting<C: Candidate>(
     mut start: Start<C>,
-    proof: ProbationStage,
+    stage: ProbationStage,
     event: Event<C>,
-    turn: &mut Transition<'_, C>,
+    transition: &mut Transition<'_, C>,
 ) -> State<C> {
     match event {
-        Event::Exited { child, problem } if child == start.child => return crashed(start, problem, turn),
-        Event::Probed { child, health } if child == start.child => return probed(start, proof, health, turn),
-        Event::DeadlinePassed => return proof_due(start, proof, turn),
+        Event::Exited { child, problem, .. } if child == start.child => return crashed(start, problem, transition),
+        Event::Probed { child, health } if child == start.child => return judge(start, stage, health, transition),
+        Event::DeadlinePassed => return advance(start, stage, transition),
         Event::CandidateArrived(candidate) => {
-            turn.discard(start.held.take());
-            match proof {
-                ProbationStage::Waiting { .. } | ProbationStage::Probing { .. } => start.held = Some(candidate),
-                ProbationStage::Failed { .. } => turn.order(Action::Install(candidate)),
+            transition.discard(start.queued.take());
+            match stage {
+                ProbationStage::Waiting { .. } | ProbationStage::Probing { .. } => start.queued = Some(candidate),
+                ProbationStage::Failed { .. } => transition.install(candidate),
             }
         }
-        Event::Installed(Err(problem)) => turn.not_installed(problem),
-        Event::RolledBack(outcome) => return rolled_back_alive(start, proof, outcome, turn),
+        Event::Installed(Err(problem)) => transition.not_installed(problem),
+        Event::RolledBack(outcome) => return rolled_back_alive(start, stage, outcome, transition),
         Event::StopRequested => {
-            turn.discard(start.held);
-            return turn.stop(start.child, start.since, Next::Finish);
+            transition.discard(start.queued);
+            return transition.stop(start.child, start.since, Next::Finish);
         }
-        // A restart is what it has just had.
-        Event::RestartRequested if !matches!(proof, ProbationStage::Failed { .. }) => {}
+        // It has just been started.
+        Event::RestartRequested if !matches!(stage, ProbationStage::Failed { .. }) => {}
         Event::Installed(Ok(_)) | Event::RestartRequested => {
-            turn.discard(start.held);
-            return turn.stop(start.child, start.since, Next::Start);
+            transition.discard(start.queued);
+            return transition.stop(start.child, start.since, Next::Start);
         }
         Event::Launched(_) | Event::Exited { .. } | Event::TookOver { .. } | Event::Probed { .. } => {}
     }
-    State::Starting { start, proof }
+    State::Starting { start, stage }
 }
 
 /// An exit that nobody asked for, before the collector had proved itself.
-fn crashed<C>(start: Start<C>, problem: Problem, turn: &mut Transition<'_, C>) -> State<C> {
+fn crashed<C: Candidate>(start: Start<C>, problem: Problem, transition: &mut Transition<'_, C>) -> State<C> {
     let mut pace = Pace::Delayed;
-    if turn.now >= start.since + turn.limits.min_uptime {
-        turn.backoff.reset();
+    if transition.now >= start.since + transition.limits.min_uptime {
+        transition.backoff.reset();
         pace = Pace::AtOnce;
     }
-    if start.standing == TrustLevel::OnProbation {
-        return roll_back(problem, start.held, turn);
+    if start.trust == TrustLevel::OnProbation {
+        return roll_back(problem, start.queued, transition);
     }
-    turn.order(Action::Conclude(Verdict::Failing(problem)));
-    turn.start_again(pace, start.held)
+    transition.order(Action::Conclude(Verdict::Failing(problem)));
+    transition.start_again(pace, start.queued)
 }
 
-pub(super) fn roll_back<C>(problem: Problem, held: Option<C>, turn: &mut Transition<'_, C>) -> State<C> {
-    turn.order(Action::RollBack(problem.clone()));
-    State::RollingBack { problem, held }
+pub(super) fn roll_back<C: Candidate>(
+    problem: Problem,
+    queued: Option<C>,
+    transition: &mut Transition<'_, C>,
+) -> State<C> {
+    transition.order(Action::RollBack { problem: problem.clone(), blame: Blame::Config });
+    State::RollingBack { problem, queued }
 }
 
-/// The deadline of a probation may have passed: each step has its own.
-fn proof_due<C>(start: Start<C>, proof: ProbationStage, turn: &mut Transition<'_, C>) -> State<C> {
-    let retry_delay = match proof {
-        ProbationStage::Waiting { until } if turn.now >= until => {
-            turn.backoff.reset();
-            turn.limits.min_uptime.clamp(PROBE_TIMEOUT, backoff::CAP)
+/// Takes the next step of the probation, if that is due.
+fn advance<C: Candidate>(start: Start<C>, stage: ProbationStage, transition: &mut Transition<'_, C>) -> State<C> {
+    let retry_delay = match stage {
+        ProbationStage::Waiting { until } if transition.now >= until => {
+            transition.backoff.reset();
+            transition.limits.min_uptime.clamp(PROBE_TIMEOUT, backoff::CAP)
         }
-        ProbationStage::Failed { probe_at, retry_delay, .. } if turn.now >= probe_at => {
+        ProbationStage::Failed { probe_at, retry_delay, .. } if transition.now >= probe_at => {
             (retry_delay * 2).min(backoff::CAP)
         }
-        ProbationStage::Probing { until, .. } if turn.now >= until => {
+        ProbationStage::Probing { until, .. } if transition.now >= until => {
             let problem = format!("the health check did not answer within {} s", PROBE_TIMEOUT.as_secs());
-            return probed(start, proof, Err(problem), turn);
+            return judge(start, stage, Health::Unhealthy(problem), transition);
         }
         ProbationStage::Waiting { .. } | ProbationStage::Probing { .. } | ProbationStage::Failed { .. } => {
-            return State::Starting { start, proof };
+            return State::Starting { start, stage };
         }
     };
-    turn.order(Action::Probe(start.child));
-    State::Starting { start, proof: ProbationStage::Probing { until: turn.now + PROBE_TIMEOUT, retry_delay } }
+    transition.order(Action::Probe(start.child));
+    State::Starting { start, stage: ProbationStage::Probing { until: transition.now + PROBE_TIMEOUT, retry_delay } }
 }
 
-/// The verdict.
-fn probed<C>(
+/// Takes the answer to a probe: the verdict, unless it comes too late.
+fn judge<C: Candidate>(
     mut start: Start<C>,
-    proof: ProbationStage,
-    health: Result<(), Problem>,
-    turn: &mut Transition<'_, C>,
+    stage: ProbationStage,
+    health: Health,
+    transition: &mut Transition<'_, C>,
 ) -> State<C> {
-    let ProbationStage::Probing { retry_delay, .. } = proof else {
+    let ProbationStage::Probing { retry_delay, .. } = stage else {
         // The answer to a probe that was given up.
-        return State::Starting { start, proof };
+        return State::Starting { start, stage };
     };
-    let held = start.held.take();
+    let queued = start.queued.take();
     match health {
-        Ok(()) => {
-            turn.proved(start.standing);
-            turn.install(held);
-            State::Running { child: start.child, since: start.since }
+        Health::Healthy => {
+            transition.proved(start.trust);
+            transition.run(start.child, start.since, queued)
         }
-        Err(problem) => {
-            match start.standing {
+        Health::Unhealthy(problem) | Health::Unknown(problem) => {
+            match start.trust {
                 TrustLevel::OnProbation => {
-                    turn.order(Action::RollBack(problem.clone()));
-                    start.held = held;
+                    transition.order(Action::RollBack { problem: problem.clone(), blame: Blame::Config });
+                    start.queued = queued;
                 }
                 TrustLevel::LastKnownGood | TrustLevel::NoFallback => {
-                    turn.order(Action::Conclude(Verdict::Failing(problem.clone())));
-                    turn.install(held);
+                    transition.order(Action::Conclude(Verdict::Failing(problem.clone())));
+                    transition.install_queued(queued);
                 }
             }
-            let probe_at = turn.now + retry_delay;
-            State::Starting { start, proof: ProbationStage::Failed { problem, probe_at, retry_delay } }
+            let probe_at = transition.now + retry_delay;
+            State::Starting { start, stage: ProbationStage::Failed { problem, probe_at, retry_delay } }
         }
     }
 }
 
 /// The files are rolled back while the collector that failed its health check still runs.
-fn rolled_back_alive<C>(
+fn rolled_back_alive<C: Candidate>(
     mut start: Start<C>,
-    proof: ProbationStage,
+    stage: ProbationStage,
     outcome: Result<(), Problem>,
-    turn: &mut Transition<'_, C>,
+    transition: &mut Transition<'_, C>,
 ) -> State<C> {
-    let ProbationStage::Failed { problem, .. } = &proof else {
-        return State::Starting { start, proof };
+    let ProbationStage::Failed { problem, .. } = &stage else {
+        return State::Starting { start, stage };
     };
-    let held = start.held.take();
+    let queued = start.queued.take();
     match outcome {
         Ok(()) => {
-            turn.order(Action::Conclude(Verdict::RolledBack(problem.clone())));
-            turn.install(held);
-            turn.stop(start.child, start.since, Next::Start)
+            transition.order(Action::Conclude(Verdict::RolledBack(problem.clone())));
+            transition.install_queued(queued);
+            transition.stop(start.child, start.since, Next::Start)
         }
         // It is alive, which is more than nothing; the next failed probe tries again.
         Err(obstacle) => {
-            turn.order(Action::Conclude(Verdict::Failing(format!("{problem}; {obstacle}"))));
-            turn.install(held);
-            State::Starting { start, proof }
+            transition.order(Action::Conclude(Verdict::Failing(format!("{problem}; {obstacle}"))));
+            transition.install_queued(queued);
+            State::Starting { start, stage }
         }
     }
 }
 
-pub(super) fn rolling_back<C>(
+pub(super) fn rolling_back<C: Candidate>(
     problem: Problem,
-    mut held: Option<C>,
+    mut queued: Option<C>,
     event: Event<C>,
-    turn: &mut Transition<'_, C>,
+    transition: &mut Transition<'_, C>,
 ) -> State<C> {
     match event {
         Event::RolledBack(outcome) => {
@@ -155,16 +158,16 @@ pub(super) fn rolling_back<C>(
                 Ok(()) => (Pace::AtOnce, Verdict::RolledBack(problem)),
                 Err(obstacle) => (Pace::Delayed, Verdict::Failing(format!("{problem}; {obstacle}"))),
             };
-            turn.order(Action::Conclude(verdict));
-            return turn.start_again(pace, held);
+            transition.order(Action::Conclude(verdict));
+            return transition.start_again(pace, queued);
         }
         Event::StopRequested => {
-            turn.discard(held);
-            return turn.finish();
+            transition.discard(queued);
+            return transition.finish();
         }
         Event::CandidateArrived(candidate) => {
-            turn.discard(held);
-            held = Some(candidate);
+            transition.discard(queued);
+            queued = Some(candidate);
         }
         Event::Installed(_)
         | Event::Launched(_)
@@ -174,5 +177,5 @@ pub(super) fn rolling_back<C>(
         | Event::RestartRequested
         | Event::DeadlinePassed => {}
     }
-    State::RollingBack { problem, held }
+    State::RollingBack { problem, queued }
 }

@@ -1,15 +1,17 @@
 //! What each state does about each event: a transition consumes a state and returns the next.
 //!
-//! Every state names every event; those that change nothing stand together at its end. Events that tell of another child than
-//! the state's own are such.
+//! Every state names every event; those that change nothing stand together at its end. Events that tell of another
+//! child than the state's own are such.
 
 use super::{
-    LOOK_INTERVAL, Limits, Next, ProbationStage, SETTLE_DELAY, Serving, Start, State, Terminating, TerminationStage,
-    handover, probation,
+    Activation, CONFIG_FILE_INTERVAL, Limits, Next, ProbationStage, SETTLE_DELAY, Serving, Start, State, Terminating,
+    TerminationStage, handover, probation,
 };
 use crate::core::Uptime;
 use crate::core::backoff::Backoff;
-use crate::core::event::{Action, ActivationMode, ChildId, Event, Problem, SpawnResult, TrustLevel, Verdict};
+use crate::core::event::{
+    Action, ActivationMode, Candidate, ChildId, Event, Problem, RestartReason, SpawnResult, TrustLevel, Verdict,
+};
 
 /// How soon the next start follows a collector's end.
 #[derive(Clone, Copy, Debug)]
@@ -20,16 +22,22 @@ pub(super) enum Pace {
 }
 
 /// What one event is handled with: the time, the limits, and the orders given so far.
-pub(super) struct Transition<'a, C> {
+pub(super) struct Transition<'a, C: Candidate> {
     pub(super) now: Uptime,
     pub(super) limits: Limits,
     pub(super) backoff: &'a mut Backoff,
+    pub(super) activation: &'a mut Activation<C::Revision>,
     actions: Vec<Action<C>>,
 }
 
-impl<'a, C> Transition<'a, C> {
-    pub(super) fn new(now: Uptime, limits: Limits, backoff: &'a mut Backoff) -> Transition<'a, C> {
-        Transition { now, limits, backoff, actions: Vec::new() }
+impl<'a, C: Candidate> Transition<'a, C> {
+    pub(super) fn new(
+        now: Uptime,
+        limits: Limits,
+        backoff: &'a mut Backoff,
+        activation: &'a mut Activation<C::Revision>,
+    ) -> Transition<'a, C> {
+        Transition { now, limits, backoff, activation, actions: Vec::new() }
     }
 
     pub(super) fn into_actions(self) -> Vec<Action<C>> {
@@ -50,25 +58,45 @@ impl<'a, C> Transition<'a, C> {
         State::Finished
     }
 
-    /// A collector ended, and it or its like follows. A held candidate comes first: it is answered in Backoff, which starts
-    /// it at once; if it cannot be installed, what was in force starts when it would have without the candidate.
-    pub(super) fn start_again(&mut self, pace: Pace, held: Option<C>) -> State<C> {
-        let until = match (pace, &held) {
+    /// A collector has exited and is started again. A queued candidate comes first: its install is answered in Backoff,
+    /// which starts it at once; if it cannot be installed, the active config starts when it would have without the
+    /// candidate.
+    pub(super) fn start_again(&mut self, pace: Pace, queued: Option<C>) -> State<C> {
+        let until = match (pace, &queued) {
             (Pace::AtOnce, None) => return self.launch(),
             (Pace::AtOnce, Some(_)) => self.now,
             (Pace::Delayed, _) => self.now + self.backoff.fail(),
         };
-        self.install(held);
+        self.install_queued(queued);
         State::Backoff { until }
     }
 
-    /// A held candidate's turn has come.
-    pub(super) fn install(&mut self, held: Option<C>) {
-        self.actions.extend(held.map(Action::Install));
+    /// A proved collector runs alone; a queued candidate may be handed over to.
+    pub(super) fn run(&mut self, child: ChildId, since: Uptime, queued: Option<C>) -> State<C> {
+        if let Some(candidate) = queued {
+            self.install_while_running(candidate);
+        }
+        State::Running { child, since }
     }
 
-    pub(super) fn discard(&mut self, held: Option<C>) {
-        self.actions.extend(held.map(Action::Discard));
+    pub(super) fn install_while_running(&mut self, candidate: C) {
+        let hand_over = self.activation.installs(candidate.revision());
+        self.order(Action::Install { candidate, hand_over });
+    }
+
+    /// Where no proved collector runs alone.
+    pub(super) fn install(&mut self, candidate: C) {
+        self.order(Action::Install { candidate, hand_over: Err(RestartReason::NothingToHandOverFrom) });
+    }
+
+    pub(super) fn install_queued(&mut self, queued: Option<C>) {
+        if let Some(candidate) = queued {
+            self.install(candidate);
+        }
+    }
+
+    pub(super) fn discard(&mut self, queued: Option<C>) {
+        self.actions.extend(queued.map(Action::Discard));
     }
 
     pub(super) fn not_installed(&mut self, problem: Problem) {
@@ -76,11 +104,11 @@ impl<'a, C> Transition<'a, C> {
     }
 
     pub(super) fn stop(&mut self, child: ChildId, since: Uptime, next: Next) -> State<C> {
-        State::Stopping { leaving: self.leave(child, since), next }
+        State::Stopping { terminating: self.end(child, since), next }
     }
 
-    /// A collector is to end: it gets its SIGTERM, now or when it is old enough for one.
-    pub(super) fn leave(&mut self, child: ChildId, since: Uptime) -> Terminating {
+    /// Begins a collector's end: it gets SIGTERM, now or when it is old enough for one.
+    pub(super) fn end(&mut self, child: ChildId, since: Uptime) -> Terminating {
         let settled_at = since + SETTLE_DELAY;
         let phase = if self.now < settled_at {
             TerminationStage::SignalDelayed { until: settled_at }
@@ -90,9 +118,9 @@ impl<'a, C> Transition<'a, C> {
         Terminating { child, phase }
     }
 
-    /// The next step of its end, if that is due.
-    pub(super) fn escalate(&mut self, leaving: Terminating) -> Terminating {
-        let Terminating { child, phase } = leaving;
+    /// Takes the next step of its end, if that is due.
+    pub(super) fn escalate(&mut self, terminating: Terminating) -> Terminating {
+        let Terminating { child, phase } = terminating;
         let phase = match phase {
             TerminationStage::SignalDelayed { until } if self.now >= until => self.terminate(child),
             TerminationStage::TermSent { kill_at } if self.now >= kill_at => {
@@ -107,8 +135,8 @@ impl<'a, C> Transition<'a, C> {
     }
 
     /// The verdict on a healthy collector; what is the last known good already is not kept again.
-    pub(super) fn proved(&mut self, standing: TrustLevel) {
-        if standing == TrustLevel::LastKnownGood {
+    pub(super) fn proved(&mut self, trust: TrustLevel) {
+        if trust == TrustLevel::LastKnownGood {
             self.order(Action::Conclude(Verdict::Proved));
         } else {
             self.order(Action::Promote);
@@ -122,35 +150,39 @@ impl<'a, C> Transition<'a, C> {
     }
 }
 
-impl<C> State<C> {
-    pub(super) fn after(self, event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
+impl<C: Candidate> State<C> {
+    pub(super) fn after(self, event: Event<C>, transition: &mut Transition<'_, C>) -> State<C> {
         match self {
-            State::Stopped { look_at } => stopped(look_at, event, turn),
-            State::Launching => launching(event, turn),
-            State::Starting { start, proof } => probation::starting(start, proof, event, turn),
-            State::Running { child, since } => running(child, since, event, turn),
-            State::Stopping { leaving, next } => stopping(leaving, next, event, turn),
-            State::HandoverStarting { old } => handover::starting(old, event, turn),
-            State::HandoverProbation { old, start, trial } => handover::probation(old, start, trial, event, turn),
-            State::HandoverRollback { old, new, problem, held } => {
-                handover::rolling_back(old, new, problem, held, event, turn)
+            State::Stopped { check_at } => stopped(check_at, event, transition),
+            State::Launching => launching(event, transition),
+            State::Starting { start, stage } => probation::starting(start, stage, event, transition),
+            State::Running { child, since } => running(child, since, event, transition),
+            State::Stopping { terminating, next } => stopping(terminating, next, event, transition),
+            State::HandoverStarting { old } => handover::starting(old, event, transition),
+            State::HandoverProbation { old, start, is_watched, stage } => {
+                handover::probation(old, start, is_watched, stage, event, transition)
             }
-            State::Draining { serving, leaving, held } => handover::draining(serving, leaving, held, event, turn),
-            State::StoppingBoth { first, second } => handover::stopping_both(first, second, event, turn),
-            State::RollingBack { problem, held } => probation::rolling_back(problem, held, event, turn),
-            State::Backoff { until } => backing_off(until, event, turn),
-            State::Finished => finished(event, turn),
+            State::HandoverRollback { old, new, problem, queued } => {
+                handover::rolling_back(old, new, problem, queued, event, transition)
+            }
+            State::Draining { serving, terminating, queued } => {
+                handover::draining(serving, terminating, queued, event, transition)
+            }
+            State::StoppingBoth { first, second } => handover::stopping_both(first, second, event, transition),
+            State::RollingBack { problem, queued } => probation::rolling_back(problem, queued, event, transition),
+            State::Backoff { until } => backing_off(until, event, transition),
+            State::Finished => finished(event, transition),
         }
     }
 }
 
-fn stopped<C>(look_at: Uptime, event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
+fn stopped<C: Candidate>(check_at: Uptime, event: Event<C>, transition: &mut Transition<'_, C>) -> State<C> {
     match event {
-        Event::CandidateArrived(candidate) => turn.order(Action::Install(candidate)),
-        Event::Installed(Ok(_)) | Event::RestartRequested => return turn.launch(),
-        Event::Installed(Err(problem)) => turn.not_installed(problem),
-        Event::DeadlinePassed if turn.now >= look_at => return turn.launch(),
-        Event::StopRequested => return turn.finish(),
+        Event::CandidateArrived(candidate) => transition.install(candidate),
+        Event::Installed(Ok(_)) | Event::RestartRequested => return transition.launch(),
+        Event::Installed(Err(problem)) => transition.not_installed(problem),
+        Event::DeadlinePassed if transition.now >= check_at => return transition.launch(),
+        Event::StopRequested => return transition.finish(),
         Event::DeadlinePassed
         | Event::Launched(_)
         | Event::Exited { .. }
@@ -158,31 +190,31 @@ fn stopped<C>(look_at: Uptime, event: Event<C>, turn: &mut Transition<'_, C>) ->
         | Event::TookOver { .. }
         | Event::Probed { .. } => {}
     }
-    State::Stopped { look_at }
+    State::Stopped { check_at }
 }
 
-fn launching<C>(event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
+fn launching<C: Candidate>(event: Event<C>, transition: &mut Transition<'_, C>) -> State<C> {
     match event {
-        Event::Launched(SpawnResult::Spawned { child, standing }) => {
-            let start = Start { child, since: turn.now, standing, held: None };
+        Event::Launched(SpawnResult::Spawned { child, trust, .. }) => {
+            let start = Start { child, since: transition.now, trust, queued: None };
             return State::Starting {
                 start,
-                proof: ProbationStage::Waiting { until: turn.now + turn.limits.min_uptime },
+                stage: ProbationStage::Waiting { until: transition.now + transition.limits.min_uptime },
             };
         }
         Event::Launched(SpawnResult::Failed(problem)) => {
-            turn.order(Action::Conclude(Verdict::Failing(problem)));
-            return turn.start_again(Pace::Delayed, None);
+            transition.order(Action::Conclude(Verdict::Failing(problem)));
+            return transition.start_again(Pace::Delayed, None);
         }
         Event::Launched(SpawnResult::NoConfig { fallback: false }) => {
-            return State::Stopped { look_at: turn.now + LOOK_INTERVAL };
+            return State::Stopped { check_at: transition.now + CONFIG_FILE_INTERVAL };
         }
         Event::Launched(SpawnResult::NoConfig { fallback: true }) => {
-            return probation::roll_back("the config file is missing".to_string(), None, turn);
+            return probation::roll_back("the config file is missing".to_string(), None, transition);
         }
-        Event::StopRequested => return turn.finish(),
+        Event::StopRequested => return transition.finish(),
         // Not while the spawn is unanswered; the API sends it again.
-        Event::CandidateArrived(candidate) => turn.order(Action::Discard(candidate)),
+        Event::CandidateArrived(candidate) => transition.order(Action::Discard(candidate)),
         Event::Installed(_)
         | Event::Exited { .. }
         | Event::RolledBack(_)
@@ -194,20 +226,20 @@ fn launching<C>(event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
     State::Launching
 }
 
-fn running<C>(own: ChildId, since: Uptime, event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
+fn running<C: Candidate>(own: ChildId, since: Uptime, event: Event<C>, transition: &mut Transition<'_, C>) -> State<C> {
     match event {
         // It had been up for min_uptime, or it would not be Running.
-        Event::Exited { child, .. } if child == own => return turn.start_again(Pace::AtOnce, None),
-        Event::CandidateArrived(candidate) => turn.order(Action::Install(candidate)),
+        Event::Exited { child, .. } if child == own => return transition.start_again(Pace::AtOnce, None),
+        Event::CandidateArrived(candidate) => transition.install_while_running(candidate),
         Event::Installed(Ok(ActivationMode::HandOver)) => {
-            turn.order(Action::SpawnBeside);
+            transition.order(Action::SpawnSecond);
             return State::HandoverStarting { old: Serving { child: own, since } };
         }
         Event::Installed(Ok(ActivationMode::Restart)) | Event::RestartRequested => {
-            return turn.stop(own, since, Next::Start);
+            return transition.stop(own, since, Next::Start);
         }
-        Event::Installed(Err(problem)) => turn.not_installed(problem),
-        Event::StopRequested => return turn.stop(own, since, Next::Finish),
+        Event::Installed(Err(problem)) => transition.not_installed(problem),
+        Event::StopRequested => return transition.stop(own, since, Next::Finish),
         Event::Exited { .. }
         | Event::Launched(_)
         | Event::RolledBack(_)
@@ -218,22 +250,27 @@ fn running<C>(own: ChildId, since: Uptime, event: Event<C>, turn: &mut Transitio
     State::Running { child: own, since }
 }
 
-fn stopping<C>(mut leaving: Terminating, mut next: Next, event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
+fn stopping<C: Candidate>(
+    mut terminating: Terminating,
+    mut next: Next,
+    event: Event<C>,
+    transition: &mut Transition<'_, C>,
+) -> State<C> {
     match event {
-        Event::Exited { child, .. } if child == leaving.child => {
+        Event::Exited { child, .. } if child == terminating.child => {
             return match next {
-                Next::Start => turn.launch(),
-                Next::Finish => turn.finish(),
+                Next::Start => transition.launch(),
+                Next::Finish => transition.finish(),
             };
         }
-        Event::DeadlinePassed => leaving = turn.escalate(leaving),
+        Event::DeadlinePassed => terminating = transition.escalate(terminating),
         Event::StopRequested => next = Next::Finish,
-        Event::CandidateArrived(candidate) => turn.order(match next {
-            Next::Start => Action::Install(candidate),
-            Next::Finish => Action::Discard(candidate),
-        }),
-        Event::Installed(Err(problem)) => turn.not_installed(problem),
-        // The start that follows uses whatever is in force by then.
+        Event::CandidateArrived(candidate) => match next {
+            Next::Start => transition.install(candidate),
+            Next::Finish => transition.order(Action::Discard(candidate)),
+        },
+        Event::Installed(Err(problem)) => transition.not_installed(problem),
+        // The start that follows uses the config that is active by then.
         Event::Installed(Ok(_))
         | Event::Exited { .. }
         | Event::Launched(_)
@@ -242,20 +279,20 @@ fn stopping<C>(mut leaving: Terminating, mut next: Next, event: Event<C>, turn: 
         | Event::Probed { .. }
         | Event::RestartRequested => {}
     }
-    State::Stopping { leaving, next }
+    State::Stopping { terminating, next }
 }
 
-fn backing_off<C>(until: Uptime, event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
+fn backing_off<C: Candidate>(until: Uptime, event: Event<C>, transition: &mut Transition<'_, C>) -> State<C> {
     match event {
-        Event::DeadlinePassed if turn.now >= until => return turn.launch(),
-        Event::CandidateArrived(candidate) => turn.order(Action::Install(candidate)),
+        Event::DeadlinePassed if transition.now >= until => return transition.launch(),
+        Event::CandidateArrived(candidate) => transition.install(candidate),
         Event::Installed(Ok(_)) => {
-            turn.backoff.reset();
-            return turn.launch();
+            transition.backoff.reset();
+            return transition.launch();
         }
-        Event::Installed(Err(problem)) => turn.not_installed(problem),
-        Event::RestartRequested => return turn.launch(),
-        Event::StopRequested => return turn.finish(),
+        Event::Installed(Err(problem)) => transition.not_installed(problem),
+        Event::RestartRequested => return transition.launch(),
+        Event::StopRequested => return transition.finish(),
         Event::DeadlinePassed
         | Event::Launched(_)
         | Event::Exited { .. }
@@ -266,9 +303,9 @@ fn backing_off<C>(until: Uptime, event: Event<C>, turn: &mut Transition<'_, C>) 
     State::Backoff { until }
 }
 
-fn finished<C>(event: Event<C>, turn: &mut Transition<'_, C>) -> State<C> {
+fn finished<C: Candidate>(event: Event<C>, transition: &mut Transition<'_, C>) -> State<C> {
     match event {
-        Event::CandidateArrived(candidate) => turn.order(Action::Discard(candidate)),
+        Event::CandidateArrived(candidate) => transition.order(Action::Discard(candidate)),
         Event::Installed(_)
         | Event::Launched(_)
         | Event::Exited { .. }

@@ -1,12 +1,13 @@
 //! Random walks: the machine against a small model of the world, with what must hold after every step.
 //!
-//! The world plays the shell (it performs orders and answers them, well or badly, in the order in which `supervise` does), the
-//! collector, the poller and the people. A walk is its seed; one that fails is walked again with its story printed.
+//! The world plays the shell (it performs orders and answers them, well or badly, in the order in which `supervise`
+//! does), the collector, the poller and the operators. A walk is its seed; one that fails is walked again with its
+//! story printed.
 //!
-//! What happens: every event, in every order, also late, twice, about a stranger or a collector that is dead already; several at
-//! once, as the shell finds them when it wakes (a stop and an exit, both collectors dead); a candidate, a deadline, a restart
-//! request before an order is answered. What never does: an answer that nobody ordered, and a stop before an order is answered
-//! (the shell answers before it looks at anything else).
+//! What happens: every event, in every order, also late, twice, about a stranger or a collector that is dead already;
+//! several at once, as the shell finds them when it wakes (a stop and an exit, both collectors dead); a candidate, a
+//! deadline, a restart request before an order is answered. What never does: an answer that nobody ordered, and a stop
+//! before an order is answered (the shell answers before it looks at anything else).
 //!
 //! What must hold is DESIGN.md, "Invariants": `shell` asserts it of each order, `rules` when the shell goes to sleep.
 
@@ -14,7 +15,9 @@ use std::collections::{BTreeSet, HashSet};
 use std::panic::catch_unwind;
 
 use super::*;
-use crate::core::event::{ActivationMode, SpawnResult, TakeOver, Verdict};
+use crate::core::event::{
+    self, ActivationMode, Blame, ExitCause, Health, PortHolder, RestartReason, SpawnResult, Verdict,
+};
 use crate::core::{Jitter, backoff};
 
 const WALKS: u64 = 3000;
@@ -33,6 +36,24 @@ struct Candidate {
     revision: usize,
 }
 
+impl event::Candidate for Candidate {
+    type Revision = usize;
+
+    fn revision(&self) -> usize {
+        self.revision
+    }
+}
+
+/// What a collector may die of: the first three may be another collector's doing, the others are not.
+const CAUSES: [ExitCause; 6] = [
+    ExitCause::PortInUse(PortHolder::OtherCollector),
+    ExitCause::PortInUse(PortHolder::Unknown),
+    ExitCause::LockTimeout,
+    ExitCause::PortInUse(PortHolder::Itself),
+    ExitCause::PortInUse(PortHolder::OtherProcess),
+    ExitCause::Unrelated,
+];
+
 #[derive(Debug)]
 struct LiveCollector {
     child: ChildId,
@@ -40,15 +61,15 @@ struct LiveCollector {
     since: Uptime,
     /// Since when it is on probation or past it; `None` until a new one beside an old one serves.
     serves_since: Option<Uptime>,
-    standing: TrustLevel,
+    trust: TrustLevel,
     /// How its start ended is known.
     judged: bool,
     /// It never listens on all that is expected of it.
-    deaf: bool,
-    /// Somebody asked for a restart, or other files are in force than those that it was started with.
-    outdated: bool,
+    never_listens: bool,
+    /// An operator or the API asked for a restart, or other files are active than those that it was started with.
+    is_outdated: bool,
     /// It has lost a hand-over.
-    withdrawn: bool,
+    lost_hand_over: bool,
     terminated_at: Option<Uptime>,
     killed: bool,
 }
@@ -59,6 +80,10 @@ struct HandOver {
     old: ChildId,
     /// `None` if it could not be started.
     new: Option<ChildId>,
+    /// The config that is handed over to.
+    revision: usize,
+    /// Of the new one: the kernel tells what it listens on.
+    is_watched: bool,
     given_back: bool,
     /// Whether the new one has proved itself.
     won: Option<bool>,
@@ -66,17 +91,25 @@ struct HandOver {
 
 struct World {
     random: Jitter,
-    loud: bool,
+    verbose: bool,
     /// How often things fail in this world, `0.0..1.0`.
     trouble: f64,
     limits: Limits,
     supervisor: Supervisor<Candidate>,
     now: Uptime,
     /// The collectors that live: one, or the old one and then the new one.
-    living: Vec<LiveCollector>,
+    live: Vec<LiveCollector>,
     /// Those that have died and that the core has not been told of: never any while the shell sleeps.
-    untold: Vec<LiveCollector>,
+    unreported: Vec<LiveCollector>,
     hand_over: Option<HandOver>,
+    /// The config that was ordered to be installed last.
+    installed: Option<usize>,
+    /// If what the core is told just now means that a hand-over failed, that does not speak against its config.
+    is_excused: bool,
+    /// The latest config that is excused: it is never handed over to again.
+    restart_only: Option<usize>,
+    /// The same, until it has been started without another collector beside it: it is not rejected.
+    owed_a_restart: Option<usize>,
     /// The core was just told that the collector that runs can be handed over from.
     may_hand_over: bool,
     /// An install was reported and its verdict was not.
@@ -110,14 +143,14 @@ struct World {
     not_before: Uptime,
     stop_at: Option<Uptime>,
     finished: bool,
-    /// The collector that has just said that it is well.
-    well: Option<ChildId>,
+    /// The collector that has just said that it is healthy.
+    healthy: Option<ChildId>,
     /// What happened, for the check that the walks go everywhere.
     seen: BTreeSet<&'static str>,
 }
 
 impl World {
-    fn new(seed: u64, loud: bool) -> World {
+    fn new(seed: u64, verbose: bool) -> World {
         // Spreads small seeds over all bits: the golden ratio's, as in splitmix64.
         let mut random = Jitter::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let mut pick = |choices: [u64; 3]| Duration::from_millis(choices[(random.fraction() * 3.0) as usize]);
@@ -127,14 +160,18 @@ impl World {
         let last_known_good = (random.fraction() < 0.5).then_some(if random.fraction() < 0.5 { 1 } else { 2 });
         World {
             random,
-            loud,
+            verbose,
             trouble,
             limits,
             supervisor: Supervisor::new(limits, seed),
             now: Uptime::ZERO,
-            living: Vec::new(),
-            untold: Vec::new(),
+            live: Vec::new(),
+            unreported: Vec::new(),
             hand_over: None,
+            installed: None,
+            is_excused: false,
+            restart_only: None,
+            owed_a_restart: None,
             may_hand_over: false,
             awaits_verdict: false,
             starts: 0,
@@ -155,7 +192,7 @@ impl World {
             not_before: Uptime::ZERO,
             stop_at: None,
             finished: false,
-            well: None,
+            healthy: None,
             seen: BTreeSet::new(),
         }
     }
@@ -172,12 +209,24 @@ impl World {
         if self.chance(self.trouble) { Err("trouble".into()) } else { Ok(()) }
     }
 
-    /// A restart was asked for, or other files are in force: the next start owes no delay to the failure before.
-    fn made_up_for(&mut self) {
+    fn cause(&mut self) -> ExitCause {
+        CAUSES[self.below(CAUSES.len())]
+    }
+
+    fn health(&mut self) -> Health {
+        match self.fallible() {
+            Ok(()) => Health::Healthy,
+            Err(problem) if self.chance(0.3) => Health::Unknown(problem),
+            Err(problem) => Health::Unhealthy(problem),
+        }
+    }
+
+    /// A restart was asked for, or other files are active: the next start owes no delay to the failure before.
+    fn forgive_delay(&mut self) {
         self.not_before = Uptime::ZERO;
         // In a hand-over neither is given up for that.
         if self.hand_over.is_none() {
-            self.living.iter_mut().chain(&mut self.untold).for_each(|living| living.outdated = true);
+            self.live.iter_mut().chain(&mut self.unreported).for_each(|live| live.is_outdated = true);
         }
     }
 
@@ -196,12 +245,12 @@ impl World {
         while !self.finished {
             self.step();
         }
-        self.tell(Event::RestartRequested);
+        self.event(Event::RestartRequested);
         self.candidate();
     }
 
     fn step(&mut self) {
-        if let Some(index) = self.living.iter().position(|living| living.killed)
+        if let Some(index) = self.live.iter().position(|live| live.killed)
             && self.chance(0.5)
         {
             return self.exit(index);
@@ -211,8 +260,8 @@ impl World {
             35..55 => self.sleep(),
             55..65 => self.candidate(),
             65..70 => {
-                self.made_up_for();
-                self.tell(Event::RestartRequested);
+                self.forgive_delay();
+                self.event(Event::RestartRequested);
             }
             70..82 => self.answer_a_probe(),
             82..90 => {
@@ -220,10 +269,10 @@ impl World {
                 self.exit(index);
             }
             90..92 => self.edit_by_hand(),
-            92..94 => self.tell(Event::DeadlinePassed),
+            92..94 => self.event(Event::DeadlinePassed),
             94..97 => {
                 let event = self.belated();
-                self.tell(event);
+                self.event(event);
             }
             97 => self.keep_good(),
             98 => self.all_exit(),
@@ -232,71 +281,70 @@ impl World {
         }
     }
 
-    /// About somebody who is not there, or not there any more.
+    /// About a collector that is not there, or not any more.
     fn belated(&mut self) -> Event<Candidate> {
         let mut child = ChildId((self.random.fraction() * (self.starts + 1) as f64) as u64);
-        if self.living.iter().any(|living| living.child == child) {
+        if self.live.iter().any(|live| live.child == child) {
             child = ChildId(0);
         }
         match self.below(3) {
-            0 => Event::Exited { child, problem: "no child of ours".into() },
-            1 => {
-                let outcome = self.fallible().map_or_else(TakeOver::Failed, |()| TakeOver::Done);
-                Event::TookOver { child, outcome }
-            }
-            _ => Event::Probed { child, health: self.fallible() },
+            0 => Event::Exited { child, problem: "no child of ours".into(), cause: self.cause() },
+            1 => Event::TookOver { child, outcome: self.fallible() },
+            _ => Event::Probed { child, health: self.health() },
         }
     }
 
-    /// Everybody ends at once, and often that is a host that shuts down: the stop request is told first, as the shell does.
+    /// All collectors end at once, and often that is a host that shuts down: the stop request is told first, as the
+    /// shell does.
     fn all_exit(&mut self) {
-        if self.living.is_empty() {
+        if self.live.is_empty() {
             return;
         }
         let stops = self.chance(0.3);
         if stops {
             self.stop_at.get_or_insert(self.now);
         }
-        self.seen.insert(match (stops, self.living.len()) {
+        self.seen.insert(match (stops, self.live.len()) {
             (true, 1) => "stopped and ended at once",
             (true, _) => "stopped and both ended at once",
             (false, 1) => "ended",
             (false, _) => "both ended at once",
         });
-        let crashed = self.living.iter().any(|living| !self.supervisor.is_leaving(living.child));
-        if crashed && self.living.iter().any(|living| self.now < living.since + self.limits.min_uptime) {
+        let crashed = self.live.iter().any(|live| !self.supervisor.is_terminating(live.child));
+        if crashed && self.live.iter().any(|live| self.now < live.since + self.limits.min_uptime) {
             self.not_before = self.now;
         }
-        self.untold.append(&mut self.living);
-        let dead: Vec<ChildId> = self.untold.iter().map(|dead| dead.child).collect();
-        let exits = dead.into_iter().map(|child| Event::Exited { child, problem: "exit".into() });
-        let mut events: Vec<Event<Candidate>> =
-            stops.then_some(Event::StopRequested).into_iter().chain(exits).collect();
+        self.unreported.append(&mut self.live);
+        let dead: Vec<ChildId> = self.unreported.iter().map(|dead| dead.child).collect();
+        let mut events: Vec<Event<Candidate>> = stops.then_some(Event::StopRequested).into_iter().collect();
+        for child in dead {
+            events.push(Event::Exited { child, problem: "exit".into(), cause: self.cause() });
+        }
         if self.chance(0.3) {
             events.push(Event::DeadlinePassed);
         }
-        self.tell_all(events);
+        self.events(events);
     }
 
-    /// No more trouble, and the API sends a good config as long as another one is in force.
+    /// No more trouble, and the API sends a good config as long as another one is active.
     fn converge(&mut self) {
         self.trouble = 0.0;
         self.keep_good();
         let (revision, began_at) = (self.new_revision(), self.now);
         for _ in 0..400 {
-            let is_alone = self.living.len() == 1 && self.runs_alone();
-            if is_alone && self.living[0].revision == revision && self.last_known_good == Some(revision) {
-                let trial = self.limits.min_uptime * 2 + GATHER_TIMEOUT + PROBE_TIMEOUT;
-                let limit = began_at + trial * 2 + SETTLE_DELAY + LONGEST_WAIT;
+            let is_alone = self.live.len() == 1 && self.runs_alone();
+            if is_alone && self.live[0].revision == revision && self.last_known_good == Some(revision) {
+                let probation = self.limits.min_uptime * 2 + GATHER_TIMEOUT + PROBE_TIMEOUT;
+                let limit = began_at + probation * 2 + SETTLE_DELAY + LONGEST_WAIT;
                 assert!(self.now <= limit, "{:?} until a good config was trusted", self.now - began_at);
                 self.seen.insert("converged");
                 return;
             }
-            if let Some(index) = self.living.iter().position(|living| living.terminated_at.is_some()) {
+            if let Some(index) = self.live.iter().position(|live| live.terminated_at.is_some()) {
                 self.exit(index);
             } else if self.config != Some(revision) && self.open.is_empty() {
                 let candidate = self.candidate_of(revision);
-                self.tell(Event::CandidateArrived(candidate));
+                self.event(Event::CandidateArrived(candidate));
             } else if self.probes.is_empty() {
                 self.sleep_until_due();
             } else {
@@ -309,7 +357,7 @@ impl World {
     fn sleep_until_due(&mut self) {
         if let Some(deadline) = self.supervisor.deadline() {
             self.now = self.now.max(deadline);
-            self.tell(Event::DeadlinePassed);
+            self.event(Event::DeadlinePassed);
         }
     }
 
@@ -320,7 +368,7 @@ impl World {
         match self.supervisor.deadline() {
             Some(deadline) if deadline <= until => {
                 self.now = if self.stop_at.is_some() { self.now.max(deadline) } else { until };
-                self.tell(Event::DeadlinePassed);
+                self.event(Event::DeadlinePassed);
             }
             Some(_) | None if self.stop_at.is_some() => {}
             Some(_) | None => self.now = until,
@@ -333,12 +381,15 @@ impl World {
         if self.chance(0.2) {
             events.push(Event::CandidateArrived(self.next_candidate()));
         }
-        self.tell_all(events);
+        self.events(events);
     }
 
     fn next_candidate(&mut self) -> Candidate {
         let rejected = self.rejected.iter().min().copied().filter(|_| self.candidates.is_multiple_of(5));
-        let revision = rejected.unwrap_or_else(|| self.new_revision());
+        // The API sends what is neither active nor rejected again.
+        let again = self.restart_only.filter(|again| self.config != Some(*again) && !self.rejected.contains(again));
+        let again = again.filter(|_| self.chance(0.5));
+        let revision = rejected.or(again).unwrap_or_else(|| self.new_revision());
         self.candidate_of(revision)
     }
 
@@ -360,32 +411,33 @@ impl World {
         }
         let index = self.below(self.probes.len());
         let child = self.probes.swap_remove(index);
-        let health = self.fallible();
-        let lives = self.living.iter().any(|living| living.child == child);
-        self.well = (lives && health.is_ok()).then_some(child);
-        self.tell(Event::Probed { child, health });
-        self.well = None;
+        let health = self.health();
+        let lives = self.live.iter().any(|live| live.child == child);
+        self.healthy = (lives && health == Health::Healthy).then_some(child);
+        self.event(Event::Probed { child, health });
+        self.healthy = None;
     }
 
     fn exit(&mut self, index: usize) {
-        if self.living.is_empty() {
+        if self.live.is_empty() {
             return;
         }
-        let living = self.living.remove(index % self.living.len());
-        let child = living.child;
-        let crashed = !self.supervisor.is_leaving(child);
-        let lasted = self.now >= living.since + self.limits.min_uptime;
-        if crashed && !lasted && self.living.is_empty() {
+        let live = self.live.remove(index % self.live.len());
+        let child = live.child;
+        let crashed = !self.supervisor.is_terminating(child);
+        let lasted = self.now >= live.since + self.limits.min_uptime;
+        if crashed && !lasted && self.live.is_empty() {
             self.not_before = self.now + SHORTEST_DELAY;
         }
-        let standing = living.standing;
-        self.untold.push(living);
+        let trust = live.trust;
+        self.unreported.push(live);
         let (starts, roll_backs, obstacles) = (self.starts, self.roll_backs - self.not_started, self.obstacles);
-        self.tell(Event::Exited { child, problem: "exit".into() });
-        let on_trial = crashed && standing == TrustLevel::OnProbation;
+        let cause = self.cause();
+        self.event(Event::Exited { child, problem: "exit".into(), cause });
+        let on_probation = crashed && trust == TrustLevel::OnProbation;
         let rolled_back = self.roll_backs - self.not_started > roll_backs;
-        assert_eq!(rolled_back, on_trial, "what crashes on trial is rolled back, and nothing else");
-        if crashed && lasted && self.obstacles == obstacles && self.living.is_empty() {
+        assert_eq!(rolled_back, on_probation, "what crashes on probation is rolled back, and nothing else");
+        if crashed && lasted && self.obstacles == obstacles && self.live.is_empty() {
             let due = self.supervisor.deadline() == Some(self.now);
             assert!(self.starts > starts || due, "a run of min_uptime is followed by a start at once");
         }
@@ -401,6 +453,7 @@ impl World {
         self.seen.insert(match (hand_over.won, is_old) {
             _ if stopping => "both stopped",
             (None, true) => "the old one died first",
+            (None, false) if !hand_over.is_watched => "the new one died unwatched",
             (None, false) if self.probes.contains(&dead.child) => "the new one died while asked",
             (None, false) if dead.serves_since.is_some() => "the new one died on probation",
             (None, false) => "the new one died before it served",
@@ -415,20 +468,20 @@ impl World {
         self.hand_over = None;
         // An ordinary start from now on.
         let now = self.now;
-        self.living.iter_mut().for_each(|left| _ = left.serves_since.get_or_insert(now));
+        self.live.iter_mut().for_each(|left| _ = left.serves_since.get_or_insert(now));
     }
 
-    /// People change the config while nothing runs.
+    /// Operators change the config while nothing runs.
     fn edit_by_hand(&mut self) {
-        if self.living.is_empty() {
+        if self.live.is_empty() {
             self.config = if self.chance(0.5) { None } else { Some(self.new_revision()) };
-            self.by_people();
+            self.files_changed();
         }
     }
 
     fn stop(&mut self) {
         self.stop_at.get_or_insert(self.now);
-        self.tell(Event::StopRequested);
+        self.event(Event::StopRequested);
     }
 }
 
@@ -476,13 +529,12 @@ fn random_walks_keep_the_rules() {
         "both stopped",
         "handed over",
         "handed over, the old one killed",
-        "held",
-        "held beside",
+        "queued",
+        "queued in a hand-over",
         "not handed over",
-        "not started beside",
+        "the second is not started",
         "nothing left to hand over to",
-        "roll back beside failed",
-        "rolled back beside",
+        "roll back failed in a hand-over",
         "the new one died before it served",
         "the new one died on probation",
         "the new one died while asked",
@@ -492,6 +544,12 @@ fn random_walks_keep_the_rules() {
         "took over in part",
         "took over later",
         "could not take over",
+        "cannot be watched",
+        "the new one died unwatched",
+        "rolled back to try again",
+        "rejected after a hand-over",
+        "installed to be restarted",
+        "rejected after a restart",
     ];
     assert_eq!(seen, BTreeSet::from(everything));
 }

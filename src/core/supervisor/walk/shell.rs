@@ -5,23 +5,24 @@ use std::collections::VecDeque;
 use super::*;
 
 impl World {
-    pub(super) fn tell(&mut self, event: Event<Candidate>) {
-        self.tell_all([event]);
+    pub(super) fn event(&mut self, event: Event<Candidate>) {
+        self.events([event]);
     }
 
-    /// Tells the core what has happened meanwhile, as `Supervise::handle` does: all that one event makes it order is done before
-    /// anything else is told, and an order's outcome goes before whatever happened besides.
-    pub(super) fn tell_all(&mut self, events: impl IntoIterator<Item = Event<Candidate>>) {
+    /// Tells the core what has happened meanwhile, as `Supervise::handle` does: all that one event makes it order is
+    /// done before anything else is told, and an order's outcome goes before whatever happened besides.
+    pub(super) fn events(&mut self, events: impl IntoIterator<Item = Event<Candidate>>) {
         let mut queue: VecDeque<Event<Candidate>> = events.into_iter().collect();
         let mut due = queue.back() == Some(&Event::DeadlinePassed);
-        let (mut told, mut to_start, mut interrupted) = (0, None, false);
+        let (mut handled, mut to_start, mut interrupted) = (0, None, false);
         while let Some(event) = queue.pop_front() {
-            told += 1;
-            assert!(told < 30, "events without end");
+            handled += 1;
+            assert!(handled < 30, "events without end");
+            self.is_excused = self.excuses(&event);
             if let Event::Exited { child, .. } = &event
-                && let Some(index) = self.untold.iter().position(|dead| dead.child == *child)
+                && let Some(index) = self.unreported.iter().position(|dead| dead.child == *child)
             {
-                let dead = self.untold.remove(index);
+                let dead = self.unreported.remove(index);
                 self.end_hand_over(&dead);
             }
             let owed = match &event {
@@ -33,18 +34,18 @@ impl World {
             let is_cause =
                 matches!(event, Event::Installed(Ok(_)) | Event::RolledBack(Ok(())) | Event::RestartRequested);
             let interrupts = std::mem::take(&mut interrupted);
-            let nobody_lives = self.living.is_empty() && self.untold.is_empty();
-            if is_cause && !interrupts && nobody_lives && self.stop_at.is_none() {
+            let none_lives = self.live.is_empty() && self.unreported.is_empty();
+            if is_cause && !interrupts && none_lives && self.stop_at.is_none() {
                 to_start = Some(self.starts);
             }
             let orders = self.handle(event);
-            assert_eq!(orders.contains(&Action::SpawnBeside), self.may_hand_over, "only what runs is handed over from");
+            assert_eq!(orders.contains(&Action::SpawnSecond), self.may_hand_over, "only what runs is handed over from");
             assert!(owed.is_none_or(|verdict| orders.contains(&Action::Conclude(verdict))), "a failure is concluded");
             let answers: Vec<Event<Candidate>> = orders.into_iter().filter_map(|order| self.perform(order)).collect();
             assert!(answers.len() <= 1, "two orders with an answer at once: {answers:?}");
             let waits = match answers.first() {
                 Some(Event::Launched(_)) => true,
-                Some(Event::RolledBack(_)) => self.living.is_empty() || self.hand_over.is_some(),
+                Some(Event::RolledBack(_)) => self.live.is_empty() || self.hand_over.is_some(),
                 _ => false,
             };
             let is_interrupted = waits && self.stop_at.is_none() && self.trouble > 0.0 && self.chance(0.05);
@@ -56,11 +57,11 @@ impl World {
                 queue.push_front(event);
             }
         }
-        assert!(self.untold.is_empty(), "an exit that nobody was told of");
+        assert!(self.unreported.is_empty(), "an exit that was not reported");
         let is_due = self.supervisor.deadline() == Some(self.now);
         assert!(
             to_start.is_none_or(|starts| self.starts > starts || is_due),
-            "nobody lives, and there is news: no start"
+            "no collector lives, and there is news: no start"
         );
         self.check(due);
     }
@@ -71,24 +72,44 @@ impl World {
         match self.below(4) {
             0 => Event::DeadlinePassed,
             1 => {
-                self.made_up_for();
+                self.forgive_delay();
                 Event::RestartRequested
             }
-            2 => Event::Exited { child: ChildId(0), problem: "no child of ours".into() },
+            2 => Event::Exited { child: ChildId(0), problem: "no child of ours".into(), cause: self.cause() },
             _ => Event::CandidateArrived(self.next_candidate()),
         }
     }
 
+    /// Whether a hand-over that fails by this does not speak against its config.
+    fn excuses(&self, event: &Event<Candidate>) -> bool {
+        let Some(HandOver { new, is_watched, won: None, .. }) = &self.hand_over else { return false };
+        let Some(new) = new else { return true };
+        match event {
+            _ if !is_watched => true,
+            Event::Exited { child, cause, .. } => child == new && CAUSES[..3].contains(cause),
+            Event::Probed { child, health } => child == new && matches!(health, Health::Unknown(_)),
+            Event::TookOver { child, outcome } => child == new && outcome.is_err(),
+            _ => false,
+        }
+    }
+
+    /// The hand-over has failed.
+    fn hand_over_failed(&mut self, revision: usize) {
+        if self.is_excused {
+            (self.restart_only, self.owed_a_restart) = (Some(revision), Some(revision));
+        }
+    }
+
     pub(super) fn runs_alone(&self) -> bool {
-        self.supervisor.phrase() == StateName::Running && self.hand_over.is_none()
+        self.supervisor.state_name() == StateName::Running && self.hand_over.is_none()
     }
 
     fn handle(&mut self, event: Event<Candidate>) -> Vec<Action<Candidate>> {
-        let told = self.loud.then(|| format!("{:?} {event:?}", self.now));
+        let line = self.verbose.then(|| format!("{:?} {event:?}", self.now));
         let rolled_back = matches!(event, Event::RolledBack(Ok(())));
         let orders = self.supervisor.handle(self.now, event);
-        if let Some(told) = told {
-            println!("{told} -> {orders:?}\n    {:?}", self.supervisor.state);
+        if let Some(line) = line {
+            println!("{line} -> {orders:?}\n    {:?}", self.supervisor.state);
         }
         let concluded = orders.iter().any(|order| matches!(order, Action::Conclude(Verdict::RolledBack(_))));
         assert_eq!(concluded, rolled_back, "a roll back is concluded when it is done, and nothing else is one");
@@ -105,60 +126,83 @@ impl World {
         }
         match order {
             Action::Spawn => return Some(Event::Launched(self.spawn())),
-            Action::SpawnBeside => return Some(Event::Launched(self.spawn_beside())),
+            Action::SpawnSecond => return Some(Event::Launched(self.spawn_second())),
             Action::TakeOver { child, in_part } => {
                 return Some(Event::TookOver { child, outcome: self.take_over(child, in_part) });
             }
             Action::GiveBack(child) => {
                 self.known(child);
-                let hand_over = self.hand_over.as_mut().expect("there is somebody to give back to");
+                let hand_over = self.hand_over.as_mut().expect("there is a collector to give back to");
                 assert!(hand_over.new == Some(child) && hand_over.won.is_none(), "given back after the verdict");
                 assert!(!std::mem::replace(&mut hand_over.given_back, true), "given back twice");
             }
-            Action::Install(candidate) => {
+            Action::Install { candidate, hand_over } => {
                 self.answered(candidate);
-                assert!(self.living.iter().all(|living| living.judged), "an install in the middle of a trial");
+                let expected = match self.runs_alone() {
+                    false => Err(RestartReason::NothingToHandOverFrom),
+                    true if self.restart_only == Some(candidate.revision) => Err(RestartReason::HandOverFailed),
+                    true => Ok(()),
+                };
+                assert_eq!(hand_over, expected, "whether {candidate:?} may be handed over to");
+                self.installed = Some(candidate.revision);
+                assert!(self.live.iter().all(|live| live.judged), "an install in the middle of a probation");
                 assert!(self.hand_over.is_none(), "an install in the middle of a hand-over");
                 // The shell's part of the rule: what was rejected is refused.
                 let refused = self.rejected.contains(&candidate.revision);
                 self.keep_good();
                 let outcome = match (refused, self.pending_writes) {
                     (true, _) => Err("rejected before".into()),
-                    (false, Some(_)) => Err("the config in force is not kept yet".into()),
+                    (false, Some(_)) => Err("the active config is not kept yet".into()),
                     (false, None) => self.fallible(),
                 };
                 if outcome.is_ok() {
                     self.config = Some(candidate.revision);
-                    self.made_up_for();
+                    self.forgive_delay();
                 }
-                self.seen.insert(if outcome.is_ok() { "installed" } else { "not installed" });
-                let alone = self.living.len() == 1;
-                let manner = if alone && self.chance(0.6) { ActivationMode::HandOver } else { ActivationMode::Restart };
-                return Some(Event::Installed(outcome.map(|()| manner)));
+                self.seen.insert(match (&outcome, hand_over) {
+                    (Ok(()), Err(RestartReason::HandOverFailed)) => "installed to be restarted",
+                    (Ok(()), _) => "installed",
+                    (Err(_), _) => "not installed",
+                });
+                let is_eligible = hand_over.is_ok() && self.live.len() == 1 && self.chance(0.6);
+                let mode = if is_eligible { ActivationMode::HandOver } else { ActivationMode::Restart };
+                return Some(Event::Installed(outcome.map(|()| mode)));
             }
             Action::Discard(candidate) => self.answered(candidate),
-            Action::RollBack(_) => {
+            Action::RollBack { blame, .. } => {
                 assert!(self.last_known_good.is_some(), "nothing to go back to");
+                let excused = if self.is_excused { Blame::HandOver } else { Blame::Config };
+                assert_eq!(blame, excused, "what is to blame");
+                if let Some(hand_over) = &self.hand_over {
+                    self.hand_over_failed(hand_over.revision);
+                }
                 let is_good = self.config == self.last_known_good;
                 assert!(!is_good || self.kept_late, "the last known good is rolled back");
                 let outcome = self.fallible();
                 if outcome.is_ok() {
                     // What is the last known good by now is not to be rejected; that, too, is the shell's part.
-                    self.rejected.extend(self.config.filter(|_| !is_good));
+                    let rejected = self.config.filter(|_| !is_good && blame == Blame::Config);
+                    let is_owed = rejected.is_some() && self.owed_a_restart == rejected;
+                    assert!(!is_owed, "{rejected:?} is rejected, and was not tried without the old collector");
+                    if rejected.is_some() && self.restart_only == rejected {
+                        self.seen.insert("rejected after a restart");
+                    }
+                    self.rejected.extend(rejected);
                     // It could not be written, and has failed since.
                     if self.newest_proved == self.config {
                         self.newest_proved = self.last_known_good;
                     }
                     self.config = self.last_known_good;
-                    self.made_up_for();
+                    self.forgive_delay();
                 } else {
                     self.obstacles += 1;
                 }
                 self.roll_backs += 1;
-                let (alive, beside) = (!self.living.is_empty(), self.hand_over.is_some());
+                let (alive, is_handover) = (!self.live.is_empty(), self.hand_over.is_some());
                 self.seen.insert(match (&outcome, alive) {
-                    (Err(_), _) if beside => "roll back beside failed",
-                    (Ok(()), _) if beside => "rolled back beside",
+                    (Err(_), _) if is_handover => "roll back failed in a hand-over",
+                    (Ok(()), _) if is_handover && blame == Blame::HandOver => "rolled back to try again",
+                    (Ok(()), _) if is_handover => "rejected after a hand-over",
                     (Err(_), _) => "roll back failed",
                     (Ok(()), true) => "rolled back alive",
                     (Ok(()), false) => "rolled back",
@@ -171,12 +215,12 @@ impl World {
                 self.probes.push(child);
             }
             Action::Promote => {
-                let well = self.well.expect("promoted without a successful probe");
-                let living = self.living(well);
-                living.standing = TrustLevel::LastKnownGood;
-                let (since, revision) = (living.since, Some(living.revision));
+                let healthy = self.healthy.expect("promoted without a successful probe");
+                let live = self.live(healthy);
+                live.trust = TrustLevel::LastKnownGood;
+                let (since, revision) = (live.since, Some(live.revision));
                 assert!(self.now >= since + self.limits.min_uptime, "promoted too early");
-                assert_eq!(revision, self.config, "what is in force is not what has proved itself");
+                assert_eq!(revision, self.config, "what is active is not what has proved itself");
                 assert!(revision != self.last_known_good || self.kept_late, "promoted twice");
                 self.proved.extend(revision);
                 self.newest_proved = revision;
@@ -190,25 +234,25 @@ impl World {
                 let given_up = match &self.hand_over {
                     Some(hand_over) if hand_over.old == child => hand_over.won == Some(true),
                     Some(hand_over) => hand_over.won == Some(false) && hand_over.given_back,
-                    None => self.known(child).outdated || self.known(child).withdrawn,
+                    None => self.known(child).is_outdated || self.known(child).lost_hand_over,
                 };
                 assert!(given_up || stopping, "a running collector is given up");
-                let living = self.known(child);
-                assert!(now >= living.since + SETTLE_DELAY, "terminated before it had settled");
-                assert_eq!(living.terminated_at.replace(now), None, "terminated twice");
+                let live = self.known(child);
+                assert!(now >= live.since + SETTLE_DELAY, "terminated before it had settled");
+                assert_eq!(live.terminated_at.replace(now), None, "terminated twice");
                 self.seen.insert("terminated");
             }
             Action::Kill(child) => {
                 let (now, stop_timeout) = (self.now, self.limits.stop_timeout);
-                let living = self.known(child);
-                assert!(living.terminated_at.is_some_and(|at| now >= at + stop_timeout), "killed too early");
-                assert!(!std::mem::replace(&mut living.killed, true), "killed twice");
+                let live = self.known(child);
+                assert!(live.terminated_at.is_some_and(|at| now >= at + stop_timeout), "killed too early");
+                assert!(!std::mem::replace(&mut live.killed, true), "killed twice");
                 self.seen.insert("killed");
             }
             Action::Conclude(verdict) => self.conclude(&verdict),
             Action::Finish => {
                 assert!(self.stop_at.is_some(), "finished without a stop request");
-                assert!(self.living.is_empty(), "finished with a living child");
+                assert!(self.live.is_empty(), "finished with a live child");
                 self.finished = true;
             }
         }
@@ -226,33 +270,37 @@ impl World {
             Verdict::Failing(_) => "failing",
             Verdict::Promoted | Verdict::RolledBack(_) | Verdict::NotInstalled(_) => "concluded",
         });
-        assert!(!good || self.well.is_some(), "proved without a successful probe");
+        assert!(!good || self.healthy.is_some(), "proved without a successful probe");
         self.awaits_verdict = false;
         let Some(hand_over) = &mut self.hand_over else {
-            self.living.iter_mut().for_each(|living| living.judged = true);
+            self.live.iter_mut().for_each(|live| live.judged = true);
             return;
         };
         assert_eq!(hand_over.won.replace(good), None, "a second verdict");
-        let (new, given_back) = (hand_over.new, hand_over.given_back);
-        if !self.living.iter().any(|living| Some(living.child) == new) {
+        let (new, given_back, revision) = (hand_over.new, hand_over.given_back, hand_over.revision);
+        if matches!(verdict, Verdict::Failing(_)) && self.is_excused {
+            self.hand_over_failed(revision);
+        }
+        if !self.live.iter().any(|live| Some(live.child) == new) {
             assert!(!good, "one that does not live has proved itself");
             self.hand_over = None;
             self.seen.insert("nothing left to hand over to");
             return;
         }
         assert_ne!(good, given_back, "what has failed keeps the connections, or what has not gives them back");
-        assert!(!good || self.well == new, "proved by another one's health");
-        for living in &mut self.living {
-            let is_new = Some(living.child) == new;
-            living.judged |= is_new;
-            living.withdrawn = is_new != good;
+        assert!(!good || self.healthy == new, "proved by another one's health");
+        for live in &mut self.live {
+            let is_new = Some(live.child) == new;
+            live.judged |= is_new;
+            live.lost_hand_over = is_new != good;
         }
     }
 
     fn spawn(&mut self) -> SpawnResult {
-        assert!(self.living.is_empty(), "a start while a child lives");
-        assert!(self.untold.is_empty(), "a start before the end of the former one is known");
+        assert!(self.live.is_empty(), "a start while a child lives");
+        assert!(self.unreported.is_empty(), "a start before the end of the former one is known");
         assert!(self.now >= self.not_before, "a start before its delay is over");
+        self.owed_a_restart.take_if(|owed| self.config == Some(*owed));
         let launch = self.launch();
         if matches!(launch, SpawnResult::Failed(_)) {
             self.not_before = self.now + SHORTEST_DELAY;
@@ -260,28 +308,34 @@ impl World {
         launch
     }
 
-    fn spawn_beside(&mut self) -> SpawnResult {
-        assert!(std::mem::replace(&mut self.may_hand_over, false), "a hand-over that nobody proposed");
-        let [old] = self.living.as_mut_slice() else { panic!("a start beside none or two") };
-        assert!(old.judged && !old.withdrawn && old.terminated_at.is_none(), "a start beside one that does not serve");
+    fn spawn_second(&mut self) -> SpawnResult {
+        assert!(std::mem::replace(&mut self.may_hand_over, false), "a hand-over that was not proposed");
+        let [old] = self.live.as_mut_slice() else { panic!("a start beside none or two") };
+        assert!(
+            old.judged && !old.lost_hand_over && old.terminated_at.is_none(),
+            "a start beside one that does not serve"
+        );
         // From now on it goes for the new one's sake only.
-        old.outdated = false;
-        self.hand_over = Some(HandOver { old: old.child, new: None, given_back: false, won: None });
-        self.meddle();
+        old.is_outdated = false;
+        let (old, revision) = (old.child, self.installed.expect("a config that was installed"));
+        assert!(self.restart_only != Some(revision), "a config is handed over to again");
+        let is_watched = !self.chance(self.trouble);
+        self.hand_over = Some(HandOver { old, new: None, revision, is_watched, given_back: false, won: None });
+        self.change_files();
         let launch = self.launch();
         if let (SpawnResult::Spawned { child, .. }, Some(hand_over)) = (&launch, &mut self.hand_over) {
             hand_over.new = Some(*child);
-            let deaf = self.chance(self.trouble);
-            let living = self.living(*child);
-            (living.serves_since, living.deaf) = (None, deaf);
+            let never_listens = self.chance(self.trouble);
+            let live = self.live(*child);
+            (live.serves_since, live.never_listens) = (None, never_listens);
         } else {
-            self.seen.insert("not started beside");
+            self.seen.insert("the second is not started");
         }
         launch
     }
 
-    /// People change the files at the worst of times.
-    fn meddle(&mut self) {
+    /// Operators change the files at the worst of times.
+    fn change_files(&mut self) {
         if self.trouble == 0.0 {
             return;
         }
@@ -292,11 +346,11 @@ impl World {
             3 => self.last_known_good = None,
             _ => {}
         }
-        self.by_people();
+        self.files_changed();
     }
 
     /// Files were changed by others: what they took away is not to be kept.
-    pub(super) fn by_people(&mut self) {
+    pub(super) fn files_changed(&mut self) {
         if !self.is_kept() {
             self.newest_proved = None;
         }
@@ -307,7 +361,7 @@ impl World {
     pub(super) fn keep_good(&mut self) {
         if self.pending_writes.is_some() && self.fallible().is_ok() {
             let pending_writes = self.pending_writes.take();
-            // Only what is still in force is kept.
+            // Only what is still active is kept.
             if self.config == pending_writes {
                 self.last_known_good = pending_writes;
                 self.kept_late = true;
@@ -315,7 +369,7 @@ impl World {
         }
     }
 
-    /// Starts what is in force.
+    /// Starts what is active.
     fn launch(&mut self) -> SpawnResult {
         self.starts += 1;
         let Some(revision) = self.config else {
@@ -325,13 +379,13 @@ impl World {
             return SpawnResult::NoConfig { fallback };
         };
         assert!(!self.rejected.contains(&revision), "a rejected config is started");
-        let standing = match self.last_known_good {
+        let trust = match self.last_known_good {
             Some(good) if good == revision => TrustLevel::LastKnownGood,
             Some(_) => TrustLevel::OnProbation,
             None => TrustLevel::NoFallback,
         };
         // Beside another one a failed spawn is rolled back, which takes something else to go back to.
-        if (self.hand_over.is_none() || standing == TrustLevel::OnProbation)
+        if (self.hand_over.is_none() || trust == TrustLevel::OnProbation)
             && let Err(problem) = self.fallible()
         {
             self.not_started += usize::from(self.hand_over.is_some());
@@ -339,39 +393,43 @@ impl World {
             return SpawnResult::Failed(problem);
         }
         let child = ChildId(self.starts);
-        self.living.push(LiveCollector {
+        self.live.push(LiveCollector {
             child,
             revision,
             since: self.now,
             serves_since: Some(self.now),
-            standing,
+            trust,
             judged: false,
-            deaf: false,
-            outdated: false,
-            withdrawn: false,
+            never_listens: false,
+            is_outdated: false,
+            lost_hand_over: false,
             terminated_at: None,
             killed: false,
         });
-        SpawnResult::Spawned { child, standing }
+        let is_watched = self.hand_over.as_ref().is_none_or(|hand_over| hand_over.is_watched);
+        SpawnResult::Spawned { child, trust, is_watched }
     }
 
-    fn take_over(&mut self, child: ChildId, in_part: bool) -> TakeOver {
-        let hand_over = self.hand_over.as_ref().expect("there is somebody to take over from");
+    fn take_over(&mut self, child: ChildId, in_part: bool) -> Result<(), Problem> {
+        let hand_over = self.hand_over.as_ref().expect("there is a collector to take over from");
         let is_due = hand_over.new == Some(child) && hand_over.won.is_none() && !hand_over.given_back;
         assert!(is_due, "the wrong one takes over");
+        let is_watched = hand_over.is_watched;
         let (now, min_uptime, outcome) = (self.now, self.limits.min_uptime, self.fallible());
-        let living = self.living(child);
-        assert!(now >= living.since + min_uptime, "it takes over before it has lived for min_uptime");
-        assert_eq!(living.serves_since, None, "it takes over twice");
-        assert_eq!(in_part, now >= living.since + min_uptime + GATHER_TIMEOUT, "it is in part when time is up");
-        let (outcome, seen) = match (outcome, living.deaf, in_part) {
-            (Err(problem), _, true) => (TakeOver::Failed(problem), "could not take over"),
-            (Err(_), _, false) | (Ok(()), true, false) => (TakeOver::NotYet, "took over later"),
-            (Ok(()), false, _) => (TakeOver::Done, "took over"),
-            (Ok(()), true, true) => (TakeOver::Done, "took over in part"),
+        let live = self.live(child);
+        assert!(now >= live.since + min_uptime, "it takes over before it has lived for min_uptime");
+        assert_eq!(live.serves_since, None, "it takes over twice");
+        assert_eq!(in_part, now >= live.since + min_uptime + GATHER_TIMEOUT, "it is in part when time is up");
+        let later = Err("not yet".to_string());
+        let (outcome, seen) = match (outcome, live.never_listens, in_part) {
+            _ if !is_watched => (later, "cannot be watched"),
+            (Err(problem), _, true) => (Err(problem), "could not take over"),
+            (Err(_), _, false) | (Ok(()), true, false) => (later, "took over later"),
+            (Ok(()), false, _) => (Ok(()), "took over"),
+            (Ok(()), true, true) => (Ok(()), "took over in part"),
         };
-        if outcome == TakeOver::Done {
-            living.serves_since = Some(now);
+        if outcome.is_ok() {
+            live.serves_since = Some(now);
         }
         self.seen.insert(seen);
         outcome
@@ -379,12 +437,12 @@ impl World {
 
     /// One that lives, or has died since the core was told something last.
     fn known(&mut self, child: ChildId) -> &mut LiveCollector {
-        let known = self.living.iter_mut().chain(&mut self.untold);
-        known.into_iter().find(|living| living.child == child).expect("an order about a child that lives")
+        let known = self.live.iter_mut().chain(&mut self.unreported);
+        known.into_iter().find(|live| live.child == child).expect("an order about a child that lives")
     }
 
-    fn living(&mut self, child: ChildId) -> &mut LiveCollector {
-        self.living.iter_mut().find(|living| living.child == child).expect("an order about a child that lives")
+    fn live(&mut self, child: ChildId) -> &mut LiveCollector {
+        self.live.iter_mut().find(|live| live.child == child).expect("an order about a child that lives")
     }
 
     fn answered(&mut self, candidate: Candidate) {

@@ -1,0 +1,57 @@
+//! What the service manager and the log are told of the agent: that it is ready, alive and stopping, and the
+//! collector's state.
+
+use std::time::Duration;
+
+use crate::core::Uptime;
+use crate::core::supervisor::StateName;
+use crate::os::service::Notify;
+
+/// What a stop may take beyond `stop-timeout`: a collector too young for SIGTERM, the reaping, the last words.
+const STOP_SLACK: Duration = Duration::from_secs(15);
+
+pub(super) struct Announcer {
+    notify: Notify,
+    /// When the service manager's watchdog is due; `None` if there is none.
+    watchdog_at: Option<Uptime>,
+    stop_timeout: Duration,
+    /// The state that was logged last.
+    logged_state: StateName,
+}
+
+impl Announcer {
+    pub(super) fn new(notify: Notify, stop_timeout: Duration) -> Announcer {
+        let watchdog_at = notify.watchdog_interval();
+        Announcer { notify, watchdog_at, stop_timeout, logged_state: StateName::Stopped }
+    }
+
+    pub(super) fn ready(&self) {
+        self.notify.ready();
+    }
+
+    pub(super) fn stopping(&self, asked_by: &str) {
+        log::info!(asked_by = asked_by; "stopping");
+        self.notify.stopping(self.stop_timeout + STOP_SLACK);
+    }
+
+    /// The one place that logs a change of state.
+    pub(super) fn state(&mut self, to: StateName) {
+        let from = std::mem::replace(&mut self.logged_state, to);
+        if from != to {
+            log::info!(from = from.as_str(), to = to.as_str(); "collector state");
+            self.notify.status(&format!("collector {}", to.as_str()));
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Uptime> {
+        self.watchdog_at
+    }
+
+    /// Tells the service manager that we are alive, if that is due.
+    pub(super) fn feed_watchdog(&mut self, now: Uptime) {
+        if self.watchdog_at.is_some_and(|at| now >= at) {
+            self.notify.watchdog();
+            self.watchdog_at = self.notify.watchdog_interval().map(|interval| now + interval);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The collectors that live, and how one is started, watched, signalled and asked for its health.
+//!
+//! It reports what it sees; what a start, an exit or an answer means is the core's business.
+
+use std::time::Duration;
+
+use crate::collector::Collector;
+use crate::collector::health::Probe;
+use crate::collector::process::{self, Binds, Process};
+use crate::config::value::Value;
+use crate::config::{inspect, yaml};
+use crate::core::Uptime;
+use crate::core::event::{ChildId, Health};
+use crate::error::Result;
+use crate::os::files::{FileId, safe_open};
+use crate::os::wait::Waitable;
+use crate::store::Store;
+
+/// What a collector logs, at level info, when the last of its components is started.
+const READY: &[u8] = b"Everything is ready.";
+
+pub(super) struct LiveCollector {
+    pub(super) child: ChildId,
+    pub(super) process: Process,
+    pub(super) started_at: Uptime,
+    /// The config that it was started with.
+    pub(super) config: FileId,
+    /// It has said that everything is started.
+    pub(super) is_ready: bool,
+    /// Its latest bind(2).
+    pub(super) bound_at: Uptime,
+}
+
+/// A collector that has ended, and how.
+pub(super) struct Exited {
+    pub(super) collector: LiveCollector,
+    pub(super) status: String,
+}
+
+pub(super) struct Collectors {
+    /// The program and its arguments.
+    collector: Collector,
+    /// Whether they are to be started so that one can be handed over from.
+    binds: Binds,
+    /// Oldest first; two during a hand-over.
+    live: Vec<LiveCollector>,
+    probe: Option<(ChildId, Probe)>,
+    starts: u64,
+    /// The program that was started last.
+    started_program: Option<FileId>,
+}
+
+impl Collectors {
+    pub(super) fn new(collector: Collector, binds: Binds) -> Collectors {
+        Collectors { collector, binds, live: Vec::new(), probe: None, starts: 0, started_program: None }
+    }
+
+    // ---- Starting.
+
+    /// Starts one on the active config, which is the file `config`.
+    ///
+    /// # Errors
+    /// The program cannot be run.
+    pub(super) fn spawn(&mut self, store: &Store, config: FileId, now: Uptime) -> Result<&LiveCollector> {
+        self.started_program = self.collector.stamp();
+        let process = self.collector.spawn(store.config(), self.binds.clone())?;
+        let child = ChildId(self.starts);
+        self.starts += 1;
+        log::info!(pid = process.id(); "collector started");
+        let index = self.live.len();
+        self.live.push(LiveCollector { child, process, started_at: now, config, is_ready: false, bound_at: now });
+        Ok(&self.live[index])
+    }
+
+    pub(super) fn starts(&self) -> u64 {
+        self.starts
+    }
+
+    /// All starts but the first.
+    pub(super) fn restarts(&self) -> u64 {
+        self.starts.saturating_sub(1)
+    }
+
+    /// The program as it is on disk now.
+    pub(super) fn program(&self) -> Option<FileId> {
+        self.collector.stamp()
+    }
+
+    pub(super) fn started_program(&self) -> Option<FileId> {
+        self.started_program
+    }
+
+    /// A variable of the collector's environment.
+    pub(super) fn env(&self, name: &str) -> Option<String> {
+        self.collector.env(name)
+    }
+
+    /// The config that is laid over the active one, as far as it can be read.
+    pub(super) fn overlay(&self) -> Option<Value> {
+        let bytes = safe_open::read(self.collector.local_config()?).ok()?;
+        yaml::parse(&bytes).ok()
+    }
+
+    // ---- Looking at those that live.
+
+    pub(super) fn find(&self, child: ChildId) -> Option<&LiveCollector> {
+        self.live.iter().find(|live| live.child == child)
+    }
+
+    /// The one that was started last.
+    pub(super) fn newest(&self) -> Option<&LiveCollector> {
+        self.live.last()
+    }
+
+    /// `None` while none or two live.
+    pub(super) fn only(&self) -> Option<&LiveCollector> {
+        match self.live.as_slice() {
+            [only] => Some(only),
+            [] | [_, ..] => None,
+        }
+    }
+
+    /// The other one and `child`, while two live.
+    pub(super) fn pair(&self, child: ChildId) -> Option<(&LiveCollector, &LiveCollector)> {
+        let other = self.live.iter().find(|live| live.child != child)?;
+        Some((other, self.find(child)?))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &LiveCollector> {
+        self.live.iter()
+    }
+
+    /// The process id of one that is suspended by a signal, if there is such a one.
+    pub(super) fn suspended(&self) -> Option<u32> {
+        self.live.iter().find(|live| live.process.is_suspended()).map(|live| live.process.id())
+    }
+
+    // ---- Waiting and watching.
+
+    pub(super) fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
+        let processes = self.live.iter().flat_map(|live| live.process.sources());
+        processes.chain(self.probe.as_ref().map(|(_, probe)| probe.waitable()))
+    }
+
+    /// How often to look for exits, where nothing reports them.
+    pub(super) fn check_interval(&self) -> Option<Duration> {
+        self.live.iter().filter_map(|live| live.process.check_interval()).min()
+    }
+
+    /// Serves what they wait for, passes on their output, and takes out those that have ended.
+    pub(super) fn watch(&mut self, now: Uptime) -> Vec<Exited> {
+        let mut exited = Vec::new();
+        let mut index = 0;
+        while index < self.live.len() {
+            let (before, rest) = self.live.split_at_mut(index);
+            let Some((live, after)) = rest.split_first_mut() else { break };
+            let partners: Vec<_> = before.iter().chain(&*after).filter_map(|it| it.process.binds().ok()).collect();
+            if live.process.serve_binds(&partners) {
+                live.bound_at = now;
+            }
+            let emit = &mut |line: &[u8]| {
+                live.is_ready |= line.windows(READY.len()).any(|part| part == READY);
+                crate::log::collector_line(line);
+            };
+            live.process.read_output(emit);
+            let status = match live.process.try_reap(emit) {
+                Ok(None) => {
+                    index += 1;
+                    continue;
+                }
+                Ok(Some(status)) => process::describe(status),
+                Err(error) => format!("cannot be waited for: {error}"),
+            };
+            let collector = self.live.remove(index);
+            self.probe.take_if(|(probed, _)| *probed == collector.child);
+            exited.push(Exited { collector, status });
+        }
+        exited
+    }
+
+    /// Does this to a collector's process, if it lives.
+    pub(super) fn signal(&self, child: ChildId, signal: fn(&Process)) {
+        if let Some(live) = self.find(child) {
+            signal(&live.process);
+        }
+    }
+
+    // ---- Asking for health.
+
+    /// The health check that these configs declare.
+    pub(super) fn health_check(&self, configs: &[Value]) -> Option<inspect::HealthCheck> {
+        let configs: Vec<&Value> = configs.iter().collect();
+        inspect::health_check(&configs, &|name| self.collector.env(name))
+    }
+
+    /// Begins to ask; the answer is here if there is nothing to wait for.
+    pub(super) fn begin_probe(&mut self, child: ChildId, check: Option<&inspect::HealthCheck>) -> Option<Health> {
+        match check.and_then(Probe::begin) {
+            None => Some(Health::Healthy),
+            Some(Err(problem)) => Some(Health::Unhealthy(problem)),
+            Some(Ok(probe)) => {
+                self.probe = Some((child, probe));
+                None
+            }
+        }
+    }
+
+    /// The answer, once it is there.
+    pub(super) fn finish_probe(&mut self) -> Option<(ChildId, Health)> {
+        let (child, probe) = self.probe.as_mut()?;
+        let health = probe.advance()?.map_or_else(Health::Unhealthy, |()| Health::Healthy);
+        let child = *child;
+        self.probe = None;
+        Some((child, health))
+    }
+}

@@ -1,0 +1,164 @@
+//! A hand-over's facts and steps, as the kernel has them: whether it is possible, who gets the new connections, what a
+//! collector that died beside another one died of.
+//!
+//! When each step is due, and what a failure says about the config, is the core's business; how the kernel does it is
+//! `collector::handover`'s.
+
+use std::time::Duration;
+
+use super::collectors::{Collectors, LiveCollector};
+use crate::collector::handover::binds::BindWatch;
+use crate::collector::handover::listener::Listener;
+use crate::collector::handover::{eligible, memory, steering, supported};
+use crate::collector::process::Binds;
+use crate::config::value::Value;
+use crate::core::Uptime;
+use crate::core::event::{ChildId, ExitCause, Health, PortHolder, Problem};
+use crate::core::supervisor::Limits;
+use crate::settings::RestartMode;
+use crate::store::Store;
+
+/// A collector that listens on all that its predecessor does, and has not bound anything for so long, has started, even
+/// if its log level keeps it from saying so: a hundred times exec to ready on a fast host (DESIGN.md, "Measurements").
+const QUIET_TIME: Duration = Duration::from_secs(2);
+
+/// Whether hand-overs are to be tried, as far as that is known at start.
+pub(super) struct Handover {
+    mode: RestartMode,
+    limits: Limits,
+    /// Why this host cannot; tried once.
+    supported: Result<(), String>,
+}
+
+impl Handover {
+    pub(super) fn new(mode: RestartMode, limits: Limits) -> Handover {
+        let supported = match mode {
+            RestartMode::Restart => Err("restart-mode is restart".to_string()),
+            RestartMode::Auto | RestartMode::Handover => supported::supported(),
+        };
+        if let (Err(reason), RestartMode::Handover) = (&supported, mode) {
+            log::warn!(reason = reason.as_str(); "hand-over is not available on this host; using a plain restart");
+        }
+        Handover { mode, limits, supported }
+    }
+
+    /// Whether collectors are to be started so that one can be handed over from.
+    pub(super) fn binds(&self) -> Binds {
+        self.supported.clone().map_or_else(Binds::Unwatched, |()| Binds::Watched)
+    }
+
+    /// Whether the config that was just installed can be handed over to. If so, the collector that runs keeps all new
+    /// connections from here on.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn prepare(&self, collectors: &Collectors, store: &Store) -> Result<(), String> {
+        self.supported.clone()?;
+        let old = collectors.only().ok_or("not exactly one collector is running")?;
+        let binds = old.process.binds()?;
+        binds.shareable()?;
+        let overlay = collectors.overlay();
+        let former = store.read_last_known_good().map_err(|error| error.to_string())?;
+        let present = store.read_config().map_err(|error| error.to_string())?;
+        let effective = |main| -> Vec<&Value> { [main].into_iter().chain(overlay.as_ref()).collect() };
+        let longest_overlap = self.limits.longest_overlap();
+        let facts = eligible::Facts { memory: memory::memory(old.process.id()), longest_overlap };
+        match eligible::may_overlap(&effective(&former), &effective(&present), &facts) {
+            Err(eligible::Obstacle::Unwise(reason)) if self.mode == RestartMode::Handover => {
+                log::warn!(reason = reason.as_str(); "handing over anyway: restart-mode is handover");
+            }
+            judgement => judgement.map_err(|obstacle| obstacle.to_string())?,
+        }
+        // The last question, and the first step.
+        steering::hold(binds)
+    }
+}
+
+/// Has new connections go to `child`: once it listens on all that it is to, or, `in_part`, wherever it does by now.
+///
+/// # Errors
+/// What is missing.
+pub(super) fn take_over(collectors: &Collectors, child: ChildId, in_part: bool, now: Uptime) -> Result<(), Problem> {
+    let (old, new) = collectors.pair(child).ok_or("there is no second collector")?;
+    let is_ready = new.is_ready || in_part;
+    let is_quiet = now >= new.bound_at + QUIET_TIME;
+    let (old, new) = (old.process.binds()?, new.process.binds()?);
+    if !is_ready && !is_quiet {
+        // min_uptime may be short, or the host slow.
+        return Err("the new collector is still starting".to_string());
+    }
+    let missing = steering::missing(old, new);
+    // A component may wait for its server for half a minute (contrib's mongodb does), before the receivers listen.
+    if let (false, Some(listener)) = (is_ready, missing.first()) {
+        return Err(format!("the new collector does not listen on {listener} yet"));
+    }
+    steering::to_new(old, new)?;
+    for listener in missing {
+        log::info!(listener:% = listener; "new config does not listen here; the old collector does until it exits");
+    }
+    log::info!("new connections go to the new collector");
+    Ok(())
+}
+
+/// Has new connections go to the other one again.
+pub(super) fn give_back(collectors: &Collectors, child: ChildId) {
+    let steered = collectors.pair(child).map(|(old, new)| steering::to_old(old.process.binds()?, new.process.binds()?));
+    if let Some(Err(problem)) = steered {
+        log::warn!(problem = problem.as_str(); "cannot steer connections back; the failed collector may still get some");
+    }
+}
+
+/// The one that is left needs no steering, and a program left behind would mislead the next.
+pub(super) fn release(left: &LiveCollector) {
+    if let Ok(binds) = left.process.binds() {
+        steering::release(binds);
+    }
+}
+
+/// While two live, whether the health check at `address` is answered by `child` and nothing else.
+///
+/// # Errors
+/// What is known of its health without asking: it does not listen there, or the other one may answer in its place.
+pub(super) fn owns_health_check(collectors: &Collectors, child: ChildId, address: &str) -> Result<(), Health> {
+    let Some((old, new)) = collectors.pair(child) else { return Ok(()) };
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let at_port = |live: &LiveCollector| -> Result<Vec<Listener>, Problem> {
+        let mut listeners = live.process.binds()?.listeners()?;
+        listeners.retain(|listener| listener.port() == port);
+        Ok(listeners)
+    };
+    let old_listeners = at_port(old).map_err(Health::Unknown)?;
+    let new_listeners = at_port(new).map_err(Health::Unknown)?;
+    if new_listeners.is_empty() {
+        let problem = format!("the new collector does not listen on its health check address {address}");
+        return Err(Health::Unhealthy(problem));
+    }
+    if old_listeners.iter().any(|listener| !new_listeners.contains(listener)) {
+        let problem = format!("both collectors serve the health check {address}, on different addresses");
+        return Err(Health::Unknown(problem));
+    }
+    // It may listen there only since it took over.
+    let steer = || steering::to_new(old.process.binds()?, new.process.binds()?);
+    steer().map_err(Health::Unknown)
+}
+
+/// What a collector died of, by its last words: `problem` has them.
+pub(super) fn exit_cause(collectors: &Collectors, dead: &LiveCollector, problem: &str) -> ExitCause {
+    if !eligible::blames_overlap(problem) {
+        return ExitCause::Unrelated;
+    }
+    if !problem.contains("address already in use") {
+        return ExitCause::LockTimeout;
+    }
+    let is_named = |port: u16| problem.contains(&format!(":{port}: "));
+    if dead.process.wanted_twice().is_some_and(is_named) {
+        return ExitCause::PortInUse(PortHolder::Itself);
+    }
+    let holds = |binds: &BindWatch| match binds.listeners() {
+        Ok(listeners) if listeners.iter().filter_map(Listener::port).any(is_named) => PortHolder::OtherCollector,
+        Ok(_) => PortHolder::OtherProcess,
+        Err(_) => PortHolder::Unknown,
+    };
+    let other = collectors.iter().find_map(|live| live.process.binds().ok());
+    ExitCause::PortInUse(other.map_or(PortHolder::OtherProcess, holds))
+}
