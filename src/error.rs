@@ -1,6 +1,7 @@
 //! The one error type (an exit status, what failed, and why) and the table of exit statuses.
 //!
-//! `Display` gives the whole chain on one line, `<what failed>: <path or URL>: <cause>`; only `main` prints one as a final error.
+//! `Display` gives the whole chain on one line, `<what failed>: <path or URL>: <cause>`; only `main` prints one as a
+//! final error.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -60,8 +61,8 @@ impl std::error::Error for Error {
 /// Makes the enum and the list of its values from one table, so that no status can be missing from the list.
 macro_rules! exit_statuses {
     ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
-        /// What an exit status tells a script. The numbers are part of the public interface (sysexits.h where it has a fitting
-        /// one); never 1, 2 or 101, which shells, libraries and panics use; never the collector's own.
+        /// What an exit status tells a script. The numbers are part of the public interface (sysexits.h where it has a
+        /// fitting one); never 1, 2 or 101, which shells, libraries and panics use; never the collector's own.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub enum Exit {

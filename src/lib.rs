@@ -1,6 +1,7 @@
 //! kmagent: keeps an OpenTelemetry Collector alive and its configuration current.
 //!
-//! The rooms, and who may import whom, are in DESIGN.md, "Rooms"; `tests/rooms.rs` holds the code to it. `main.rs` is the program.
+//! The rooms, and who may import whom, are in DESIGN.md, "Rooms"; `tests/rooms.rs` holds the code to it. `main.rs` is
+//! the program.
 
 pub mod agent;
 pub mod cmd;

@@ -1,7 +1,7 @@
 //! What the agent may cost (DESIGN.md, "Budgets"), measured on the binary under test and printed as a table.
 //!
-//! The limits hold for what ships, so on a debug build those on size and memory are printed only, and the table says so. Times
-//! are always printed only: a busy host must not fail a build.
+//! The limits hold for what ships, so on a debug build those on size and memory are printed only, and the table says
+//! so. Times are always printed only: a busy host must not fail a build.
 
 use std::fs;
 use std::io::Write;
@@ -82,7 +82,7 @@ fn config() -> Value {
     json!({"receivers": {"otlp": {"protocols": {"http": {}}}}, "fake": {}, "scrapers": scrapers})
 }
 
-/// An agent that has this config in force already, logs what a host's would, and polls at that interval.
+/// An agent whose active config this is already, logs what a host's would, and polls at that interval.
 fn agent(interval: &str) -> Builder {
     let config = serde_yaml::to_string(&config()).unwrap();
     Agent::builder().config(config).setting("log-level", "info").setting("config-check-interval", interval)
@@ -166,7 +166,8 @@ fn memory_threads_and_writes_of_an_agent_that_polls() {
     table.check();
 }
 
-/// The built-in roots: the handshake fails, since no public authority vouches for the test's server, but it takes as much.
+/// The built-in roots: the handshake fails, since no public authority vouches for the test's server, but it takes as
+/// much.
 #[test]
 fn memory_with_the_built_in_roots() {
     if !needs::root() {

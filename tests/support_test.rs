@@ -108,14 +108,14 @@ impl Drop for Running {
 const READY: &str = "Everything is ready. Begin running and processing data.";
 
 #[test]
-fn fake_tells_its_version() {
+fn fake_shows_its_version() {
     let fake = Fake::scripted(json!({}));
     let output = bin::output(fake.command(&["--version"]));
     assert_eq!((output.code, output.stdout.as_str()), (Some(0), "otelcol-fake version 0.165.0\n"));
 }
 
 #[test]
-fn fake_validates_as_told_and_as_the_real_one_would() {
+fn fake_validates_as_scripted_and_as_the_real_one_would() {
     let verdict = |config: Value| {
         let output = Fake::new(config).validate();
         assert_eq!(output.code == Some(0), output.stderr.is_empty(), "{output:?}");
@@ -129,7 +129,7 @@ fn fake_validates_as_told_and_as_the_real_one_would() {
     assert_eq!(verdict(pipeline("debug")).code, Some(0));
     assert!(verdict(pipeline("debgu")).stderr.contains(r#"references exporter "debgu" which is not configured"#));
     assert_eq!(verdict(json!({})).code, Some(1));
-    assert_eq!(verdict(json!({"fake": {"validate": "fail"}})).stderr.matches("told to refuse").count(), 2);
+    assert_eq!(verdict(json!({"fake": {"validate": "fail"}})).stderr.matches("scripted to refuse").count(), 2);
     assert!(verdict(json!({"fake": {"validate": "missing"}})).stderr.contains("unknown command"));
     assert!(verdict(json!({"fake": {"no-such-key": 1}})).stderr.contains("no-such-key"));
 }
@@ -174,7 +174,7 @@ fn fake_can_ignore_sigterm() {
 }
 
 #[test]
-fn fake_dies_as_told() {
+fn fake_dies_as_scripted() {
     let output = Fake::scripted(json!({"stderr": "Error: it is the end", "start": {"exit": 3}})).run();
     assert_eq!((output.code, output.stderr.as_str()), (Some(3), "Error: it is the end\n"));
 
@@ -414,7 +414,6 @@ fn demo_api_serves_its_file_and_prints_what_it_hears() {
 
 /// A shell script in the agent's place: it starts a collector in a session of its own and forgets about it.
 fn careless_agent(dir: &std::path::Path) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt;
     let script = r#"#!/bin/sh
 case $3 in
 status) echo '{"pid": 7}' ;;
@@ -429,8 +428,7 @@ esac
     let script = script.replace("COLLECTOR", &bin::fake().display().to_string());
     let script = script.replace("CONFIG", &dir.join("etc/config.yaml").display().to_string());
     let path = dir.join("careless");
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::write_program(&path, &script);
     path
 }
 

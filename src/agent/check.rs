@@ -91,7 +91,8 @@ impl ConfigCheck {
         let rejected = known.rejected.as_ref().filter(|rejected| rejected.holds_for(self.collector.stamp()));
         let offer = match response.offer.transpose() {
             Ok(offer) => offer,
-            // Refused anew each time it would be a new outcome each time, and each outcome is followed by a poll at once.
+            // Refused anew each time it would be a new outcome each time, and each outcome is followed by a poll at
+            // once.
             Err(refusal) => {
                 return Ok(match rejected.filter(|rejected| rejected.revision == refusal.revision) {
                     Some(rejected) => CheckOutcome::StillRejected(rejected.clone()),
@@ -203,7 +204,7 @@ impl ConfigCheck {
     }
 }
 
-/// How long a check may take at most, for whoever waits for one.
+/// How long a check may take at most, for a client that waits for one.
 pub fn longest(settings: &Settings) -> Duration {
     settings.poll_timeout + settings.validate_timeout + crate::collector::VERSION_TIMEOUT
 }

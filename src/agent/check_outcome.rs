@@ -42,10 +42,10 @@ pub struct Effects {
     pub log: LogLine,
     pub problem: ProblemUpdate,
     pub order: Order,
-    /// For whoever asked for the check, unless the order changes it.
+    /// For the client that asked for the check, unless the order changes it.
     pub reply: Outcome,
     pub reply_at: ReplyAt,
-    /// For whoever asked for a dry run; `None`: the same.
+    /// For the client that asked for a dry run; `None`: the same.
     pub dry_run: Option<Outcome>,
 }
 

@@ -6,7 +6,7 @@
 //!   check      one config check, step by step; `--check` uses it too
 //!   check_outcome  what it found, and what follows from that
 //!   mailbox    what the two threads tell each other
-//!   report     what a source is told of this host
+//!   report     the report to a source about this host
 //! ```
 
 pub mod check;

@@ -1,7 +1,7 @@
 //! The poller thread: one config check after another, and all that may block for long.
 //!
-//! It sleeps on its mailbox until the next check is due or an operator asks for one. What a check finds goes to the supervisor;
-//! nothing is installed here.
+//! It sleeps on its mailbox until the next check is due or an operator asks for one. What a check finds goes to the
+//! supervisor; nothing is installed here.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ pub struct Poller {
     supervisor: Sender<SupervisorEvent>,
     check: ConfigCheck,
     cadence: Cadence,
-    /// `None` until the supervisor has told how the first start went.
+    /// `None` until the supervisor has reported how the first start went.
     known: Option<Snapshot>,
     ticket: u64,
     /// Handed over and without a verdict.
@@ -59,7 +59,7 @@ impl Poller {
         }
     }
 
-    /// Ends when it is told to, or when the supervisor is gone.
+    /// Ends when it is asked to, or when the supervisor is gone.
     pub fn run(mut self) {
         let mut goes_on = true;
         while goes_on {
@@ -152,7 +152,8 @@ impl Poller {
         }
     }
 
-    /// The next check may be due before the supervisor has answered: a config that was refused just now is not tried again.
+    /// The next check may be due before the supervisor has answered: a config that was refused just now is not tried
+    /// again.
     fn retain_rejection(&mut self) {
         if let (Some(known), Some(refused)) = (&mut self.known, &self.refused) {
             known.rejected = Some(refused.clone());

@@ -1,6 +1,7 @@
 //! What the agent knows of itself and its collector, put together for a report.
 //!
-//! It keeps the collector's version and the instance id, each asked for or made once. How a report is sent is the source's business.
+//! It keeps the collector's version and the instance id, each asked for or made once. How a report is sent is the
+//! source's business.
 
 use std::time::Instant;
 

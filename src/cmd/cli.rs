@@ -1,7 +1,7 @@
 //! The command line → what to do, and the settings that were given as flags.
 //!
-//! It looks at the arguments only: no environment, no file, no clock. What a setting's text means is for `settings`; only
-//! the options of `--check` are read here. Also the text of `--help`.
+//! It looks at the arguments only: no environment, no file, no clock. What a setting's text means is for `settings`;
+//! only the options of `--check` are read here. Also the text of `--help`.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -127,7 +127,8 @@ impl Typed {
     }
 }
 
-/// The text of a setting's flag. A switch takes a value after `=` only, so that `--docker-mode start` means what it says.
+/// The text of a setting's flag. A switch takes a value after `=` only, so that `--docker-mode start` means what it
+/// says.
 fn text_of(parser: &mut Parser, setting: &Setting) -> Result<String> {
     match setting.kind {
         Kind::Switch => match parser.optional_value() {

@@ -109,8 +109,8 @@ fn print(text: &str) -> Result<Exit> {
     }
 }
 
-/// To standard error; when that is closed there is nobody left to tell. What the API or a collector said may be part of it, so
-/// nothing in it is to move a terminal's cursor.
+/// To standard error; when that is closed there is nobody left to tell. What the API or a collector said may be part of
+/// it, so nothing in it is to move a terminal's cursor.
 fn complain(line: &str) {
     let line = line.replace(sanitize::is_invisible, " ");
     let _ = writeln!(std::io::stderr(), "kmagent: {line}");

@@ -1,6 +1,7 @@
 //! `start`: sets everything up while failing is still allowed, then hands over to the supervisor.
 //!
-//! The order matters: directories, lock, socket, signals, threads. From the first start on only a stop request ends the agent.
+//! The order matters: directories, lock, socket, signals, threads. From the first start on only a stop request ends the
+//! agent.
 
 use std::path::Path;
 use std::time::{Instant, SystemTime};
@@ -24,7 +25,8 @@ use crate::store::Store;
 /// The remedy for what the system refuses.
 const LIMITS: &str = "(raise the limits on memory, open files and processes)";
 
-/// From the agent's directory: what an image or a package that cannot put a config into `/etc` has in store for the first start.
+/// From the agent's directory: what an image or a package that cannot put a config into `/etc` has in store for the
+/// first start.
 const DEFAULT_CONFIG: &str = "../share/kmagent/config.yaml";
 
 /// # Errors

@@ -1,4 +1,4 @@
-//! `status`: what the running agent is doing now, for people or as JSON.
+//! `status`: what the running agent is doing now, as text or as JSON.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -33,7 +33,8 @@ pub fn run(run_dir: &Path, json: bool) -> Result<String> {
 pub fn render(status: &Status) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
-        // Behind an indentation nothing of the API's or the collector's can pass for a line of ours. Writing to a String does not fail.
+        // Behind an indentation nothing of the API's or the collector's can pass for a line of ours. Writing to a
+        // String does not fail.
         let _ = writeln!(text, "{name:<10} {}", sanitize::lines(&value, INDENTATION));
     };
     line("agent", format!("{}, pid {}, up {}", status.agent_version, status.pid, span(status.uptime_seconds)));

@@ -1,7 +1,7 @@
 //! The collector as a program: where it is, what it is run with, what it thinks of a config, which version it is.
 //!
-//! It starts processes and does not keep them; the one that runs belongs to `supervise`. Validation sees what a start would: same
-//! environment (but for the runtime's own GODEBUG), user, working directory and overlay.
+//! It starts processes and does not keep them; the one that runs belongs to `supervise`. Validation sees what a start
+//! would: same environment (but for the runtime's own GODEBUG), user, working directory and overlay.
 
 pub mod handover;
 pub mod health;
@@ -28,9 +28,9 @@ const OWN_NAME: &str = "kmagent-collector";
 const UPSTREAM_NAMES: [&str; 2] = ["otelcol-contrib", "otelcol"];
 /// `--version` takes 20 ms; a host that swaps takes seconds.
 pub const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
-/// The collector's rank when memory runs out (oom_score_adj): before the agent, which has started it and can do so again, and
-/// before what the host is there for, unless that is larger by 30 % of the memory. Above what systemd gives the processes of a
-/// login (100 and 200, systemd-system.conf(5)).
+/// The collector's rank when memory runs out (oom_score_adj): before the agent, which has started it and can do so
+/// again, and before what the host is there for, unless that is larger by 30 % of the memory. Above what systemd gives
+/// the processes of a login (100 and 200, systemd-system.conf(5)).
 const OUT_OF_MEMORY_RANK: i32 = 300;
 
 #[derive(Clone, Debug)]
@@ -132,7 +132,8 @@ impl Collector {
     /// Asks the collector about the config in `candidate`.
     ///
     /// # Errors
-    /// 69 when it cannot be run or be given a config, 75 when it does not answer in time or is killed: none of that says anything about the config.
+    /// 69 when it cannot be run or be given a config, 75 when it does not answer in time or is killed: none of that
+    /// says anything about the config.
     pub fn validate(&self, candidate: &Path) -> Result<Validation> {
         let path = self.find()?;
         let command = self.command(&path, Some("validate"), candidate)?;
@@ -179,7 +180,8 @@ impl Collector {
     }
 
     /// # Errors
-    /// 69 when another user may have planted a config: the collector would read it with our rights, and say what is in it.
+    /// 69 when another user may have planted a config: the collector would read it with our rights, and say what is in
+    /// it.
     fn command(&self, path: &Path, verb: Option<&str>, config: &Path) -> Result<Command> {
         let mut command = Command::new(path);
         command.args(verb);

@@ -1,8 +1,8 @@
 //! Processes that an earlier agent of this run directory left behind: they are ended before the first start.
 //!
-//! A collector gets SIGTERM when its agent dies, however that dies; one that ignores the signal, or has forked what does, would keep
-//! its ports and send everything twice. They are known by the variable that each collector is started with. Whoever calls this
-//! holds the lock, so no agent lives that they could belong to.
+//! A collector gets SIGTERM when its agent dies, however that dies; one that ignores the signal, or has forked what
+//! does, would keep its ports and send everything twice. They are known by the variable that each collector is started
+//! with. The caller holds the lock, so no agent lives that they could belong to.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,7 +12,8 @@ use crate::os::wait::{Waitable, wait};
 
 /// Names the run directory in the environment of each collector.
 pub const VARIABLE: &str = "KM_AGENT_RUN_DIR";
-/// They were told to end when their agent died, so this is for their last words; the default of stop-timeout.
+/// The kernel sent them SIGTERM when their agent died; this is the time to send their data, the default of
+/// stop-timeout.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Ends them: SIGTERM, `stop_timeout` or half a minute, SIGKILL.

@@ -1,7 +1,8 @@
 //! What a child prints: cut into lines, with the last of them kept for error messages.
 //!
-//! It owns no descriptor and writes nothing. A line is passed on whole up to `LINE_LIMIT` bytes; a longer one is cut there. Of a
-//! command that is run to its end the beginning matters too: a `Transcript` has all of it, and `gist` is what fits a message.
+//! It owns no descriptor and writes nothing. A line is passed on whole up to `LINE_LIMIT` bytes; a longer one is cut
+//! there. Of a command that is run to its end the beginning matters too: a `Transcript` has all of it, and `gist` is
+//! what fits a message.
 
 use std::borrow::Cow;
 
@@ -9,7 +10,8 @@ use std::borrow::Cow;
 pub const LINE_LIMIT: usize = 64 * 1024;
 /// Bytes of last lines that are kept: a collector's fatal error and what led to it, well within the 4 KiB of a report.
 const TAIL_LIMIT: usize = 2 * 1024;
-/// Bytes of a transcript, its last lines apart: forty bad statements of one processor take 12 KiB, and it is read but once.
+/// Bytes of a transcript, its last lines apart: forty bad statements of one processor take 12 KiB, and it is read but
+/// once.
 const TRANSCRIPT_LIMIT: usize = 64 * 1024;
 /// Bytes of a gist at most: with what is said around it, it must stay within the 4 KiB of a report.
 pub const GIST_LIMIT: usize = 3 * 1024;
@@ -95,8 +97,8 @@ impl Transcript {
     }
 }
 
-/// The first and the last lines, where all of it would be too long for a message: what it is about stands at the beginning, what
-/// it came to at the end. Secrets must have been masked, since a cut could make one unrecognisable.
+/// The first and the last lines, where all of it would be too long for a message: what it is about stands at the
+/// beginning, what it came to at the end. Secrets must have been masked, since a cut could make one unrecognisable.
 pub fn gist(text: &str) -> Cow<'_, str> {
     if text.len() <= GIST_LIMIT {
         return Cow::Borrowed(text);

@@ -1,7 +1,8 @@
-//! The collector's process, and commands that are run to their end: output cut into lines, ports watched, limits on both.
+//! The collector's process, and commands that are run to their end: output cut into lines, ports watched, limits on
+//! both.
 //!
-//! It does not know what it runs or why. Whoever spawns decides when to terminate, kill and reap, and must read the output or the
-//! child blocks. How the system does it is `os::child`'s business.
+//! It does not know what it runs or why. The caller decides when to terminate, kill and reap, and must read the output
+//! or the child blocks. How the system does it is `os::child`'s business.
 
 use std::io;
 use std::process::{Command, ExitStatus};
@@ -13,8 +14,8 @@ use crate::os::child::{self, Child, OnParentDeath};
 use crate::os::shutdown;
 use crate::os::wait::{Waitable, wait};
 
-/// Most bytes read at a turn, so that a child that floods its output does not keep its owner from everything else. The size of
-/// a pipe (pipe(7)).
+/// Most bytes read at a turn, so that a child that floods its output does not keep its owner from everything else. The
+/// size of a pipe (pipe(7)).
 const READ_LIMIT: usize = 64 * 1024;
 
 /// A command that is run to its end learns this late that the agent ends.
@@ -82,7 +83,8 @@ impl Process {
         self.wanted_twice
     }
 
-    /// Lets every bind(2) that waits go on; true when there was one. It may share ports with `partners` and nobody else.
+    /// Lets every bind(2) that waits go on; true when there was one. It may share ports with `partners` and nobody
+    /// else.
     pub fn serve_binds(&mut self, partners: &[&BindWatch]) -> bool {
         let Ok(watch) = &mut self.binds else { return false };
         let served = watch.serve(partners);
@@ -133,7 +135,7 @@ impl Process {
         self.child.kill();
     }
 
-    /// Whether somebody has suspended it and nobody has continued it since.
+    /// Whether it is suspended and has not been continued since.
     pub fn is_suspended(&self) -> bool {
         self.child.is_suspended()
     }
@@ -154,8 +156,8 @@ pub enum Ended {
     TimedOut { output: String },
 }
 
-/// Runs a command to its end and kills it after `timeout`; the output is all that it printed, within reason. When the agent ends, so
-/// does the command, and this never returns.
+/// Runs a command to its end and kills it after `timeout`; the output is all that it printed, within reason. When the
+/// agent ends, so does the command, and this never returns.
 pub fn run(command: Command, timeout: Duration) -> io::Result<Ended> {
     let step = shutdown::step();
     let deadline = Instant::now() + timeout;

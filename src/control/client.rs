@@ -10,7 +10,8 @@ use super::{Reply, Request, socket_path};
 use crate::error::{Error, Exit, Result};
 use crate::os::control::Connection;
 
-/// Who has said nothing for longest has to go when too many come at once (`server`), and that may be us, between two instructions.
+/// Who has said nothing for longest has to go when too many come at once (`server`), and that may be us, between two
+/// instructions.
 const ATTEMPTS: u32 = 20;
 /// For the others to have said what they want.
 const PAUSE: Duration = Duration::from_millis(50);

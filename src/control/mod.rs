@@ -1,7 +1,7 @@
 //! The control socket's protocol: one JSON object a line each way, over `run-dir/control.sock`.
 //!
-//! `server` is the running agent's side, `client` is that of `stop`, `status` and `--check`. What the commands do is decided by
-//! the supervisor.
+//! `server` is the running agent's side, `client` is that of `stop`, `status` and `--check`. What the commands do is
+//! decided by the supervisor.
 
 pub mod client;
 pub mod server;
@@ -18,8 +18,8 @@ use crate::os;
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
     Status,
-    /// Answered when the collector has ended. The connection then lasts as long as the agent's process, so that its end tells
-    /// when the next agent may start.
+    /// Answered when the collector has ended. The connection then lasts as long as the agent's process, so that its end
+    /// tells when the next agent may start.
     Stop,
     /// One config check now; answered when its outcome is known.
     Check,
@@ -100,7 +100,7 @@ pub struct CollectorStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConfigStatus {
     pub path: PathBuf,
-    /// Of the config in force; `None` when there is none, or it cannot be read.
+    /// Of the active config; `None` when there is none, or it cannot be read.
     pub revision: Option<String>,
     /// How the latest one took effect: `hand-over`, or `restart` and why; `None` before the first change.
     pub changed_by: Option<String>,

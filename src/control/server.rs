@@ -1,6 +1,6 @@
 //! The running agent's side of the control socket: accepts, reads requests, keeps who waits, answers. It never blocks.
 //!
-//! The supervisor polls its descriptors and decides the answers. A client that is slow, silent or talkative loses its
+//! The supervisor waits for its sources and decides the answers. A client that is slow, silent or talkative loses its
 //! connection and nothing else.
 
 use std::io::{self, Read, Write};
@@ -13,7 +13,8 @@ use crate::os;
 use crate::os::control::{Connection, Listener};
 use crate::os::wait::Waitable;
 
-/// More at once than any host has people and cron jobs. When there are as many, the one that has been silent for longest has to go.
+/// More at once than any host has people and cron jobs. When there are as many, the one that has been silent for
+/// longest has to go.
 const CLIENT_LIMIT: usize = 32;
 /// How many of them may wait for a check, which may take a minute: there is room for those who ask for something else.
 pub const CHECK_LIMIT: usize = 24;
@@ -30,7 +31,8 @@ pub struct Server {
     listener: Listener,
     clients: Vec<Client>,
     next_id: u64,
-    /// Nobody is admitted until then: the system has no descriptor left, and whoever waits would wake us without end.
+    /// No client is admitted until then: the system has no descriptor left, and one that waits would wake us without
+    /// end.
     rest_until: Option<Duration>,
 }
 
@@ -48,8 +50,8 @@ struct Client {
 }
 
 impl Server {
-    /// Takes the place of a socket that a killed agent left: the caller holds the lock, so nobody else listens. It appears under
-    /// its name when it listens already, so that whoever sees it is answered.
+    /// Takes the place of a socket that a killed agent left: the caller holds the lock, so nobody else listens. It
+    /// appears under its name when it listens already, so that a client that sees it gets an answer.
     ///
     /// # Errors
     /// 73 when the socket cannot be made, 71 when the system has none left.

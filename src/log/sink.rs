@@ -1,4 +1,4 @@
-//! Writes whole lines to an output whose reader may be slow, gone, or stopped for good, without holding up the writer.
+//! Writes whole lines to an output whose reader may be slow, gone, or suspended, without blocking the writer.
 //!
 //! Before every write it asks whether the output is writable, and it writes at most `PIPE_BUF` bytes, which a pipe that
 //! is writable takes without blocking (pipe(7)); files always take it. The total time spent waiting is rationed. A line

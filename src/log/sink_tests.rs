@@ -26,7 +26,7 @@ fn full_line(c: char) -> String {
 }
 
 #[test]
-fn a_stopped_reader_costs_one_wait_and_is_told_how_much_it_missed() {
+fn a_stopped_reader_costs_one_wait_and_learns_how_much_it_missed() {
     let (mut reader, mut sink) = small_pipe();
     sink.write(&full_line('a'), report);
     sink.write(&full_line('b'), report);

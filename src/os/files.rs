@@ -1,4 +1,5 @@
-//! Files as the operating systems differ in them: who may read and change them, which file it is, what another user may have planted.
+//! Files as the operating systems differ in them: who may read and change them, which file it is, what another user may
+//! have planted.
 //!
 //! ```text
 //!   create_private              a new file that only its owner may read
@@ -9,7 +10,7 @@
 //!   is_mounted                  a file that cannot be replaced
 //!   names                       what is in a directory
 //!   identity                    whether it is still the same file
-//!   open_lock                   the file that a lock is taken on
+//!   open_lock, lock_holder      the file that a lock is taken on, and the process that holds it
 //!   is_root, owner_may_command, is_program, is_readable_by_all
 //!   safe_open                   reading where another user may have planted something
 //! ```
@@ -21,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 pub use super::platform::files::{
     create_private, give_to_owner_of_directory, identity, is_mounted, is_program, is_readable_by_all, is_root,
-    keep_owner_and_mode, make_private_directory, make_readable_directory, names, open_lock, owner_may_command, replace,
-    safe_open, sync_directory,
+    keep_owner_and_mode, lock_holder, make_private_directory, make_readable_directory, names, open_lock,
+    owner_may_command, replace, safe_open, sync_directory,
 };
 
 /// Tells whether a file is still the one that was seen. State files hold it.

@@ -16,14 +16,15 @@ pub struct Lock {
 
 impl Lock {
     /// # Errors
-    /// 73 when the run directory cannot be used, 75 when somebody else holds the lock.
+    /// 73 when the run directory cannot be used, 75 when another process holds the lock.
     pub fn take(run_dir: &Path) -> Result<Lock> {
         let path = run_dir.join("lock");
         let file = files::open_lock(&path).map_err(|error| unusable(run_dir, error))?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { file }),
             Err(TryLockError::WouldBlock) => {
-                let what = format!("another kmagent already uses {}", run_dir.display());
+                let holder = files::lock_holder(&file).map_or_else(String::new, |pid| format!(" (pid {pid})"));
+                let what = format!("another kmagent{holder} already uses {}", run_dir.display());
                 let remedy = "stop it with `kmagent stop`, or try again later";
                 Err(Error::new(Exit::TryAgain, format!("{what}: {remedy}")))
             }
@@ -55,7 +56,10 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("kmagent-lock-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let lock = Lock::take(&dir).unwrap();
-        assert_eq!(Lock::take(&dir).unwrap_err().exit(), Exit::TryAgain);
+        let refused = Lock::take(&dir).unwrap_err();
+        assert_eq!(refused.exit(), Exit::TryAgain);
+        let words = format!("another kmagent (pid {}) already uses {}: ", std::process::id(), dir.display());
+        assert!(refused.to_string().starts_with(&words), "{refused}");
         drop(lock);
         drop(Lock::take(&dir).unwrap());
         fs::remove_dir_all(&dir).unwrap();

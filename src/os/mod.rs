@@ -15,9 +15,9 @@
 //!   lock          one agent per run directory
 //!   stderr        standard error, written without waiting for its reader
 //! ```
-//! `unix` and `windows` offer the same names, and the facade takes them from `platform`, so that one which is missing on
-//! either side does not compile. Windows answers "not supported on Windows yet" until it is written. What is waited for only
-//! hints: after any wake everything is tried.
+//! `unix` and `windows` offer the same names, and the facade takes them from `platform`, so that one which is missing
+//! on either side does not compile. Windows answers "not supported on Windows yet" until it is written. What is waited
+//! for only hints: after any wake everything is tried.
 
 #[cfg(unix)]
 pub mod unix;

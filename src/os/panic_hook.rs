@@ -1,9 +1,9 @@
-//! What happens when the program itself is wrong: a panic ends it with its own exit status, never with 101, and nothing that ends
-//! it leaves a core dump.
+//! What happens when the program itself is wrong: a panic ends it with its own exit status, never with 101, and nothing
+//! that ends it leaves a core dump.
 //!
-//! The release build does not unwind, so all of it happens in the panic hook. A panic of the main thread exits at once and the
-//! kernel tells the collector (its parent-death signal). A panic of a worker is told to the supervisor, which stops the
-//! collector first.
+//! The release build does not unwind, so all of it happens in the panic hook. A panic of the main thread exits at once
+//! and the kernel signals the collector (its parent-death signal). A panic of a worker is reported to the supervisor,
+//! which stops the collector first.
 
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
@@ -20,8 +20,8 @@ pub fn exit_on_panic() {
     }));
 }
 
-/// For the resident agent: `report` is called on a worker that panics, and that thread then never goes on. Call it on the main
-/// thread.
+/// For the resident agent: `report` is called on a worker that panics, and that thread then never goes on. Call it on
+/// the main thread.
 pub fn report_worker_panic(report: impl Fn() -> bool + Send + Sync + 'static) {
     let main = thread::current().id();
     std::panic::set_hook(Box::new(move |panic| {

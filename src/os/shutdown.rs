@@ -1,6 +1,8 @@
-//! The end of the agent, for what the poller is about then: a stop waits for the step that it is at, and no other begins.
+//! The end of the agent, for what the poller is about then: a stop waits for the step that it is at, and no other
+//! begins.
 //!
-//! Else a stop could leave a candidate on the disk, or a helper that runs on. A check alone (`--check`) has no such end.
+//! Else a stop could leave a candidate on the disk, or a helper that runs on. A check alone (`--check`) has no such
+//! end.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;

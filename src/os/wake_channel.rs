@@ -1,6 +1,7 @@
 //! A channel whose `send` ends a wait: a crossbeam channel with an `Event` beside it.
 //!
-//! The receiver waits for `Receiver::waitable` among others; that the last sender is gone wakes it too. Nothing else here.
+//! The receiver waits for `Receiver::waitable` among others; that the last sender is gone wakes it too. Nothing else
+//! here.
 
 use std::io;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use crate::config::yaml;
 use crate::os::{error as os_error, files};
 
 /// Ten times a settings file with a comment for each setting. It is read once for each line that is reported, and a
-/// mistaken name (a collector's config, a log) should be told at once.
+/// mistaken name (a collector's config, a log) should be noticed at once.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// Levels of brackets in a file that has none; its parser takes the square of their number.

@@ -82,7 +82,7 @@ pub struct Settings {
     pub polling: Polling,
     /// `None` means never poll.
     pub config_check_interval: Option<Duration>,
-    /// A site's overlay: a second `--config`, which wins.
+    /// A site's overlay: a second `--config`, which takes precedence.
     pub local_config: Option<PathBuf>,
     pub docker_mode: bool,
     pub docker_endpoint: Option<String>,

@@ -1,6 +1,7 @@
 //! What a client is made of: the texts of settings and environment, turned into the types of the HTTP client.
 //!
-//! All of it happens once, at start, so that every error here is one of the settings. No error shows a key, a password or a query.
+//! All of it happens once, at start, so that every error here is one of the settings. No error shows a key, a password
+//! or a query.
 
 use std::path::Path;
 
@@ -41,8 +42,8 @@ pub fn connect_proxy(choice: proxy::Choice) -> Result<Proxy> {
     }
 }
 
-/// The certificates of a PEM bundle. Those that cannot be parsed are left out with a warning, as bundles of systems do hold a few;
-/// other sections, such as keys, are ignored.
+/// The certificates of a PEM bundle. Those that cannot be parsed are left out with a warning, as bundles of systems do
+/// hold a few; other sections, such as keys, are ignored.
 pub fn authorities(path: &Path) -> Result<RootCerts> {
     const REMEDY: &str = "name a PEM bundle of certificates";
     let what = || format!("ca-file cannot be used: {}", path.display());

@@ -1,7 +1,8 @@
-//! What a failed call of a source means: for people, with the remedy, and as an exit status. Pure: the clock is passed in.
+//! What a failed call of a source means: for people, with the remedy, and as an exit status. Pure: the clock is passed
+//! in.
 //!
-//! A text must not change while its reason stays the same, since the poller logs each reason once. So no counters, ports or times of
-//! day in it, and a date only where it is the point.
+//! A text must not change while its reason stays the same, since the poller logs each reason once. So no counters,
+//! ports or times of day in it, and a date only where it is the point.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -26,8 +27,8 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
 }
 
-/// The exit status for an HTTP status that is not 200. What a later try may cure is `TryAgain`; a refused key is `Denied`; anything
-/// else (a redirect, 404, 204) means that this is not the API we know, and is `BadAnswer`.
+/// The exit status for an HTTP status that is not 200. What a later try may cure is `TryAgain`; a refused key is
+/// `Denied`; anything else (a redirect, 404, 204) means that this is not the API we know, and is `BadAnswer`.
 pub fn exit_for(status: u16) -> Exit {
     match status {
         401 | 403 => Exit::Denied,
@@ -36,8 +37,9 @@ pub fn exit_for(status: u16) -> Exit {
     }
 }
 
-/// How long the server wants to be left alone: seconds or a date (RFC 9110, section 10.2.3), an hour at most. A date is measured by
-/// the server's own `Date` where it sends one, as our clock may be wrong. More than a day is taken for a mistake and ignored.
+/// How long the server wants to be left alone: seconds or a date (RFC 9110, section 10.2.3), an hour at most. A date is
+/// measured by the server's own `Date` where it sends one, as our clock may be wrong. More than a day is taken for a
+/// mistake and ignored.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     const LONGEST: Duration = Duration::from_secs(3600);
     const ABSURD: Duration = Duration::from_secs(86_400);
@@ -112,7 +114,7 @@ fn tls_cause(error: &TlsError, ca_file: Option<&Path>, now: SystemTime) -> Strin
             let presented = if presented.is_empty() { "no name at all".to_owned() } else { presented.join(", ") };
             format!("the server's certificate is for {presented}, not for {}", expected.to_str())
         }
-        // What `openssl req -x509` makes is one unless it is told otherwise.
+        // What `openssl req -x509` makes is one by default.
         TlsError::InvalidCertificate(Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => {
             "the server's certificate is a CA certificate; have the CA issue one for the server".to_owned()
         }

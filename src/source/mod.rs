@@ -1,8 +1,8 @@
 //! Where configs come from: one enum, which is asked with a report and answers with an offer.
 //!
-//! What a source's wire looks like, its own directory alone knows; the rest of the agent knows reports, offers and failures. The HTTP
-//! sources share `client_options`, `proxy`, `transport` and `failure`. Nothing here knows what an offer is good for: comparing,
-//! rendering and installing a config is not its business.
+//! What a source's wire looks like, its own directory alone knows; the rest of the agent knows reports, offers and
+//! failures. The HTTP sources share `client_options`, `proxy`, `transport` and `failure`. Nothing here knows what an
+//! offer is good for: comparing, rendering and installing a config is not its business.
 
 pub mod client_options;
 pub mod failure;

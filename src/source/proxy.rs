@@ -1,8 +1,10 @@
-//! Which proxy a request goes through, from the usual environment variables, as curl decides it. Pure: the environment is passed in.
+//! Which proxy a request goes through, from the usual environment variables, as curl decides it. Pure: the environment
+//! is passed in.
 //!
-//! ureq's own reading of these variables is not used: it sends an https request through `HTTP_PROXY`, prefers `ALL_PROXY` to both, and
-//! knows neither address ranges nor ports nor white space in `NO_PROXY`. Two things differ from curl, after the agent's predecessor
-//! (Go): loopback hosts never use a proxy, which could not reach them, and `HTTP_PROXY` counts in capitals too, as no CGI runs us.
+//! ureq's own reading of these variables is not used: it sends an https request through `HTTP_PROXY`, prefers
+//! `ALL_PROXY` to both, and knows neither address ranges nor ports nor white space in `NO_PROXY`. Two things differ
+//! from curl, after the agent's predecessor (Go): loopback hosts never use a proxy, which could not reach them, and
+//! `HTTP_PROXY` counts in capitals too, as no CGI runs us.
 
 use std::net::IpAddr;
 
@@ -32,8 +34,9 @@ pub fn choose(endpoint: &Uri, variable: impl Fn(&str) -> Option<String>) -> Opti
     (!is_loopback(host) && !is_excepted(host, port, &exceptions)).then_some(choice)
 }
 
-/// Whether an entry of the list, separated by commas or white space, covers the host: `*`, a domain with everything below it (a leading
-/// dot or `*.` makes no difference), an address, or a range of addresses such as `10.0.0.0/8`; each but `*` perhaps with a `:port`.
+/// Whether an entry of the list, separated by commas or white space, covers the host: `*`, a domain with everything
+/// below it (a leading dot or `*.` makes no difference), an address, or a range of addresses such as `10.0.0.0/8`; each
+/// but `*` perhaps with a `:port`.
 fn is_excepted(host: &str, port: u16, exceptions: &str) -> bool {
     exceptions.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty()).any(|entry| {
         let (pattern, only_port) = split_port(entry);

@@ -1,4 +1,4 @@
-//! What a source is told of this host, its agent and its collector: plain data, in nobody's wire format.
+//! The report to a source about this host, its agent and its collector: plain data, in no wire format.
 
 use std::time::{Duration, SystemTime};
 

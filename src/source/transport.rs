@@ -1,8 +1,10 @@
-//! How a connection is made: ureq's own connectors, with name resolution on the calling thread and one deadline for all of it.
+//! How a connection is made: ureq's own connectors, with name resolution on the calling thread and one deadline for all
+//! of it.
 //!
-//! ureq's default resolver starts a thread for each look-up that has a deadline. This one asks on the calling thread, so a look-up
-//! ends only when the system's resolver gives up (resolv.conf(5): `timeout`, `attempts`). ureq also grants a CONNECT proxy the whole
-//! timeout anew for each read, so that one which answers a byte at a time would never be given up; the deadline here ends that.
+//! ureq's default resolver starts a thread for each look-up that has a deadline. This one asks on the calling thread,
+//! so a look-up ends only when the system's resolver gives up (resolv.conf(5): `timeout`, `attempts`). ureq also grants
+//! a CONNECT proxy the whole timeout anew for each read, so that one which answers a byte at a time would never be
+//! given up; the deadline here ends that.
 
 use std::io;
 

@@ -1,7 +1,7 @@
 //! Files that are whole or not there: written under another name, synced, then renamed.
 //!
-//! It knows nothing of configs. A file keeps the mode and owner of the one that it replaces; a new one is 0600, and what root makes
-//! belongs to whom its directory belongs to.
+//! It knows nothing of configs. A file keeps the mode and owner of the one that it replaces; a new one is 0600, and
+//! what root makes belongs to whom its directory belongs to.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -15,7 +15,8 @@ use crate::os::files::{self, directory_of, safe_open};
 /// Marks unfinished files of `write`.
 const WRITING_MARK: &str = ".candidate-";
 
-/// Writes `bytes` to a new file beside `target` and syncs it. Its name is `.<target><mark><pid>-<n>`, used by nobody else.
+/// Writes `bytes` to a new file beside `target` and syncs it. Its name is `.<target><mark><pid>-<n>`, used by nobody
+/// else.
 pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -41,8 +42,8 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf>
     Ok(path)
 }
 
-/// Renames `source` over `target`, both in one directory, and syncs that. Once renamed it is replaced, whatever becomes of the
-/// sync: only a power failure could bring the old one back, which is whole too.
+/// Renames `source` over `target`, both in one directory, and syncs that. Once renamed it is replaced, whatever becomes
+/// of the sync: only a power failure could bring the old one back, which is whole too.
 pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
     files::replace(source, target)?;
     if let Err(error) = files::sync_directory(directory_of(target)) {
@@ -51,8 +52,8 @@ pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Replaces the content of `target`, which need not exist, and neither need its directory: one that could not be made before, or
-/// was removed, is made now, and private.
+/// Replaces the content of `target`, which need not exist, and neither need its directory: one that could not be made
+/// before, or was removed, is made now, and private.
 pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = match write_new(target, WRITING_MARK, bytes) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -67,8 +68,8 @@ pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
-/// Gives what is at `path` the name `kept` too, in place of what is there: a file stays where it is, anything else moves. That there
-/// is nothing is no failure.
+/// Gives what is at `path` the name `kept` too, in place of what is there: a file stays where it is, anything else
+/// moves. That there is nothing is no failure.
 pub fn set_aside(path: &Path, kept: &Path) -> io::Result<()> {
     set_aside_by(path, kept, |path, kept| match safe_open::is_shared(path) {
         // If we were killed now, the second name would make the first one suspect.

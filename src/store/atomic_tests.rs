@@ -129,7 +129,7 @@ fn what_cannot_be_linked_is_copied_and_stays() {
     assert_eq!((mode(&kept), dir.names("")), (0o600, vec!["config".into(), "config.rejected".into()]));
 }
 
-/// A second name there is what somebody else may have made, so a kill between the link and the rename would close the config to us.
+/// A second name there may be another user's, so a kill between the link and the rename would close the config to us.
 #[test]
 fn where_others_may_write_nothing_gets_a_second_name() {
     for (mode, names) in [(0o1777, 1), (0o755, 2)] {

@@ -1,8 +1,9 @@
-//! The files that decide what runs: the config in force, candidates beside it, the last known good, the rejected revision.
+//! The files that decide what runs: the active config, candidates beside it, the last known good, the rejected
+//! revision.
 //!
-//! Every change is a rename of a file that is whole and on disk, so a reader sees the old or the new one. What a roll back
-//! replaces is kept beside the config as `<config>.rejected`. Which change to make, and when, is decided elsewhere; `record`
-//! keeps the small JSON files of the state directory.
+//! Every change is a rename of a file that is whole and on disk, so a reader sees the old or the new one. What a roll
+//! back replaces is kept beside the config as `<config>.rejected`. Which change to make, and when, is decided
+//! elsewhere; `record` keeps the small JSON files of the state directory.
 
 pub mod atomic;
 pub mod record;
@@ -76,7 +77,8 @@ impl Store {
         &self.state_dir
     }
 
-    /// The config file itself when the setting names a symbolic link: the target is replaced, or made, and the link stays.
+    /// The config file itself when the setting names a symbolic link: the target is replaced, or made, and the link
+    /// stays.
     fn target(&self) -> io::Result<PathBuf> {
         safe_open::resolve(&self.config)
     }
@@ -110,7 +112,8 @@ impl Store {
         self.target().is_ok_and(|target| files::is_mounted(&target))
     }
 
-    /// Copies `default`, if there is such a file, to where there is no config yet and nothing to fall back to. True if it did.
+    /// Copies `default`, if there is such a file, to where there is no config yet and nothing to fall back to. True if
+    /// it did.
     ///
     /// # Errors
     /// 73, naming the path and the remedy.
@@ -127,7 +130,7 @@ impl Store {
         !matches!(files::identity(&self.last_known_good()), Ok(None))
     }
 
-    /// The config in force, as a tree.
+    /// The active config, as a tree.
     ///
     /// # Errors
     /// It cannot be read, or is no YAML.
@@ -166,7 +169,7 @@ impl Store {
             .map_err(|error| self.cannot_write("cannot install the new config", error))
     }
 
-    /// Compares the config in force with the last known good, byte by byte.
+    /// Compares the active config with the last known good, byte by byte.
     pub fn compare(&self) -> Comparison {
         match (safe_open::read(&self.config), safe_open::read(&self.last_known_good())) {
             (Ok(config), Ok(good)) if config == good => Comparison::Same,
@@ -176,7 +179,7 @@ impl Store {
         }
     }
 
-    /// Keeps the config in force as last known good, if it is still what `stamp` saw and not kept already. True if it was
+    /// Keeps the active config as last known good, if it is still what `stamp` saw and not kept already. True if it was
     /// written.
     ///
     /// # Errors
@@ -215,7 +218,7 @@ impl Store {
         })
     }
 
-    /// Keeps the config in force for `restore_previous`, whether or not it has proved itself.
+    /// Keeps the active config for `restore_previous`, whether or not it has proved itself.
     ///
     /// # Errors
     /// 73.

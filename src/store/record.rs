@@ -1,7 +1,8 @@
 //! Small JSON files in the state directory, each written only when it changes.
 //!
-//! One file, one owner: `Rejected` belongs to the supervisor (or the one-shot that runs alone), the others to whoever makes
-//! config checks. A file that cannot be read counts as absent: the worst that follows is one needless question or restart.
+//! One file, one owner: `Rejected` belongs to the supervisor (or the one-shot that runs alone), the others to the code
+//! that makes config checks. A file that cannot be read counts as absent: the worst that follows is one needless
+//! question or restart.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,8 +40,8 @@ pub struct Rejected {
 }
 
 impl Rejected {
-    /// Whether it is rejected with this collector too. Another one may take it: the remedy for a config that names what a
-    /// collector lacks is a newer collector.
+    /// Whether it is rejected with this collector too. Another one may take it: the remedy for a config that names what
+    /// a collector lacks is a newer collector.
     pub fn holds_for(&self, collector: Option<FileId>) -> bool {
         self.collector.is_none() || collector.is_none() || self.collector == collector
     }

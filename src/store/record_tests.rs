@@ -40,7 +40,7 @@ fn it_is_written_only_when_it_changes() {
     record.settle().unwrap();
     open(&dir).set(Some("a".into())).unwrap();
     assert_eq!(FileId::of(&dir.join(NAME)), written);
-    // Somebody has removed it: neither a failure nor a reason to write what is kept.
+    // It was removed by hand: neither a failure nor a reason to write what is kept.
     std::fs::remove_file(dir.join(NAME)).unwrap();
     record.settle().unwrap();
     assert_eq!(dir.names(".").len(), 0);

@@ -1,7 +1,7 @@
 //! The store on a real file system: what each operation leaves behind, and how each fails.
 //!
-//! Everything here holds for root and for an ordinary user; what takes root says so. `ENOTDIR` stands for "cannot be looked
-//! at", since root may look at everything that is a directory.
+//! Everything here holds for root and for an ordinary user; what takes root says so. `ENOTDIR` stands for "cannot be
+//! looked at", since root may look at everything that is a directory.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

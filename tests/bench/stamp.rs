@@ -17,8 +17,8 @@ fn main() {
     }
     let line = format!("{} {}{:09}\n", std::process::id(), now.tv_sec, now.tv_nsec);
     let fifo = std::env::var_os("STAMP_TO").expect("STAMP_TO is not set");
-    let told = OpenOptions::new().write(true).open(fifo).and_then(|mut fifo| fifo.write_all(line.as_bytes()));
-    told.expect("cannot write to STAMP_TO");
+    let written = OpenOptions::new().write(true).open(fifo).and_then(|mut fifo| fifo.write_all(line.as_bytes()));
+    written.expect("cannot write to STAMP_TO");
     loop {
         std::thread::park();
     }

@@ -87,7 +87,7 @@ fn an_install_keeps_the_mode_of_the_file_and_a_link_to_it() {
 }
 
 #[test]
-fn a_refused_config_is_65_told_once_and_not_tried_again() {
+fn a_refused_config_is_65_reported_once_and_not_tried_again() {
     let api = Api::plain();
     api.answer_config(config("good"));
     let agent = host(&api).build();
@@ -96,11 +96,11 @@ fn a_refused_config_is_65_told_once_and_not_tried_again() {
 
     api.answer_config(bad_config());
     let seen = api.requests().len();
-    agent.run(["--check"]).fails(65, "the collector rejects the config: fake: told to refuse this config");
-    let told: Vec<Value> = api.requests().iter().skip(seen).map(|request| request.json()).collect();
-    assert_eq!(told.len(), 2, "the refusal goes into a further report");
-    assert_eq!(told[0]["last_error_message"], "");
-    assert!(told[1]["last_error_message"].as_str().unwrap().contains("told to refuse"), "{told:?}");
+    agent.run(["--check"]).fails(65, "the collector rejects the config: fake: scripted to refuse this config");
+    let reports: Vec<Value> = api.requests().iter().skip(seen).map(|request| request.json()).collect();
+    assert_eq!(reports.len(), 2, "the refusal goes into a further report");
+    assert_eq!(reports[0]["last_error_message"], "");
+    assert!(reports[1]["last_error_message"].as_str().unwrap().contains("scripted to refuse"), "{reports:?}");
 
     let validations = agent.records_of("validate").len();
     let seen = api.requests().len();
@@ -109,7 +109,7 @@ fn a_refused_config_is_65_told_once_and_not_tried_again() {
     assert_eq!(api.requests().len(), seen + 1);
     assert_eq!(fs::read(agent.config_file()).unwrap(), before);
 
-    // The server goes back to the config in force, and the trouble is over.
+    // The server goes back to the active config, and the trouble is over.
     api.answer_config(config("good"));
     assert_eq!(agent.run(["--check"]).says(), "");
     assert_eq!(agent.run(["--check"]).says(), "");
@@ -170,7 +170,7 @@ fn a_dry_run_goes_through_every_step_and_changes_nothing() {
         assert_eq!(agent.records_of("validate").len(), validations);
     }
     api.answer_config(bad_config());
-    dry().fails(65, "told to refuse");
+    dry().fails(65, "scripted to refuse");
     api.answer(json!({"restart_required": true}));
     assert_eq!(dry().says(), "would restart the collector\n");
     assert_eq!(dry().says(), "would restart the collector\n", "a dry run uses no request up");
@@ -186,7 +186,7 @@ fn a_dry_run_goes_through_every_step_and_changes_nothing() {
     api.answer_config(config("new"));
     assert!(agent.run(["--check"]).says().starts_with("installed config "));
     api.answer_config(bad_config());
-    agent.run(["--check"]).fails(65, "told to refuse");
+    agent.run(["--check"]).fails(65, "scripted to refuse");
     let before = contents(&agent);
     dry().fails(65, "is rejected");
     api.answer_config(config("new"));
@@ -206,10 +206,10 @@ fn checks_without_a_place_for_state_still_decide() {
     let output = agent.run(["--check"]);
     assert_eq!(output.code, Some(65), "{output:?}");
     assert!(
-        output.stderr.contains("told to refuse") && output.stderr.contains("cannot save the rejected revision"),
+        output.stderr.contains("scripted to refuse") && output.stderr.contains("cannot save the rejected revision"),
         "{output:?}"
     );
-    assert!(api.requests()[1].json()["last_error_message"].as_str().unwrap().contains("told to refuse"));
+    assert!(api.requests()[1].json()["last_error_message"].as_str().unwrap().contains("scripted to refuse"));
 
     // Without a copy to go back to, nothing is installed.
     api.answer_config(config("new"));

@@ -58,7 +58,7 @@ fn a_restart_request_runs_it_at_most_once_an_hour() {
     api.answer_once(json!({"restart_required": false}));
     assert_eq!(runs_after_a_check(), 2);
     assert_eq!(runs_after_a_check(), 3);
-    // The config in force, with a request: that is how a person asks.
+    // The active config, with a request: that is how a person asks.
     api.answer_once(json!({"restart_required": false, "config": config("old")}));
     api.answer_config(config("old"));
     assert_eq!(runs_after_a_check(), 3);
@@ -81,7 +81,7 @@ fn without_it_a_restart_request_is_said_to_be_in_vain() {
 }
 
 #[test]
-fn its_failure_rolls_back_runs_it_again_and_is_told() {
+fn its_failure_rolls_back_runs_it_again_and_is_reported() {
     let api = Api::plain();
     let agent = noting(host(&api), "grep -q old etc/config.yaml || { echo why it failed >&2; exit 7; }");
     let agent = agent.config("fake: {stderr: old}").build();
@@ -94,10 +94,10 @@ fn its_failure_rolls_back_runs_it_again_and_is_told() {
     let kept = fs::read_to_string(agent.dir().join("etc/config.yaml.rejected")).unwrap();
     assert_eq!(serde_yaml::from_str::<Value>(&kept).unwrap(), config("new"));
 
-    let told: Vec<String> =
+    let report: Vec<String> =
         api.requests().iter().map(|request| request.json()["last_error_message"].to_string()).collect();
-    assert_eq!(told.len(), 2);
-    assert!(told[0] == "\"\"" && told[1].contains("why it failed"), "{told:?}");
+    assert_eq!(report.len(), 2);
+    assert!(report[0] == "\"\"" && report[1].contains("why it failed"), "{report:?}");
 
     agent.run(["--check"]).fails(65, "is rejected: on-change exited with status 7");
     assert_eq!(changes(&agent).len(), 2, "a rejected config is not tried again");
@@ -152,7 +152,8 @@ fn it_is_a_shell_command_with_nothing_on_stdin_that_prints_nothing_when_all_is_w
     assert_eq!(fs::read_to_string(agent.dir().join("input")).unwrap(), "no input\n");
 }
 
-/// Otherwise a service that could not be restarted for a moment would keep what was rolled back, and nobody would ever tell it.
+/// Otherwise a service that could not be restarted for a moment would keep what was rolled back, and nobody would ever
+/// tell it.
 #[test]
 fn it_runs_at_each_check_until_something_uses_the_former_config_again() {
     let api = Api::plain();

@@ -35,7 +35,7 @@ fn json_says_every_outcome() {
         (Reply::json(&json!({})), "--check", 0, "unchanged", "the config is up to date"),
         (request(Value::Null), "--check --dry-run", 0, "would-restart", "would restart the collector"),
         (request(Value::Null), "--check", 0, "restarted", "restarted the collector, as the API requested"),
-        (request(bad_config()), "--check", 65, "rejected", "told to refuse"),
+        (request(bad_config()), "--check", 65, "rejected", "scripted to refuse"),
         (request(bad_config()), "--check", 65, "rejected", "is rejected"),
         (request(config("refused")), "--check", 65, "rolled-back", "on-change exited with status 1"),
         (Reply::status(503, &[], "busy"), "--check", 75, "failed", "HTTP status 503: busy"),
@@ -96,7 +96,7 @@ fn only_one_at_a_time() {
     fs::write(agent.dir().join("block"), "").unwrap();
     let mut first = agent.command(["--check"]).stdout(Stdio::null()).spawn().unwrap();
     agent.wait_until("on-change", || agent.dir().join("started").exists());
-    agent.run(["--check"]).fails(75, "another kmagent already uses");
+    agent.run(["--check"]).fails(75, "already uses");
     let output = agent.run(["start"]);
     assert_eq!(output.code, Some(75), "{output:?}");
     assert!(output.stderr.contains("or try again later"), "{output:?}");

@@ -1,4 +1,4 @@
-//! `--check` on a host where an agent runs: it is asked, and its outcome is told.
+//! `--check` on a host where an agent runs: it is asked, and its outcome is shown.
 
 use std::fs;
 use std::thread;
@@ -17,7 +17,7 @@ fn asked_only(builder: Builder) -> Agent {
     agent
 }
 
-/// What is in force may be rolled back yet, so that "up to date" would be too early to say.
+/// What is active may still be rolled back, so that "up to date" would be too early to say.
 #[test]
 fn a_check_in_the_middle_of_a_probation_waits_for_the_verdict() {
     let api = Api::plain();
@@ -60,7 +60,7 @@ fn every_outcome() {
 
     let before = fs::read(agent.config_file()).unwrap();
     api.answer_config(bad_config());
-    agent.run(["--check"]).fails(65, "told to refuse this config");
+    agent.run(["--check"]).fails(65, "scripted to refuse this config");
     agent.run(["--check"]).fails(65, "is rejected");
     assert_eq!(agent.collectors(), [third]);
 
@@ -118,7 +118,7 @@ fn a_dry_run_disturbs_neither_the_agent_nor_a_file() {
     assert!(dry().says().starts_with("would install config "));
     assert_eq!(api.requests().last().unwrap().json()["collector_status"], "Running");
     api.answer_config(bad_config());
-    dry().fails(65, "told to refuse");
+    dry().fails(65, "scripted to refuse");
     api.answer(json!({"restart_required": true}));
     assert_eq!(dry().says(), "would restart the collector\n");
     api.answer_config(config("old"));
@@ -152,7 +152,7 @@ fn several_at_once_all_get_an_answer() {
 }
 
 #[test]
-fn an_agent_that_ends_meanwhile_is_told_as_try_again() {
+fn an_agent_that_ends_meanwhile_is_a_try_again() {
     let api = Api::plain();
     api.answer_config(config("new"));
     for signal in [Signal::TERM, Signal::KILL] {

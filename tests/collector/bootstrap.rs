@@ -24,8 +24,8 @@ fn a_host_without_a_config_gets_one_over_tls_and_runs_it() {
     assert_eq!((agent.config(), last_known_good(&agent)), (config.clone(), config));
     let mode = std::fs::metadata(agent.config_file()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let told = site.api.wait_for_request("a resolved problem", |request| message(request).is_empty());
-    assert_eq!(told.json()["collector_status"], "Running");
+    let report = site.api.wait_for_request("a resolved problem", |request| message(request).is_empty());
+    assert_eq!(report.json()["collector_status"], "Running");
     let status = agent.status().unwrap();
     assert_eq!(
         (&status["collector"]["state"], &status["collector"]["pid"]),

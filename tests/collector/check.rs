@@ -10,12 +10,13 @@ use super::{Site, yaml};
 use crate::support::agent::Agent;
 use crate::support::{bin, process};
 
-/// Reads the pid file of a collector that somebody else supervises.
+/// Reads the pid file of a collector that another supervisor runs.
 fn pid(agent: &Agent) -> Option<u32> {
     fs::read_to_string(agent.dir().join("pid")).ok()?.trim().parse().ok()
 }
 
-/// An `on-change` that does what a service manager does: it ends the collector, starts another and looks whether it stays.
+/// An `on-change` that does what a service manager does: it ends the collector, starts another and looks whether it
+/// stays.
 fn restarting(site: &Site) -> Agent {
     let builder = site.builder().config(yaml(&site.config())).setting("log-level", "info");
     let script = r#"

@@ -68,7 +68,11 @@ fn it_takes_a_config_with_what_only_it_has() {
     agent.wait_until("that config as last known good", || last_known_good(&agent) == config);
     let record = site.delivers(&agent, "through everything");
     assert_eq!(record["body"]["stringValue"], "through everything");
-    let told = site.api.wait_for_next().json();
-    assert_eq!((&told["collector_status"], &told["last_error_message"]), (&json!("Running"), &json!("")), "{told}");
+    let report = site.api.wait_for_next().json();
+    assert_eq!(
+        (&report["collector_status"], &report["last_error_message"]),
+        (&json!("Running"), &json!("")),
+        "{report}"
+    );
     assert_eq!(agent.stop(), 0);
 }

@@ -1,7 +1,4 @@
-//! Configs that the real `validate` refuses: nothing changes, and the API is told in the collector's own words.
-
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+//! Configs that the real `validate` refuses: nothing changes, and the report has the collector's own words.
 
 use serde_json::{Value, json};
 
@@ -15,20 +12,20 @@ fn expect_refused(site: &Site, config: Value, words: &[&str]) -> String {
     let agent = settled(site.builder().setting("api-key", KEY), &site.config());
     let pid = agent.wait_collector();
     site.api.answer_config(config);
-    let told = site.api.wait_for_request("the refusal", |request| message(request).contains("rejects the config"));
-    assert_eq!(told.json()["collector_status"], "Running");
-    let told = message(&told);
+    let report = site.api.wait_for_request("the refusal", |request| message(request).contains("rejects the config"));
+    assert_eq!(report.json()["collector_status"], "Running");
+    let report = message(&report);
     for word in words {
-        assert!(told.contains(word), "{word}: {told}");
+        assert!(report.contains(word), "{word}: {report}");
     }
     let seen = site.api.requests().len();
     agent.wait_until("three polls", || site.api.requests().len() >= seen + 3);
     assert_eq!((agent.wait_collector(), agent.config()), (pid, site.config()));
     assert_eq!(agent.count_log(|line| line.msg().starts_with("new config rejected")), 1);
     let all: String = agent.log().iter().map(|line| line.text.as_str()).collect();
-    assert!(!all.contains(KEY) && !told.contains(KEY), "{told}");
+    assert!(!all.contains(KEY) && !report.contains(KEY), "{report}");
     site.delivers(&agent, "as if nothing had been");
-    told
+    report
 }
 
 #[test]
@@ -36,8 +33,8 @@ fn an_unknown_component() {
     let site = Site::new();
     let mut config = site.config();
     config["exporters"]["no_such_exporter"] = json!(null);
-    let told = expect_refused(&site, config, &[r#"unknown type: "no_such_exporter""#, "valid values"]);
-    assert_eq!(told.matches("no_such_exporter").count(), 2, "said twice: {told}");
+    let report = expect_refused(&site, config, &[r#"unknown type: "no_such_exporter""#, "valid values"]);
+    assert_eq!(report.matches("no_such_exporter").count(), 2, "said twice: {report}");
 }
 
 #[test]
@@ -67,13 +64,13 @@ fn words_that_have_the_key_in_them_are_masked() {
 }
 
 #[test]
-fn of_a_long_complaint_the_beginning_and_the_end_are_told() {
+fn of_a_long_complaint_the_beginning_and_the_end_are_reported() {
     let site = Site::new();
     let statements: Vec<String> = (0..40).map(|number| format!("set(log.attributes[\"{number}\"], oops)")).collect();
     let config = site.config_with("transform", json!({"log_statements": statements}));
     let first = r#"the config: processors::transform: unable to parse OTTL statement "set(log.attributes[\"0\"]"#;
-    let told = expect_refused(&site, config, &[first, r#"[\"39\"]"#]);
-    assert!(told.len() <= 4096, "{}", told.len());
+    let report = expect_refused(&site, config, &[first, r#"[\"39\"]"#]);
+    assert!(report.len() <= 4096, "{}", report.len());
 }
 
 #[test]
@@ -82,8 +79,7 @@ fn a_validation_longer_than_the_interval_happens_once() {
     let builder = site.builder();
     let slow = builder.dir().join("slow-collector");
     let real = bin::collector().display().to_string();
-    fs::write(&slow, format!("#!/bin/sh\n[ \"$1\" != validate ] || sleep 2\nexec {real} \"$@\"\n")).unwrap();
-    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::write_program(&slow, &format!("#!/bin/sh\n[ \"$1\" != validate ] || sleep 2\nexec {real} \"$@\"\n"));
     let agent = settled(builder.collector(slow), &site.config());
     let mut config = site.config();
     config["service"]["pipelines"]["logs"]["exporters"] = json!(["no_such_exporter"]);

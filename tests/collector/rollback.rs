@@ -14,9 +14,9 @@ fn expect_rolled_back(site: &Site, agent: &Agent, config: &Value, words: &[&str]
     site.delivers(agent, "before");
     let proofs = agent.count_log(is_running);
     site.api.answer_config(config.clone());
-    let told = site.api.wait_for_request("the roll back", |request| message(request).contains("rolled back"));
+    let report = site.api.wait_for_request("the roll back", |request| message(request).contains("rolled back"));
     for word in words {
-        assert!(message(&told).contains(word), "{word}: {}", message(&told));
+        assert!(message(&report).contains(word), "{word}: {}", message(&report));
     }
     agent.wait_until("a collector as good as before", || agent.count_log(is_running) > proofs);
     site.delivers(agent, "after");
@@ -29,7 +29,7 @@ fn expect_rolled_back(site: &Site, agent: &Agent, config: &Value, words: &[&str]
     assert_eq!(agent.wait_collector(), pid, "tried again");
     assert_eq!(agent.count_log(|line| line.msg().starts_with("config rolled back")), 1);
     // Worded by the refusal from then on, for the same reason.
-    let reason = message(&told).split_once("rolled back: ").unwrap().1.to_string();
+    let reason = message(&report).split_once("rolled back: ").unwrap().1.to_string();
     assert!(site.api.requests()[seen..].iter().all(|request| message(request).ends_with(&reason)), "another reason");
     assert_eq!(site.api.requests().last().unwrap().json()["collector_status"], "Running");
 }
@@ -70,7 +70,7 @@ fn a_collector_that_lives_and_is_not_healthy() {
     let input = builder.dir().join("input.log");
     fs::write(&input, "").unwrap();
     let agent = settled(builder, &site.config());
-    // bbolt takes this lock; whoever has it keeps the extension from opening its database.
+    // bbolt takes this lock; a process that has it keeps the extension from opening its database.
     let lock = fs::File::create(dir.join("receiver_filelog_")).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
     let mut config = site.checked(site.config());
@@ -95,6 +95,6 @@ fn an_agent_that_starts_with_a_broken_config_falls_back() {
     wait_running(&agent, seen);
     site.delivers(&agent, "from the last known good");
     assert_eq!(agent.config(), site.config());
-    let told = site.api.wait_for_request("the reason", |request| message(request).contains("no_such_exporter"));
-    assert!(message(&told).contains("rolled back"), "{}", message(&told));
+    let report = site.api.wait_for_request("the reason", |request| message(request).contains("no_such_exporter"));
+    assert!(message(&report).contains("rolled back"), "{}", message(&report));
 }

@@ -1,4 +1,4 @@
-//! A stop delivers what the collector still holds, as far as there is somebody who takes it.
+//! A stop delivers what the collector still holds, as far as its endpoint accepts it.
 
 use std::time::{Duration, Instant};
 

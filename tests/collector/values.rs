@@ -89,7 +89,7 @@ fn expect_through(values: &Map<String, Value>) {
     assert_eq!(arrived.len(), values.len());
 }
 
-/// OTLP's `AnyValue` as the value that it stands for: integers and strings can be told apart.
+/// OTLP's `AnyValue` as the value that it stands for: integers and strings differ.
 fn plain(any: &Value) -> Value {
     let Some((kind, value)) = any.as_object().and_then(|any| any.iter().next()) else { return Value::Null };
     match kind.as_str() {

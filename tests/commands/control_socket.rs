@@ -181,7 +181,7 @@ fn a_socket_that_a_killed_agent_left_is_replaced() {
 fn a_second_agent_is_refused_and_the_first_keeps_its_socket() {
     let agent = agent();
     let second = agent.run(["start"]);
-    second.fails(75, "another kmagent already uses");
+    second.fails(75, &format!("another kmagent (pid {}) already uses", agent.pid()));
     assert!(second.stderr.contains("kmagent stop"), "{second:?}");
     unharmed(&agent);
 }

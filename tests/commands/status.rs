@@ -76,7 +76,7 @@ fn json_holds_its_contract_in_every_state() {
     api.answer_config(json!({"fake": {"validate": "fail"}}));
     let refusing = agent.wait_status("a rejected config", |status| status["config"]["rejected_revision"].is_string());
     holds_the_contract(&refusing);
-    assert!(refusing["config"]["rejected_because"].as_str().unwrap().contains("told to refuse"), "{refusing}");
+    assert!(refusing["config"]["rejected_because"].as_str().unwrap().contains("scripted to refuse"), "{refusing}");
     assert_eq!(refusing["config"]["revision"], running["config"]["revision"]);
     assert_eq!(refusing["collector"]["pid"], running["collector"]["pid"]);
 
@@ -87,7 +87,7 @@ fn json_holds_its_contract_in_every_state() {
 }
 
 #[test]
-fn text_tells_a_person_the_same() {
+fn text_says_the_same() {
     let api = Api::plain();
     api.answer_config(json!({"fake": {}}));
     let agent = Agent::builder().api(&api).spawn();
@@ -105,11 +105,11 @@ fn text_tells_a_person_the_same() {
     agent.wait_status("a rejected config", |status| status["config"]["rejected_revision"].is_string());
     let text = agent.run(["status"]).says().to_string();
     assert!(text.contains("\nrejected   revision ") && text.contains("\nproblem    20"), "{text}");
-    assert!(text.contains("told to refuse"), "{text}");
+    assert!(text.contains("scripted to refuse"), "{text}");
 }
 
 #[test]
-fn restarts_and_the_last_problem_are_told() {
+fn restarts_and_the_last_problem_are_reported() {
     // The problem stands until the next collector has proved itself.
     let agent = Agent::builder().config("fake: {stderr: a last line}").setting("min-uptime", "3s").spawn();
     agent.wait_status("running", |status| status["collector"]["state"] == "running");

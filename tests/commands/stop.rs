@@ -115,7 +115,7 @@ fn stop_works_beside_a_broken_settings_file() {
     assert_eq!(agent.wait_exit(), 0);
 }
 
-/// Falling back on the default run directory would stop somebody else's agent.
+/// Falling back on the default run directory would stop another agent.
 #[test]
 fn stop_refuses_a_named_settings_file_that_it_cannot_read() {
     let agent = quick();

@@ -250,7 +250,7 @@ fn every_value_is_completed_as_the_program_takes_it() {
 #[test]
 fn every_description_is_that_of_the_man_page() {
     let page = man::text("man/kmagent.8");
-    let mut told = Vec::new();
+    let mut listed = Vec::new();
     for (file, quote) in [("dist/completions/_kmagent", "'\\''"), ("dist/completions/kmagent.fish", "\\'")] {
         let text = read(file).replace(quote, "’");
         let flag = |line: &str| -> Option<(String, String)> {
@@ -273,7 +273,7 @@ fn every_description_is_that_of_the_man_page() {
                 "{file}: {name}: kmagent(8) does not say {text:?}"
             );
         }
-        told.push(flags);
+        listed.push(flags);
     }
-    assert_eq!(told[0], told[1]);
+    assert_eq!(listed[0], listed[1]);
 }

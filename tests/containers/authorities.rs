@@ -43,7 +43,7 @@ fn a_bundle_is_for_the_agent_and_for_the_collector() {
     api.wait_for_request("telemetry", |request| String::from_utf8_lossy(&request.body).contains("over TLS"));
 }
 
-/// Go is told to use the authorities that were compiled in, which has no effect on a program that has none.
+/// Go is set to use the authorities that were compiled in, which has no effect on a program that has none.
 #[test]
 fn the_collector_brings_authorities_along() {
     if !needs::root() {

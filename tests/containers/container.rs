@@ -1,7 +1,7 @@
 //! `Container`: the image run as an engine runs it, its entrypoint as process 1 of namespaces of its own.
 //!
-//! The root file system is an overlay over the image, the environment is the image's and what is given, the network is the host's.
-//! It takes root, and it leaves nothing behind: what was mounted vanishes with the namespaces.
+//! The root file system is an overlay over the image, the environment is the image's and what is given, the network is
+//! the host's. It takes root, and it leaves nothing behind: what was mounted vanishes with the namespaces.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -47,7 +47,7 @@ impl Volumes {
     }
 }
 
-/// What `docker run` is told.
+/// The arguments of `docker run`.
 pub struct Run<'a> {
     image: &'a Image,
     env: BTreeMap<String, String>,

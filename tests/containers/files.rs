@@ -1,4 +1,5 @@
-//! The Dockerfile, compose.yaml and config.yaml held against each other, against the settings, and against the collector.
+//! The Dockerfile, compose.yaml and config.yaml held against each other, against the settings, and against the
+//! collector.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -163,7 +164,7 @@ fn the_config_takes_what_the_container_is_given() {
     let takes_otlp = |pipeline: &&str| list(&pipelines[*pipeline]["receivers"]).contains(&"otlp");
     assert!(["metrics", "logs", "traces"].iter().all(takes_otlp));
 
-    // OTLP is closed to other hosts until somebody opens it, on the ports that the image declares.
+    // OTLP is closed to other hosts until an operator opens it, on the ports that the image declares.
     let protocols = receivers["otlp"]["protocols"].as_object().unwrap();
     let endpoints: BTreeMap<&str, &str> =
         protocols.iter().map(|(name, protocol)| (name.as_str(), protocol["endpoint"].as_str().unwrap())).collect();

@@ -18,7 +18,7 @@ fn asking<'a>(volumes: &Volumes, api: &Api) -> Run<'a> {
     run.env("KM_CONFIG_CHECK_INTERVAL", "1s").env("KM_MIN_UPTIME", "1s")
 }
 
-fn tells_of_the_mount(line: &Line) -> bool {
+fn warns_of_the_mount(line: &Line) -> bool {
     line.level() == "warn" && line.msg().contains("mounted as a single file")
 }
 
@@ -33,7 +33,7 @@ fn a_config_from_the_api_outlives_the_container() {
     first.wait_log("the default config", |line| line.msg().contains("installed the default one"));
     let shipped = fs::read_to_string(volumes.config_file()).unwrap();
     assert_eq!(shipped, crate::support::source::read("dist/docker/config.yaml"));
-    // Without what compose.yaml mounts it does not work, which is reported, and so can be mended from afar.
+    // Without what compose.yaml mounts it does not work, which is reported, and so can be fixed remotely.
     api.wait_for_request("a problem", |request| {
         request.json()["last_error_message"].as_str().is_some_and(|text| text.contains("/hostfs"))
     });
@@ -47,11 +47,10 @@ fn a_config_from_the_api_outlives_the_container() {
     api.answer(json!({"restart_required": false, "config": null}));
     let mut second = asking(&volumes, &api).start();
     wait_running(&second);
-    let in_force: serde_json::Value =
-        serde_yaml::from_str(&fs::read_to_string(volumes.config_file()).unwrap()).unwrap();
-    assert_eq!(in_force, config);
+    let active: serde_json::Value = serde_yaml::from_str(&fs::read_to_string(volumes.config_file()).unwrap()).unwrap();
+    assert_eq!(active, config);
     assert!(process::listens(second.collector(), config_port(&config)));
-    let unexpected = |line: &Line| line.msg().contains("default") || tells_of_the_mount(line);
+    let unexpected = |line: &Line| line.msg().contains("default") || warns_of_the_mount(line);
     assert!(!second.log().iter().any(unexpected));
     assert_eq!(second.stop(), 0);
 }
@@ -62,7 +61,7 @@ fn config_port(config: &serde_json::Value) -> u16 {
 }
 
 #[test]
-fn a_config_that_is_a_mount_is_told_before_it_matters() {
+fn a_config_that_is_a_mount_is_reported_before_it_matters() {
     if !needs::root() {
         return;
     }
@@ -72,7 +71,7 @@ fn a_config_that_is_a_mount_is_told_before_it_matters() {
     fs::create_dir_all(volumes.config()).unwrap();
     let run = asking(&volumes, &api).fake().mount(&file, "/etc/kmagent/config.yaml", "");
     let mut container = run.start();
-    container.wait_log("the warning", tells_of_the_mount);
+    container.wait_log("the warning", warns_of_the_mount);
     wait_running(&container);
     let request = api.wait_for_next();
     assert_eq!(request.json()["last_error_message"], "", "nothing has failed yet");

@@ -1,13 +1,13 @@
 //! Bodies that are too much, too little or framed wrongly, and configs that would be too much once they are read.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use super::hostile::{Hostile, Script, Step, answer, ok, response};
 use super::{Case, MAX_CONFIG_SIZE, MEMORY, Table, Trial, body, case, forget_peak, peak, settled};
 use crate::support::agent::{Agent, Builder};
+use crate::support::bin;
 
 const TOO_LONG: &str = "the answer is longer than 4194304 bytes; raise max-config-size";
 const CUT_OFF: &str = "the connection was closed before the answer was complete";
@@ -191,8 +191,7 @@ fn undemanding(builder: Builder) -> Builder {
     let path: PathBuf = builder.dir().join("collector");
     let script = "#!/bin/sh\ncase $1 in validate | --version) exit 0 ;; esac\necho 'Everything is ready.'\n\
                   trap 'exit 0' TERM\nwhile :; do sleep 1; done\n";
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::write_program(&path, script);
     builder.collector(path)
 }
 
@@ -221,7 +220,7 @@ fn the_largest_configs_that_are_taken() {
         let began_at = Instant::now();
         assert!(agent.run(["--check"]).says().contains("installed config"), "{name}");
         let took = began_at.elapsed();
-        // Once more, with the config in force to compare with.
+        // Once more, with the active config to compare with.
         agent.run(["--check"]).says();
         let (at_rest, peak) = (at_rest.unwrap_or_default(), peak(&agent).unwrap_or_default());
         let times = peak as f64 * 1024.0 / MAX_CONFIG_SIZE as f64;

@@ -1,7 +1,8 @@
-//! A host whose clock is wrong: without a battery it starts in 1970, and no certificate is valid then. The message must tell that
-//! from a bad certificate, and nothing else may depend on the date.
+//! A host whose clock is wrong: without a battery it starts in 1970, and no certificate is valid then. The message must
+//! tell that from a bad certificate, and nothing else may depend on the date.
 //!
-//! The clock is a library in front of libc, so the agent here is always the one that cargo has built: what ships is static.
+//! The clock is a library in front of libc, so the agent here is always the one that cargo has built: what ships is
+//! static.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,7 +102,7 @@ fn a_certificate_and_a_clock_that_do_not_agree() {
     let pid = agent.wait_start(1);
     let too_early = "the server's certificate is valid from 2020-01-01 only; this host's clock says ";
     let cases = [
-        // The first minute of 1970, and what a reader must be told to do.
+        // The first minute of 1970, and what a reader must be asked to do.
         (60, too_early, "1970-01-01, which is wrong: set it"),
         (year(2000), too_early, "2000-01-01, which is wrong: set it"),
         (year(2019) + 364 * 86_400, too_early, "2019-12-31, which is wrong: set it"),

@@ -122,9 +122,7 @@ fn other_users_cannot_look_into_it() {
 
 /// A copy of the program where everybody can execute it.
 fn reachable(agent: &Agent) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt;
     let copy = agent.dir().join("kmagent");
-    fs::copy(crate::support::bin::kmagent(), &copy).unwrap();
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    crate::support::bin::copy_program(&crate::support::bin::kmagent(), &copy);
     copy
 }

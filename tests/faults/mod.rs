@@ -1,6 +1,8 @@
-//! Attacks on the agent, class by class, as tests/FAULTS.md lists them: what is thrown at it, and what must hold all the same.
+//! Attacks on the agent, class by class, as tests/FAULTS.md lists them: what is thrown at it, and what must hold all
+//! the same.
 //!
-//! `Trial` is one attack by an API against the real binary, resident and as a one-shot; the modules hold the cases as data.
+//! `Trial` is one attack by an API against the real binary, resident and as a one-shot; the modules hold the cases as
+//! data.
 
 mod answers;
 mod bodies;
@@ -44,7 +46,8 @@ const POLL_TIMEOUT: Duration = Duration::from_secs(1);
 const SLACK: Duration = Duration::from_secs(6);
 /// The default of `max-config-size`, which the trials leave as it is.
 const MAX_CONFIG_SIZE: u64 = 4 << 20;
-/// KiB that one check may add to the agent's peak: the body, whose buffer doubles as it grows, and a little of everything.
+/// KiB that one check may add to the agent's peak: the body, whose buffer doubles as it grows, and a little of
+/// everything.
 const MEMORY: u64 = 2 * MAX_CONFIG_SIZE / 1024 + 4096;
 
 pub const KEY: &str = "km-SECRET-0123456789";
@@ -224,8 +227,8 @@ impl Trial {
     }
 }
 
-/// An agent whose collector has proved itself and whose first poll has been answered: what is played from now on is its server's
-/// next answer.
+/// An agent whose collector has proved itself and whose first poll has been answered: what is played from now on is its
+/// server's next answer.
 #[track_caller]
 fn settled(builder: Builder) -> Agent {
     let agent = builder.spawn();
@@ -234,11 +237,11 @@ fn settled(builder: Builder) -> Agent {
     agent
 }
 
-/// Waits until the server has been told, by the log from line `seen` on: after each verdict there is one check more.
+/// Waits until the server has the report, by the log from line `seen` on: after each verdict there is one more check.
 #[track_caller]
 fn reported(agent: &Agent, seen: usize) {
-    let told = ["config is up to date", "the API still sends the rejected config"];
-    agent.wait_log_after(seen, "the report", |line| told.iter().any(|told| line.text.contains(told)));
+    let words = ["config is up to date", "the API still sends the rejected config"];
+    agent.wait_log_after(seen, "the report", |line| words.iter().any(|words| line.text.contains(words)));
 }
 
 /// What holds for the output of every check.
@@ -271,11 +274,13 @@ fn serde_text(text: &str) -> String {
     quoted.trim_matches('"').to_string()
 }
 
-/// A `--check` that cannot have more memory than the agent takes at rest and `memory` KiB: it would be killed by its own abort.
+/// A `--check` that cannot have more memory than the agent takes at rest and `memory` KiB: it would be killed by its
+/// own abort.
 fn limited(agent: &Agent, memory: u64) -> Output {
     let inner = agent.command(["--check"]);
     let mut shell = Command::new("/bin/sh");
-    // Room for the program itself, its libraries and its stack: a debug build has 50 MB of code. A validation gets as much.
+    // Room for the program itself, its libraries and its stack: a debug build has 50 MB of code. A validation gets as
+    // much.
     shell.arg("-c").arg(format!("ulimit -v {}; exec \"$0\" \"$@\"", memory + 128 * 1024));
     shell.arg(inner.get_program()).args(inner.get_args());
     shell.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));

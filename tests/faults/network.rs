@@ -1,7 +1,7 @@
 //! No connection at all: refused, unreachable, a black hole; IPv6 only; and name servers that fail in every way.
 //!
-//! The names are asked of a server on a loopback address of its own, which a mount namespace's resolv.conf(5) names: that takes
-//! root, and without it those tests say so and end.
+//! The names are asked of a server on a loopback address of its own, which a mount namespace's resolv.conf(5) names:
+//! that takes root, and without it those tests say so and end.
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -67,7 +67,7 @@ fn a_port_that_answers_nothing() {
         took.as_secs_f64(),
         most.0
     ));
-    // It gets well again: somebody serves there.
+    // It recovers: a server listens there.
     drop(queued);
     let _server = Hostile::on(listener, None);
     agent.run(["--check"]).says();
@@ -271,7 +271,8 @@ fn name_servers() {
             assert_eq!(agent.run(["--check"]).code, Some(0), "{behave:?}");
             continue;
         }
-        // Two tries of a second, perhaps for either family, and once more by TCP: the resolver's time is resolv.conf's affair.
+        // Two tries of a second, perhaps for either family, and once more by TCP: the resolver's time is resolv.conf's
+        // affair.
         let took = fails(&mut most, &agent, pid, says, Duration::from_secs(15));
         if took > slowest.0 {
             slowest = (took, behave);

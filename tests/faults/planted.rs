@@ -1,6 +1,7 @@
-//! Links that another user has planted where root reads and writes: nothing of root's is published, changed or made a program.
+//! Links that another user has planted where root reads and writes: nothing of root's is published, changed or made a
+//! program.
 //!
-//! Takes root, and somebody who is not: the directories are nobody's, as they are the agent's user's where a service runs, or
+//! Needs root, and another user: the directories are nobody's, as they are the agent's user's where a service runs, or
 //! everybody's.
 
 use std::fs;
@@ -122,8 +123,8 @@ fn a_planted_last_known_good_is_not_published() {
     }
 }
 
-/// Neither by the agent nor by the collector, which would read it with root's rights: config and overlay, for a check that runs alone
-/// and for an agent.
+/// Neither by the agent nor by the collector, which would read it with root's rights: config and overlay, for a check
+/// that runs alone and for an agent.
 #[test]
 fn a_planted_config_is_not_followed() {
     if !needs::root() {
@@ -168,7 +169,8 @@ fn a_planted_config_is_not_followed() {
     }
 }
 
-/// What it is read for by the agent: a health check that the victim declares, where nobody answers, would fail the probation.
+/// What it is read for by the agent: a health check that the victim declares, where nobody answers, would fail the
+/// probation.
 #[test]
 fn an_overlay_that_is_planted_once_the_collector_runs_is_not_read() {
     if !needs::root() {
@@ -273,8 +275,7 @@ fn other_users_are_refused_at_the_control_socket() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
     let program = agent.dir().join("kmagent");
-    fs::copy(bin::kmagent(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::copy_program(&bin::kmagent(), &program);
     for word in ["status", "stop"] {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&program);
@@ -293,7 +294,7 @@ fn root_takes_no_collector_from_path_that_others_could_have_put_there() {
     let (program, real) = (folder.join("otelcol"), elsewhere.join("collector"));
     for (directory, file) in [(&folder, &program), (&elsewhere, &real)] {
         fs::create_dir(directory).unwrap();
-        fs::copy(bin::fake(), file).unwrap();
+        bin::copy_program(&bin::fake(), file);
     }
     let agent = builder.env("PATH", folder.display().to_string()).build();
     let own = rustix::process::getuid().as_raw();
@@ -308,8 +309,8 @@ fn root_takes_no_collector_from_path_that_others_could_have_put_there() {
         });
         assert_eq!(status["collector"]["pid"].is_u64(), is_taken, "{what}: {status}");
         if !is_taken {
-            let told = status["last_error_message"].as_str().unwrap();
-            assert!(told.contains("in a program and directory that only root owns and may write"), "{told}");
+            let report = status["last_error_message"].as_str().unwrap();
+            assert!(report.contains("in a program and directory that only root owns and may write"), "{report}");
         }
         assert_eq!(agent.stop(), 0);
     };

@@ -1,6 +1,8 @@
-//! Races, with real processes: a candidate, two of them, a stop, a kill, in every state that lasts long enough to be met.
+//! Races, with real processes: a candidate, two of them, a stop, a kill, in every state that lasts long enough to be
+//! met.
 //!
-//! The states that do not (a start, a roll back that is ordered and not answered yet) are met by the core's random walk.
+//! The states that do not (a start, a roll back that is ordered and not answered yet) are met by the core's random
+//! walk.
 
 use std::fs;
 use std::io::Write;
@@ -68,7 +70,7 @@ impl Moment {
         }
     }
 
-    /// What is in force before it.
+    /// What is active before it.
     fn before(self) -> Value {
         match self {
             Moment::Stopping | Moment::Parting => named("good", json!({"drain_ms": 1500})),
@@ -103,7 +105,7 @@ fn unhealthy(name: &str, port: u16) -> Value {
 struct Met {
     agent: Agent,
     api: Api,
-    /// What may be in force.
+    /// What may be active.
     configs: Vec<Value>,
     moment: Moment,
 }
@@ -159,7 +161,7 @@ impl Met {
         }
     }
 
-    /// The API has this one, and somebody asks for a check, whatever comes of it.
+    /// The API has this one, and a client asks for a check, with any outcome.
     fn send(&self, config: &Value) {
         self.api.answer_config(config.clone());
         ask(&self.agent, "check");
@@ -170,7 +172,7 @@ impl Met {
     fn assert_whole(&self) {
         let config = self.agent.config();
         let is_known = self.configs.contains(&config) || (config.is_null() && self.moment == Moment::Stopped);
-        assert!(is_known, "in force is {config}");
+        assert!(is_known, "active is {config}");
         let names = |dir: &str| fs::read_dir(self.agent.dir().join(dir)).unwrap().flatten();
         let strays: Vec<_> = ["etc", "state"]
             .into_iter()
@@ -186,7 +188,7 @@ impl Met {
     #[track_caller]
     fn assert_converges(&self, config: &Value) {
         let mut asked_at = Instant::now();
-        self.agent.wait_until("the latest config in force and trusted, and nobody besides", || {
+        self.agent.wait_until("the latest config active and promoted, and one collector", || {
             if asked_at.elapsed() > Duration::from_millis(500) {
                 asked_at = Instant::now();
                 ask(&self.agent, "check");
@@ -302,7 +304,8 @@ fn a_kill_in_every_state() {
     });
 }
 
-/// `--check` every second beside the running agent, as a crontab would have it, while the API changes its mind every other second.
+/// `--check` every second beside the running agent, as a crontab would have it, while the API changes its mind every
+/// other second.
 #[test]
 fn a_check_every_second_beside_the_agent() {
     let seconds = if is_long() { 60 } else { 10 };

@@ -1,4 +1,5 @@
-//! A storm on the control socket: many at once who ask, say half of it, say garbage, say nothing, leave, or never read the answer.
+//! A storm on the control socket: many at once who ask, say half of it, say garbage, say nothing, leave, or never read
+//! the answer.
 //!
 //! People and cron jobs are answered all the while, the collector notices nothing, and nothing is left of it.
 
@@ -118,7 +119,8 @@ fn a_stop_gets_through() {
     assert!(!agent.socket().exists());
 }
 
-/// Everybody waits for a check that hangs, since the API does: who asks for something else, or for a stop, is not kept out.
+/// Everybody waits for a check that hangs, since the API does: who asks for something else, or for a stop, is not kept
+/// out.
 #[test]
 fn checks_that_wait_keep_nobody_out() {
     let api = Api::plain();
@@ -132,7 +134,7 @@ fn checks_that_wait_keep_nobody_out() {
         waiting.push(stream);
     }
     assert!(assert_answered(&agent) < Duration::from_secs(5));
-    // Those who are too many are told so.
+    // Clients beyond the limit get an answer that says so.
     let refused = poll_for(Duration::from_secs(5), || {
         let mut stream = waiting.last().unwrap();
         let mut answer = String::new();

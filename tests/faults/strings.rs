@@ -1,7 +1,7 @@
-//! Texts of the API's and the collector's, in every place where they are shown: they forge no line and drive no terminal.
+//! Texts of the API's and the collector's, in every place where they are shown: they forge no line and drive no
+//! terminal.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 
 use serde_json::{Value, json};
@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use super::hostile::{Hostile, answer, ok, response};
 use super::{KEY, Table, is_dangerous, reported, settled};
 use crate::support::agent::{Agent, Builder, Line};
+use crate::support::bin;
 use crate::support::{needs, process};
 
-/// Line breaks of every kind with a line of ours behind each, a terminal's sequences in C0 and C1, DEL, what reorders text, and
-/// what is not seen at all.
+/// Line breaks of every kind with a line of ours behind each, a terminal's sequences in C0 and C1, DEL, what reorders
+/// text, and what is not seen at all.
 const NASTY: &str = "begin\n2026-01-01T00:00:00.000Z ERROR supervise: forged\r\n{\"level\":\"error\",\"msg\":\"forged\"}\r\
                      kmagent: forged\u{b}\u{c}\u{85}\u{2028}\u{2029}polling    forged\n\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{90}q\u{7f}\0\
                      \u{202e}\u{202a}\u{2066}\u{2069}\u{200e}\u{200f}\u{61c}\u{e0041}\u{feff}end";
@@ -22,7 +23,8 @@ fn nasty_bytes() -> Vec<u8> {
     [NASTY.as_bytes(), b"\x9b31m\xff\n", NASTY.as_bytes(), b"\n"].concat()
 }
 
-/// A collector that prints `nasty` where its directory has a file of that name: `validate` refuses then, `run` dies of it.
+/// A collector that prints `nasty` where its directory has a file of that name: `validate` refuses then, `run` dies of
+/// it.
 fn foul(builder: Builder) -> Builder {
     let dir = builder.dir().to_path_buf();
     let path = dir.join("collector");
@@ -32,8 +34,7 @@ fn foul(builder: Builder) -> Builder {
          cat bytes >&2\nif [ -e die ]; then exit 3; fi\necho 'Everything is ready.'\ntrap 'exit 0' TERM\nwhile :; do sleep 0.1; done\n",
         dir.display()
     );
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::write_program(&path, &script);
     fs::write(dir.join("bytes"), nasty_bytes()).unwrap();
     builder.collector(path)
 }
@@ -81,8 +82,8 @@ fn in_the_log_the_status_and_a_check() {
         let builder = builder.setting("config-check-interval", "1h").setting("min-uptime", "1s");
         let builder = builder.setting("log-format", format).config("receivers: {}\n");
         let socket = builder.dir().join("notify");
-        let told = UnixDatagram::bind(&socket).unwrap();
-        told.set_nonblocking(true).unwrap();
+        let notified = UnixDatagram::bind(&socket).unwrap();
+        notified.set_nonblocking(true).unwrap();
         let agent = settled(builder.env("NOTIFY_SOCKET", socket.display().to_string()));
 
         let look = |what: &str, exit: i32| {
@@ -155,7 +156,7 @@ fn in_the_log_the_status_and_a_check() {
 
         let mut message = [0; 4096];
         let mut messages = Vec::new();
-        while let Ok(length) = told.recv(&mut message) {
+        while let Ok(length) = notified.recv(&mut message) {
             messages.push(String::from_utf8(message[..length].to_vec()).unwrap());
         }
         assert!(messages.iter().any(|message| message == "STATUS=collector running"), "{messages:?}");

@@ -1,8 +1,7 @@
-//! YAML that multiplies itself. The API cannot send any: it sends JSON, and what is rendered from that has neither anchors nor
-//! aliases. A person can leave some on the disk, where the agent reads it too.
+//! YAML that multiplies itself. The API cannot send any: it sends JSON, and what is rendered from that has neither
+//! anchors nor aliases. A person can leave some on the disk, where the agent reads it too.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -39,12 +38,11 @@ fn undemanding(builder: Builder) -> Builder {
     let path = builder.dir().join("collector");
     let script = "#!/bin/sh\ncase $1 in validate | --version) exit 0 ;; esac\necho 'Everything is ready.'\n\
                   trap 'exit 0' TERM\nwhile :; do sleep 0.1; done\n";
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::write_program(&path, script);
     builder.collector(path)
 }
 
-/// In force, as the site's own overlay and as the last known good.
+/// As the active config, as the site's own overlay and as the last known good.
 #[test]
 fn on_the_disk() {
     let mut table = Table::new("YAML bombs on the disk");

@@ -1,8 +1,6 @@
 //! Configs that fail in ways which a validation does not see: no client notices, and the old collector stays.
 
-use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -46,8 +44,7 @@ shift 2
 exec REAL --config "$own" "$@"
 "#;
     let path = builder.dir().join("sickly");
-    fs::write(&path, script.replace("REAL", &bin::collector().display().to_string())).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::write_program(&path, &script.replace("REAL", &bin::collector().display().to_string()));
     builder.collector(path)
 }
 

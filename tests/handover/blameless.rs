@@ -1,7 +1,6 @@
 //! Trials that say nothing about the config: it is not held against it, and not against the last known good.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -17,8 +16,7 @@ fn vanishing(builder: Builder) -> Builder {
 exec FAKE "$@"
 "#;
     let path = builder.dir().join("vanishing");
-    fs::write(&path, script.replace("FAKE", &bin::fake().display().to_string())).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::write_program(&path, &script.replace("FAKE", &bin::fake().display().to_string()));
     builder.collector(path)
 }
 
@@ -36,14 +34,14 @@ fn a_second_collector_that_cannot_be_started_is_not_held_against_its_config() {
     let status = scene.status();
     assert_eq!(status["config"]["rejected_revision"], Value::Null, "{status}");
     assert_eq!((scene.agent.wait_collector(), scene.is_good("first")), (old, true), "{status}");
-    fs::copy(program.with_extension("gone"), &program).unwrap();
+    bin::copy_program(&program.with_extension("gone"), &program);
     scene.watch("verdict on that config", || scene.is_good("second"));
     let status = scene.status();
     assert_eq!(status["config"]["changed_by"], "restart (an earlier hand-over to this config failed)");
     assert_eq!(status["config"]["rejected_revision"], Value::Null, "{status}");
 }
 
-/// Somebody repairs the host with the last known good while a bad config is on trial.
+/// An operator repairs the host with the last known good while a bad config is on probation.
 #[test]
 fn the_last_known_good_put_back_by_hand_is_never_rejected() {
     if machine::skips_hand_over() {

@@ -1,14 +1,13 @@
-//! Each component of the collectors that we build, in two collectors at once: what is seen, and what kmagent decides by itself,
-//! against the table components.yaml.
+//! Each component of the collectors that we build, in two collectors at once: what is seen, and what kmagent decides by
+//! itself, against the table components.yaml.
 //!
-//! With the small collector; `KM_FULL=PATH` takes the one of dist/collector/full.yaml, and `KM_COMPONENT=redis` only what has this
-//! in its name. It prints what it saw.
+//! With the small collector; `KM_FULL=PATH` takes the one of dist/collector/full.yaml, and `KM_COMPONENT=redis` only
+//! what has this in its name. It prints what it saw.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -103,7 +102,8 @@ fn components() -> BTreeSet<String> {
     SECTIONS.into_iter().flat_map(of).collect()
 }
 
-/// What a manifest of dist/collector names, likewise: a type is called as its module is, without the ending, but for some.
+/// What a manifest of dist/collector names, likewise: a type is called as its module is, without the ending, but for
+/// some.
 fn named_in(manifest: &str) -> BTreeSet<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/collector").join(manifest);
     let manifest: Value = serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
@@ -168,22 +168,22 @@ fn each_component_beside_itself_does_what_is_known_of_it() {
     if let Some(only) = std::env::var_os("KM_COMPONENT") {
         rows.retain(|(key, _)| key.contains(only.to_str().unwrap()));
     }
-    let (next, told) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some((key, row)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let result = catch_unwind(AssertUnwindSafe(|| examine(key, row)));
                     let result = result.unwrap_or_else(|_| Err("the trial failed, see above".to_string()));
-                    told.lock().unwrap().push((key, row.verdict, result));
+                    results.lock().unwrap().push((key, row.verdict, result));
                 }
             });
         }
     });
-    let mut told = told.into_inner().unwrap();
-    told.sort_by_key(|(key, ..)| *key);
+    let mut results = results.into_inner().unwrap();
+    results.sort_by_key(|(key, ..)| *key);
     let mut report = String::new();
-    for (key, verdict, result) in &told {
+    for (key, verdict, result) in &results {
         let words = match result {
             Ok(evidence) => evidence.clone(),
             Err(problem) => format!("WRONG: {problem}"),
@@ -191,8 +191,8 @@ fn each_component_beside_itself_does_what_is_known_of_it() {
         report += &format!("  {key:38} {:9} {words}\n", format!("{verdict:?}").to_lowercase());
     }
     let _ = std::io::stderr().write_all(format!("\nhandover: components\n{report}").as_bytes());
-    let wrong: Vec<_> = told.iter().filter(|(.., result)| result.is_err()).collect();
-    assert!(!told.is_empty() && wrong.is_empty(), "{wrong:#?}");
+    let wrong: Vec<_> = results.iter().filter(|(.., result)| result.is_err()).collect();
+    assert!(!results.is_empty() && wrong.is_empty(), "{wrong:#?}");
 }
 
 /// What was seen of one row.
@@ -385,7 +385,8 @@ impl Site<'_> {
         }
     }
 
-    /// What a connector that counts spans has said in delta (1) or cumulative (2) counters, in the order of its arrival.
+    /// What a connector that counts spans has said in delta (1) or cumulative (2) counters, in the order of its
+    /// arrival.
     fn calls(&self, temporality: u64) -> Vec<u64> {
         let each = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
         let exports = self.sink.requests().into_iter().map(|request| request.json());
@@ -401,8 +402,8 @@ impl Site<'_> {
         fs::write(dir.join("read.log"), "").unwrap();
         fs::write(dir.join("journal"), "").unwrap();
         let journalctl = dir.join("journalctl");
-        fs::write(&journalctl, format!("#!/bin/sh\nexec tail -n 0 -F {}\n", dir.join("journal").display())).unwrap();
-        fs::set_permissions(journalctl, fs::Permissions::from_mode(0o755)).unwrap();
+        let script = format!("#!/bin/sh\nexec tail -n 0 -F {}\n", dir.join("journal").display());
+        bin::write_program(&journalctl, &script);
     }
 
     fn send(&self, what: &Value) -> Result<(), String> {
@@ -501,8 +502,8 @@ fn what_a_process_holds_is_seen() {
     }
 }
 
-/// What a process holds besides ordinary sockets and files, in both of two looks: Unix sockets that listen, raw, packet and
-/// netlink sockets, perf events, BPF objects, locks.
+/// What a process holds besides ordinary sockets and files, in both of two looks: Unix sockets that listen, raw, packet
+/// and netlink sockets, perf events, BPF objects, locks.
 fn holds(pid: u32) -> String {
     let look = || -> BTreeSet<String> {
         let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();

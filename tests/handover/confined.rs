@@ -1,4 +1,5 @@
-//! The same where the agent may do less: as an ordinary user, without capabilities, in namespaces as a container has them.
+//! The same where the agent may do less: as an ordinary user, without capabilities, in namespaces as a container has
+//! them.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -67,8 +68,7 @@ fn reachable(builder: &Builder, program: &Path) -> PathBuf {
         return program.to_path_buf();
     }
     let copy = builder.dir().join(program.file_name().unwrap());
-    fs::copy(program, &copy).unwrap();
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    bin::copy_program(program, &copy);
     copy
 }
 
@@ -110,8 +110,8 @@ fn as_root_without_capabilities() {
     }
 }
 
-/// Security modules may take away, at any time, the right to look at a collector's sockets (Yama's ptrace_scope is a sysctl). That
-/// is not the config's fault.
+/// Security modules may take away, at any time, the right to look at a collector's sockets (Yama's ptrace_scope is a
+/// sysctl). That is not the config's fault.
 #[test]
 fn a_collector_that_closes_itself_is_restarted_plainly_and_no_config_is_rejected() {
     if machine::skips_hand_over() {
@@ -195,7 +195,8 @@ fn a_collector_that_gets_privileges_meanwhile_is_restarted_plainly() {
 /// The stand-in under another name.
 fn copy_of_fake(builder: &Builder, name: &str, mode: u32) -> PathBuf {
     let program = builder.dir().join(name);
-    // Not by us, who would have it open for writing: a child that another test forks then would keep it from being executed.
+    // Not by us, who would have it open for writing: a child that another test forks then would keep it from being
+    // executed.
     assert!(Command::new("cp").arg(bin::fake()).arg(&program).status().unwrap().success());
     fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
     program
@@ -203,11 +204,11 @@ fn copy_of_fake(builder: &Builder, name: &str, mode: u32) -> PathBuf {
 
 /// What `in_namespaces` runs inside.
 #[test]
-fn as_whoever_runs_this() {
+fn as_the_user_of_this_run() {
     if machine::skips_hand_over() {
         return;
     }
-    let title = if std::process::id() < 10 { "inside namespaces" } else { "as whoever runs this" };
+    let title = if std::process::id() < 10 { "inside namespaces" } else { "as the user of this run" };
     expect_seamless(title, Scene::new("handover"));
 }
 
@@ -218,7 +219,7 @@ fn in_namespaces(options: &[&str]) {
     command.args(options).args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]);
     // Not exec: as process 1 the shell reaps what is orphaned.
     command.arg(r#"ip link set lo up && "$0" "$@" && exit 0"#).arg(std::env::current_exe().unwrap());
-    command.args(["handover::confined::as_whoever_runs_this", "--exact", "--include-ignored", "--nocapture"]);
+    command.args(["handover::confined::as_the_user_of_this_run", "--exact", "--include-ignored", "--nocapture"]);
     let output = bin::output_within(Duration::from_secs(120), command);
     assert!(output.code == Some(0) && output.stdout.contains("1 passed"), "{}\n{}", output.stdout, output.stderr);
     let counts = output.stderr.lines().skip_while(|line| !line.starts_with("handover:"));

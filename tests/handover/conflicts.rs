@@ -1,5 +1,5 @@
-//! Ports that two want: where hand-overs are possible, each socket of a collector can be shared, and only the other collector of the
-//! hand-over may. A mistake in a config is found all the same.
+//! Ports that two want: where hand-overs are possible, each socket of a collector can be shared, and only the other
+//! collector of the hand-over may. A mistake in a config is found all the same.
 
 use serde_json::{Value, json};
 
@@ -20,8 +20,8 @@ fn with_one_port(mut config: Value, ports: Ports) -> Value {
 fn expect_no_start(config: &Value) {
     let agent = Agent::builder().collector(bin::collector()).config(serde_yaml::to_string(config).unwrap()).build();
     agent.spawn();
-    let told = |status: &Value| status["last_error_message"].as_str().is_some_and(|told| told.contains(IN_USE));
-    agent.wait_status(IN_USE, told);
+    let report = |status: &Value| status["last_error_message"].as_str().is_some_and(|report| report.contains(IN_USE));
+    agent.wait_status(IN_USE, report);
     agent.wait_status("a delay", |status| status["collector"]["state"] == "backoff");
 }
 

@@ -42,7 +42,7 @@ impl Group {
         self.path.join(name)
     }
 
-    /// Leaves this much to whoever is in it, beyond what they have.
+    /// Leaves this much to the processes in it, beyond what they have.
     fn leave(&self, bytes: u64) {
         let used: u64 = fs::read_to_string(self.file(self.used)).unwrap().trim().parse().unwrap();
         fs::write(self.file(self.limit), (used + bytes).to_string()).unwrap();

@@ -82,8 +82,8 @@ impl Scene {
             "operators": [{"type": "move", "from": "attributes.message", "to": "body"}],
         });
         template["service"]["pipelines"]["logs"]["receivers"] = json!(["otlp", "syslog"]);
-        // Long enough for a real collector to start, and be healthy, on a host that is busy with tests; and the agent's own
-        // default to drain in, since what is killed loses what it holds.
+        // Long enough for a real collector to start, and be healthy, on a host that is busy with tests; and the agent's
+        // own default to drain in, since what is killed loses what it holds.
         let min_uptime = format!("{}s", 3 * slowness());
         let patient = |builder: Builder| builder.setting("min-uptime", min_uptime).setting("stop-timeout", "30s");
         let with_collector = |builder: Builder| settings(patient(builder.collector(bin::collector())));
@@ -133,7 +133,7 @@ impl Scene {
         named(&self.template, name)
     }
 
-    /// The clients all at once, at what two cores bear with everything else.
+    /// The clients all at once, at what two cores can do with everything else.
     #[track_caller]
     fn load(&self) -> Vec<Load> {
         let Ports { grpc, http, udp, .. } = self.ports;
@@ -184,8 +184,8 @@ impl Scene {
             rejected && status["collector"]["state"] == "running"
         });
         let status = self.status();
-        let told = status["config"]["rejected_because"].as_str().unwrap_or_default();
-        assert!(reasons.iter().any(|reason| told.contains(reason)), "none of {reasons:?} in {status}");
+        let reason = status["config"]["rejected_because"].as_str().unwrap_or_default();
+        assert!(reasons.iter().any(|words| reason.contains(words)), "none of {reasons:?} in {status}");
         assert_eq!(status["config"]["revision"], before["revision"], "{status}");
         change
     }
@@ -212,7 +212,8 @@ impl Scene {
         Change { overlap }
     }
 
-    /// Ends the clients, then the agent, and checks that what was acknowledged came out, once, and what of the datagrams.
+    /// Ends the clients, then the agent, and checks that what was acknowledged came out, once, and what of the
+    /// datagrams.
     #[track_caller]
     fn finish(self, title: &str, loads: Vec<Load>) -> Vec<Report> {
         let mut reports = counted(title, loads);

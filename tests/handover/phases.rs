@@ -72,7 +72,8 @@ fn the_old_ones_crash_leaves_the_new_one_serving() {
     let reports = counted("the old collector killed beside the new one", loads);
     // What was in the dead one's hands is lost, but there was always someone to connect to.
     assert_eq!(reports[0].refused, 0, "{reports:?}");
-    // The kernel closes one descriptor after another: who loses a connection may come once more before the listener's turn.
+    // The kernel closes one descriptor after another: who loses a connection may come once more before the listener's
+    // turn.
     assert!(reports[0].reset <= 2 * 4, "more than two a client: {reports:?}");
 }
 
@@ -100,12 +101,13 @@ fn a_bad_config_while_two_run_leaves_the_first_of_them_or_the_second() {
     two(&scene, scene.config("second"));
     let mut bad = scene.config("bad");
     bad["fake"]["validate"] = "fail".into();
-    scene.bad_change(bad, "told to refuse");
+    scene.bad_change(bad, "scripted to refuse");
     scene.agent.wait_until("the second config as last known good", || scene.is_good("second"));
     assert_seamless(&counted("a bad config while two collectors run", loads), 2);
 }
 
-/// Some components wait for their server before the receivers listen, for half a minute if need be. A health check would say so.
+/// Some components wait for their server before the receivers listen, for half a minute if need be. A health check
+/// would say so.
 #[test]
 fn one_that_is_slow_to_listen_gets_connections_when_it_does() {
     if machine::skips_hand_over() {
@@ -123,7 +125,8 @@ fn one_that_is_slow_to_listen_gets_connections_when_it_does() {
     assert_seamless(&counted("a new collector that listens after 8 s", loads), 1);
 }
 
-/// Once the wait for its listeners is over it takes over where it does listen: the answer of its health check is its own.
+/// Once the wait for its listeners is over it takes over where it does listen: the answer of its health check is its
+/// own.
 #[test]
 fn one_that_listens_on_less_and_does_not_say_that_it_is_ready_answers_for_its_own_health() {
     if machine::skips_hand_over() {
@@ -151,7 +154,7 @@ fn one_that_listens_on_less_and_does_not_say_that_it_is_ready_answers_for_its_ow
     well.agent.wait_until("the config that listens on less as last known good", || well.is_good("well"));
 }
 
-/// Each bind(2) waits for the agent, also of a collector that it has told to end.
+/// Each bind(2) waits for the agent, also of a collector that it has terminated.
 #[test]
 fn a_collector_that_listens_once_more_at_its_end_is_let_go_on() {
     if machine::skips_hand_over() {

@@ -1,4 +1,5 @@
-//! On a Debian: each service manager that it has but for systemd, what fails on a host that is in use, and the questions.
+//! On a Debian: each service manager that it has but for systemd, what fails on a host that is in use, and the
+//! questions.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -35,7 +36,7 @@ fn expect_running(root: &Root, version: &str) {
     assert_runs(root, version);
 }
 
-/// All that is ours in there is killed at once, whoever would start it again first.
+/// All that is ours in there is killed at once, including what would start it again.
 #[track_caller]
 fn die(root: &Root) {
     let mut ours = root.processes();
@@ -78,7 +79,7 @@ fn life(root: &Root, init: &str, args: &[&str], stop: &[&str]) {
     assert_done(&root.install(&new, &[], &[]));
     assert_eq!(assert_runs(root, VERSION), second, "nothing was new, so nothing was restarted");
     assert_done(&root.install(&old, &[], &["--no-start"]));
-    assert_eq!(assert_runs(root, VERSION), second, "it was told not to");
+    assert_eq!(assert_runs(root, VERSION), second, "it was set not to");
     let output = root.install(&old, &[], &[]);
     assert_done(&output);
     assert!(output.stdout.contains("restarting"), "the agent that runs is not the one that is installed: {output:#?}");
@@ -88,7 +89,7 @@ fn life(root: &Root, init: &str, args: &[&str], stop: &[&str]) {
     assert!(root.status().is_none());
     let output = root.install(&new, &[], &[]);
     assert_done(&output);
-    assert!(root.status().is_none() && output.stdout.contains("the service is not started"), "somebody has stopped it");
+    assert!(root.status().is_none() && output.stdout.contains("the service is not started"), "it was stopped by hand");
 
     let mut start: Vec<&str> = stop.to_vec();
     *start.last_mut().unwrap() = "start";
@@ -176,7 +177,7 @@ fn an_upgrade_that_cannot_do_leaves_the_agent_that_runs_alone() {
     assert_left_alone(&root, || root.install(&release(), &[], &[]), 78, ": unknown key \"report-extendex\"");
     with("");
 
-    // A collector that does not take the config in force.
+    // A collector that does not take the active config.
     let config = root.read("/etc/kmagent/config.yaml");
     fs::write(root.join("/etc/kmagent/config.yaml"), format!("{config}\nno-such-thing: 1\n")).unwrap();
     let collector = stage::COLLECTOR.replace("grep -q no-such-thing", "grep -q nothing-at-all");

@@ -117,7 +117,8 @@ fn a_second_time_touches_nothing() {
     assert_untouched(&before, &dest.tree(), "a second installation");
 }
 
-/// Texts that come back as they were given: quotes of every kind, what YAML would take for something else, all of Unicode.
+/// Texts that come back as they were given: quotes of every kind, what YAML would take for something else, all of
+/// Unicode.
 #[test]
 fn settings_come_back_exactly() {
     let stage = Stage::light();
@@ -283,7 +284,7 @@ fn an_upgrade_replaces_the_programs_and_keeps_what_is_the_host_s() {
     assert_done(&new.install(&fresh.path(), &[], &["--init", "sysv"]));
     assert_same(&tree(&fresh.join("/usr"), &[]), &tree(&dest.join("/usr"), &[]), "a new installation, and an upgrade");
 
-    // What somebody has taken away, since the API will send one, does not come again.
+    // What was removed by hand, since the API will send one, does not come again.
     fs::remove_file(dest.join("/etc/kmagent/config.yaml")).unwrap();
     assert_done(&old.install(&dest.path(), &[], &[]));
     assert!(!dest.join("/etc/kmagent/config.yaml").exists());
@@ -430,7 +431,7 @@ fn a_prefix_is_remembered() {
         assert_eq!(agents, [format!("{}/bin/kmagent", prefix.trim_end_matches('/'))]);
         assert_done(&new.install(&dest.path(), &[("PREFIX", prefix)], &[]));
 
-        // Somebody has removed the programs by hand: they come again, or others take their place.
+        // The programs were removed by hand: they come again, or others take their place.
         fs::remove_dir_all(dest.join(prefix).join("lib/kmagent")).unwrap();
         assert_done(&new.install(&dest.path(), &[], &["--init", init]));
         assert!(dest.join(prefix).join("lib/kmagent/manifest").exists());

@@ -1,5 +1,6 @@
-//! What hosts have that this one has not: busybox's own adduser (Alpine), procd (OpenWrt), chkconfig, rcN.d directories without a
-//! program for them. Each is stood in for by a script that does as the real one, in a root with busybox and nothing else.
+//! What hosts have that this one has not: busybox's own adduser (Alpine), procd (OpenWrt), chkconfig, rcN.d directories
+//! without a program for them. Each is stood in for by a script that does as the real one, in a root with busybox and
+//! nothing else.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -38,7 +39,7 @@ join() {
 leave() { sed -i "/^$2:/{ s/\([:,]\)$1\(,\|\$\)/\1/; s/,\$//; }" /etc/group; }
 remove_group() {
     gid=$(number group "$1")
-    ! cut -d : -f 4 /etc/passwd | grep -qx "$gid" || die "'$1' is still somebody's primary group!"
+    ! cut -d : -f 4 /etc/passwd | grep -qx "$gid" || die "'$1' is still a primary group!"
     sed -i "/^$1:/d" /etc/group
 }
 case "$applet $*" in
@@ -157,7 +158,8 @@ fn links_in_rc_directories() {
     }
 }
 
-/// After /etc/rc.common and procd.sh of OpenWrt, with a shell in the place of procd. As there, stop does not wait for the end.
+/// After /etc/rc.common and procd.sh of OpenWrt, with a shell in the place of procd. As there, stop does not wait for
+/// the end.
 const RC_COMMON: &str = r#"#!/bin/sh
 initscript=$1 name=${1##*/} running=/tmp/procd-$name
 procd_open_instance() { :; }
@@ -222,7 +224,7 @@ fn a_life_under_procd() {
     assert_eq!(root.run(&["/etc/init.d/kmagent", "stop"]).code, Some(0));
     wait_until("its end", || root.processes().is_empty());
     assert_done(&root.install(&old, &[], &[]));
-    assert!(root.processes().is_empty() && root.join(link).exists(), "somebody has stopped it");
+    assert!(root.processes().is_empty() && root.join(link).exists(), "it was stopped by hand");
     assert_eq!(root.run(&["/etc/init.d/kmagent", "start"]).code, Some(0));
     expect_running(&root, OLDER);
     assert_done(&root.install(&new, &[], &["--purge"]));

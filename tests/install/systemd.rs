@@ -176,7 +176,7 @@ fn a_life() {
     assert_eq!(machine.expect_running(VERSION), third);
     assert_same(&now, &machine.tree());
 
-    // ---- stopped by somebody
+    // ---- stopped by an operator
     machine.does("systemctl stop kmagent");
     assert_done(&machine.install("old", ""));
     assert_eq!(machine.sh("systemctl is-active kmagent").stdout, "inactive\n");

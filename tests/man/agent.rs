@@ -117,7 +117,7 @@ fn every_variable_is_there() {
         .filter(|word| !["CARGO_", "KMAGENT_", "KM_TEST_", "KM_LONG"].iter().any(|own| word.starts_with(own)));
     let settings: Vec<String> = source::settings().into_iter().map(|[_, variable, _]| variable).collect();
     let asked = asked.filter(|word| !settings.iter().any(|setting| setting == word));
-    // Without an underscore they cannot be told from other words.
+    // Without an underscore they look like other words.
     let mut known: BTreeSet<&str> = asked.chain(["KM_*", "PATH", "GODEBUG"]).collect();
     known.extend(["KM_API_KEY", "KM_COLLECTOR_ENDPOINT", "KM_DOCKER_ENDPOINT"]);
     assert_eq!(named, known);
@@ -136,7 +136,8 @@ fn every_variable_is_there() {
     }
 }
 
-/// A host on which everything happens that leaves a file: an install by `--check`, a start, a config that is rolled back.
+/// A host on which everything happens that leaves a file: an install by `--check`, a start, a config that is rolled
+/// back.
 #[test]
 fn every_file_is_there() {
     let api = Api::plain();
@@ -241,8 +242,8 @@ fn every_message_is_there() {
     let errors: Vec<&str> = calls.iter().flat_map(|call| source.split(call).skip(1)).filter_map(said).collect();
     assert!(errors.len() > 9, "{errors:?}");
     for error in errors {
-        let told = items(&messages).into_iter().any(|item| error.starts_with(item));
-        assert!(told, "DIAGNOSTICS does not tell of {error:?}");
+        let is_listed = items(&messages).into_iter().any(|item| error.starts_with(item));
+        assert!(is_listed, "DIAGNOSTICS does not list {error:?}");
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use super::{AGENT, CHECK, PAGES, SETTINGS, items, part, section, words};
@@ -159,10 +158,7 @@ fn every_script_does_what_it_says() {
         for status in source::exit_statuses() {
             let dir = TempDir::new();
             let place = |name: &str| dir.join(name).display().to_string();
-            let executable = |name: &str, text: &str| {
-                fs::write(dir.join(name), text).unwrap();
-                fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o755)).unwrap();
-            };
+            let executable = |name: &str, text: &str| bin::write_program(&dir.join(name), text);
             executable("kmagent", &format!("#!/bin/sh\nexit {status}\n"));
             executable("logger", &format!("#!/bin/sh\necho \"$@\" >>{}\n", place("log")));
             let here = script.replace(INSTALLED, &place("kmagent")).replace("/var/lib/node_exporter", &place("."));

@@ -92,7 +92,7 @@ fn signals_that_were_ignored_or_blocked_for_the_agent_work_again() {
 fn candidates_of_a_killed_agent_are_swept() {
     let api = Api::plain();
     let agent = settled(quick().api(&api), &named("a"));
-    let theirs = agent.dir().join("etc/.somebody-else");
+    let theirs = agent.dir().join("etc/.another-program");
     fs::write(&theirs, "not ours").unwrap();
     api.answer_config(scripted("b", json!({"validate": "hang"})));
     agent.wait_until("a validation", || !agent.records_of("validate").is_empty());
@@ -104,7 +104,7 @@ fn candidates_of_a_killed_agent_are_swept() {
     let log = agent.log().len();
     agent.spawn();
     wait_running(&agent, log);
-    assert_eq!(strays(&agent), [".somebody-else"]);
+    assert_eq!(strays(&agent), [".another-program"]);
     assert_eq!(agent.config(), named("a"));
 }
 

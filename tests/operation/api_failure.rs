@@ -121,7 +121,7 @@ fn retry_after_is_kept_to() {
 }
 
 #[test]
-fn a_key_that_is_refused_is_told_nowhere_but_to_the_operator() {
+fn a_key_that_is_refused_is_reported_only_to_the_operator() {
     let api = Api::plain();
     api.reply(Reply::status(401, &[], "test-key is unknown"));
     let agent = settled(quick().api(&api), &named("a"));
@@ -129,8 +129,8 @@ fn a_key_that_is_refused_is_told_nowhere_but_to_the_operator() {
     let field = failures(&agent)[0].field("error").to_string();
     assert!(field.contains("check api-key") && field.contains("**** is unknown"), "{field}");
     api.answer(json!({}));
-    let told = api.wait_for_request_after(api.requests().len(), "the next poll", |_| true);
-    assert_eq!(message(&told), "", "the API is told of its own failures");
+    let report = api.wait_for_request_after(api.requests().len(), "the next poll", |_| true);
+    assert_eq!(message(&report), "", "the API's own failures are reported to it");
     assert_eq!(agent.count_log(|line| line.text.contains("test-key")), 0);
 }
 

@@ -23,8 +23,8 @@ fn without_a_config_it_is_stopped_and_says_why_until_one_arrives() {
     agent.wait_start(1);
     wait_running(&agent, 0);
     assert_eq!(agent.config(), named("first"));
-    let told = api.wait_for_request("a resolved problem", |request| message(request).is_empty());
-    assert_eq!(told.json()["collector_status"], "Running");
+    let report = api.wait_for_request("a resolved problem", |request| message(request).is_empty());
+    assert_eq!(report.json()["collector_status"], "Running");
     assert_eq!(agent.stop(), 0);
 }
 
@@ -81,7 +81,7 @@ fn a_first_config_that_the_collector_refuses_leaves_none() {
     let api = Api::plain();
     api.answer_config(scripted("bad", json!({"validate": "fail"})));
     let agent = quick().api(&api).spawn();
-    api.wait_for_request("the refusal", |request| message(request).contains("told to refuse"));
+    api.wait_for_request("the refusal", |request| message(request).contains("scripted to refuse"));
     wait_polls(&agent, &api, 1);
     assert!(!agent.config_file().exists());
     assert_eq!(agent.starts(), 0);

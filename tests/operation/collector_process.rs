@@ -12,8 +12,8 @@ use crate::support::agent::Agent;
 use crate::support::api::Api;
 use crate::support::{bin, process};
 
-/// Puts a collector there, all at once. A process of its own writes it: while this one has it open for writing, children
-/// that other tests fork at that moment keep it from being executed (ETXTBSY, execve(2)).
+/// Puts a collector there, all at once. A process of its own writes it: while this one has it open for writing,
+/// children that other tests fork at that moment keep it from being executed (ETXTBSY, execve(2)).
 fn install_collector(path: &Path) {
     let partial = path.with_extension("new");
     let copied = Command::new("cp").arg(bin::fake()).arg(&partial).status().unwrap();
@@ -87,23 +87,26 @@ fn a_sites_overlay_is_a_second_config_for_check_and_run() {
     assert_eq!(runs[1]["configs"], json!([agent.config_file(), overlay]));
     let check = &agent.records_of("validate")[0]["configs"];
     assert_eq!((check.as_array().unwrap().len(), &check[1]), (2, &json!(overlay)));
-    assert_ne!(check[0], json!(agent.config_file()), "the config in force was checked, not the candidate");
+    assert_ne!(check[0], json!(agent.config_file()), "the active config was checked, not the candidate");
     // Together they are refused, though the config alone would pass.
     fs::write(&overlay, "fake: {validate: fail}").unwrap();
     api.answer_config(named("c"));
-    api.wait_for_request("the refusal", |request| message(request).contains("told to refuse"));
+    api.wait_for_request("the refusal", |request| message(request).contains("scripted to refuse"));
     assert_eq!(agent.config(), named("b"));
 }
 
 #[test]
-fn a_missing_collector_is_told_and_found_when_it_is_installed() {
+fn a_missing_collector_is_reported_and_found_when_it_is_installed() {
     let api = Api::plain();
     let builder = quick().api(&api);
     let path = builder.dir().join("collector");
     let agent = builder.collector(&path).config(yaml(&named("a"))).spawn();
-    let told = api.wait_for_request("the problem", |request| message(request).contains("install one"));
-    assert!(message(&told).contains(&path.display().to_string()), "{}", message(&told));
-    assert_eq!((&told.json()["collector_status"], &told.json()["collector_version"]), (&json!("Stopped"), &json!("")));
+    let report = api.wait_for_request("the problem", |request| message(request).contains("install one"));
+    assert!(message(&report).contains(&path.display().to_string()), "{}", message(&report));
+    assert_eq!(
+        (&report.json()["collector_status"], &report.json()["collector_version"]),
+        (&json!("Stopped"), &json!(""))
+    );
     agent.wait_until("some tries", || {
         agent.count_log(|line| line.msg() == "collector state") > 0 && api.requests().len() > 2
     });
@@ -143,8 +146,8 @@ fn a_file_that_cannot_be_executed_is_a_problem_and_no_end() {
     agent.wait_status("backoff", |status| status["collector"]["state"] == "backoff");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let words = "cannot run the collector";
-    let told = |status: &Value| status["last_error_message"].as_str().unwrap().contains(words);
-    agent.wait_status("an exec that fails", told);
+    let report = |status: &Value| status["last_error_message"].as_str().unwrap().contains(words);
+    agent.wait_status("an exec that fails", report);
     install_collector(&path);
     wait_running(&agent, 0);
 }
@@ -179,8 +182,8 @@ fn a_collector_that_hangs_when_asked_for_its_version_is_left_alone() {
     let agent = quick().api(&api).env("FAKE_VERSION", "hang").config(yaml(&scripted("a", json!({})))).spawn();
     agent.wait_until("the question", || asked(&agent) == 1);
     wait_running(&agent, 0);
-    let told = api.wait_for_request("a report without it", |_| true);
-    assert_eq!(told.json()["collector_version"], "");
+    let report = api.wait_for_request("a report without it", |_| true);
+    assert_eq!(report.json()["collector_version"], "");
     wait_polls(&agent, &api, 1);
     assert_eq!((asked(&agent), agent.processes().len()), (1, 2));
 }

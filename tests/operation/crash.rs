@@ -35,13 +35,13 @@ fn backoffs(agent: &Agent) -> usize {
 fn a_proved_collector_is_restarted_at_once_whatever_ended_it() {
     let run = |signal, words: &str| {
         let api = Api::plain();
-        // Longer than the time between polls: each crash is told before it is resolved.
+        // Longer than the time between polls: each crash is reported before it is resolved.
         let agent = settled(quick().api(&api).setting("min-uptime", "2s"), &named("a"));
         let (log, asked) = (agent.log().len(), api.requests().len());
         process::signal(agent.wait_collector(), signal);
         agent.wait_log_after(log, "the crash", |line| exits(line) && line.field("reason") == words);
-        let told = api.wait_for_request_after(asked, "the crash", |request| message(request).contains(words));
-        assert_eq!(told.json()["collector_status"], "Running");
+        let report = api.wait_for_request_after(asked, "the crash", |request| message(request).contains(words));
+        assert_eq!(report.json()["collector_status"], "Running");
         wait_running(&agent, log);
         api.wait_for_request_after(asked + 1, "a resolved problem", |request| message(request).is_empty());
         let delay = delay_after(&agent, 0);
@@ -84,7 +84,7 @@ fn early_crashes_wait_longer_each_time_until_a_run_of_min_uptime() {
 }
 
 #[test]
-fn a_signal_is_told_by_its_name() {
+fn a_signal_is_reported_by_its_name() {
     let run = |name: &'static str| {
         let agent = quick().config(yaml(&scripted("a", json!({"signal": name})))).spawn();
         let line = agent.wait_log(name, exits);
@@ -105,12 +105,12 @@ fn the_message_has_the_last_lines_and_fits() {
     let lines: Vec<String> = (0..400).map(|number| format!("line {number} — naïve ✓ {}", "x".repeat(60))).collect();
     let config = scripted("a", json!({"start": {"exit": 2}, "stderr": lines.join("\n")}));
     let agent = quick().api(&api).config(yaml(&config)).spawn();
-    let told = api.wait_for_request("the crash", |request| message(request).contains("exited with status 2"));
-    let told = message(&told);
-    assert!(told.len() <= 4096 && told.len() > 1500, "{} bytes", told.len());
-    assert!(told.ends_with(&lines[399]), "{told}");
-    assert!(told.starts_with("20") && told.contains("Z: the collector exited with status 2 after 0."), "{told}");
-    assert!(!told.contains(&lines[0]));
+    let report = api.wait_for_request("the crash", |request| message(request).contains("exited with status 2"));
+    let report = message(&report);
+    assert!(report.len() <= 4096 && report.len() > 1500, "{} bytes", report.len());
+    assert!(report.ends_with(&lines[399]), "{report}");
+    assert!(report.starts_with("20") && report.contains("Z: the collector exited with status 2 after 0."), "{report}");
+    assert!(!report.contains(&lines[0]));
     assert_eq!(agent.stop(), 0);
 }
 
@@ -120,8 +120,8 @@ fn secrets_in_the_last_lines_are_masked() {
     let mut config = scripted("a", json!({"start": {"exit": 2}, "stderr": "dial: test-key and sesame-12345 refused"}));
     config["exporters"] = json!({"other": {"headers": {"x-token": "sesame-12345"}}});
     let agent = quick().api(&api).config(yaml(&config)).spawn();
-    let told = api.wait_for_request("the crash", |request| message(request).contains("refused"));
-    assert!(message(&told).contains("dial: **** and **** refused"), "{}", message(&told));
+    let report = api.wait_for_request("the crash", |request| message(request).contains("refused"));
+    assert!(message(&report).contains("dial: **** and **** refused"), "{}", message(&report));
     let passed_on = agent.wait_log("the line", |line| line.is_collector() && line.msg().starts_with("dial: "));
     assert_eq!(passed_on.msg(), "dial: **** and **** refused");
     let shown = agent.status().unwrap().to_string();

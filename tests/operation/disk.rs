@@ -64,8 +64,8 @@ fn a_full_disk_under_the_config_keeps_the_collector_and_heals() {
     let pid = agent.wait_collector();
     disk.fill();
     api.answer_config(named("b"));
-    let told = api.wait_for_request("the problem", |request| message(request).contains("free some space"));
-    assert!(message(&told).contains("disk/"), "no path: {}", message(&told));
+    let report = api.wait_for_request("the problem", |request| message(request).contains("free some space"));
+    assert!(message(&report).contains("disk/"), "no path: {}", message(&report));
     wait_polls(&agent, &api, 3);
     let complaints = || agent.count_log(|line| line.level() == "error");
     assert_eq!(complaints(), 1, "said at every poll");
@@ -81,15 +81,15 @@ fn a_full_disk_under_the_config_keeps_the_collector_and_heals() {
 }
 
 #[test]
-fn a_read_only_state_directory_is_told_and_heals() {
+fn a_read_only_state_directory_is_reported_and_heals() {
     let api = Api::plain();
     let builder = quick().api(&api);
     let Some(disk) = Mount::small(&builder.dir().join("state")) else { return };
     disk.remount("ro");
     let agent = settled(builder, &named("a"));
-    let told = api.wait_for_request("the problem", |request| message(request).contains("remount"));
-    assert!(message(&told).contains("state/"), "no path: {}", message(&told));
-    assert_eq!(told.json()["collector_status"], "Running");
+    let report = api.wait_for_request("the problem", |request| message(request).contains("remount"));
+    assert!(message(&report).contains("state/"), "no path: {}", message(&report));
+    assert_eq!(report.json()["collector_status"], "Running");
     let seen = api.requests().len();
     disk.remount("rw");
     let log = agent.log().len();
@@ -110,7 +110,7 @@ fn a_state_directory_that_cannot_be_made_is_no_end() {
     api.wait_for_request("the problem", |request| message(request).contains("blocked/state"));
     // What is refused is remembered at least by this agent.
     api.answer_config(scripted("bad", json!({"validate": "fail"})));
-    api.wait_for_request("the refusal", |request| message(request).contains("told to refuse"));
+    api.wait_for_request("the refusal", |request| message(request).contains("scripted to refuse"));
     wait_polls(&agent, &api, 2);
     assert_eq!(agent.records_of("validate").len(), 1);
     // Nor is the one config that has proved itself overwritten while it cannot be kept, however often it is tried.
@@ -134,7 +134,7 @@ fn a_state_directory_that_cannot_be_made_is_no_end() {
 }
 
 #[test]
-fn a_config_directory_that_becomes_read_only_is_told_and_heals() {
+fn a_config_directory_that_becomes_read_only_is_reported_and_heals() {
     let api = Api::plain();
     let builder = quick().api(&api);
     let Some(disk) = Mount::small(&builder.dir().join("disk")) else { return };
@@ -145,9 +145,9 @@ fn a_config_directory_that_becomes_read_only_is_told_and_heals() {
     let pid = agent.wait_collector();
     disk.remount("ro");
     api.answer_config(named("b"));
-    let told = api.wait_for_request("the problem", |request| message(request).contains("remount"));
-    assert!(message(&told).contains("disk/"), "no path: {}", message(&told));
-    assert_eq!((told.json()["collector_status"].as_str(), agent.wait_collector()), (Some("Running"), pid));
+    let report = api.wait_for_request("the problem", |request| message(request).contains("remount"));
+    assert!(message(&report).contains("disk/"), "no path: {}", message(&report));
+    assert_eq!((report.json()["collector_status"].as_str(), agent.wait_collector()), (Some("Running"), pid));
     // A crash needs no disk.
     process::signal(pid, rustix::process::Signal::KILL);
     agent.wait_start(2);
@@ -161,7 +161,7 @@ fn a_config_directory_that_becomes_read_only_is_told_and_heals() {
 }
 
 #[test]
-fn a_full_state_directory_is_told_and_heals() {
+fn a_full_state_directory_is_reported_and_heals() {
     let api = Api::plain();
     let builder = quick().api(&api);
     let Some(disk) = Mount::small(&builder.dir().join("state")) else { return };
@@ -171,9 +171,9 @@ fn a_full_state_directory_is_told_and_heals() {
     disk.fill();
     // What has proved itself cannot be kept, so what comes next may not replace it.
     api.answer_config(named("b"));
-    let told = api.wait_for_request("the problem", |request| message(request).contains("free some space"));
-    assert!(message(&told).contains("state/"), "no path: {}", message(&told));
-    assert_eq!(told.json()["collector_status"], "Running");
+    let report = api.wait_for_request("the problem", |request| message(request).contains("free some space"));
+    assert!(message(&report).contains("state/"), "no path: {}", message(&report));
+    assert_eq!(report.json()["collector_status"], "Running");
     assert_ne!(agent.wait_collector(), pid, "the new config does run");
     process::signal(agent.wait_collector(), rustix::process::Signal::KILL);
     agent.wait_start(3);

@@ -75,7 +75,7 @@ pub fn wait_running(agent: &Agent, seen: usize) {
     agent.wait_log_after(seen, "a collector that has proved itself", is_running);
 }
 
-/// Waits until this config is in force and has become the last known good.
+/// Waits until this config is active and has become the last known good.
 #[track_caller]
 fn wait_good(agent: &Agent, config: &Value) {
     let read = |path| fs::read_to_string(path).map_or(Value::Null, |text| serde_yaml::from_str(&text).unwrap());

@@ -1,4 +1,4 @@
-//! What the service manager is told (sd_notify(3)).
+//! Notifications to the service manager (sd_notify(3)).
 
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ fn ready_states_watchdog_and_stopping() {
 }
 
 #[test]
-fn without_a_watchdog_nobody_is_told_of_one_and_without_a_config_it_is_ready_too() {
+fn without_a_watchdog_there_is_no_keep_alive_and_without_a_config_it_is_ready_too() {
     let builder = quick();
     let path = builder.dir().join("notify.sock");
     let listener = UnixDatagram::bind(&path).unwrap();

@@ -1,4 +1,4 @@
-//! When the API is asked, and what it is told.
+//! When the API is asked, and what is reported to it.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -21,8 +21,8 @@ fn expect_rolled_back(config: Value, reason: &str) {
     let api = Api::plain();
     let agent = settled(quick().api(&api), &named("good"));
     api.answer_config(config.clone());
-    let told = api.wait_for_request("the roll back", |request| message(request).contains(reason));
-    assert!(message(&told).contains("health check"), "{}", message(&told));
+    let report = api.wait_for_request("the roll back", |request| message(request).contains(reason));
+    assert!(message(&report).contains("health check"), "{}", message(&report));
     agent.wait_until("two proofs", || agent.count_log(is_running) == 2);
     assert_eq!((agent.config(), agent.starts()), (named("good"), 3));
     let kept = std::fs::read_to_string(agent.dir().join("etc/config.yaml.rejected")).unwrap();
@@ -69,8 +69,8 @@ fn an_unhealthy_collector_with_nothing_to_go_back_to_is_kept_and_asked_again() {
     let port = process::free_port();
     let config = checked("only", port, json!({"health": {"port": port, "after_ms": 1500}}));
     let agent = quick().api(&api).config(yaml(&config)).spawn();
-    let told = api.wait_for_request("its ill health", |request| message(request).contains("answered 503"));
-    assert_eq!(told.json()["collector_status"], "Running");
+    let report = api.wait_for_request("its ill health", |request| message(request).contains("answered 503"));
+    assert_eq!(report.json()["collector_status"], "Running");
     wait_running(&agent, 0);
     api.wait_for_request_after(api.requests().len(), "a resolved problem", |request| message(request).is_empty());
     assert_eq!(agent.starts(), 1);

@@ -26,9 +26,9 @@ fn a_refused_config_changes_nothing_and_is_remembered() {
     let agent = settled(quick().api(&api), &named("good"));
     let (before, pid) = (identity(&agent.config_file()), agent.wait_collector());
     api.answer_config(leaking());
-    let told = api.wait_for_request("the refusal", |request| message(request).contains("rejects the config"));
-    assert!(message(&told).contains(r#"references exporter "****" which is not configured"#), "{}", message(&told));
-    assert_eq!(told.json()["collector_status"], "Running");
+    let report = api.wait_for_request("the refusal", |request| message(request).contains("rejects the config"));
+    assert!(message(&report).contains(r#"references exporter "****" which is not configured"#), "{}", message(&report));
+    assert_eq!(report.json()["collector_status"], "Running");
     wait_polls(&agent, &api, 3);
     assert_eq!(validations(&agent), 1, "validated again");
     assert_eq!((agent.wait_collector(), identity(&agent.config_file())), (pid, before));
@@ -64,7 +64,7 @@ fn the_server_takes_a_refused_config_back() {
     let api = Api::plain();
     let agent = settled(quick().api(&api), &named("good"));
     api.answer_config(scripted("bad", json!({"validate": "fail"})));
-    api.wait_for_request("the refusal", |request| message(request).contains("told to refuse"));
+    api.wait_for_request("the refusal", |request| message(request).contains("scripted to refuse"));
     let asked = api.requests().len();
     api.answer(json!({"restart_required": false, "config": named("good")}));
     api.wait_for_request_after(asked, "a resolved problem", |request| message(request).is_empty());
@@ -79,9 +79,9 @@ fn the_extra_poll_after_a_refusal_is_one() {
     api.answer_config(scripted("bad", json!({"validate": "fail"})));
     let output = agent.run(["--check"]);
     assert_eq!(output.code, Some(65), "{output:?}");
-    assert!(output.stderr.contains("told to refuse"), "{output:?}");
-    let told = api.wait_for_request("the refusal", |request| message(request).contains("told to refuse"));
-    assert_eq!(told.at, api.requests()[2].at, "not the very next poll");
+    assert!(output.stderr.contains("scripted to refuse"), "{output:?}");
+    let report = api.wait_for_request("the refusal", |request| message(request).contains("scripted to refuse"));
+    assert_eq!(report.at, api.requests()[2].at, "not the very next poll");
     holds_polls(&api, 3);
 }
 
@@ -119,8 +119,8 @@ fn a_check_that_hangs_is_given_up_and_tried_again() {
     let agent = settled(quick().api(&api).setting("validate-timeout", "1s"), &named("good"));
     let pid = agent.wait_collector();
     api.answer_config(scripted("b", json!({"validate": "hang"})));
-    let told = api.wait_for_request("the time-out", |request| message(request).contains("did not end within 1s"));
-    assert!(message(&told).contains("validate-timeout"), "no remedy: {}", message(&told));
+    let report = api.wait_for_request("the time-out", |request| message(request).contains("did not end within 1s"));
+    assert!(message(&report).contains("validate-timeout"), "no remedy: {}", message(&report));
     agent.wait_until("a second try", || validations(&agent) >= 2);
     assert_eq!((agent.wait_collector(), agent.config()), (pid, named("good")));
     let log = agent.log().len();

@@ -24,7 +24,7 @@ fn answers_in_a_row_are_one_request() {
     let api = Api::plain();
     let agent = settled(quick().api(&api), &named("a"));
     expect_one_restart(&agent, &api, &json!({"restart_required": true}));
-    // Told by an answer in between, it is another one.
+    // After an answer without it, it is another one.
     api.answer(json!({"restart_required": false}));
     wait_polls(&agent, &api, 2);
     expect_one_restart(&agent, &api, &json!({"restart_required": true, "config": named("a")}));
@@ -57,15 +57,15 @@ fn an_installed_config_needs_no_second_restart() {
 
 /// By a person, by hand: what runs is not given up for it.
 #[test]
-fn a_request_is_put_off_while_the_collector_refuses_the_config_in_force() {
+fn a_request_is_put_off_while_the_collector_refuses_the_config_active() {
     let api = Api::plain();
     let agent = settled(quick().api(&api), &named("a"));
     let (pid, asked) = (agent.wait_collector(), api.requests().len());
     std::fs::write(agent.config_file(), "fake: {validate: fail}").unwrap();
     api.answer(json!({"restart_required": true}));
     let words = "restart requested by the API was skipped: the collector rejects the active config";
-    let told = api.wait_for_request_after(asked, "the reason", |request| message(request).contains(words));
-    assert!(message(&told).contains("told to refuse this config"), "{}", message(&told));
+    let report = api.wait_for_request_after(asked, "the reason", |request| message(request).contains(words));
+    assert!(message(&report).contains("scripted to refuse this config"), "{}", message(&report));
     let output = agent.run(["--check"]);
     output.fails(65, words);
     assert_eq!((agent.wait_collector(), agent.starts()), (pid, 1));

@@ -42,8 +42,8 @@ fn a_config_that_dies_at_start_is_rolled_back_reported_once_and_not_retried() {
     assert!(output.stderr.contains("was rolled back") && output.stderr.contains("status 3"), "{output:?}");
     wait_rolled_back(&agent, log);
     holds_polls(&api, 3);
-    let told = message(&api.requests()[2]);
-    assert!(told.contains("exited with status 3") && told.contains("address already in use"), "{told}");
+    let report = message(&api.requests()[2]);
+    assert!(report.contains("exited with status 3") && report.contains("address already in use"), "{report}");
     assert_eq!((agent.config(), rejected(&agent)), (named("good"), dying("bad")));
     assert_eq!((agent.starts(), strays(&agent)), (3, Vec::new()));
 
@@ -113,8 +113,8 @@ fn without_a_last_known_good_it_keeps_trying_and_says_so() {
     let agent = quick().api(&api).config(yaml(&dying("only"))).spawn();
     agent.wait_start(3);
     assert_eq!(agent.config(), dying("only"));
-    let told = api.wait_for_request("the crash", |request| message(request).contains("address already in use"));
-    assert_eq!(told.json()["collector_status"], "Stopped");
+    let report = api.wait_for_request("the crash", |request| message(request).contains("address already in use"));
+    assert_eq!(report.json()["collector_status"], "Stopped");
     assert!(!rejected_file(&agent).exists());
     // What repairs it is used at once, not after the delay.
     agent.wait_until("a backoff of 4 s", || {
@@ -134,8 +134,8 @@ fn a_first_config_from_the_api_that_dies_is_replaced_by_the_next() {
     let api = Api::plain();
     api.answer_config(dying("first"));
     let agent = quick().api(&api).spawn();
-    let told = api.wait_for_request("the failure", |request| message(request).contains("status 3"));
-    assert_eq!(told.json()["collector_status"], "Stopped");
+    let report = api.wait_for_request("the failure", |request| message(request).contains("status 3"));
+    assert_eq!(report.json()["collector_status"], "Stopped");
     wait_polls(&agent, &api, 1);
     assert_eq!(agent.config(), dying("first"));
     api.answer_config(named("second"));
@@ -155,8 +155,8 @@ fn an_agent_killed_during_a_probation_ends_it_at_the_next_start() {
     agent.spawn();
     wait_rolled_back(&agent, log);
     assert_eq!(agent.config(), named("good"));
-    let told = api.wait_for_request("the roll back", |request| message(request).contains("status 5"));
-    assert!(message(&told).contains("rolled back") || message(&told).contains("rejected"), "{}", message(&told));
+    let report = api.wait_for_request("the roll back", |request| message(request).contains("status 5"));
+    assert!(message(&report).contains("rolled back") || message(&report).contains("rejected"), "{}", message(&report));
     let validations = agent.records_of("validate").len();
     wait_polls(&agent, &api, 2);
     assert_eq!(agent.records_of("validate").len(), validations, "the rejected config was tried again");

@@ -135,7 +135,8 @@ fn expect_sysv_works(root: &str) {
     assert_eq!(script("start").code, Some(0));
     expect_running(&machine);
 
-    // What root leaves behind is the agent's at the next start; what the agent may have planted is not, whoever's directory it is in.
+    // What root leaves behind is the agent's at the next start; what the agent may have planted is not, in any user's
+    // directory.
     let directories = "/run/kmagent /var/lib/kmagent";
     plant(&machine, "/var/lib/kmagent");
     assert_eq!(script("restart").code, Some(0));

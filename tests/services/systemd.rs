@@ -11,9 +11,9 @@ use crate::support::{bin, needs};
 
 const UNIT: &str = "kmagent.service";
 
-/// The exposure, of 100, that `systemd-analyze security` (252) gives the units. What the agent's 21 are for is in its comments:
-/// the network and its sockets (10), /proc (3), other users' files, homes and groups (7), its own name (1). The check's further
-/// ones are for being root and for giving files their owners.
+/// The exposure, of 100, that `systemd-analyze security` (252) gives the units. What the agent's 21 are for is in its
+/// comments: the network and its sockets (10), /proc (3), other users' files, homes and groups (7), its own name (1).
+/// The check's further ones are for being root and for giving files their owners.
 const EXPOSURE: [(&str, u32); 2] = [("kmagent.service", 21), ("kmagent-check.service", 24)];
 
 /// A machine with the stand-in collector.
@@ -149,7 +149,7 @@ fn an_agent_that_hangs_is_replaced() {
 }
 
 #[test]
-fn what_no_restart_mends_is_not_restarted() {
+fn what_no_restart_fixes_is_not_restarted() {
     if !needs::root() {
         return;
     }
@@ -166,7 +166,7 @@ fn what_no_restart_mends_is_not_restarted() {
     machine.drop_in(UNIT, "[Service]\nRestartSec=100ms");
     machine.settings(&json!({"min-uptime": "soon"}));
     ends_for_good_with("78");
-    // A lock that somebody holds is.
+    // A lock that another process holds is.
     machine.settings(&json!({"min-uptime": "500ms"}));
     machine.does("setsid runuser -u kmagent -- flock /run/kmagent/lock sleep 600 >/dev/null 2>&1 &");
     machine.sh("systemctl start kmagent");

@@ -1,4 +1,5 @@
-//! An API with a row of configs: it sends the next one when the agent has told what became of the last, and keeps account.
+//! An API with a row of configs: it sends the next one when the agent has reported the outcome of the last, and keeps
+//! account.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -10,11 +11,11 @@ use crate::support::http::{Reply, Request, Server};
 /// What must become of a config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// In force for good.
+    /// Active, and stays so.
     Promoted,
-    /// In force until it fails.
+    /// Active until it fails.
     RolledBack,
-    /// Never in force.
+    /// Never active.
     Refused,
 }
 
@@ -38,10 +39,10 @@ struct Book {
     /// How many may be sent by now.
     allowed: usize,
     sent: Vec<Sent>,
-    /// Those whose end the agent has told.
-    told: usize,
+    /// Those whose outcome the agent has reported.
+    reported: usize,
     /// `config_revision`, each time that it was another one than before.
-    in_force: Vec<String>,
+    active: Vec<String>,
     /// `rejected_revision`, likewise.
     rejected: Vec<String>,
     restarts: u64,
@@ -57,8 +58,8 @@ impl Feed {
             row: Box::new(row),
             allowed: 0,
             sent: vec![first],
-            told: 0,
-            in_force: Vec::new(),
+            reported: 0,
+            active: Vec::new(),
             rejected: Vec::new(),
             restarts: 0,
             strange: Vec::new(),
@@ -82,9 +83,9 @@ impl Feed {
         self.book().allowed = count;
     }
 
-    /// How many the agent has told the end of.
-    pub fn told(&self) -> usize {
-        self.book().told
+    /// The number of reported outcomes.
+    pub fn reported(&self) -> usize {
+        self.book().reported
     }
 
     /// What the agent says of its collector, at the last poll.
@@ -92,22 +93,22 @@ impl Feed {
         self.book().restarts
     }
 
-    /// Asserts that each config met its fate, once and in turn, by the reports and by the agent's log; returns how many of
-    /// each fate there were.
+    /// Asserts that each config met its fate, once and in turn, by the reports and by the agent's log; returns how many
+    /// of each fate there were.
     #[track_caller]
     pub fn assert_accounts(&self, agent: &Agent) -> [usize; 3] {
         let book = self.book();
         assert_eq!(book.strange, [""; 0]);
-        assert_eq!(book.told, book.sent.len() - 1, "one has no end");
+        assert_eq!(book.reported, book.sent.len() - 1, "one has no end");
         let of_fate = |fate: Fate| book.sent.iter().filter(move |sent| sent.fate == fate);
         let revisions = |fate: Fate| -> Vec<&str> { of_fate(fate).map(|sent| sent.revision.as_str()).collect() };
 
-        // A report may catch one that fails while it is in force, and then the one before it is in force again.
+        // A report may catch one that fails while it is active, and then the one before it is active again.
         let failing = revisions(Fate::RolledBack);
-        let mut lasting: Vec<&str> = book.in_force.iter().map(String::as_str).collect();
+        let mut lasting: Vec<&str> = book.active.iter().map(String::as_str).collect();
         lasting.retain(|revision| !failing.contains(revision));
         lasting.dedup();
-        assert_eq!(lasting, revisions(Fate::Promoted), "in force, as reported");
+        assert_eq!(lasting, revisions(Fate::Promoted), "active, as reported");
         let ill: Vec<&str> =
             book.sent.iter().filter(|sent| sent.fate != Fate::Promoted).map(|it| &*it.revision).collect();
         assert_eq!(book.rejected, ill, "rejected, as reported");
@@ -151,20 +152,20 @@ impl Book {
         let report = request.json();
         self.note(&report);
         let (last, has_room) = (self.sent.last().unwrap(), self.sent.len() <= self.allowed);
-        let is_told = match last.fate {
+        let is_reported = match last.fate {
             Fate::Promoted => report["config_revision"] == last.revision,
             Fate::RolledBack | Fate::Refused => report["rejected_revision"] == last.revision,
         };
-        if is_told {
-            self.told = self.sent.len() - 1;
+        if is_reported {
+            self.reported = self.sent.len() - 1;
         }
-        let is_new = is_told && has_room;
+        let is_new = is_reported && has_room;
         if is_new {
             let next = sent((self.row)(self.sent.len()));
             self.sent.push(next);
         }
-        // As a server does that wants to see it in force; once it is there, this would ask for a restart.
-        let wanted = is_new || !is_told;
+        // As a server does that wants it active; once it is, this would ask for a restart.
+        let wanted = is_new || !is_reported;
         Reply::json(&json!({"restart_required": wanted, "config": self.sent.last().unwrap().config}))
     }
 
@@ -176,7 +177,7 @@ impl Book {
                 all.push(revision.to_string());
             }
         };
-        note(&mut self.in_force, &report["config_revision"]);
+        note(&mut self.active, &report["config_revision"]);
         note(&mut self.rejected, &report["rejected_revision"]);
         let restarts = report["collector_restarts"].as_u64();
         if restarts.is_none_or(|restarts| restarts < self.restarts) {

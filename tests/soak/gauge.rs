@@ -11,10 +11,11 @@ use crate::support::wait::{DEADLINE, poll_for};
 
 /// No thread of the agent has run for this long. Polls are a second apart.
 const QUIET: Duration = Duration::from_millis(200);
-/// What the allocator may take more than at first, in KiB, for the order in which things come and go: measured, up to 76 in an
-/// hour or ten thousand crashes, nearly all of it in the first hundred.
+/// What the allocator may take more than at first, in KiB, for the order in which things come and go: measured, up to
+/// 76 in an hour or ten thousand crashes, nearly all of it in the first hundred.
 const SLACK: u64 = 128;
-/// The same between the first half of many looks and the second: a leak of 60 bytes in each of a thousand changes is above it.
+/// The same between the first half of many looks and the second: a leak of 60 bytes in each of a thousand changes is
+/// above it.
 const LATER_SLACK: u64 = 32;
 /// Fewer looks have no halves to compare.
 const MANY: usize = 8;
@@ -24,7 +25,8 @@ const MANY: usize = 8;
 pub struct Gauge(Vec<Reading>);
 
 impl Gauge {
-    /// Waits for a moment when nothing happens, prints what there is, and asserts that it is no more than at the first look.
+    /// Waits for a moment when nothing happens, prints what there is, and asserts that it is no more than at the first
+    /// look.
     #[track_caller]
     pub fn look(&mut self, agent: &Agent, title: &str) {
         self.look_quietly(agent);
@@ -70,9 +72,9 @@ struct Reading {
 }
 
 impl Reading {
-    /// Waits for a moment when nothing happens and there is no more than `usual`; what is more for as long as that lasts is
-    /// growth. On a busy host a poll takes its time, and so does the end of a collector: its first thread is a zombie until its
-    /// last one has ended, of which the agent is told only then.
+    /// Waits for a moment when nothing happens and there is no more than `usual`; what is more for as long as that
+    /// lasts is growth. On a busy host a poll takes its time, and so does the end of a collector: its first thread is a
+    /// zombie until its last one has ended, which the agent learns only then.
     #[track_caller]
     fn of(agent: &Agent, usual: Option<&Reading>) -> Reading {
         let pid = agent.pid();

@@ -1,8 +1,9 @@
-//! The soak: thousands of changes and crashes, and an hour of real telemetry, and nothing that grows. FAULTS.md tells of it.
+//! The soak: thousands of changes and crashes, and an hour of real telemetry, and nothing that grows. FAULTS.md tells
+//! of it.
 //!
-//! The quick form runs with all the other tests. With `KM_SOAK=1` it is the long one: 10,000 changes, 10,000 crashes and an hour;
-//! `KM_SOAK_MINUTES` sets another length for the hour. What must not grow is in `gauge`, what the API sends and what must be told
-//! of it in `feed`.
+//! The quick form runs with all the other tests. With `KM_SOAK=1` it is the long one: 10,000 changes, 10,000 crashes
+//! and an hour; `KM_SOAK_MINUTES` sets another length for the hour. What must not grow is in `gauge`, what the API
+//! sends and what must be reported of it in `feed`.
 
 mod feed;
 mod gauge;

@@ -40,14 +40,14 @@ fn hand_overs_under_load_lose_nothing_and_leave_nothing_behind() {
         feed.allow(number);
         agent.wait_until("the change", || {
             // Proved, reported, and the old one gone.
-            feed.told() == number && agent.count_log(is_promotion) == number + 1 && agent.collectors().len() == 1
+            feed.reported() == number && agent.count_log(is_promotion) == number + 1 && agent.collectors().len() == 1
         });
         agent.wait_until("records by way of the new config", || sink.came_by(&format!("change {number}")));
         // The end of the first change is the first moment with all that a change leaves.
-        let is_told = number <= 2 || number % 6 == 0 || number == count;
+        let is_reported = number <= 2 || number % 6 == 0 || number == count;
         let collector = agent.collectors().into_iter().map(anonymous).sum::<u64>();
         let title = format!("{number:>4} changes under load, the collector's RssAnon {collector} KiB");
-        if is_told {
+        if is_reported {
             gauge.look(&agent, &title)
         } else {
             gauge.look_quietly(&agent)

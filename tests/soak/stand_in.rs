@@ -19,7 +19,8 @@ const BAD_EVERY: usize = 10;
 /// Every twenty-fifth crash comes before collector passed probation.
 const EARLY_EVERY: usize = 25;
 
-/// How many agents, how many times each, and how often they are looked at; the first look is when everything has happened once.
+/// How many agents, how many times each, and how often they are looked at; the first look is when everything has
+/// happened once.
 struct Plan {
     agents: usize,
     times: usize,
@@ -75,8 +76,13 @@ fn change(plan: &Plan, mode: &str, number: usize) {
     for allowed in looks(plan, 2 * BAD_EVERY + 1) {
         feed.allow(allowed);
         let patience = Duration::from_secs(60) * plan.look_every as u32;
-        let done = poll_for(patience, || (feed.told() == allowed && is_settled(&agent)).then_some(()));
-        assert!(done.is_some(), "told the end of {} of {allowed} changes, status {:?}", feed.told(), agent.status());
+        let done = poll_for(patience, || (feed.reported() == allowed && is_settled(&agent)).then_some(()));
+        assert!(
+            done.is_some(),
+            "reported the outcome of {} of {allowed} changes, status {:?}",
+            feed.reported(),
+            agent.status()
+        );
         gauge.look(&agent, &format!("agent {number}, restart-mode {mode:<8} {allowed:>4} changes"));
     }
     gauge.assert_level();
@@ -118,8 +124,8 @@ fn crash(plan: &Plan, number: usize) {
             assert!(process::signal(pid, SIGNALS[crashes % SIGNALS.len()]), "crash {crashes}: no process {pid}");
             crashes += 1;
         }
-        let is_told = || feed.restarts() == crashes as u64 && is_settled(&agent);
-        agent.wait_until("a collector that has proved itself after the last crash", is_told);
+        let is_reported = || feed.restarts() == crashes as u64 && is_settled(&agent);
+        agent.wait_until("a collector that has proved itself after the last crash", is_reported);
         gauge.look(&agent, &format!("agent {number}, {crashes:>4} crashes"));
     }
     gauge.assert_level();

@@ -20,7 +20,7 @@ use super::wait::{DEADLINE, poll_for};
 /// The path that the public API serves.
 pub const PATH: &str = "/agents/config-check";
 
-/// A scripted API on a port of its own. Until told otherwise it answers "no change".
+/// A scripted API on a port of its own. By default it answers "no change".
 pub struct Api {
     port: u16,
     script: Arc<Mutex<Script>>,

@@ -2,8 +2,7 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -45,10 +44,10 @@ pub fn copy_kmagent(to: &Path) {
     match machine::emulator() {
         Some(emulator) => {
             let real = to.with_extension("real");
-            fs::copy(real_kmagent(), &real).unwrap();
+            copy_program(&real_kmagent(), &real);
             write_program(to, &emulated(emulator, &real));
         }
-        None => _ = fs::copy(real_kmagent(), to).unwrap(),
+        None => copy_program(&real_kmagent(), to),
     }
 }
 
@@ -57,9 +56,20 @@ fn emulated(emulator: &Path, program: &Path) -> String {
 }
 
 /// Makes a script that can be executed.
+///
+/// Another process writes it: what another test forks while this one has a program open for writing holds that descriptor, too,
+/// until its exec, and whoever executes the program meanwhile gets ETXTBSY (execve(2)).
 pub fn write_program(path: &Path, script: &str) {
-    fs::write(path, script).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut install = Command::new("install").args(["-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped()).spawn();
+    let install = install.as_mut().expect("install(1) is missing");
+    install.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(install.wait().unwrap().success(), "{}", path.display());
+}
+
+/// Copies a program to where it can be executed, by another process as `write_program` does.
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("install").args(["-m", "755"]).args([from, to]).status();
+    assert!(copied.expect("install(1) is missing").success(), "{}", to.display());
 }
 
 /// The stand-in collector (fake_collector.rs).

@@ -1,8 +1,8 @@
 //! A stand-in for the OpenTelemetry Collector that does what a real one will not do on request.
 //!
-//! It speaks the part of the collector's command line that the agent uses. How it behaves is written in the config that it
-//! is given, under the top-level key `fake`, so that the config which a test pushes decides (see `Script`). Each start
-//! appends a line of JSON to the file named by `FAKE_LOG` (see `record`).
+//! It speaks the part of the collector's command line that the agent uses. How it behaves is written in the config that
+//! it is given, under the top-level key `fake`, so that the config which a test pushes decides (see `Script`). Each
+//! start appends a line of JSON to the file named by `FAKE_LOG` (see `record`).
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -66,8 +66,8 @@ struct Script {
     close_outputs: bool,
     /// SIGSTOPs itself once ready.
     stop_self: bool,
-    /// The start, as `FAKE_LOG` counts them, that once ready fills the memory until it is killed: with a file that it has not mapped,
-    /// so that to the kernel, which looks for whom to kill, it is as small as ever.
+    /// The start, as `FAKE_LOG` counts them, that once ready fills the memory until it is killed: with a file that it
+    /// has not mapped, so that to the kernel, which looks for whom to kill, it is as small as ever.
     fill_memory_at: Option<usize>,
     /// Once ready it lets nobody of its own user look into it (PR_SET_DUMPABLE), as a security module would.
     close_itself: bool,
@@ -141,7 +141,8 @@ impl From<Value> for Fork {
     }
 }
 
-/// The health check endpoint. Unless it is given here, one that the config's `health_check` extension declares is served.
+/// The health check endpoint. Unless it is given here, one that the config's `health_check` extension declares is
+/// served.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Health {
@@ -210,7 +211,7 @@ fn validate(configs: &[String]) {
     };
     match script.validate {
         Validate::Ok => {}
-        Validate::Fail => refuse("fake: told to refuse this config"),
+        Validate::Fail => refuse("fake: scripted to refuse this config"),
         Validate::Hang => sleep_for_ever(),
         Validate::Missing => unknown_command("validate"),
         Validate::Killed => kill_self("KILL"),
@@ -370,8 +371,9 @@ fn check_references(config: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Tells the tests about this start, on one line: `role` (`run`, `validate`, `version`, `grandchild`), process ids, configs
-/// with their text, arguments, directory, environment, open descriptors. Returns how many `run` lines there are.
+/// Tells the tests about this start, on one line: `role` (`run`, `validate`, `version`, `grandchild`), process ids,
+/// configs with their text, arguments, directory, environment, open descriptors. Returns how many `run` lines there
+/// are.
 fn record(role: &str, configs: &[String]) -> usize {
     let Ok(path) = std::env::var("FAKE_LOG") else { return 0 };
     let pid = |pid: rustix::process::Pid| pid.as_raw_nonzero().get();
@@ -465,8 +467,8 @@ fn die(death: &Death) -> ! {
     }
 }
 
-/// By way of a shell in this process's place: an exec takes away the handlers that Rust and we have set, and `exec` gives SIGPIPE
-/// its meaning back.
+/// By way of a shell in this process's place: an exec takes away the handlers that Rust and we have set, and `exec`
+/// gives SIGPIPE its meaning back.
 fn kill_self(name: &str) -> ! {
     let script = format!("ulimit -c 0; kill -s {name} $$");
     let error = Command::new("/bin/sh").args(["-c", &script]).exec();

@@ -28,7 +28,7 @@ pub fn name() -> &'static str {
     })
 }
 
-/// The name that Go has for it, which is the one that the API is told.
+/// The name that Go has for it, which is the one that is reported to the API.
 pub fn goarch() -> String {
     ask("goarch")
 }
@@ -60,7 +60,7 @@ pub fn skips_hand_over() -> bool {
 
 fn ask(what: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/arch");
-    let told = Command::new(&script).args([what, name()]).stderr(Stdio::inherit()).output().unwrap();
-    assert!(told.status.success(), "dist/arch {what} {}: {told:?}", name());
-    String::from_utf8(told.stdout).unwrap().trim().to_string()
+    let output = Command::new(&script).args([what, name()]).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "dist/arch {what} {}: {output:?}", name());
+    String::from_utf8(output.stdout).unwrap().trim().to_string()
 }

@@ -1,4 +1,4 @@
-"""The config API as a test machine sees it: over TLS, with an authority of its own, one answer to whoever asks."""
+"""The config API as a test machine sees it: over TLS, with an authority of its own, one answer for all requests."""
 
 import http.server
 import json

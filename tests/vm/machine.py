@@ -49,7 +49,7 @@ def decoded(text):
 
 
 def end_on_signals():
-    """Whoever ends this script ends the machine too, and leaves no directory."""
+    """A signal that ends this script ends the machine too, and leaves no directory."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
 

@@ -1,8 +1,8 @@
-//! `--check`: one config check, install included, for cron and for people.
+//! `--check`: one config check, install included, for cron and interactive use.
 //!
-//! If an agent runs it is asked to check, and its outcome is told. Otherwise the check is made here, under the same lock: there is
-//! no collector of ours then, so `on-change` puts a new config into effect, and its failure rolls back. Bounded in time, silent
-//! when nothing changed.
+//! If an agent runs it is asked to check, and its outcome is shown. Otherwise the check is made here, under the same
+//! lock: there is no collector of ours then, so `on-change` puts a new config into effect, and its failure rolls back.
+//! Bounded in time, silent when nothing changed.
 
 mod rollout;
 mod standalone;

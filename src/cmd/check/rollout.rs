@@ -1,7 +1,8 @@
-//! A new config's rollout on a host whose collector is init's: the config file, what is kept of the former one, and `on-change`.
+//! A new config's rollout on a host whose collector is init's: the config file, what is kept of the former one, and
+//! `on-change`.
 //!
-//! `core::rollout` says which step is next. A check may be killed anywhere: `unfinished-install.json` is there from before the install
-//! until `on-change` has succeeded, and the next check goes on from what it finds.
+//! `core::rollout` says which step is next. A check may be killed anywhere: `unfinished-install.json` is there from
+//! before the install until `on-change` has succeeded, and the next check goes on from what it finds.
 
 use std::process::Command;
 use std::time::Duration;
@@ -19,8 +20,8 @@ use crate::settings::Settings;
 use crate::store::record::{self, Record, Rejected, Unfinished, unix_now};
 use crate::store::{Candidate, Store};
 
-/// `on-change` restarts a service: stopping and starting take less than this with any service manager's defaults (systemd's are
-/// 90 s each).
+/// `on-change` restarts a service: stopping and starting take less than this with any service manager's defaults
+/// (systemd's are 90 s each).
 pub const ON_CHANGE_TIMEOUT: Duration = Duration::from_secs(200);
 
 pub(super) struct HostRollout<'a> {
@@ -137,7 +138,7 @@ impl<'a> HostRollout<'a> {
         let Some(script) = &self.settings.on_change else { return Ok(Ok(())) };
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        // Without the command itself, which may hold credentials: the server is told of it.
+        // Without the command itself, which may hold credentials: this goes to the server.
         let (what, output) = match process::run(command, ON_CHANGE_TIMEOUT) {
             Ok(Ended::Exited { status, .. }) if status.success() => return Ok(Ok(())),
             Ok(Ended::Exited { status, output }) => (process::describe(status), output),

@@ -35,7 +35,7 @@ impl<'a> StandaloneCheck<'a> {
         if extent == Extent::DryRun {
             check.read_only();
         }
-        // Init runs the collector: that it has a config is all that can be told of it here.
+        // Init runs the collector: all that is known of it here is whether it has a config.
         let is_collector_running = is_running.unwrap_or_else(|| store.has_config());
         let rollout = HostRollout::new(settings, &store, collector);
         let known = known(is_collector_running, rollout.rejected());

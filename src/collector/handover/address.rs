@@ -1,7 +1,8 @@
 //! The address of a socket, or the one that it is about to get, and whether it could have that by itself.
 //!
-//! SO_REUSEPORT lets a process, and each other process of its user, share a port without a word. Only two collectors of one hand-over
-//! are meant to: whoever else has the port is an error in the config, which bind(2) is to find as it would without us.
+//! SO_REUSEPORT lets a process, and each other process of its user, share a port without a word. Only two collectors of
+//! one hand-over are meant to: a port that another process has is an error in the config, which bind(2) reports as it
+//! would without us.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,7 +27,8 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// What `process` wants for its socket, of which we have a copy; `None` when that cannot be read or is no IP address.
+    /// What `process` wants for its socket, of which we have a copy; `None` when that cannot be read or is no IP
+    /// address.
     pub fn wanted(process: Pid, notification: &Notification, copy: &OwnedFd) -> Option<Address> {
         // Either address, as linux/in.h and linux/in6.h have it.
         let mut bytes = [0u8; 28];
@@ -51,8 +53,8 @@ impl Address {
         }
     }
 
-    /// Whether two sockets could not have both, unless both have SO_REUSEPORT (socket(7), ipv6(7)). With SO_REUSEADDR two of UDP
-    /// can, and two of TCP as long as none listens, which they are here to do.
+    /// Whether two sockets could not have both, unless both have SO_REUSEPORT (socket(7), ipv6(7)). With SO_REUSEADDR
+    /// two of UDP can, and two of TCP as long as none listens, which they are here to do.
     pub fn clashes(&self, other: &Address) -> bool {
         self.is_stream == other.is_stream
             && self.at.port() == other.at.port()
@@ -65,8 +67,9 @@ impl Address {
         own == its || own.ip().is_unspecified() && (own.is_ipv4() == its.is_ipv4() || own.is_ipv6() && !self.v6_only)
     }
 
-    /// Whether somebody has it already: the kernel's own answer to a socket that does not share. It hears of no connection, since
-    /// it never listens, and it is closed again before the collector binds its own; what else is wrong bind(2) will say by itself.
+    /// Whether it is in use already: the kernel's own answer to a socket that does not share. It hears of no
+    /// connection, since it never listens, and it is closed again before the collector binds its own; what else is
+    /// wrong bind(2) will say by itself.
     pub fn is_taken(&self) -> bool {
         // Here UDP always can, and a socket that is bound, however briefly, could take a datagram away.
         if !self.is_stream && self.reuses {
@@ -153,7 +156,7 @@ mod tests {
 
     /// The same of this kernel: one has the address, the other asks.
     #[test]
-    fn what_somebody_has_is_taken() {
+    fn what_is_in_use_is_taken() {
         let hold = |at: &str| {
             let listener = std::net::TcpListener::bind(at).unwrap();
             (listener.local_addr().unwrap().port(), listener)

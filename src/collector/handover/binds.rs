@@ -1,10 +1,10 @@
-//! What one living collector binds. Each bind(2) of it, of its threads and of its children waits for us (`sys::child`): the
-//! socket gets SO_REUSEPORT, so that a second collector can share its port, is remembered, and the call goes on. One that would
-//! share it with anybody else gets none, so that bind(2) fails as it would without us.
+//! What one living collector binds. Each bind(2) of it, of its threads and of its children waits for us (`sys::child`):
+//! the socket gets SO_REUSEPORT, so that a second collector can share its port, is remembered, and the call goes on.
+//! One that would share it with anybody else gets none, so that bind(2) fails as it would without us.
 //!
-//! We never keep a copy of a socket. A listener lives as long as anybody has it open: the port of a dead collector would stay
-//! open in our hands, and connections would queue where nobody accepts them. So a socket is remembered as process, descriptor
-//! and cookie (SO_COOKIE, unique until reboot), and copied again when it is needed.
+//! We never keep a copy of a socket. A listener lives as long as anybody has it open: the port of a dead collector
+//! would stay open in our hands, and connections would queue where nobody accepts them. So a socket is remembered as
+//! process, descriptor and cookie (SO_COOKIE, unique until reboot), and copied again when it is needed.
 //!
 //! Whatever goes wrong, the call goes on: at worst a port cannot be shared, and `shareable` says so.
 
@@ -129,12 +129,13 @@ impl BindWatch {
         }
     }
 
-    /// Ready when somebody waits in bind(2), or when nobody is left.
+    /// Ready when a process waits in bind(2), or when none is left.
     pub fn waitable(&self) -> Waitable<'_> {
         Waitable::to_read(&self.notifications)
     }
 
-    /// Does what is to be done for every bind(2) that waits; never blocks. `partners` are those with whom it may share ports.
+    /// Does what is to be done for every bind(2) that waits; never blocks. `partners` are those with whom it may share
+    /// ports.
     pub fn serve(&mut self, partners: &[&BindWatch]) -> Served {
         let mut served = Served::Nothing;
         for _ in 0..SERVE_LIMIT {
@@ -184,8 +185,8 @@ impl BindWatch {
     }
 
     /// # Errors
-    /// We may not look any more: a security module can take that right away from a running host (Yama's ptrace_scope). What was
-    /// bound until then is as it was, but nothing is known of it.
+    /// We may not look any more: a security module can take that right away from a running host (Yama's ptrace_scope).
+    /// What was bound until then is as it was, but nothing is known of it.
     pub(super) fn held(&self) -> Result<Vec<ListenerCopy>, String> {
         self.bound.iter().filter_map(|bound| bound.hold().transpose()).collect()
     }
@@ -219,7 +220,8 @@ impl BindWatch {
         if domain != AddressFamily::UNIX && !(is_inet && carries_data && !any_port) {
             return Ok(None);
         }
-        // What was known by this descriptor is closed, or was in vain: so the list stays as short as the table of descriptors.
+        // What was known by this descriptor is closed, or was in vain: so the list stays as short as the table of
+        // descriptors.
         self.bound.retain(|known| (known.process, known.fd) != (process, notification.socket));
         let cookie =
             sockopt::socket_cookie(&copy).map_err(|errno| format!("cannot read a socket's cookie: {errno}"))?;
@@ -232,8 +234,8 @@ impl BindWatch {
         Ok(Some(Bound { process, fd: notification.socket, cookie, bound_at: Instant::now(), wanted, shares }))
     }
 
-    /// Whether sharing hides no conflict: with another socket of its own, or with somebody who is no partner. When we may not look,
-    /// a port that is not shared breaks more.
+    /// Whether sharing hides no conflict: with another socket of its own, or with a process that is no partner. When we
+    /// may not look, a port that is not shared breaks more.
     fn may_share(&mut self, wanted: &Address, shares: bool, partners: &[&BindWatch]) -> bool {
         let is_own = |known: &&Bound| !(shares && known.shares);
         if self.bound.iter().filter(is_own).any(|known| known.has(wanted) == Ok(true)) {

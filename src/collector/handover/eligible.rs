@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_config_in_force_is_judged_with_its_overlay() {
+    fn the_config_active_is_judged_with_its_overlay() {
         let plain = yaml(PLAIN);
         let adds = yaml("{receivers: {filelog: {}}, service: {pipelines: {logs: {receivers: [filelog]}}}}");
         let queue = yaml("{exporters: {nop: {sending_queue: {storage: file_storage}}}}");
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_no_yes() {
+    fn what_is_unknown_is_no_yes() {
         for text in [
             "{}",
             "{service: '${file:/etc/service.yaml}'}",
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_total_that_is_told_after_the_longest_overlap_is_told_by_one() {
+    fn a_total_that_is_told_after_the_longest_overlap_is_reported_by_one() {
         let config = with("connectors", "spanmetrics", "{}");
         for (seconds, allowed) in [(59, true), (60, false)] {
             let facts = Facts { longest_overlap: Duration::from_secs(seconds), ..PLENTY };
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_death_that_the_old_one_may_have_caused_is_told_from_a_bad_config() {
+    fn a_death_that_the_old_one_may_have_caused_is_reported_from_a_bad_config() {
         for (tail, blamed) in [
             ("Error: cannot start pipelines: listen tcp 127.0.0.1:1: bind: address already in use", true),
             ("Error: cannot start pipelines: failed to start \"otlp_http\" exporter: timeout", true),

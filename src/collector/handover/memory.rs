@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// Where systemd and containers mount the hierarchy of control groups, and of version 1 the one that limits memory (cgroups(7)).
+/// Where systemd and containers mount the hierarchy of control groups, and of version 1 the one that limits memory
+/// (cgroups(7)).
 const UNIFIED: &str = "/sys/fs/cgroup";
 const MEMORY: &str = "/sys/fs/cgroup/memory";
 

@@ -16,8 +16,8 @@
 //!   remote_fd   looking into a collector's processes
 //!   steering    which of the two gets the new connections
 //! ```
-//! Everywhere else `unavailable` stands in for these. It starts and stops nothing and waits for nothing: `agent` calls it,
-//! `core` decides when. What no safe crate offers is in `os::unix::sys`.
+//! Everywhere else `unavailable` stands in for these. It starts and stops nothing and waits for nothing: `agent` calls
+//! it, `core` decides when. What no safe crate offers is in `os::unix::sys`.
 
 mod components;
 pub mod eligible;

@@ -41,7 +41,8 @@ mod tests {
             assert_eq!(has_privileges(&file), privileged, "{mode:o}");
         }
         fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-        // cap_net_bind_service, permitted and effective: `struct vfs_cap_data` of linux/capability.h. Only root may give it.
+        // cap_net_bind_service, permitted and effective: `struct vfs_cap_data` of linux/capability.h. Only root may
+        // give it.
         let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let flags = rustix::fs::XattrFlags::empty();
         if rustix::fs::setxattr(&file, "security.capability", &capability, flags).is_ok() {

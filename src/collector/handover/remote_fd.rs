@@ -5,8 +5,8 @@ use std::os::fd::{OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 
-/// pidfd_getfd(2) asks for the right to trace the process, which a parent has over its child unless something takes it away;
-/// the copy is close-on-exec.
+/// pidfd_getfd(2) asks for the right to trace the process, which a parent has over its child unless something takes it
+/// away; the copy is close-on-exec.
 pub(super) fn copy(process: Pid, fd: RawFd) -> Result<OwnedFd, Errno> {
     let pidfd = rustix::process::pidfd_open(process, PidfdFlags::empty())?;
     rustix::process::pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty())

@@ -3,8 +3,8 @@
 /// The variable that the Go runtime reads its switches from (<https://go.dev/doc/godebug>).
 pub const GODEBUG: &str = "GODEBUG";
 
-/// A value of GODEBUG with which a Go program listens with plain TCP: Go 1.24 made Multipath TCP the default for listeners, and
-/// the kernel does not steer that (EOPNOTSUPP).
+/// A value of GODEBUG with which a Go program listens with plain TCP: Go 1.24 made Multipath TCP the default for
+/// listeners, and the kernel does not steer that (EOPNOTSUPP).
 pub fn plain_tcp(godebug: Option<&str>) -> String {
     let others = godebug.unwrap_or_default().split(',').map(str::trim);
     let others = others.filter(|entry| !entry.is_empty() && !entry.starts_with("multipathtcp="));

@@ -1,4 +1,5 @@
-//! Which of two collectors that share their ports gets what arrives. Everything that is already connected stays where it is.
+//! Which of two collectors that share their ports gets what arrives. Everything that is already connected stays where
+//! it is.
 //!
 //! ```text
 //!                 port's group        program        a new connection goes to
@@ -11,21 +12,24 @@
 //!   new has left  [old]               return 0 or 1  old: likewise
 //!   release       [old] or [new]      none           the one that is left
 //! ```
-//! - A TCP socket joins the group of its port when it listens, a UDP socket when it is bound; Go does one right after the other,
-//!   so we take the order of the bind(2) calls. When a member leaves, the last one takes its place (`reuseport_detach_sock`).
-//! - The program belongs to the group, so it outlives any member, and one member is enough to set it. It dies with the group.
-//! - An index that nobody has is not an error: the kernel chooses by itself among those that are there. So whoever dies, at
-//!   whatever moment, the other one gets everything, without us. A program that is left behind would send the next newcomer
-//!   everything at once: hence `release`, and hence `hold` before every start.
-//! - A group is one protocol and one local address: `0.0.0.0`, `127.0.0.1` and `[::]` are three, even with one port. What only one of
-//!   the two listens on is not steered. If the new one listens on a more specific address than the old one, it gets what
-//!   arrives there as soon as it listens.
-//! - A collector may have several sockets in a group of its own accord (contrib's netflow receiver does): everything goes to its
-//!   first one while it is steered, and is spread again after `release`.
-//! - Clients of an address that moved from specific to general stay with the old one until it stops, and then find the new one.
-//!   `missing` tells both cases.
+//! - A TCP socket joins the group of its port when it listens, a UDP socket when it is bound; Go does one right after
+//!   the other, so we take the order of the bind(2) calls. When a member leaves, the last one takes its place
+//!   (`reuseport_detach_sock`).
+//! - The program belongs to the group, so it outlives any member, and one member is enough to set it. It dies with the
+//!   group.
+//! - An index that nobody has is not an error: the kernel chooses by itself among those that are there. So if one dies,
+//!   at whatever moment, the other one gets everything, without us. A program that is left behind would send the next
+//!   newcomer everything at once: hence `release`, and hence `hold` before every start.
+//! - A group is one protocol and one local address: `0.0.0.0`, `127.0.0.1` and `[::]` are three, even with one port.
+//!   What only one of the two listens on is not steered. If the new one listens on a more specific address than the old
+//!   one, it gets what arrives there as soon as it listens.
+//! - A collector may have several sockets in a group of its own accord (contrib's netflow receiver does): everything
+//!   goes to its first one while it is steered, and is spread again after `release`.
+//! - Clients of an address that moved from specific to general stay with the old one until it stops, and then find the
+//!   new one. `missing` tells both cases.
 //! - UDP has no connections: it is the next datagram that goes elsewhere. Multicast reaches both all the time.
-//! - A listener that has been closed takes what waits for its accept(2) with it. So steer first, and stop the loser later.
+//! - A listener that has been closed takes what waits for its accept(2) with it. So steer first, and stop the loser
+//!   later.
 
 use std::os::fd::AsFd;
 

@@ -1,5 +1,5 @@
-//! Whether this kernel lets us hand over, with the rights that we have: tried once at start, for real, since no version number
-//! says what a container, a security module or a distribution has switched off.
+//! Whether this kernel lets us hand over, with the rights that we have: tried once at start, for real, since no version
+//! number says what a container, a security module or a distribution has switched off.
 
 use std::io;
 use std::os::fd::AsFd;

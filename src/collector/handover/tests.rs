@@ -20,8 +20,8 @@ use crate::os::unix::sys::child;
 use crate::os::wait::{Waitable, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What the stand-in listens on, as `tcp:ADDRESS udp:ADDRESS mptcp:ADDRESS unix:PATH`, `closed:ADDRESS` no longer, and on
-/// `retried:ADDRESS` when it has the port to itself.
+/// What the stand-in listens on, as `tcp:ADDRESS udp:ADDRESS mptcp:ADDRESS unix:PATH`, `closed:ADDRESS` no longer, and
+/// on `retried:ADDRESS` when it has the port to itself.
 const LISTEN: &str = "KMAGENT_TEST_LISTEN";
 const NAME: &str = "KMAGENT_TEST_NAME";
 
@@ -206,8 +206,9 @@ fn all_datagrams_reach(address: SocketAddr, name: &str) {
     }
 }
 
-/// Filters that see a bind(2) are for x86-64 and arm64, and an emulator of user mode passes none on (dist/cross says when).
-/// Not a lack of this machine, which `needs` is for: there is nothing to test, but that it is refused, in the next test.
+/// Filters that see a bind(2) are for x86-64 and arm64, and an emulator of user mode passes none on (dist/cross says
+/// when). Not a lack of this machine, which `needs` is for: there is nothing to test, but that it is refused, in the
+/// next test.
 fn is_impossible() -> bool {
     !child::CAN_FILTER || std::env::var_os("KM_TEST_EMULATED").is_some()
 }
@@ -275,7 +276,7 @@ fn a_port_that_one_collector_wants_twice_is_in_use() {
 }
 
 #[test]
-fn a_port_that_somebody_else_has_is_in_use() {
+fn a_port_of_another_process_is_in_use() {
     if is_impossible() {
         return;
     }
@@ -342,11 +343,11 @@ fn connections_go_where_they_are_steered_and_none_is_refused() {
     });
     old.end();
     new.end();
-    assert!(ask(v4).is_err(), "somebody still has a listener open");
+    assert!(ask(v4).is_err(), "a listener is still open");
 }
 
 #[test]
-fn whoever_is_left_gets_everything() {
+fn the_one_that_is_left_gets_everything() {
     if is_impossible() {
         return;
     }
@@ -442,7 +443,8 @@ fn no_new_privs_is_set_only_where_it_must_be() {
     assert_eq!(stand_in.status("NoNewPrivs:"), if root { "0" } else { "1" });
 }
 
-/// Not a test: what runs below a filter already, to which no second one with notifications can be added (EBUSY, seccomp(2)).
+/// Not a test: what runs below a filter already, to which no second one with notifications can be added (EBUSY,
+/// seccomp(2)).
 #[test]
 #[ignore = "the stand-in for an agent whose kernel refuses"]
 fn filtered() {

@@ -1,4 +1,5 @@
-//! What stands in for the kernel's part of a hand-over where there is none: it is never supported, so nothing is ever watched.
+//! What stands in for the kernel's part of a hand-over where there is none: it is never supported, so nothing is ever
+//! watched.
 //!
 //! The signatures are those of the modules on Linux; a `BindWatch` cannot come to be.
 

@@ -1,6 +1,6 @@
 //! Where a collector's health check answers, as far as its config tells.
 //!
-//! Pure. A config is never judged (the collector's `validate` does that): whatever cannot be told for sure is answered
+//! Pure. A config is never judged (the collector's `validate` does that): what is not certain is answered
 //! with `None`, so that a good config is not rolled back for a probe that could not have succeeded.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -18,7 +18,7 @@ pub struct HealthCheck {
     pub path: String,
 }
 
-/// The first health check extension in force that can be probed; `effective` is in the order of the `--config`
+/// The first enabled health check extension that can be probed; `effective` is in the order of the `--config`
 /// arguments.
 ///
 /// `None` also when the extension is behind TLS or wants authentication, when its endpoint depends on something other

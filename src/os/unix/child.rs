@@ -1,6 +1,7 @@
 //! One child process: spawned in a group of its own, tied to our life, watched by descriptors, its output read.
 //!
-//! It does not know what it runs or why. stdout and stderr share one pipe, which the owner must read or the child blocks.
+//! It does not know what it runs or why. stdout and stderr share one pipe, which the owner must read or the child
+//! blocks.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -92,7 +93,8 @@ impl Child {
         self.pidfd.is_none().then_some(CHECK_INTERVAL)
     }
 
-    /// What it has printed, without waiting for it: `WouldBlock` when there is nothing, 0 bytes when there will be nothing more.
+    /// What it has printed, without waiting for it: `WouldBlock` when there is nothing, 0 bytes when there will be
+    /// nothing more.
     pub fn read_output(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(pipe) = &self.output else { return Ok(0) };
         let count = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut *buffer))?;
@@ -109,7 +111,7 @@ impl Child {
     /// SIGTERM to its group; that this is gone already is no failure.
     pub fn ask_to_end(&self) {
         self.signal(Signal::TERM);
-        // One that somebody has suspended could not act on it.
+        // A suspended one could not act on it.
         self.signal(Signal::CONT);
     }
 
@@ -122,7 +124,7 @@ impl Child {
         let _ = rustix::process::kill_process_group(self.pid, signal);
     }
 
-    /// Whether somebody has suspended it (SIGSTOP and the like, signal(7)) and nobody has continued it since.
+    /// Whether it is suspended (by SIGSTOP and the like, signal(7)) and has not been continued since.
     pub fn is_suspended(&self) -> bool {
         matches!(self.look(WaitIdOptions::STOPPED), Ok(true))
     }

@@ -23,15 +23,15 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Takes the place of a socket that a killed agent left. It appears under its name when it listens already, so that whoever sees
-    /// it is answered. To be called while there is only one thread.
+    /// Takes the place of a socket that a killed agent left. It appears under its name when it listens already, so that
+    /// a client that sees it is answered. To be called while there is only one thread.
     pub fn bind(endpoint: &Path) -> io::Result<Listener> {
         let unnamed = endpoint.with_extension("new");
         match fs::remove_file(&unnamed) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        // Private from its first moment; chmod(2) afterwards would follow what somebody put in its place.
+        // Private from its first moment; chmod(2) afterwards would follow a link that was put in its place.
         let former = rustix::process::umask(Mode::from_raw_mode(0o177));
         let socket = UnixListener::bind(&unnamed);
         rustix::process::umask(former);

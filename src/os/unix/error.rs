@@ -1,7 +1,8 @@
 //! What an error of the system means where `std::io::ErrorKind` does not say, and what an operator can do about it.
 //!
-//! A remedy is to be appended to what failed, or to the error; it is empty when the error says it all. The same error number
-//! needs another remedy for another attempt: ENOENT of a write is a missing directory, of a start a missing loader.
+//! A remedy is to be appended to what failed, or to the error; it is empty when the error says it all. The same error
+//! number needs another remedy for another attempt: ENOENT of a write is a missing directory, of a start a missing
+//! loader.
 
 use std::io;
 

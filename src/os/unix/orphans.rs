@@ -65,7 +65,7 @@ pub fn find(variable: &str, value: &OsStr) -> Vec<Orphan> {
         .collect()
 }
 
-/// A process that cannot be looked at is somebody else's; one without an environment is a zombie or the kernel's.
+/// A process that cannot be read is another user's; one without an environment is a zombie or the kernel's.
 fn bears_mark(pid: Pid, mark: &OsStr) -> bool {
     let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
     environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())

@@ -1,8 +1,8 @@
 //! Process 1 of a container: reaps what is orphaned there, passes a request to stop on, and ends with the agent.
 //!
-//! The kernel gives orphans to process 1, and only that can reap them; the agent knows the children that it started, and no
-//! others. So the agent runs as a child, and process 1 does nothing but wait for signals: no clock, no file, no log, no thread.
-//! When it ends the kernel kills everything that is left in the container.
+//! The kernel gives orphans to process 1, and only that can reap them; the agent knows the children that it started,
+//! and no others. So the agent runs as a child, and process 1 does nothing but wait for signals: no clock, no file, no
+//! log, no thread. When it ends the kernel kills everything that is left in the container.
 
 use std::process;
 
@@ -15,7 +15,8 @@ use crate::os::unix::sys::init;
 /// Those that stop the agent.
 const STOP: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
 
-/// Returns at once, but in process 1: there in a child, which goes on as the agent. To be called while there is only one thread.
+/// Returns at once, but in process 1: there in a child, which goes on as the agent. To be called while there is only
+/// one thread.
 ///
 /// # Errors
 /// 71 when the system refuses a process.

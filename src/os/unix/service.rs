@@ -1,7 +1,8 @@
-//! Tells the service manager how we are (sd_notify(3)), when it asked for it: a datagram to the socket that `NOTIFY_SOCKET` names.
+//! Tells the service manager how we are (sd_notify(3)), when it asked for it: a datagram to the socket that
+//! `NOTIFY_SOCKET` names.
 //!
-//! Nothing here can fail: who does not listen misses a message, which is worth one debug line. The collector must not inherit the
-//! variables in `VARIABLES`, or it would speak in our name; whoever spawns it removes them.
+//! Nothing here can fail: who does not listen misses a message, which is worth one debug line. The collector must not
+//! inherit the variables in `VARIABLES`, or it would speak in our name; the spawning code removes them.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -15,7 +16,7 @@ use std::time::Duration;
 pub const VARIABLES: &[&str] = &["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 pub struct Notify {
-    /// `None`: nobody asked to be told.
+    /// `None`: there is no service manager to notify.
     peer: Option<(UnixDatagram, SocketAddr)>,
     watchdog_interval: Option<Duration>,
     has_failed: AtomicBool,
@@ -53,7 +54,8 @@ impl Notify {
         self.send(&format!("STATUS={line}"));
     }
 
-    /// We are on our way out, and it will not take longer than `longest`, whatever the service manager's own patience is.
+    /// We are on our way out, and it will not take longer than `longest`, whatever the service manager's own patience
+    /// is.
     pub fn stopping(&self, longest: Duration) {
         self.send(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", longest.as_micros()));
     }
@@ -78,7 +80,8 @@ impl Notify {
     }
 }
 
-/// A path, or an abstract name after `@`. The socket does not block: a full queue at a stuck service manager must not stop us.
+/// A path, or an abstract name after `@`. The socket does not block: a full queue at a stuck service manager must not
+/// stop us.
 fn peer(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
     let address = match name.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,

@@ -13,8 +13,9 @@ use super::wait::{Waitable, wait};
 /// Where the log goes: a descriptor, of our own or not.
 pub struct Stderr(Box<dyn AsFd + Send>);
 
-/// Descriptor 2, or for a terminal a non-blocking description of our own: poll(2) calls a terminal writable when a single byte
-/// fits, and a write of more would wait for a frozen ssh session. Setting the flag on descriptor 2 would change it for the shell too.
+/// Descriptor 2, or for a terminal a non-blocking description of our own: poll(2) calls a terminal writable when a
+/// single byte fits, and a write of more would wait for a frozen ssh session. Setting the flag on descriptor 2 would
+/// change it for the shell too.
 pub fn open() -> Stderr {
     let stderr = rustix::stdio::stderr();
     if rustix::termios::isatty(stderr) {
@@ -33,8 +34,8 @@ impl Stderr {
         Stderr(Box::new(fd))
     }
 
-    /// Whether it takes `PIPE_BUF` bytes without blocking (pipe(7)), at the latest after `timeout`. An error condition counts as
-    /// writable: the write reports it. Where the system cannot say, it errs on the side of dropping.
+    /// Whether it takes `PIPE_BUF` bytes without blocking (pipe(7)), at the latest after `timeout`. An error condition
+    /// counts as writable: the write reports it. Where the system cannot say, it errs on the side of dropping.
     pub fn is_writable(&self, timeout: Duration) -> bool {
         wait(&[Waitable::to_write(&self.0)], Some(Instant::now() + timeout)).unwrap_or(false)
     }

@@ -1,7 +1,7 @@
 //! The one place where this process waits for descriptors, with one rule for what poll(2) may answer.
 //!
-//! A signal does not end a wait. A poll(2) that fails, since the kernel is out of memory, is an error that has taken a moment, so
-//! that a caller who tries everything all the same does not spin.
+//! A signal does not end a wait. A poll(2) that fails, since the kernel is out of memory, is an error that has taken a
+//! moment, so that a caller who tries everything all the same does not spin.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -33,7 +33,8 @@ impl<'a> Waitable<'a> {
 /// Sleeps until one of `sources` is ready, which is true, or `deadline` has come; `None` is never.
 ///
 /// # Errors
-/// The system cannot say what is ready. A tenth of a second has passed then, or the time until `deadline`: try everything.
+/// The system cannot say what is ready. A tenth of a second has passed then, or the time until `deadline`: try
+/// everything.
 pub fn wait(sources: &[Waitable<'_>], deadline: Option<Instant>) -> io::Result<bool> {
     let mut fds: Vec<PollFd<'_>> = sources.iter().map(|source| source.0.clone()).collect();
     poll(&mut fds, deadline)

@@ -76,7 +76,8 @@ impl Child {
 /// The kernel's order of victims when memory runs out is not ours to change here.
 pub fn rank_out_of_memory(_command: &mut Command, _rank: i32) {}
 
-/// What killed a process; `None` when it exited by itself. A process that a fault ends has its code of 0xC0000000 and above (NTSTATUS).
+/// What killed a process; `None` when it exited by itself. A process that a fault ends has its code of 0xC0000000 and
+/// above (NTSTATUS).
 pub fn killed_by(status: ExitStatus) -> Option<String> {
     let code = status.code()?.cast_unsigned();
     (code >= 0xC000_0000).then(|| format!("{code:#010X}"))

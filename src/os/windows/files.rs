@@ -61,6 +61,11 @@ pub fn open_lock(_path: &Path) -> io::Result<File> {
     Err(unsupported())
 }
 
+/// The process that holds a lock on the file, as far as it is known.
+pub fn lock_holder(_file: &File) -> Option<u32> {
+    None
+}
+
 /// Whether an ordinary user's files must not decide what runs.
 pub fn is_root() -> bool {
     false

@@ -1,6 +1,7 @@
 //! The Windows side of `os`: the same names as `unix`, and nothing behind them yet.
 //!
-//! What could fail answers that it is not supported yet; what has no meaning here does nothing; what cannot come to be has no value.
+//! What could fail answers that it is not supported yet; what has no meaning here does nothing; what cannot come to be
+//! has no value.
 
 pub mod child;
 pub mod control;

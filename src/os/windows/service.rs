@@ -1,4 +1,4 @@
-//! The service manager. Nobody is told anything yet.
+//! The service manager. It is not notified yet.
 
 use std::time::Duration;
 

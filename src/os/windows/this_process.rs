@@ -1,4 +1,5 @@
-//! The agent's own process: what it was started with, and what is left of it when it dies. None of it has a meaning here.
+//! The agent's own process: what it was started with, and what is left of it when it dies. None of it has a meaning
+//! here.
 
 use crate::error::Result;
 

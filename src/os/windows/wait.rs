@@ -17,7 +17,8 @@ pub struct Waitable<'a>(pub(super) PhantomData<&'a ()>);
 /// Sleeps until one of `sources` is ready, which is true, or `deadline` has come; `None` is never.
 ///
 /// # Errors
-/// The system cannot say what is ready. A tenth of a second has passed then, or the time until `deadline`: try everything.
+/// The system cannot say what is ready. A tenth of a second has passed then, or the time until `deadline`: try
+/// everything.
 pub fn wait(_sources: &[Waitable<'_>], deadline: Option<Instant>) -> io::Result<bool> {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     thread::sleep(left.map_or(BLIND_INTERVAL, |left| left.min(BLIND_INTERVAL)));

@@ -1,4 +1,5 @@
-//! What the API answers, and how it is read from the body: strictly, within an allowance of memory, and without showing any of it.
+//! What the API answers, and how it is read from the body: strictly, within an allowance of memory, and without showing
+//! any of it.
 
 use std::fmt;
 
@@ -6,7 +7,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Une
 
 use crate::config::value::{ReadBudget, Tree, Value};
 
-/// Levels of objects and lists in a config, itself included. serde_json reads 127; one of them is the answer around the config.
+/// Levels of objects and lists in a config, itself included. serde_json reads 127; one of them is the answer around the
+/// config.
 pub const MAX_CONFIG_DEPTH: usize = 126;
 
 /// What the API asks for.
@@ -17,11 +19,12 @@ pub struct Answer {
     pub config: Option<Value>,
 }
 
-/// The body of an answer with status 200, or what is wrong with it and where. Unknown keys are ignored; a known key that comes twice,
-/// or anything but white space after the object, is an error: it is not clear what such an answer means.
+/// The body of an answer with status 200, or what is wrong with it and where. Unknown keys are ignored; a known key
+/// that comes twice, or anything but white space after the object, is an error: it is not clear what such an answer
+/// means.
 ///
-/// A config may have `most_values` values, as `ReadBudget` counts them. An error never repeats a value of the body, which may be
-/// secret, though it may name a key; of a body that is no object it has what `beginning` makes of it.
+/// A config may have `most_values` values, as `ReadBudget` counts them. An error never repeats a value of the body,
+/// which may be secret, though it may name a key; of a body that is no object it has what `beginning` makes of it.
 pub fn decode(body: &[u8], most_values: usize, beginning: impl Fn(&[u8]) -> String) -> Result<Answer, String> {
     match body.trim_ascii_start().first() {
         Some(b'{') => {}

@@ -1,7 +1,7 @@
 //! The one call to the API: a POST, bounded in time and size, and what came of it.
 //!
-//! The connection is not kept between calls, nothing is retried, no redirect is followed and no thread is started. The key goes
-//! into one header and nowhere else: it is masked in every message here, since a server may well echo it.
+//! The connection is not kept between calls, nothing is retried, no redirect is followed and no thread is started. The
+//! key goes into one header and nowhere else: it is masked in every message here, since a server may well echo it.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -24,11 +24,11 @@ use crate::source::failure::{Failure, cause_of, exit_for, retry_after};
 use crate::source::proxy;
 use crate::source::transport::{CallingThreadResolver, connector};
 
-/// For a report of at most 8 KiB and an answer of any length that is read piece by piece; ureq's default of 128 KiB each would be most
-/// of the agent's memory (DESIGN.md, "Measurements").
+/// For a report of at most 8 KiB and an answer of any length that is read piece by piece; ureq's default of 128 KiB
+/// each would be most of the agent's memory (DESIGN.md, "Measurements").
 const BUFFER: usize = 16 * 1024;
 
-/// Most bytes of somebody else's text in a message of ours (DESIGN.md, "The API").
+/// Most bytes of foreign text in a message of ours (DESIGN.md, "The API").
 const EXCERPT: usize = 512;
 
 /// Most bytes of a body that is no JSON object: enough to recognise a login page by.
@@ -37,8 +37,8 @@ const BEGINNING: usize = 20;
 /// Most bytes of a message but for the URL. It can only be longer with two excerpts in it, or with a proxy's name.
 const MESSAGE: usize = 2 * EXCERPT;
 
-/// Bytes of an answer at its largest for each value in a config. Real configs take 20 to 40; every byte of one that is denser costs
-/// more memory, up to 150 bytes, while it is read and proved.
+/// Bytes of an answer at its largest for each value in a config. Real configs take 20 to 40; every byte of one that is
+/// denser costs more memory, up to 150 bytes, while it is read and proved.
 const BYTES_PER_VALUE: u64 = 16;
 
 /// The settings that a call depends on.
@@ -95,7 +95,7 @@ impl Client {
             .accept_encoding(AutoHeaderValue::None)
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER)
-            // One less: a header that fills the buffer could not be told from one that breaks off.
+            // One less: a header that fills the buffer looks like one that breaks off.
             .max_response_header_size(BUFFER - 1)
             .max_idle_connections(0)
             .build();

@@ -1,4 +1,5 @@
-//! The call against a scripted server on a plain socket: what goes over the wire, and what is made of each way an answer can fail.
+//! The call against a scripted server on a plain socket: what goes over the wire, and what is made of each way an
+//! answer can fail.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -379,8 +380,8 @@ fn a_ca_file_is_read_at_start() {
     std::fs::remove_file(path).unwrap();
 }
 
-/// A panic of a library would end the agent (os/panic_hook), so no answer may bring one about: a seeded walk over answers that differ
-/// from good ones in a few bytes. `KM_LONG=1` goes a hundred times as far.
+/// A panic of a library would end the agent (os/panic_hook), so no answer may bring one about: a seeded walk over
+/// answers that differ from good ones in a few bytes. `KM_LONG=1` goes a hundred times as far.
 #[test]
 fn no_answer_makes_anything_panic() {
     const GOOD: [&str; 5] = [

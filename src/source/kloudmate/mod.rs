@@ -1,7 +1,7 @@
 //! The vendor's API as a source: a POST of the report, answered with a config and whether to use it.
 //!
-//! `request` makes the body, `client` the call, `answer` reads what comes back. Nothing outside of this directory knows the keys of
-//! either.
+//! `request` makes the body, `client` the call, `answer` reads what comes back. Nothing outside of this directory knows
+//! the keys of either.
 
 pub mod answer;
 mod client;

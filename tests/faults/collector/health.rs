@@ -1,4 +1,4 @@
-//! Collectors whose health check is bad: wrong answers, silence, a port that somebody else holds.
+//! Collectors whose health check is bad: wrong answers, silence, a port of another process.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,8 @@ use super::{Case, config, try_all};
 use crate::support::http::{Reply, Server};
 use crate::support::process;
 
-/// Declares a health check at `declared`, and at `served` the stand-in has one, as `health` says besides; 0 means a free port.
+/// Declares a health check at `declared`, and at `served` the stand-in has one, as `health` says besides; 0 means a
+/// free port.
 fn checked(name: &'static str, declared: u16, served: Option<u16>, health: Value, fate: super::Fate) -> Case {
     let make = move || {
         let port = |given: u16| if given == 0 { process::free_port() } else { given };
@@ -51,14 +52,14 @@ fn silence() {
 
 #[test]
 fn ports() {
-    // Of somebody else who says that all is well.
+    // Of another process, which answers 200.
     let stranger = Server::start(0, None, |_| Reply::status(200, &[], "all is well")).unwrap();
     let taken = stranger.addr.port();
     try_all(vec![
         checked("health_check's port is closed", 0, Some(0), json!({}), RolledBack("cannot be reached"))
             .beside(RolledBack("does not listen on its health check")),
         // What real collectors do: they do not start.
-        checked("health_check's port is somebody else's", taken, None, json!({}), RolledBack("ddress already in use")),
+        checked("health_check's port is in use", taken, None, json!({}), RolledBack("ddress already in use")),
         // Nobody is asked who answers, but for two collectors of ours.
         checked("the same, and the collector does not mind", taken, Some(0), json!({}), Trusted)
             .beside(RolledBack("does not listen on its health check")),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Fate::{Postponed, Refused, RolledBack, Trusted};
 use super::program::{place_program, place_script};
-use super::{Case, Ground, Mode, better, builder, good, is_good, row, story, try_all, wait_told};
+use super::{Case, Ground, Mode, better, builder, good, is_good, row, story, try_all, wait_reported};
 use crate::faults::system_calls::is_long;
 use crate::operation::{message, settled};
 use crate::support::api::Api;
@@ -27,7 +27,7 @@ fn validate_hangs() {
 fn validate() {
     try_all(vec![
         Case::new("validate is killed", json!({"validate": "killed"}), Postponed("was killed by SIGKILL before")),
-        Case::new("validate says bad", json!({"validate": "fail"}), Refused("told to refuse this config")),
+        Case::new("validate says bad", json!({"validate": "fail"}), Refused("scripted to refuse this config")),
         Case::new("validate is no command", json!({"validate": "missing"}), Trusted),
         Case::new("validate says good, it dies", json!({"start": {"exit": 3}}), RolledBack("exited with status 3")),
         Case::new(
@@ -38,7 +38,8 @@ fn validate() {
     ]);
 }
 
-/// An old collector says that a good config is bad, or dies of it; then a newer one is installed, and nobody sends anything else.
+/// An old collector says that a good config is bad, or dies of it; then a newer one is installed, and nobody sends
+/// anything else.
 fn corrected(name: &str, mode: Mode, old_collector: &str, words: &str) {
     let api = Api::plain();
     let builder = builder(&api, mode);
@@ -50,7 +51,7 @@ fn corrected(name: &str, mode: Mode, old_collector: &str, words: &str) {
     let old = agent.wait_collector();
     let (seen, asked) = (agent.log().len(), api.requests().len());
     api.answer_config(better());
-    let told = wait_told(&api, asked, words);
+    let report = wait_reported(&api, asked, words);
     let rejected = agent.state_dir().join("rejected.json");
     agent.wait_until("the rejection", || rejected.exists());
     // As long as the collector is what it is, it is not tried again.
@@ -66,12 +67,12 @@ fn corrected(name: &str, mode: Mode, old_collector: &str, words: &str) {
 
     let (from, asked) = (Instant::now(), api.requests().len());
     place_program(&path);
-    agent.wait_until("the config in force and trusted", || is_good(&agent, &better()));
+    agent.wait_until("the active config promoted", || is_good(&agent, &better()));
     api.wait_for_request_after(asked, "no problem", |request| message(request).is_empty());
     let took = from.elapsed();
     wait_for("a single collector", crate::support::wait::DEADLINE, || (agent.collectors().len() == 1).then_some(()));
     ground.assert_nothing_left(&agent, 0);
-    row(name, mode, &format!("{}; tries it again with the new collector", story(&agent.log()[seen..])), &told, took);
+    row(name, mode, &format!("{}; tries it again with the new collector", story(&agent.log()[seen..])), &report, took);
     assert_eq!(agent.stop(), 0);
     assert_eq!(agent.processes(), [0; 0]);
 }

@@ -1,4 +1,4 @@
-//! Collectors that do not end when they should, leave somebody behind, or stand still.
+//! Collectors that do not end when they should, leave processes behind, or stand still.
 
 use std::time::{Duration, Instant};
 
@@ -6,13 +6,13 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::Fate::{RolledBack, Trusted};
-use super::{Case, Ground, Mode, builder, good, heal, row, status, story, try_all, wait_told};
+use super::{Case, Ground, Mode, builder, good, heal, row, status, story, try_all, wait_reported};
 use crate::operation::{message, settled};
 use crate::support::api::Api;
 use crate::support::process;
 
 #[test]
-fn when_they_are_told_to_end() {
+fn when_they_are_asked_to_end() {
     let mut deaf = Case::new("ignores SIGTERM", json!({"ignore_sigterm": true}), Trusted);
     (deaf.stop_timeout, deaf.drain) = ("2s", Duration::from_secs(2));
     let mut busy = Case::new("drains for longer than stop-timeout", json!({"drain_ms": 60_000}), Trusted);
@@ -55,16 +55,16 @@ fn when_they_stand_still_from_the_start() {
     ]);
 }
 
-/// Somebody's debugger, or a person: it is told, and left to them.
+/// By a debugger or an operator: it is reported, and not changed.
 #[test]
-fn when_somebody_suspends_them() {
+fn when_they_are_suspended() {
     let api = Api::plain();
     let agent = settled(builder(&api, Mode::Restart).setting("stop-timeout", "30s"), &good());
     let ground = Ground::of(&agent);
     let (seen, asked, pid) = (agent.log().len(), api.requests().len(), agent.wait_collector());
     process::signal(pid, Signal::STOP);
-    let told = wait_told(&api, asked, "is suspended");
-    assert!(told.contains(&format!("kill -CONT {pid}")), "no remedy: {told}");
+    let report = wait_reported(&api, asked, "is suspended");
+    assert!(report.contains(&format!("kill -CONT {pid}")), "no remedy: {report}");
     assert!(status(&agent)["last_error_message"].as_str().unwrap().contains("is suspended"));
     assert_eq!((agent.wait_collector(), agent.starts()), (pid, 1));
 
@@ -88,7 +88,7 @@ fn when_somebody_suspends_them() {
         "SIGSTOP from outside",
         Mode::Restart,
         &format!("{story}, leaves it alone; a restart continues it"),
-        &told,
+        &report,
         took,
     );
 

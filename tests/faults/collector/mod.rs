@@ -1,9 +1,9 @@
 //! A collector from hell: what the agent does about it, what it reports, and how long until it is right again.
 //!
-//! Each case is a good config that has proved itself, then the trouble, then its end: a good config, a collector restored. The
-//! agent must say what is wrong, to whoever asks it and to the API, and once all is well it has no descriptor, thread, process,
-//! file or memory more than before; and a stop in the midst of it works at once. Every case prints a row of a table:
-//! `case | mode | the agent does | it reports | right again after`.
+//! Each case is a good config that has proved itself, then the trouble, then its end: a good config, a collector
+//! restored. The agent must say what is wrong, in its status and to the API, and once all is well it has no descriptor,
+//! thread, process, file or memory more than before; and a stop in the midst of it works at once. Every case prints a
+//! row of a table: `case | mode | the agent does | it reports | right again after`.
 //!
 //! `KM_LONG=1` tries each case in both restart modes; the quick form takes turns, but for what only takes time.
 
@@ -33,8 +33,8 @@ use crate::support::wait::{DEADLINE, wait_for};
 const AT_A_TIME: usize = 4;
 /// What a debug build on a busy host may add to anything.
 const SLACK: Duration = Duration::from_secs(6);
-/// How much private memory the agent may have more after it all, and how much more at its peak, in KiB: buffers of lines that are
-/// 64 KiB long, in every shape that a logger needs, in a debug build.
+/// How much private memory the agent may have more after it all, and how much more at its peak, in KiB: buffers of
+/// lines that are 64 KiB long, in every shape that a logger needs, in a debug build.
 const GROWTH_LIMIT: u64 = 1024;
 const PEAK_LIMIT: u64 = 4 * 1024;
 
@@ -53,7 +53,7 @@ pub enum Fate {
     Refused(&'static str),
     /// It is not installed, and tried again.
     Postponed(&'static str),
-    /// It proves itself, and is in force until another one comes.
+    /// It passes its probation, and is active until another one comes.
     Trusted,
     /// The same, and then there is trouble.
     TrustedUntil(&'static str),
@@ -196,9 +196,9 @@ fn whole(case: &Case, mode: Mode) {
     let (seen, asked) = (agent.log().len(), api.requests().len());
     api.answer_config(config.clone());
     let mut former = String::new();
-    let told = match case.fate(mode) {
+    let report = match case.fate(mode) {
         Fate::RolledBack(words) => {
-            let told = wait_told(&api, asked, words);
+            let report = wait_reported(&api, asked, words);
             let back = agent.wait_log_after(seen, "the roll back", |line| line.msg().starts_with("config rolled back"));
             let at = agent.log().iter().position(|line| line.text == back.text).unwrap();
             agent.wait_log_after(at, "the former config to run", |line| is_state(line, "running"));
@@ -214,14 +214,14 @@ fn whole(case: &Case, mode: Mode) {
             if mode == Mode::HandOver {
                 assert!(process::alive(old), "a running collector was given up");
             }
-            told
+            report
         }
         Fate::Refused(words) | Fate::Postponed(words) => {
-            let told = wait_told(&api, asked, words);
+            let report = wait_reported(&api, asked, words);
             let is_refused = matches!(case.fate(mode), Fate::Refused(_));
-            assert_eq!(agent.state_dir().join("rejected.json").exists(), is_refused, "{told}");
+            assert_eq!(agent.state_dir().join("rejected.json").exists(), is_refused, "{report}");
             assert_eq!((agent.wait_collector(), agent.config()), (old, good()));
-            told
+            report
         }
         Fate::Trusted => {
             wait_good(&agent, &config);
@@ -231,17 +231,18 @@ fn whole(case: &Case, mode: Mode) {
         }
         Fate::TrustedUntil(words) => {
             wait_good(&agent, &config);
-            wait_told(&api, asked, words)
+            wait_reported(&api, asked, words)
         }
     };
     let healed_in = heal(&agent, &api, case.drain);
     ground.assert_nothing_left(&agent, usize::from(case.is_survived));
-    row(&case.name, mode, &(story(&agent.log()[seen..]) + &former), &told, healed_in);
+    row(&case.name, mode, &(story(&agent.log()[seen..]) + &former), &report, healed_in);
     assert_eq!(agent.stop(), 0);
     assert_gone(&agent, case.is_survived);
 }
 
-/// Sends a good config and measures until it is in force, has proved itself, and the API has been told that all is well.
+/// Sends a good config and measures until it is active, has passed its probation, and the API has a report without a
+/// problem.
 #[track_caller]
 pub fn heal(agent: &Agent, api: &Api, drain: Duration) -> Duration {
     let (from, asked) = (Instant::now(), api.requests().len());
@@ -266,7 +267,7 @@ fn stop_amid(case: &Case, mode: Mode) {
     let asked = api.requests().len();
     api.answer_config(config.clone());
     match case.fate(mode) {
-        Fate::Refused(words) | Fate::Postponed(words) => _ = wait_told(&api, asked, words),
+        Fate::Refused(words) | Fate::Postponed(words) => _ = wait_reported(&api, asked, words),
         Fate::RolledBack(_) => _ = agent.wait_start(2),
         Fate::Trusted | Fate::TrustedUntil(_) => wait_good(&agent, &config),
     }
@@ -339,13 +340,13 @@ fn descriptors(agent: &Agent) -> usize {
     fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count()
 }
 
-/// Waits until the API is told of a problem; returns its words.
+/// Waits until a problem is reported to the API; returns its words.
 #[track_caller]
-pub fn wait_told(api: &Api, asked: usize, words: &str) -> String {
+pub fn wait_reported(api: &Api, asked: usize, words: &str) -> String {
     message(&api.wait_within(DEADLINE * 2, asked, words, |request| message(request).contains(words)))
 }
 
-/// Waits until a config is in force and the last known good.
+/// Waits until a config is active and the last known good.
 #[track_caller]
 pub fn wait_good(agent: &Agent, config: &Value) {
     wait_for("a config that is trusted", DEADLINE * 3, || is_good(agent, config).then_some(()));

@@ -18,7 +18,7 @@ use crate::support::wait::wait_for;
 fn lines_that_are_no_lines() {
     let dies = |print| json!({"print": print, "start": {"exit": 3}});
     let mut long = Case::new("prints a line of 10 MB", json!({"long_line_bytes": 10_000_000}), Trusted);
-    // It prints still when it is told to end, as slowly as a debug build takes it.
+    // It still prints when it gets SIGTERM, as slowly as a debug build takes it.
     (long.stop_timeout, long.drain) = ("30s", Duration::from_secs(20));
     try_all(vec![
         long,

@@ -1,4 +1,5 @@
-//! Collectors that are no program: missing, not executable, of another machine, being written, taken away while one runs.
+//! Collectors that are no program: missing, not executable, of another machine, being written, taken away while one
+//! runs.
 
 use std::any::Any;
 use std::fs::{self, OpenOptions, Permissions};
@@ -12,15 +13,15 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::{
-    Ground, Mode, better, builder, each_at_a_time, good, is_good, is_long, is_state, row, status, story, wait_told,
+    Ground, Mode, better, builder, each_at_a_time, good, is_good, is_long, is_state, row, status, story, wait_reported,
 };
 use crate::operation::{message, settled, wait_running, yaml};
 use crate::support::api::Api;
 use crate::support::wait::{DEADLINE, wait_for};
 use crate::support::{bin, process};
 
-/// Puts a collector there, all at once. A process of its own writes it: while this one has it open for writing, children that other
-/// tests fork at that moment keep it from being executed (ETXTBSY, execve(2)).
+/// Puts a collector there, all at once. A process of its own writes it: while this one has it open for writing,
+/// children that other tests fork at that moment keep it from being executed (ETXTBSY, execve(2)).
 pub fn place_program(path: &Path) {
     let partial = path.with_extension("new");
     assert!(Command::new("cp").arg(bin::fake()).arg(&partial).status().unwrap().success());
@@ -48,8 +49,8 @@ struct Trouble {
     spoil: Spoil,
     /// Any of these is reported.
     words: &'static [&'static str],
-    /// If it can be executed, it answers, in its way, when it is asked about a config, so that this is refused: and not once a good
-    /// one is there.
+    /// If it can be executed, it answers, in its way, when it is asked about a config, so that this is refused: and not
+    /// once a good one is there.
     answers: bool,
 }
 
@@ -154,11 +155,12 @@ impl Drop for OnDrop {
     }
 }
 
-fn is_told(words: &[&str], text: &str) -> bool {
+fn is_reported(words: &[&str], text: &str) -> bool {
     words.iter().any(|words| text.contains(words))
 }
 
-/// While a good one runs: it goes on, whatever is asked for; and once it has died, there is none until a good one is back.
+/// While a good one runs: it goes on, whatever is asked for; and once it has died, there is none until a good one is
+/// back.
 #[test]
 fn while_one_runs() {
     // The quick form takes turns.
@@ -187,14 +189,14 @@ fn spoilt(trouble: &Trouble, mode: Mode) {
     let refused = api.wait_for_request("word that it is not restarted", |request| {
         message(request).contains("restart requested by the API was skipped")
     });
-    assert!(is_told(trouble.words, &message(&refused)), "{}", message(&refused));
+    assert!(is_reported(trouble.words, &message(&refused)), "{}", message(&refused));
     assert_eq!(refused.json()["collector_status"], "Running");
 
     // A good config: it cannot be tried.
     let asked = api.requests().len();
     api.answer_config(better());
     let postponed = api.wait_for_request_after(asked, "the trouble", |request| {
-        is_told(trouble.words, &message(request)) && !message(request).contains("was skipped")
+        is_reported(trouble.words, &message(request)) && !message(request).contains("was skipped")
     });
     let answers = trouble.answers && !message(&postponed).contains("cannot run the collector");
     assert_eq!(agent.state_dir().join("rejected.json").exists(), answers, "not the config's fault");
@@ -204,8 +206,8 @@ fn spoilt(trouble: &Trouble, mode: Mode) {
     let asked = api.requests().len();
     process::signal(old, Signal::KILL);
     agent.wait_log_after(seen, "a pause", |line| is_state(line, "backoff"));
-    let told = api.wait_for_request_after(asked, "that there is none", |request| {
-        is_told(trouble.words, &message(request)) && request.json()["collector_status"] == "Stopped"
+    let report = api.wait_for_request_after(asked, "that there is none", |request| {
+        is_reported(trouble.words, &message(request)) && request.json()["collector_status"] == "Stopped"
     });
     assert_eq!(agent.config(), good());
     assert!(agent.count_log(|line| line.msg() == "collector not started") <= 1, "said each time");
@@ -217,7 +219,7 @@ fn spoilt(trouble: &Trouble, mode: Mode) {
     api.wait_for_request_after(asked, "no problem", |request| message(request).is_empty());
     let took = from.elapsed();
     ground.assert_nothing_left(&agent, 0);
-    row(&format!("collector {}", trouble.name), mode, &story(&agent.log()[seen..]), &message(&told), took);
+    row(&format!("collector {}", trouble.name), mode, &story(&agent.log()[seen..]), &message(&report), took);
 
     // A stop in its midst.
     let _guard = (trouble.spoil)(&path);
@@ -236,13 +238,13 @@ fn missing_from_the_start() {
     let builder = builder(&api, Mode::Restart);
     let path = builder.dir().join("collector");
     let agent = builder.collector(&path).config(yaml(&good())).spawn();
-    let told = wait_told(&api, 0, "is not an executable file: install one");
+    let report = wait_reported(&api, 0, "is not an executable file: install one");
     assert_eq!(status(&agent)["collector"]["state"], "backoff");
     let from = Instant::now();
     place_program(&path);
     agent.wait_until("the config trusted", || is_good(&agent, &good()));
     api.wait_for_request_after(api.requests().len(), "no problem", |request| message(request).is_empty());
-    row("collector missing from the start", Mode::Restart, &story(&agent.log()), &told, from.elapsed());
+    row("collector missing from the start", Mode::Restart, &story(&agent.log()), &report, from.elapsed());
     assert_eq!(agent.stop(), 0);
     assert_eq!(agent.processes(), [0; 0]);
 }

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::Fate::{RolledBack, TrustedUntil};
-use super::{AT_A_TIME, Case, Ground, Mode, builder, good, is_state, row, story, try_all, wait_told};
+use super::{AT_A_TIME, Case, Ground, Mode, builder, good, is_state, row, story, try_all, wait_reported};
 use crate::faults::system_calls::each_at_a_time;
 use crate::operation::{seconds_between, settled};
 use crate::support::api::Api;
@@ -80,7 +80,7 @@ fn by_each_signal_once_trusted() {
 
 fn killed_from_outside(name: &str, signal: Signal) {
     let api = Api::plain();
-    // Longer than the time between polls: the crash is told before it is resolved.
+    // Longer than the time between polls: the crash is reported before it is resolved.
     let agent = settled(builder(&api, Mode::Restart).setting("min-uptime", "2s"), &good());
     let ground = Ground::of(&agent);
     let (seen, asked) = (agent.log().len(), api.requests().len());
@@ -94,14 +94,14 @@ fn killed_from_outside(name: &str, signal: Signal) {
     agent.wait_until("its end", || !process::signal(pid, signal) || !process::alive(pid));
     let crash = agent.wait_log_after(seen, &words, |line| line.msg() == "collector exited unexpectedly");
     assert_eq!(crash.field("reason"), words);
-    let told = wait_told(&api, asked, &words);
+    let report = wait_reported(&api, asked, &words);
     agent.wait_log_after(seen, "the next one", |line| is_state(line, "running"));
     let log = agent.log();
     let started = log[seen..].iter().find(|line| line.msg() == "collector started").unwrap();
     let gap = seconds_between(&crash, started);
     assert!(gap < 1.0, "{gap} s without a collector");
     let does = format!("starts it at once; {}", story(&log[seen..]));
-    row(&format!("SIG{name} from outside"), Mode::Restart, &does, &told, Duration::from_secs_f64(gap));
+    row(&format!("SIG{name} from outside"), Mode::Restart, &does, &report, Duration::from_secs_f64(gap));
     ground.assert_nothing_left(&agent, 0);
     assert_eq!(agent.stop(), 0);
     assert_eq!(agent.processes(), [0; 0]);

@@ -1,12 +1,13 @@
-//! System calls that fail, one at a time, in both threads: the agent stays, the collector runs, and all is well in the end.
+//! System calls that fail, one at a time, in both threads: the agent stays, the collector runs, and all is well in the
+//! end.
 //!
-//! Each fault strikes once, as if it went away by itself. What fails for longer is in `held`. Failing allocations (mmap, brk)
-//! are left out: no Rust program survives them, and Linux answers a shortage by killing instead.
+//! Each fault strikes once, as if it went away by itself. What fails for longer is in `held`. Failing allocations
+//! (mmap, brk) are left out: no Rust program survives them, and Linux answers a shortage by killing instead.
 //!
 //! close(2) is left out too: Linux closes the descriptor whatever it returns, and strace does not.
 //!
-//! `KM_LONG=1` tries every error at every point, the quick form one error, in turn, at every seventh. `KM_FAULT='Install Poller fsync 1 EIO'`
-//! is for a single one, with `at_one_point`.
+//! `KM_LONG=1` tries every error at every point, the quick form one error, in turn, at every seventh.
+//! `KM_FAULT='Install Poller fsync 1 EIO'` is for a single one, with `at_one_point`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,8 +18,8 @@ use super::strace::{Fault, Point, Thread};
 use super::{Table, assert_may_miss, each, is_long, rehearse};
 use crate::support::agent::Line;
 
-/// What a call can fail with, of what its manual page lists; nothing for calls that do not fail once they have worked, and for
-/// the allocator's.
+/// What a call can fail with, of what its manual page lists; nothing for calls that do not fail once they have worked,
+/// and for the allocator's.
 fn errors(call: &str) -> &'static [&'static str] {
     match call {
         "open" | "openat" => &["ENOSPC", "EIO", "EROFS", "EACCES", "EMFILE", "ENOMEM", "EINTR"],
@@ -57,14 +58,15 @@ fn errors(call: &str) -> &'static [&'static str] {
 /// So that the quick form takes a minute; prime, since calls come in pairs.
 const QUICK_STRIDE: usize = 7;
 
-/// Of an agent that a fault ends before anything is up: words, and a status of its own. 127 is the dynamic loader's, where the
-/// agent under test has one.
+/// Of an agent that a fault ends before anything is up: words, and a status of its own. 127 is the dynamic loader's,
+/// where the agent under test has one.
 const REFUSALS: [i32; 6] = [71, 73, 75, 77, 78, 127];
 
 /// What a change is made of, by the lines that tell of it.
 const STEPS: [&str; 3] = ["new config is valid", "config installed", "collector started"];
 
-/// Errors that the agent itself sets right within a second or two, before the next check could report them; `held` has them last.
+/// Errors that the agent itself sets right within a second or two, before the next check could report them; `held` has
+/// them last.
 const SOON: [&str; 3] = ["collector not started", "cannot roll back", "poll(2) failed"];
 
 /// What the agent said and did about one fault.
@@ -130,7 +132,7 @@ fn fail_everywhere(scenario: Scenario) {
             said.fetch_add(matches!(noticed, Noticed::Said).into(), Ordering::Relaxed);
             !matches!(noticed, Noticed::Missed)
         });
-        table.row(&format!("{thread:?}: {struck} of {} calls failed, {said:?} were told of", cases.len()));
+        table.row(&format!("{thread:?}: {struck} of {} calls failed, {said:?} were reported", cases.len()));
     }
 }
 
@@ -149,12 +151,12 @@ fn failed_at(scenario: Scenario, thread: Thread, usual: &Usual, point: &Point, e
     let is_named = |text: &str| paths.is_empty() || paths.iter().any(|path| names(text, path, root));
     if scenario.is_check() {
         let code = scene.agent.wait_exit();
-        let is_told = scene.lines().iter().any(|line| is_named(&line.text));
+        let is_reported = scene.lines().iter().any(|line| is_named(&line.text));
         let is_over = scene.is_over();
         assert!(is_over || REFUSALS.contains(&code) || matches!(code, 65 | 69), "{struck}: ended with {code}");
-        assert!(is_over || is_told, "{struck}: the error does not name the file");
+        assert!(is_over || is_reported, "{struck}: the error does not name the file");
         scene.assert_converges();
-        return if is_over && !is_told { Noticed::Unharmed } else { Noticed::Said };
+        return if is_over && !is_reported { Noticed::Unharmed } else { Noticed::Said };
     }
     scene.assert_undisturbed();
     scene.agent.wait_until("the outcome, or an end", || scene.agent.exit_status().is_some() || scene.is_over());
@@ -176,13 +178,13 @@ fn failed_at(scenario: Scenario, thread: Thread, usual: &Usual, point: &Point, e
     if said.is_empty() {
         let is_step = |line: &&Line| STEPS.contains(&line.msg());
         let again: Vec<&str> = unusual.iter().filter(is_step).map(|line| line.text.as_str()).collect();
-        assert!(again.is_empty(), "{struck}: something was done again and nobody was told why: {again:?}");
+        assert!(again.is_empty(), "{struck}: something was done again without a log line: {again:?}");
         scene.assert_clean();
         return Noticed::Unharmed;
     }
     assert!(said.iter().any(|line| is_named(&line.text)), "{struck}: the error does not name the file: {said:?}");
     if said.iter().any(|line| line.level() == "error" && !SOON.iter().any(|soon| line.msg().starts_with(soon))) {
-        scene.wait_told(&format!("{struck}: the API is not told of {said:?}"), |message| {
+        scene.wait_reported(&format!("{struck}: {said:?} is not reported to the API"), |message| {
             !message.is_empty() && is_named(message)
         });
     }

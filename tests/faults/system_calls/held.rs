@@ -1,5 +1,6 @@
-//! Faults that last, until they are lifted: the collector keeps running, the error names its remedy and reaches the API where that can
-//! be asked at all, a crash amid it is mended at the latest when it is over, and then all heals by itself.
+//! Faults that last, until they are lifted: the collector keeps running, the error names its remedy and reaches the API
+//! where that can be asked at all, a crash amid it is repaired at the latest when it is over, and then all heals by
+//! itself.
 //!
 //! Disks that are really full or read-only are in `operation::disk`.
 
@@ -25,15 +26,15 @@ fn settle(api: &Api, mode: &str) -> Agent {
     settled(builder.setting("restart-mode", mode), &good())
 }
 
-fn is_in_force(agent: &Agent, config: &Value) -> bool {
+fn is_active(agent: &Agent, config: &Value) -> bool {
     let kept = agent.state_dir().join("last-known-good.yaml");
     [agent.config_file(), kept].iter().all(|path| read(path).as_ref() == Some(config))
 }
 
-/// The fault is over: the new config comes into force, a collector runs it, and nobody is told of any problem.
+/// The fault is over: the new config becomes active, a collector runs it, and no problem is reported.
 #[track_caller]
 fn assert_heals(agent: &Agent, api: &Api) {
-    agent.wait_until("the new config", || is_in_force(agent, &better()));
+    agent.wait_until("the new config", || is_active(agent, &better()));
     agent.wait_status("all well", |status| {
         status["collector"]["state"] == "running" && status["last_error_message"] == ""
     });
@@ -68,7 +69,8 @@ fn limit_files(agent: &Agent, limit: Rlimit) -> Rlimit {
     rustix::process::prlimit(Pid::from_raw(agent.pid() as i32), Resource::Nofile, limit).unwrap()
 }
 
-/// The lowest descriptor that is not open, which is the next one that the system would give; `None` for who may not look.
+/// The lowest descriptor that is not open, which is the next one that the system would give; `None` for who may not
+/// look.
 fn next_descriptor(agent: &Agent) -> Option<u64> {
     let open = |number: &u64| fs::symlink_metadata(format!("/proc/{}/fd/{number}", agent.pid())).is_ok();
     process::descriptors(agent.pid())?;
@@ -90,8 +92,8 @@ fn without_descriptors_nothing_spins_and_all_heals() {
     assert_eq!((agent.starts(), read(&agent.config_file())), (1, Some(good())));
     says("config check failed");
     crash(&agent);
-    let told = agent.wait_log("the crash's remedy", |line| line.msg() == "collector not started");
-    assert!(told.field("problem").contains("(raise the limit on open files)"), "{told:?}");
+    let report = agent.wait_log("the crash's remedy", |line| line.msg() == "collector not started");
+    assert!(report.field("problem").contains("(raise the limit on open files)"), "{report:?}");
     assert_eq!(agent.exit_status(), None);
 
     limit_files(&agent, former);
@@ -106,8 +108,9 @@ fn without_processes() {
     let pid = agent.wait_collector();
     let held = Trace::hold(&agent, "clone,clone3,fork,vfork", "EAGAIN", None);
     api.answer_config(better());
-    let told = api.wait_for_request("the problem", |request| message(request).contains("raise the limit on processes"));
-    assert_eq!(told.json()["collector_status"], "Running");
+    let report =
+        api.wait_for_request("the problem", |request| message(request).contains("raise the limit on processes"));
+    assert_eq!(report.json()["collector_status"], "Running");
     assert_eq!((agent.wait_collector(), agent.starts()), (pid, 1));
     let seen = api.requests().len();
     crash(&agent);
@@ -131,20 +134,20 @@ fn with_a_disk_that_fails() {
         let agent = settle(&api, "restart");
         let held = Trace::hold(&agent, calls, errno, None);
         api.answer_config(better());
-        let told = api.wait_for_request(errno, |request| message(request).contains(remedy));
-        assert!(message(&told).contains("/etc/"), "no path: {}", message(&told));
-        assert_eq!((agent.starts(), is_in_force(&agent, &good())), (1, true), "{calls}: {errno}");
+        let report = api.wait_for_request(errno, |request| message(request).contains(remedy));
+        assert!(message(&report).contains("/etc/"), "no path: {}", message(&report));
+        assert_eq!((agent.starts(), is_active(&agent, &good())), (1, true), "{calls}: {errno}");
         crash(&agent);
         agent.wait_start(2);
         agent.wait_collector();
-        assert!(is_in_force(&agent, &good()), "{calls}: {errno}");
+        assert!(is_active(&agent, &good()), "{calls}: {errno}");
         drop(held);
         assert_heals(&agent, &api);
     }
 }
 
-/// ppoll(2) is what waits for processes and people; a connection to the API is waited for with poll(2). No log line comes out either,
-/// since nobody tells whether it can be written.
+/// ppoll(2) is what waits for processes and people; a connection to the API is waited for with poll(2). No log line
+/// comes out either, since nobody tells whether it can be written.
 #[test]
 fn with_a_poll_that_has_no_memory_everything_is_looked_at_all_the_same() {
     let api = Api::plain();
@@ -155,7 +158,7 @@ fn with_a_poll_that_has_no_memory_everything_is_looked_at_all_the_same() {
     crash(&agent);
     agent.wait_start(2);
     api.answer_config(better());
-    agent.wait_until("the new config", || is_in_force(&agent, &better()));
+    agent.wait_until("the new config", || is_active(&agent, &better()));
     assert!(held.has_struck());
     drop(held);
     assert_heals(&agent, &api);
@@ -178,15 +181,15 @@ fn a_check_whose_poll_has_no_memory_installs() {
 fn with_a_last_known_good_that_cannot_be_read() {
     let api = Api::plain();
     let agent = settle(&api, "restart");
-    agent.wait_until("the last known good", || is_in_force(&agent, &good()));
+    agent.wait_until("the last known good", || is_active(&agent, &good()));
     let kept = agent.state_dir().join("last-known-good.yaml");
     let held = Trace::hold(&agent, "open,openat", "EIO", Some(&kept));
     api.answer_config(dying());
-    let told = api.wait_for_request("the problem", |request| message(request).contains("cannot restore"));
-    assert!(message(&told).contains("/state/last-known-good.yaml"), "no path: {}", message(&told));
+    let report = api.wait_for_request("the problem", |request| message(request).contains("cannot restore"));
+    assert!(message(&report).contains("/state/last-known-good.yaml"), "no path: {}", message(&report));
     assert_eq!((agent.exit_status(), read(&agent.config_file())), (None, Some(dying())));
     drop(held);
-    agent.wait_until("the roll back", || is_in_force(&agent, &good()));
+    agent.wait_until("the roll back", || is_active(&agent, &good()));
     agent.wait_status("a collector", |status| status["collector"]["state"] == "running");
     api.wait_for_request("the reason", |request| {
         message(request).contains("rejected: the collector exited with status 3")
@@ -202,7 +205,7 @@ fn a_directory_that_cannot_be_synced_after_the_rename_is_no_failed_install() {
     let etc = agent.config_file().parent().map(Path::to_path_buf);
     let held = Trace::hold(&agent, "fsync", "EIO", etc.as_deref());
     api.answer_config(better());
-    agent.wait_until("the new config", || is_in_force(&agent, &better()));
+    agent.wait_until("the new config", || is_active(&agent, &better()));
     let said = agent.wait_log("the warning", |line| line.msg().starts_with("file replaced but not synced"));
     assert!(said.text.contains("/etc/config.yaml"), "{said:?}");
     assert_eq!(agent.count_log(|line| line.msg() == "config installed"), 1);

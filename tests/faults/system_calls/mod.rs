@@ -27,7 +27,8 @@ pub(super) fn is_long() -> bool {
     std::env::var_os("KM_LONG").is_some_and(|value| value == "1")
 }
 
-/// Calls whose number depends on how fast everybody else is: they wait, wake somebody, pass on what is there, or look at it.
+/// Calls whose number depends on the speed of other processes: they wait, wake one, pass on what is there, or look at
+/// it.
 const VARYING: [&str; 21] = [
     "accept4",
     "clock_nanosleep",

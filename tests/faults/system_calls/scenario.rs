@@ -37,14 +37,14 @@ pub enum Scenario {
     CheckRollBack,
 }
 
-/// Of the agent under test: long enough that a scene is over before its next poll, which then mends what went wrong.
+/// Of the agent under test: long enough that a scene is over before its next poll, which then repairs what went wrong.
 const INTERVAL: &str = "3s";
 /// For what is done after the outcome is there.
 const REST: Duration = Duration::from_millis(500);
 /// Of the one that is started afterwards.
 const SHORT_INTERVAL: &str = "1s";
 
-/// A config in force that has proved itself, and what the API sends after it.
+/// An active config that has passed its probation, and what the API sends after it.
 pub fn good() -> Value {
     config("good", json!({}))
 }
@@ -119,7 +119,7 @@ impl Scenario {
         }
     }
 
-    /// The config in force in the end, and what is kept of it: the last known good, or what init's collector uses.
+    /// The active config in the end, and what is kept of it: the last known good, or what init's collector uses.
     fn outcome(self) -> Value {
         match self {
             Scenario::Bootstrap | Scenario::First | Scenario::Install | Scenario::HandOver | Scenario::Check => {
@@ -291,8 +291,8 @@ impl Scene {
         let log = self.agent.log();
         let state = log.iter().rev().find(|line| line.msg() == "collector state");
         self.is_done()
-            && self.is_told()
-            && self.is_in_force(&self.scenario.outcome())
+            && self.is_reported()
+            && self.is_active(&self.scenario.outcome())
             && state.is_some_and(|line| line.field("to") == "running")
             && self.agent.collectors().len() == 1
     }
@@ -309,32 +309,32 @@ impl Scene {
         }
     }
 
-    /// Whether init's collector uses the config that is in force, and nothing is left to be finished.
+    /// Whether init's collector uses the active config, and nothing is left to be finished.
     fn is_used(&self) -> bool {
         let used = read(&self.agent.dir().join("used"));
         let is_finished = !self.agent.state_dir().join("unfinished-install.json").exists();
         used == Some(self.scenario.outcome()) && self.read_config() == used && is_finished
     }
 
-    /// Whether the API has been asked for a config and then told what came of it.
-    fn is_told(&self) -> bool {
+    /// Whether the API has been asked for a config and then got the outcome.
+    fn is_reported(&self) -> bool {
         let polls = if self.scenario == Scenario::FallBack { 1 } else { 2 };
         self.api.requests().len() >= self.polls_before + polls
     }
 
-    fn is_in_force(&self, config: &Value) -> bool {
+    fn is_active(&self, config: &Value) -> bool {
         self.read_config().as_ref() == Some(config) && self.read_good().as_ref() == Some(config)
     }
 
     fn is_settled(&self, config: &Value) -> bool {
-        self.is_in_force(config)
+        self.is_active(config)
             && self.agent.status().is_some_and(|status| status["collector"]["state"] == "running")
             && self.agent.collectors().len() == 1
     }
 
     #[track_caller]
     fn wait_settled(&self, config: &Value) {
-        self.agent.wait_until(&format!("{} in force and proved", config["name"]), || self.is_settled(config));
+        self.agent.wait_until(&format!("{} active and promoted", config["name"]), || self.is_settled(config));
     }
 
     fn read_config(&self) -> Option<Value> {
@@ -367,15 +367,16 @@ impl Scene {
         assert!(allowed.contains(&kept), "what is kept is {kept:?}");
     }
 
-    /// Starts the agent again, or makes the next `--check`, first with an API that has nothing new and then with one that sends the
-    /// same as before, and asserts that it comes up and converges with no hand on it, and leaves nothing behind.
+    /// Starts the agent again, or makes the next `--check`, first with an API that has nothing new and then with one
+    /// that sends the same as before, and asserts that it comes up and converges with no hand on it, and leaves nothing
+    /// behind.
     #[track_caller]
     pub fn assert_recovers(&mut self) {
         self.trace = None;
         let sent = self.scenario.sent();
         self.api.answer(json!({}));
-        // A check that was asked for is made without the agent once that has gone; and until a child of it has executed something, it
-        // holds the lock too.
+        // A check that was asked for is made without the agent once that has gone; and until a child of it has executed
+        // something, it holds the lock too.
         self.agent.wait_until("nothing left running", || self.agent.processes().is_empty());
         if self.scenario.is_check() {
             self.check();
@@ -410,8 +411,8 @@ impl Scene {
         assert!(matches!(output.code, Some(0 | 65)), "{output:?}");
     }
 
-    /// Waits until all is as it must be in the end, by the agent's own polls, or by two more checks of cron's: one finishes what
-    /// was begun.
+    /// Waits until all is as it must be in the end, by the agent's own polls, or by two more checks of cron's: one
+    /// finishes what was begun.
     #[track_caller]
     pub fn await_outcome(&self) {
         if self.scenario.is_check() {
@@ -456,9 +457,9 @@ impl Scene {
         self.agent.log().split_off(self.seen)
     }
 
-    /// Waits until the API is told what fulfils a condition, since then.
+    /// Waits until a report fulfils a condition, since then.
     #[track_caller]
-    pub fn wait_told(&self, what: &str, condition: impl Fn(&str) -> bool) {
+    pub fn wait_reported(&self, what: &str, condition: impl Fn(&str) -> bool) {
         self.api.wait_for_request_after(self.polls_before, what, |request| condition(&message(request)));
     }
 }

@@ -1,7 +1,7 @@
 //! Files on Unix: modes, owners and groups, inodes, mounts.
 //!
-//! The facade of `os::files` says what each function is for; here is how. Every function is about one file, and none decides
-//! what is written where.
+//! The facade of `os::files` says what each function is for; here is how. Every function is about one file, and none
+//! decides what is written where.
 
 pub mod safe_open;
 #[cfg(test)]
@@ -37,12 +37,13 @@ pub fn keep_owner_and_mode(file: &File, replaced: &Metadata) -> io::Result<()> {
     if (own.uid(), own.gid()) != (replaced.uid(), replaced.gid()) {
         fchown(file, Some(replaced.uid()), Some(replaced.gid()))?;
     }
-    // After the owner, since a mode must not be granted to the wrong owner. No config is a program, so without the set-id bits.
+    // After the owner, since a mode must not be granted to the wrong owner. No config is a program, so without the
+    // set-id bits.
     file.set_permissions(Permissions::from_mode(replaced.mode() & 0o777))
 }
 
-/// For a file that this process has just made at `path`: what somebody does as root, a `--check` for instance, must not lock the
-/// agent out that runs as another user. That it cannot be done is no failure.
+/// For a file that this process has just made at `path`: what is done as root, by a `--check` for instance, must not
+/// lock the agent out that runs as another user. That it cannot be done is no failure.
 pub fn give_to_owner_of_directory(file: &File, path: &Path) {
     if is_root()
         && let Ok(directory) = fs::metadata(directory_of(path))
@@ -76,8 +77,8 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 
-/// Whether the file itself is mounted there, as container engines mount single files: it cannot be renamed over (EBUSY, rename(2)).
-/// False where the kernel does not tell (before 5.8, statx(2)).
+/// Whether the file itself is mounted there, as container engines mount single files: it cannot be renamed over (EBUSY,
+/// rename(2)). False where the kernel does not tell (before 5.8, statx(2)).
 pub fn is_mounted(path: &Path) -> bool {
     let found = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
     found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
@@ -103,7 +104,8 @@ pub fn identity(path: &Path) -> io::Result<Option<FileId>> {
     }
 }
 
-/// Made if it is missing; made by us and by nobody else, or a link in its place would have us give away what it leads to.
+/// Made if it is missing; made by us and by nobody else, or a link in its place would have us give away what it leads
+/// to.
 pub fn open_lock(path: &Path) -> io::Result<File> {
     match create_private(path) {
         Ok(file) => {
@@ -118,17 +120,36 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     }
 }
 
+/// From the kernel's table (proc_locks(5)): number, `FLOCK`, kind, mode, pid, `major:minor:inode`, range. Another pid
+/// namespace's processes are missing in it, and btrfs has other device numbers in stat(2).
+pub fn lock_holder(file: &File) -> Option<u32> {
+    let meta = file.metadata().ok()?;
+    let device = format!("{:02x}:{:02x}", rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+    let table = fs::read_to_string("/proc/locks").ok()?;
+    let entry = |line: &str| -> Option<(u32, bool)> {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (on, inode) = fields.get(5)?.rsplit_once(':')?;
+        let is_ours = fields[1] == "FLOCK" && inode.parse() == Ok(meta.ino());
+        Some((fields[4].parse().ok()?, on == device)).filter(|(pid, _)| is_ours && *pid > 0)
+    };
+    let holders: Vec<(u32, bool)> = table.lines().filter_map(entry).collect();
+    match holders[..] {
+        [(pid, _)] => Some(pid),
+        _ => holders.iter().find(|(_, is_device)| *is_device).map(|(pid, _)| *pid),
+    }
+}
+
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Whether only root can have put it there, or can change it; what an ordinary user runs is that user's affair. Any group that may
-/// write is one too many, for here is a way out: the setting `collector` names a program wherever it is.
+/// Whether only root can have put it there, or can change it; what an ordinary user runs is that user's affair. Any
+/// group that may write is one too many, for here is a way out: the setting `collector` names a program wherever it is.
 pub fn owner_may_command(path: &Path) -> bool {
     !is_root() || fs::metadata(path).is_ok_and(|meta| meta.uid() == 0 && meta.permissions().mode() & 0o022 == 0)
 }
 
-/// Whether it is a file that somebody may execute.
+/// Whether it is an executable file.
 pub fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
@@ -145,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_are_told_from_files() {
+    fn mounts_are_reported_from_files() {
         let dir = Dir::new();
         assert!(is_mounted(Path::new("/proc")));
         assert!(!is_mounted(Path::new("/proc/self")) && !is_mounted(dir.path()) && !is_mounted(&dir.join("missing")));

@@ -1,7 +1,8 @@
-//! Reading where somebody else may have planted something: in a directory of another user, or one that others may write in.
+//! Reading where another user may have planted something: in a directory of another user, or one that others may write
+//! in.
 //!
-//! A link there could lead us to what only we may read, and the next roll back would publish it; so links of others are refused. In
-//! a directory that is ours alone everything is read as it is.
+//! A link there could lead us to what only we may read, and the next roll back would publish it; so links of others are
+//! refused. In a directory that is ours alone everything is read as it is.
 
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -23,7 +24,7 @@ const MAX_LINKS: usize = 40;
 /// The content of a regular file.
 ///
 /// # Errors
-/// `PermissionDenied` for a link that somebody else may have made.
+/// `PermissionDenied` for a link that another user may have made.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let found = follow(path)?;
     let Some(directory) = found.directory else { return fs::read(found.path) };
@@ -32,8 +33,8 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// For a file that another program is to read by its name: whether `read` would. It sees what was there before; who owns the
-/// directory can still put something else in place.
+/// For a file that another program is to read by its name: whether `read` would. It sees what was there before; who
+/// owns the directory can still put something else in place.
 ///
 /// # Errors
 /// As `read`; that there is nothing is none.
@@ -49,7 +50,7 @@ pub fn look(path: &Path) -> io::Result<()> {
 /// Where a path leads, through the links that may be followed; there need not be anything.
 ///
 /// # Errors
-/// `PermissionDenied` for a symbolic link that somebody else may have made.
+/// `PermissionDenied` for a symbolic link that another user may have made.
 pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     let Found { path, directory } = follow(path)?;
     if directory.is_some() {
@@ -75,8 +76,8 @@ struct Found {
     directory: Option<Metadata>,
 }
 
-/// Follows links one by one, as long as they are in shared directories. Each is looked at and read as one and the same, since it
-/// may be replaced at any time.
+/// Follows links one by one, as long as they are in shared directories. Each is looked at and read as one and the same,
+/// since it may be replaced at any time.
 fn follow(path: &Path) -> io::Result<Found> {
     let (named, mut path) = (path, path.to_path_buf());
     for _ in 0..MAX_LINKS {
@@ -111,8 +112,8 @@ fn open(path: &Path, directory: &Metadata) -> io::Result<fs::File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
     let opened = file.metadata()?;
-    // A second name: whoever made it may not be able to read the file. The directory's owner can, who owns the file too, and if
-    // only that user could have made the name, nothing is given away.
+    // A hard link: the user who made it may not be able to read the file. The directory's owner can, who owns the file
+    // too, and if only that user could have made the name, nothing is given away.
     let is_secret = opened.uid() != directory.uid() || is_open(directory);
     match opened.is_file() {
         false => Err(planted(path, "a special file or directory")),
@@ -129,8 +130,9 @@ fn admits_others(directory: &Metadata) -> bool {
     !is_trusted(directory.uid()) || is_open(directory)
 }
 
-/// Whether it may be written by everybody, or by a group that is not ours: root's 0770 for the group of an agent that runs as
-/// another user, say. Who is in our own group is one of us: many users have a group of their own and directories with 0775.
+/// Whether it may be written by everybody, or by a group that is not ours: root's 0770 for the group of an agent that
+/// runs as another user, say. Who is in our own group is one of us: many users have a group of their own and
+/// directories with 0775.
 fn is_open(directory: &Metadata) -> bool {
     let mode = directory.mode();
     mode & 0o002 != 0 || mode & 0o020 != 0 && directory.gid() != rustix::process::getegid().as_raw()

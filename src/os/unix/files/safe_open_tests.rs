@@ -201,7 +201,7 @@ fn links_in_a_ring_are_an_error() {
 fn a_second_name_is_refused_where_others_may_have_made_it() {
     ours().with_names(None, 2).gives("file");
     a_groups(None, 0o775).with_names(None, 2).gives("file");
-    // Of ours too: what only we may read is what somebody would have us publish.
+    // Of ours too: what only we may read is what an attacker would have us publish.
     everybodys().with_names(None, 2).assert_refused();
     if needs::root() {
         ours().with_names(Some(NOBODY), 2).gives("file");
@@ -212,7 +212,7 @@ fn a_second_name_is_refused_where_others_may_have_made_it() {
         }
         // Who owns the directory could read it all the same.
         anothers().with_names(Some(NOBODY), 2).gives("file");
-        // Unless it was somebody else who made the name.
+        // Unless another user made the name.
         place(Some(NOBODY), 0o777).with_names(Some(NOBODY), 2).assert_refused();
     }
 }

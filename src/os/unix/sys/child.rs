@@ -1,5 +1,5 @@
-//! What a child does between fork and exec: its parent-death signal, signals that it is not to ignore and, if asked, its rank when memory runs out and a filter
-//! that reports each bind(2).
+//! What a child does between fork and exec: its parent-death signal, signals that it is not to ignore and, if asked,
+//! its rank when memory runs out and a filter that reports each bind(2).
 //!
 //! Everything here runs in a copy of a process with several threads, so it may only do what is async-signal-safe: plain
 //! system calls, no allocation, no lock.
@@ -20,8 +20,8 @@ use rustix::process::{
 
 use super::inherited::ignore_nothing;
 
-/// This architecture as a filter sees it (linux/audit.h: the ELF machine, 64 bit, little endian); `None` where bind(2) may
-/// also arrive as socketcall(2), whose arguments a filter cannot see.
+/// This architecture as a filter sees it (linux/audit.h: the ELF machine, 64 bit, little endian); `None` where bind(2)
+/// may also arrive as socketcall(2), whose arguments a filter cannot see.
 const AUDIT_ARCH: Option<u32> = if cfg!(all(target_arch = "x86_64", target_pointer_width = "64")) {
     Some(0xC000_003E)
 } else if cfg!(all(target_arch = "aarch64", target_endian = "little")) {
@@ -53,13 +53,14 @@ pub fn before_exec(command: &mut Command, on_parent_death: Signal, report_to: Op
     }
 }
 
-/// The child's rank among those that the kernel kills when memory runs out (oom_score_adj, proc_pid_oom_score_adj(5)), unless it
-/// has a higher one by inheritance; who cannot be ranked is run all the same.
+/// The child's rank among those that the kernel kills when memory runs out (oom_score_adj, proc_pid_oom_score_adj(5)),
+/// unless it has a higher one by inheritance; who cannot be ranked is run all the same.
 pub fn rank_out_of_memory(command: &mut Command, rank: i32) {
     // SAFETY: the closure makes system calls and allocates nothing, as does what it calls.
     unsafe {
         command.pre_exec(move || {
-            // This copy of the agent is closed to its own user too (`this_process::leave_no_core`), and so are its files in /proc.
+            // This copy of the agent is closed to its own user too (`this_process::leave_no_core`), and so are its
+            // files in /proc.
             let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
             let _ = raise_rank(rank);
             let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
@@ -68,8 +69,8 @@ pub fn rank_out_of_memory(command: &mut Command, rank: i32) {
     }
 }
 
-/// For the child. To raise it takes no privilege. A child of vfork(2) would raise its parent's too, but where there is a closure
-/// for before the exec, `Command` uses fork(2).
+/// For the child. To raise it takes no privilege. A child of vfork(2) would raise its parent's too, but where there is
+/// a closure for before the exec, `Command` uses fork(2).
 fn raise_rank(rank: i32) -> Result<(), Errno> {
     let file = rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let mut digits = [0u8; 8];
@@ -95,8 +96,8 @@ pub(super) fn die_with(parent: Pid, signal: Signal) -> io::Result<()> {
     }
 }
 
-/// For the child: installs the filter and sends its descriptor. Fails only when a filter is in force whose descriptor cannot
-/// be sent: each bind(2) would fail with ENOSYS then.
+/// For the child: installs the filter and sends its descriptor. Fails only when a filter is active whose descriptor
+/// cannot be sent: each bind(2) would fail with ENOSYS then.
 pub(super) fn report_binds(channel: BorrowedFd<'_>) -> io::Result<()> {
     let listener = match install_filter() {
         Ok(listener) => listener,
@@ -110,7 +111,8 @@ pub(super) fn report_binds(channel: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// bind(2) notifies, everything else passes. `no_new_privs` is set only where the kernel insists (not root, seccomp(2)).
+/// bind(2) notifies, everything else passes. `no_new_privs` is set only where the kernel insists (not root,
+/// seccomp(2)).
 fn install_filter() -> Result<OwnedFd, Errno> {
     match load_filter() {
         Err(Errno::ACCESS) => {
@@ -139,10 +141,11 @@ fn load_filter() -> Result<OwnedFd, Errno> {
         step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
     ];
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // Without the second flag (Linux 5.19) a signal would interrupt a bind(2) that we have begun to look at; Go's runtime
-    // sends itself signals all the time.
+    // Without the second flag (Linux 5.19) a signal would interrupt a bind(2) that we have begun to look at; Go's
+    // runtime sends itself signals all the time.
     let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
-    // SAFETY: the kernel reads the program, whose pointer and length are those of the array above, and keeps no pointer.
+    // SAFETY: the kernel reads the program, whose pointer and length are those of the array above, and keeps no
+    // pointer.
     let fd = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &program) };
     match i32::try_from(fd) {
         // SAFETY: the call has made this descriptor (close-on-exec) and nobody else knows of it.

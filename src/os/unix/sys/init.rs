@@ -8,12 +8,13 @@ use rustix::process::Pid;
 /// The signals that a thread does not want now.
 pub struct SignalMask(libc::sigset_t);
 
-/// Keeps every signal that can wait for `next_signal`. To be called while there is only one thread; returns what held before.
+/// Keeps every signal that can wait for `next_signal`. To be called while there is only one thread; returns what held
+/// before.
 pub fn hold_signals() -> io::Result<SignalMask> {
     let mut every = MaybeUninit::uninit();
     let mut former = MaybeUninit::uninit();
-    // SAFETY: sigfillset(3) makes the set whole, the kernel reads it and writes the other one; both are ours. An ignored SIGCHLD,
-    // inherited from whoever started us, would let our children vanish without a status, so it is not ignored.
+    // SAFETY: sigfillset(3) makes the set whole, the kernel reads it and writes the other one; both are ours. An
+    // ignored SIGCHLD, inherited from our parent, would let our children vanish without a status, so it is not ignored.
     unsafe {
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         libc::sigfillset(every.as_mut_ptr());

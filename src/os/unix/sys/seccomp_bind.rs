@@ -1,4 +1,5 @@
-//! The notifications of a filter on bind(2): receive one, see that it still stands, let the call go on (seccomp_unotify(2)).
+//! The notifications of a filter on bind(2): receive one, see that it still stands, let the call go on
+//! (seccomp_unotify(2)).
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -18,8 +19,8 @@ pub struct Notification {
     pub length: u64,
 }
 
-/// The kernel writes as much as its own idea of the structure is long (80 bytes in 6.18; SECCOMP_GET_NOTIF_SIZES): room for
-/// later ones.
+/// The kernel writes as much as its own idea of the structure is long (80 bytes in 6.18; SECCOMP_GET_NOTIF_SIZES): room
+/// for later ones.
 #[repr(C)]
 struct Roomy<T> {
     known: T,

@@ -4,8 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-/// Everything that arrives at the group of `socket` goes to the member at `index`; while there is no such member, the kernel
-/// chooses as it does without a program.
+/// Everything that arrives at the group of `socket` goes to the member at `index`; while there is no such member, the
+/// kernel chooses as it does without a program.
 pub fn attach(socket: BorrowedFd<'_>, index: u32) -> Result<(), Errno> {
     let code = (libc::BPF_RET | libc::BPF_K) as u16;
     let mut program = [libc::sock_filter { code, jt: 0, jf: 0, k: index }];
@@ -21,8 +21,8 @@ pub fn detach(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 
 fn set<T>(socket: BorrowedFd<'_>, option: libc::c_int, value: &T) -> Result<(), Errno> {
     let (value, length) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
-    // SAFETY: the kernel reads `length` bytes at `value`, and, for a program, the instruction that it points to. All of it
-    // outlives the call, and the kernel keeps no pointer.
+    // SAFETY: the kernel reads `length` bytes at `value`, and, for a program, the instruction that it points to. All of
+    // it outlives the call, and the kernel keeps no pointer.
     match unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, length) } {
         0 => Ok(()),
         _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),

@@ -7,17 +7,18 @@ use rustix::process::{DumpableBehavior, Pid, Signal, getpid};
 
 use super::child;
 
-/// Forks a child that installs the filter, sends its descriptor to `channel` as `child::before_exec` does, calls bind(2) on
-/// `socket` and ends. The call has no address, so it fails, but only once it has been let go. The caller reaps.
+/// Forks a child that installs the filter, sends its descriptor to `channel` as `child::before_exec` does, calls
+/// bind(2) on `socket` and ends. The call has no address, so it fails, but only once it has been let go. The caller
+/// reaps.
 pub fn fork(channel: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> io::Result<Pid> {
     let parent = getpid();
-    // SAFETY: the child makes plain system calls only, as after any fork of a process with threads, and ends with _exit(2), so
-    // it runs nothing that belongs to us.
+    // SAFETY: the child makes plain system calls only, as after any fork of a process with threads, and ends with
+    // _exit(2), so it runs nothing that belongs to us.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            // We are not dumpable, so neither is a copy of us, and without root nobody may copy its socket then. A real child
-            // becomes dumpable by its exec.
+            // We are not dumpable, so neither is a copy of us, and without root nobody may copy its socket then. A real
+            // child becomes dumpable by its exec.
             let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
             let filtered = child::die_with(parent, Signal::KILL).and_then(|()| child::report_binds(channel));
             if filtered.is_ok() {
