@@ -7,8 +7,8 @@ use crate::check::{config, host};
 use crate::support::api::Api;
 use crate::support::source;
 use kmagent::cmd::check::{ON_CHANGE_TIMEOUT, SLACK};
-use kmagent::collector::VERSION_TIMEOUT;
 use kmagent::collector::output::GIST_LIMIT;
+use kmagent::collector::program::VERSION_TIMEOUT;
 use kmagent::control::CheckResult;
 use kmagent::core::supervisor::PROBE_TIMEOUT;
 
