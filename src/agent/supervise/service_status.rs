@@ -1,4 +1,4 @@
-//! What the service manager and the log are told of the agent: that it is ready, alive and stopping, and the
+//! What the service manager and the log learn of the agent: that it is ready, alive and stopping, and the
 //! collector's state.
 
 use std::time::Duration;
