@@ -1,4 +1,4 @@
-//! What a failed call of a source means: for people, with the remedy, and as an exit status. Pure: the clock is passed
+//! What a failed call of a source means: for operators, with the remedy, and as an exit status. Pure: the clock is passed
 //! in.
 //!
 //! A text must not change while its reason stays the same, since the poller logs each reason once. So no counters,
@@ -93,8 +93,8 @@ fn tls_cause(error: &TlsError, ca_file: Option<&Path>, now: SystemTime) -> Strin
                 path.display()
             ),
             None => {
-                "the server's certificate is not signed by any of Mozilla's authorities; if that is intended (a private \
-                     authority, a TLS-inspecting proxy), set ca-file to its PEM bundle"
+                "the server's certificate is not signed by any of Mozilla's authorities; if that is intended \
+                     (a private authority, a TLS-inspecting proxy), set ca-file to its PEM bundle"
                     .to_owned()
             }
         },

@@ -104,7 +104,10 @@ pub(super) fn take_over(collectors: &Collectors, child: ChildId, in_part: bool, 
 pub(super) fn give_back(collectors: &Collectors, child: ChildId) {
     let steered = collectors.pair(child).map(|(old, new)| steering::to_old(old.process.binds()?, new.process.binds()?));
     if let Some(Err(problem)) = steered {
-        log::warn!(problem = problem.as_str(); "cannot steer connections back; the failed collector may still get some");
+        log::warn!(
+            problem = problem.as_str();
+            "cannot steer connections back; the failed collector may still get some"
+        );
     }
 }
 

@@ -229,7 +229,7 @@ impl StateTracker {
         }
     }
 
-    /// That it cannot be written is told by who tries to settle it next.
+    /// That it cannot be written is reported by the next attempt to settle it.
     fn reject(&mut self, rejected: Rejected) {
         let _ = self.rejected.set(Some(rejected));
     }
