@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::collector::handover::{privileges, runs_with};
+use crate::collector::handover::{godebug, privileges};
 use crate::collector::process::{Binds, Ended, Process};
 use crate::error::{Error, Exit, Result};
 use crate::os::child::{self, OnParentDeath};
@@ -124,7 +124,7 @@ impl Collector {
             Ok(()) | Err(_) => binds,
         };
         if binds == Binds::Watched {
-            command.env(runs_with::GODEBUG, runs_with::plain_tcp(std::env::var(runs_with::GODEBUG).ok().as_deref()));
+            command.env(godebug::GODEBUG, godebug::plain_tcp(std::env::var(godebug::GODEBUG).ok().as_deref()));
         }
         Process::spawn(command, OnParentDeath::AskToEnd, binds).map_err(|error| cannot_run(&path, error))
     }

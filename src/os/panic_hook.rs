@@ -1,5 +1,4 @@
-//! What happens when the program itself is wrong: a panic ends it with its own exit status, never with 101, and nothing
-//! that ends it leaves a core dump.
+//! What happens when the program itself is wrong: a panic ends it with its own exit status, never with 101.
 //!
 //! The release build does not unwind, so all of it happens in the panic hook. A panic of the main thread exits at once
 //! and the kernel signals the collector (its parent-death signal). A panic of a worker is reported to the supervisor,

@@ -81,12 +81,25 @@ impl Handover {
 pub(super) fn take_over(collectors: &Collectors, child: ChildId, in_part: bool, now: Uptime) -> Result<(), Problem> {
     let (old, new) = collectors.pair(child).ok_or("there is no second collector")?;
     let is_ready = new.is_ready || in_part;
-    let is_quiet = now >= new.bound_at + QUIET_TIME;
+    let has_started = is_ready || now >= new.bound_at + QUIET_TIME;
     let (old, new) = (old.process.binds()?, new.process.binds()?);
-    if !is_ready && !is_quiet {
+    let outcome = if has_started {
+        steer_to_new(old, new, is_ready)
+    } else {
         // min_uptime may be short, or the host slow.
-        return Err("the new collector is still starting".to_string());
+        Err("the new collector is still starting".to_string())
+    };
+    match &outcome {
+        Ok(()) => log::info!("new connections go to the new collector"),
+        Err(problem) if !in_part => {
+            log::debug!(problem = problem.as_str(); "new collector is not ready for new connections yet");
+        }
+        Err(_) => {}
     }
+    outcome
+}
+
+fn steer_to_new(old: &BindWatch, new: &BindWatch, is_ready: bool) -> Result<(), Problem> {
     let missing = steering::missing(old, new);
     // A component may wait for its server for half a minute (contrib's mongodb does), before the receivers listen.
     if let (false, Some(listener)) = (is_ready, missing.first()) {
@@ -96,7 +109,6 @@ pub(super) fn take_over(collectors: &Collectors, child: ChildId, in_part: bool, 
     for listener in missing {
         log::info!(listener:% = listener; "new config does not listen here; the old collector does until it exits");
     }
-    log::info!("new connections go to the new collector");
     Ok(())
 }
 

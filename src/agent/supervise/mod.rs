@@ -9,17 +9,17 @@
 //! It sleeps in one place, until something is ready or the next deadline; each action's outcome is fed back before it
 //! sleeps again. It decides nothing: `core` does. It never does what may block for long: the poller does.
 
-mod announcer;
+mod actions;
 mod clients;
+mod collector_events;
 mod collectors;
 mod handover;
 mod pending_writes;
-mod perform;
 mod poller_link;
 mod secret_registry;
+mod service_status;
 mod state_tracker;
 mod status_snapshot;
-mod watch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -39,12 +39,12 @@ use crate::os::wait::{Waitable, wait};
 use crate::os::wake_channel::Receiver;
 use crate::settings::Settings;
 use crate::store::{Candidate, Store};
-use announcer::Announcer;
 use clients::Clients;
 use collectors::Collectors;
 use handover::Handover;
 use pending_writes::PendingWrites;
 use poller_link::PollerLink;
+use service_status::ServiceStatus;
 use state_tracker::StateTracker;
 
 pub struct Supervise {
@@ -57,7 +57,7 @@ pub struct Supervise {
     state_tracker: StateTracker,
     poller: PollerLink,
     clients: Clients,
-    announcer: Announcer,
+    service_status: ServiceStatus,
     /// Why poll(2) has failed, if it has.
     wait_error: Option<io::Error>,
     exit: Exit,
@@ -98,7 +98,7 @@ impl Supervise {
             pending_writes: PendingWrites::default(),
             poller: PollerLink::new(parts.mail, parts.poller),
             clients: Clients::new(parts.server),
-            announcer: Announcer::new(parts.notify, settings.stop_timeout),
+            service_status: ServiceStatus::new(parts.notify, settings.stop_timeout),
             wait_error: None,
             exit: Exit::Done,
             finished: false,
@@ -110,7 +110,7 @@ impl Supervise {
         // The first start, before anything is reported.
         self.handle(VecDeque::from([Event::DeadlinePassed]));
         self.report_to_poller();
-        self.announcer.ready();
+        self.service_status.ready();
         while !self.finished {
             self.sleep();
             let events = self.collect_events();
@@ -133,7 +133,7 @@ impl Supervise {
         let deadlines = [
             self.core.deadline(),
             self.clients.deadline(),
-            self.announcer.deadline(),
+            self.service_status.deadline(),
             self.pending_writes.retry_at(),
             self.collectors.check_interval().map(|interval| self.now() + interval),
         ];
@@ -163,7 +163,7 @@ impl Supervise {
             self.take_request(client, request, &mut events);
         }
         let now = self.now();
-        self.announcer.feed_watchdog(now);
+        self.service_status.feed_watchdog(now);
         if self.pending_writes.retry_at().is_some_and(|at| now >= at) {
             self.retry_state();
         }
@@ -186,7 +186,7 @@ impl Supervise {
     }
 
     fn stop(&mut self, asked_by: &str, events: &mut VecDeque<Event<Candidate>>) {
-        self.announcer.stopping(asked_by);
+        self.service_status.stopping(asked_by);
         // Before an exit that came with it: a host that shuts down ends both, and that is no crash.
         events.push_front(Event::StopRequested);
     }
@@ -198,7 +198,7 @@ impl Supervise {
             let outcomes: Vec<Event<Candidate>> =
                 actions.into_iter().filter_map(|action| self.perform(action)).collect();
             if outcomes.is_empty() {
-                self.announcer.state(self.core.state_name());
+                self.service_status.state(self.core.state_name());
             }
             for outcome in outcomes.into_iter().rev() {
                 events.push_front(outcome);

@@ -4,7 +4,7 @@
 //!   eligible    whether these two configs may run side by side, and whether there is memory for both
 //!   components  what is known of the collector's components: which must not run twice
 //!   memory      how much there is
-//!   runs_with   what the collector must be run with
+//!   godebug     what the collector must be run with
 //!   listener    what clients reach a collector at
 //! ```
 //! and, on Linux alone:
@@ -21,9 +21,9 @@
 
 mod components;
 pub mod eligible;
+pub mod godebug;
 pub mod listener;
 pub mod memory;
-pub mod runs_with;
 
 #[cfg(target_os = "linux")]
 mod address;

@@ -35,7 +35,7 @@ use std::os::fd::AsFd;
 
 use crate::collector::handover::binds::{BindWatch, ListenerCopy};
 use crate::collector::handover::listener::Listener;
-use crate::os::unix::sys::steer;
+use crate::os::unix::sys::reuseport_bpf;
 
 /// Before the new one is started: nothing of what the old one listens on by then reaches it.
 ///
@@ -68,7 +68,7 @@ pub fn release(left: &BindWatch) {
     // What may not be looked at is not going to be handed over from.
     for held in left.held().unwrap_or_default() {
         // There may be no program.
-        let _ = steer::detach(held.socket.as_fd());
+        let _ = reuseport_bpf::detach(held.socket.as_fd());
     }
 }
 
@@ -88,7 +88,7 @@ fn steer_to(winners: Vec<ListenerCopy>, others: Vec<ListenerCopy>) -> Result<(),
         let is_before = |other: &&ListenerCopy| other.listener == *listener && other.bound_at < winner.bound_at;
         let index = others.iter().filter(is_before).count();
         let index = u32::try_from(index).unwrap_or(u32::MAX);
-        steer::attach(winner.socket.as_fd(), index)
+        reuseport_bpf::attach(winner.socket.as_fd(), index)
             .map_err(|errno| format!("{listener} cannot be steered: {errno}"))?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::collector::handover::binds::{BindChannel, BindWatch, Refusal};
-use crate::os::unix::sys::{child, steer, trial};
+use crate::os::unix::sys::{child, reuseport_bpf, seccomp_trial};
 use crate::os::wait::{Waitable, wait};
 
 /// The trial takes a millisecond; more than this and something is broken.
@@ -29,12 +29,12 @@ pub fn supported() -> Result<(), String> {
     if sockopt::socket_reuseport(&socket) != Ok(true) {
         return Err("a child's socket cannot be shared".to_string());
     }
-    steer::attach(socket.as_fd(), 0).map_err(|errno| format!("the kernel cannot steer connections: {errno}"))
+    reuseport_bpf::attach(socket.as_fd(), 0).map_err(|errno| format!("the kernel cannot steer connections: {errno}"))
 }
 
 fn watch_a_child(socket: &rustix::fd::OwnedFd) -> Result<(), String> {
     let (ours, theirs) = BindChannel::pair().map_err(untried)?;
-    let child = trial::fork(theirs.as_fd(), socket.as_fd()).map_err(untried)?;
+    let child = seccomp_trial::fork(theirs.as_fd(), socket.as_fd()).map_err(untried)?;
     drop(theirs);
     let result = serve_one(&ours, child);
     let _ = rustix::process::kill_process(child, Signal::KILL);

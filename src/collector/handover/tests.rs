@@ -378,7 +378,7 @@ fn the_one_that_is_left_gets_everything() {
     }
 }
 
-/// Why the collector gets `runs_with::plain_tcp`.
+/// Why the collector gets `godebug::plain_tcp`.
 #[test]
 fn multipath_tcp_is_known_not_to_be_steered() {
     if is_impossible() {

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 
 use crate::error::{Error, Exit, Result};
-use crate::os::unix::sys::init;
+use crate::os::unix::sys::pid1 as signals;
 
 /// Those that stop the agent.
 const STOP: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
@@ -26,10 +26,10 @@ pub fn run_as_child_of_process_one() -> Result<()> {
     }
     let refused = |error| Error::because(Exit::System, "the system refused a process for the agent", error);
     // Before there is a child, so that nothing that happens to it is missed.
-    let former = init::hold_signals().map_err(refused)?;
-    match init::fork().map_err(refused)? {
+    let former = signals::hold_signals().map_err(refused)?;
+    match signals::fork().map_err(refused)? {
         None => {
-            init::release_signals(&former);
+            signals::release_signals(&former);
             Ok(())
         }
         Some(agent) => process::exit(wait_on(agent)),
@@ -43,7 +43,7 @@ fn wait_on(agent: Pid) -> i32 {
     let mut stopping = false;
     loop {
         // It fails only when it is interrupted, by SIGSTOP and SIGCONT for instance.
-        let Ok(number) = init::next_signal() else { continue };
+        let Ok(number) = signals::next_signal() else { continue };
         if number == Signal::CHILD.as_raw() {
             if let Some(status) = reap(agent) {
                 return status;

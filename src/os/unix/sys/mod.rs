@@ -1,19 +1,19 @@
 //! The one module with unsafe code: what no safe crate offers. Each block gives its reason.
 //!
 //! ```text
-//!   child         what a child does between fork and exec: its death signal, the filter on bind(2)
-//!   inherited     descriptors and signals that the agent was started with
-//!   init          a second process, and signals that are waited for, for process 1 of a container
-//!   seccomp_bind  the notifications that the filter sends (seccomp_unotify(2))
-//!   steer         which socket of a shared port gets the next connection (SO_ATTACH_REUSEPORT_CBPF, socket(7))
-//!   trial         a child that only tries the filter
+//!   child          what a child does between fork and exec: its death signal, the filter on bind(2)
+//!   inherited      descriptors and signals that the agent was started with
+//!   pid1           a second process, and signals that are waited for, for process 1 of a container
+//!   seccomp_bind   the notifications that the filter sends (seccomp_unotify(2))
+//!   reuseport_bpf  which socket of a shared port gets the next connection (SO_ATTACH_REUSEPORT_CBPF, socket(7))
+//!   seccomp_trial  a child that only tries the filter
 //! ```
 //! It decides nothing and keeps nothing: the rest of `os::unix` and `collector::handover` do.
 #![allow(unsafe_code)]
 
 pub mod child;
 pub mod inherited;
-pub mod init;
+pub mod pid1;
+pub mod reuseport_bpf;
 pub mod seccomp_bind;
-pub mod steer;
-pub mod trial;
+pub mod seccomp_trial;

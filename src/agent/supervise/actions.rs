@@ -14,7 +14,10 @@ impl Supervise {
     pub(super) fn perform(&mut self, action: Action<Candidate>) -> Option<Event<Candidate>> {
         match action {
             Action::Spawn | Action::SpawnSecond => return Some(Event::Launched(self.spawn())),
-            Action::TakeOver { child, in_part } => return Some(self.take_over(child, in_part)),
+            Action::TakeOver { child, in_part } => {
+                let outcome = handover::take_over(&self.collectors, child, in_part, self.now());
+                return Some(Event::TookOver { child, outcome });
+            }
             Action::GiveBack(child) => handover::give_back(&self.collectors, child),
             Action::Terminate(child) => self.collectors.signal(child, Process::ask_to_end),
             Action::Kill(child) => {
@@ -109,14 +112,6 @@ impl Supervise {
         };
         self.state_tracker.changed_by(method);
         mode
-    }
-
-    fn take_over(&self, child: ChildId, in_part: bool) -> Event<Candidate> {
-        let outcome = handover::take_over(&self.collectors, child, in_part, self.now());
-        if let Err(problem) = &outcome {
-            log::debug!(problem = problem.as_str(); "new collector is not ready for new connections yet");
-        }
-        Event::TookOver { child, outcome }
     }
 
     fn roll_back(&mut self, problem: &str, blame: Blame) -> Result<(), Problem> {

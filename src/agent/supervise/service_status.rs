@@ -10,7 +10,7 @@ use crate::os::service::Notify;
 /// What a stop may take beyond `stop-timeout`: a collector too young for SIGTERM, the reaping, the last words.
 const STOP_SLACK: Duration = Duration::from_secs(15);
 
-pub(super) struct Announcer {
+pub(super) struct ServiceStatus {
     notify: Notify,
     /// When the service manager's watchdog is due; `None` if there is none.
     watchdog_at: Option<Uptime>,
@@ -19,10 +19,10 @@ pub(super) struct Announcer {
     logged_state: StateName,
 }
 
-impl Announcer {
-    pub(super) fn new(notify: Notify, stop_timeout: Duration) -> Announcer {
+impl ServiceStatus {
+    pub(super) fn new(notify: Notify, stop_timeout: Duration) -> ServiceStatus {
         let watchdog_at = notify.watchdog_interval();
-        Announcer { notify, watchdog_at, stop_timeout, logged_state: StateName::Stopped }
+        ServiceStatus { notify, watchdog_at, stop_timeout, logged_state: StateName::Stopped }
     }
 
     pub(super) fn ready(&self) {
