@@ -1,5 +1,5 @@
-//! DESIGN.md against the source and the program: each citation of it has its heading, its rooms are the directories of `src`, and
-//! its examples have the shape of what an agent really sends, answers and keeps.
+//! DESIGN.md against the source and the program: each citation of it has its heading, its rooms are the directories of
+//! `src`, and its examples have the shape of what an agent really sends, answers and keeps.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,7 +1,8 @@
-//! The man page's EXIT STATUS: every status of the table, provoked, with what stderr says about it; and standard streams that
-//! are not as they should be.
+//! The man page's EXIT STATUS: every status of the table, provoked, with what stderr says about it; and standard
+//! streams that are not as they should be.
 //!
-//! 70 stands for our own bugs, which cannot be provoked honestly; here a foreign program on the control socket gives it.
+//! 70 stands for our own bugs, which cannot be provoked honestly; here a foreign program on the control socket gives
+//! it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -1,5 +1,5 @@
-//! The walls of the house (DESIGN.md, "Rooms"), read from the code: who may import whom, where Unix may be named, what the pure
-//! rooms may not use, and how long a file may be. What stands in a `#[cfg(test)]` module is left out.
+//! The walls of the house (DESIGN.md, "Rooms"), read from the code: who may import whom, where Unix may be named, what
+//! the pure rooms may not use, and how long a file may be. What stands in a `#[cfg(test)]` module is left out.
 
 use std::collections::BTreeSet;
 use std::fs;

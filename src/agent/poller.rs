@@ -127,7 +127,10 @@ impl Poller {
                 let reason = failure.error.to_string();
                 if self.failing.as_ref() != Some(&reason) {
                     let next = self.cadence.next().map(|at| at.saturating_sub(self.clock.elapsed()).as_secs());
-                    log::warn!(error = reason.as_str(), next_check_seconds = next; "config check failed; keeping the active config");
+                    log::warn!(
+                        error = reason.as_str(), next_check_seconds = next;
+                        "config check failed; keeping the active config"
+                    );
                     self.failing = Some(reason);
                 }
                 Err(failure.error)

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_is_told_at_once_but_not_the_outcome_of_what_that_brought() {
+    fn an_outcome_is_reported_at_once_but_not_the_outcome_of_what_that_brought() {
         let mut cadence = Cadence::new(Some(MINUTE), 6);
         let mut check = |at: Uptime, brings_config: bool| {
             cadence.began();

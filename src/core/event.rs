@@ -1,7 +1,7 @@
 //! The supervisor's vocabulary: facts that it is given (`Event`) and orders that it gives (`Action`).
 //!
 //! Facts are in the past tense, orders in the imperative, and they are never mixed. `C` is a validated candidate, of
-//! which the core knows the revision alone. Problems are sentences for people, made by whoever saw them happen; what
+//! which the core knows the revision alone. Problems are sentences for operators, made where they happen; what
 //! the core decides by is never read out of a sentence, but comes beside it as a fact of its own.
 
 use std::fmt::Debug;
@@ -10,7 +10,7 @@ use std::fmt::Debug;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChildId(pub u64);
 
-/// A sentence for people: what went wrong, and what to do about it.
+/// A sentence for operators: what went wrong, and what to do about it.
 pub type Problem = String;
 
 /// A validated config that may be installed.
@@ -160,7 +160,7 @@ pub enum Action<C> {
     RollBack { problem: Problem, blame: Blame },
     /// Ask the collector's health check, if it declares one.
     Probe(ChildId),
-    /// The active config has proved itself: keep it as last known good.
+    /// The active config has passed its probation: save it as last known good.
     Promote,
     /// How the latest install or start ended.
     Conclude(Verdict),

@@ -1,8 +1,10 @@
-//! A new config's way to collectors that are not the agent's children: install → activate → observe, and undo if it fails.
+//! A new config's way to collectors that are not the agent's children: install → activate → observe, and undo if it
+//! fails.
 //!
-//! It decides what the next step is, and what a run that was killed has left to do. The steps are made by whoever has the files (or the
-//! cluster) and the collectors. One that cannot be made at all says nothing about the config: the run ends there, as if it had been
-//! killed, and `resume` goes on. So a run writes down which config it installs before the install, and a rejection before an undo.
+//! It decides what the next step is, and what a run that was killed has left to do. The steps are made by the caller,
+//! who has the files (or the cluster) and the collectors. One that cannot be made at all says nothing about the config:
+//! the run ends there, as if it had been killed, and `resume` goes on. So a run writes down which config it installs
+//! before the install, and a rejection before an undo.
 
 use super::event::Problem;
 
@@ -31,7 +33,8 @@ pub enum Step {
 pub enum End {
     /// The collectors use the new config.
     Installed,
-    /// The new one was undone and is rejected; `former` is the problem with the former one, which is then to be activated again.
+    /// The new one was undone and is rejected; `former` is the problem with the former one, which is then to be
+    /// activated again.
     RolledBack { former: Option<Problem> },
     /// The run that was killed had not changed the config.
     NotInstalled,
@@ -167,7 +170,8 @@ mod tests {
         }
     }
 
-    /// What was in place, rejected and written down when a run was killed before or after any step leads to the end of a whole run.
+    /// What was in place, rejected and written down when a run was killed before or after any step leads to the end of
+    /// a whole run.
     #[test]
     fn wherever_a_run_is_killed_it_ends_as_if_it_had_not_been() {
         for (has_former, works) in [(true, true), (true, false), (false, true), (false, false)] {

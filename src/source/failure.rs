@@ -1,5 +1,5 @@
-//! What a failed call of a source means: for people, with the remedy, and as an exit status. Pure: the clock is passed
-//! in.
+//! What a failed call of a source means: for operators, with the remedy, and as an exit status. Pure: the clock is
+//! passed in.
 //!
 //! A text must not change while its reason stays the same, since the poller logs each reason once. So no counters,
 //! ports or times of day in it, and a date only where it is the point.
@@ -92,11 +92,9 @@ fn tls_cause(error: &TlsError, ca_file: Option<&Path>, now: SystemTime) -> Strin
                 "no authority in ca-file {} has signed the server's certificate; add the one that has",
                 path.display()
             ),
-            None => {
-                "the server's certificate is not signed by any of Mozilla's authorities; if that is intended (a private \
-                     authority, a TLS-inspecting proxy), set ca-file to its PEM bundle"
-                    .to_owned()
-            }
+            None => "the server's certificate is not signed by any of Mozilla's authorities; if that is intended \
+                     (a private authority, a TLS-inspecting proxy), set ca-file to its PEM bundle"
+                .to_owned(),
         },
         TlsError::InvalidCertificate(ExpiredContext { not_after, .. }) => {
             format!("the server's certificate expired on {}; {}", date(not_after), clock())

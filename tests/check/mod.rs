@@ -66,7 +66,8 @@ pub fn contents(agent: &Agent) -> BTreeMap<PathBuf, Vec<u8>> {
     files.filter_map(|(path, file)| Some((path, file.content?))).collect()
 }
 
-/// An `on-change` that notes each run in the file `changes`, with the config's name that it saw, and goes on with `more`.
+/// An `on-change` that notes each run in the file `changes`, with the config's name that it saw, and goes on with
+/// `more`.
 pub fn noting(builder: Builder, more: &str) -> Builder {
     let dir = builder.dir().display().to_string();
     let script = "name=$(sed -n 's/.*stderr: *//p' DIR/etc/config.yaml); echo \"saw $name\" >> DIR/changes; cd DIR; ";

@@ -1,4 +1,5 @@
-//! The agent with a real collector: what the stand-in only claims, and telemetry that goes in at one end and out at the other.
+//! The agent with a real collector: what the stand-in only claims, and telemetry that goes in at one end and out at the
+//! other.
 
 mod bootstrap;
 mod check;
@@ -43,8 +44,8 @@ impl Site {
         Site { api, sink: OtlpSink::start(), otlp: free_port(), health: free_port() }
     }
 
-    /// OTLP in, OTLP out to the sink. Without a health check: on a host that is busy enough a collector may take longer to
-    /// start than a test's probation.
+    /// OTLP in, OTLP out to the sink. Without a health check: on a host that is busy enough a collector may take longer
+    /// to start than a test's probation.
     fn config(&self) -> Value {
         self.config_to(&self.sink)
     }
@@ -81,7 +82,8 @@ impl Site {
         Agent::builder().api(&self.api).collector(bin::collector())
     }
 
-    /// The same with a probation that outlasts the start of a collector, for what fails, or is asked for its health, by then.
+    /// The same with a probation that outlasts the start of a collector, for what fails, or is asked for its health, by
+    /// then.
     fn patient(&self) -> Builder {
         self.builder().setting("min-uptime", "3s")
     }

@@ -1,7 +1,8 @@
-//! Builds what a Dockerfile says, as far as ours goes: an unknown instruction, flag or variable is a failure, so that nothing in
-//! the file can go untested.
+//! Builds what a Dockerfile says, as far as ours goes: an unknown instruction, flag or variable is a failure, so that
+//! nothing in the file can go untested.
 //!
-//! No engine is needed: our image takes nothing but files. Semantics are those of BuildKit (docs.docker.com/reference/dockerfile).
+//! No engine is needed: our image takes nothing but files. Semantics are those of BuildKit
+//! (docs.docker.com/reference/dockerfile).
 
 use std::collections::BTreeMap;
 use std::fs;

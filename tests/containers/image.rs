@@ -36,8 +36,8 @@ pub fn image() -> &'static Image {
     })
 }
 
-/// A directory that outlives no more than this process: statics are never dropped, so the next one cleans up. On the disk of the
-/// build, since an image has 170 MB.
+/// A directory that outlives no more than this process: statics are never dropped, so the next one cleans up. On the
+/// disk of the build, since an image has 170 MB.
 fn scratch_directory() -> PathBuf {
     let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
     for entry in fs::read_dir(all).into_iter().flatten().flatten() {
@@ -62,7 +62,8 @@ pub fn prepare(context: &Path) {
     assert!(status.unwrap().success());
 }
 
-/// A release for one machine. Builders look at a tarball's content and not at its name, so this one need not be compressed.
+/// A release for one machine. Builders look at a tarball's content and not at its name, so this one need not be
+/// compressed.
 pub fn tarball(context: &Path, machine: &str, agent: &Path, collector: &Path) {
     let name = format!("kmagent-{VERSION}-{machine}-linux-musl");
     let staged = context.join(&name);

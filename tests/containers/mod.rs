@@ -1,7 +1,7 @@
 //! The image: what its Dockerfile builds, run in namespaces as an engine would, and the files that go with it.
 //!
-//! No engine is needed. `dockerfile` builds what the Dockerfile says, `container` runs its entrypoint with its environment as
-//! process 1. What runs takes root, as engines do.
+//! No engine is needed. `dockerfile` builds what the Dockerfile says, `container` runs its entrypoint with its
+//! environment as process 1. What runs takes root, as engines do.
 
 mod authorities;
 mod config;

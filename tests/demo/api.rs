@@ -1,8 +1,8 @@
 //! The config API of `make demo`: serves one YAML file to an agent and prints what the agent reports.
 //!
-//! `demo-api --port N --config FILE` prints its address, then a line per status. The file is read again at each request, so
-//! that editing it is all it takes to push a config; as long as it is missing or empty there is none to push.
-//! `demo-api --get URL` and `demo-api --free-ports N` spare the demo script a need for curl and the like.
+//! `demo-api --port N --config FILE` prints its address, then a line per status. The file is read again at each
+//! request, so that editing it is all it takes to push a config; as long as it is missing or empty there is none to
+//! push. `demo-api --get URL` and `demo-api --free-ports N` spare the demo script a need for curl and the like.
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,4 +1,5 @@
-//! The API key is in the agent's memory: nothing of that reaches a file when the agent is killed, and nobody else can read it.
+//! The API key is in the agent's memory: nothing of that reaches a file when the agent is killed, and nobody else can
+//! read it.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;

@@ -1,7 +1,7 @@
 //! `Hostile`: a server that does what its script says with each connection, byte by byte, in the clear or in TLS.
 //!
-//! `support::api` answers well-formed requests; this one need not answer at all. It counts what it could send, so that a test can
-//! see where the client stopped reading.
+//! `support::api` answers well-formed requests; this one need not answer at all. It counts what it could send, so that
+//! a test can see where the client stopped reading.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// One thing that the server does with a connection. After the last one it closes, but only once the client has read everything
-/// or has closed itself.
+/// One thing that the server does with a connection. After the last one it closes, but only once the client has read
+/// everything or has closed itself.
 #[derive(Clone)]
 pub enum Step {
     /// Reads one request, head and body.

@@ -21,8 +21,8 @@ enum Moment {
     Served,
 }
 
-/// The real collector. With a config that is called sick it has a child that listens at its health check before it does, and
-/// answers 503.
+/// The real collector. With a config that is called sick it has a child that listens at its health check before it
+/// does, and answers 503.
 fn sickly(builder: Builder) -> Builder {
     let script = r#"#!/bin/sh
 # It returns when the child has closed its stdout, and so listens.
@@ -55,7 +55,8 @@ fn scene() -> Scene {
     Scene::built("handover", |builder| sickly(builder).setting("min-uptime", min_uptime), spawn)
 }
 
-/// Pushes a config whose collector gets `signal` at that moment, and waits until it has been rejected for one of `reasons`.
+/// Pushes a config whose collector gets `signal` at that moment, and waits until it has been rejected for one of
+/// `reasons`.
 #[track_caller]
 fn die(scene: &Scene, round: usize, signal: Signal, moment: Moment, reasons: &[&str]) {
     let name = format!("{signal:?} when {moment:?}, {round}");
@@ -122,7 +123,8 @@ fn that_kill_the_collector_cost_no_client_anything() {
     assert_seamless(&scene.finish(&format!("{count} configs that kill the collector"), loads), count);
 }
 
-/// When it ends by itself nobody can have new connections go elsewhere before: each client loses as many in each of `deaths`.
+/// When it ends by itself nobody can have new connections go elsewhere before: each client loses as many in each of
+/// `deaths`.
 #[track_caller]
 fn assert_only_its_own(reports: &[Report], deaths: usize, each: usize) {
     for report in reports {
@@ -163,7 +165,8 @@ fn that_kill_a_collector_which_serves_cost_no_more_than_its_own_connections() {
         die(&scene, round, Signal::KILL, Moment::Served, &["was killed by SIGKILL"]);
     }
     let reports = counted(&format!("{count} configs that kill the collector when it serves"), loads);
-    // The kernel closes one descriptor after another: who loses a connection may come once more before the listener's turn.
+    // The kernel closes one descriptor after another: who loses a connection may come once more before the listener's
+    // turn.
     assert_only_its_own(&reports, count, 2);
 }
 

@@ -1,5 +1,5 @@
-//! The negative controls: what the clients see of a plain restart, and of servers that treat them badly. If they saw nothing,
-//! they would prove nothing.
+//! The negative controls: what the clients see of a plain restart, and of servers that treat them badly. If they saw
+//! nothing, they would prove nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

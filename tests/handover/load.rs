@@ -114,8 +114,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts each with its mode, port, records a second (fewer on a slow machine) and connections at a time, and waits for a
-    /// first acknowledgement of each. All at once, since what they import takes seconds.
+    /// Starts each with its mode, port, records a second (fewer on a slow machine) and connections at a time, and waits
+    /// for a first acknowledgement of each. All at once, since what they import takes seconds.
     #[track_caller]
     pub fn start_all(wanted: impl IntoIterator<Item = (Mode, u16, u32, u32)>) -> Vec<Load> {
         let launch = |(mode, port, rate, workers)| Load::launch(mode, port, rate, workers);

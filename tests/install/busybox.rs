@@ -1,4 +1,5 @@
-//! A host with a kernel, busybox and the tarball, and nothing else: installed, run, changed, upgraded, restarted, removed.
+//! A host with a kernel, busybox and the tarball, and nothing else: installed, run, changed, upgraded, restarted,
+//! removed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -100,7 +101,8 @@ fn a_whole_life_with_the_real_collector() {
     assert_same(&before, &root.tree(), "before and after");
 }
 
-/// Nobody starts it, nobody restarts it; but removing it stops it, or its collector would be started again and again in vain.
+/// Nobody starts it, nobody restarts it; but removing it stops it, or its collector would be started again and again in
+/// vain.
 #[test]
 fn an_agent_that_is_run_by_hand() {
     if !available() {

@@ -184,8 +184,8 @@ fn bare() -> TempDir {
     root
 }
 
-/// Runs `stage` with `args` on a copy of `before` until it is killed at a call of a program, for each such call in its turn; then the
-/// same again to its end. It is as if nothing had happened; and so it is if what was killed is removed.
+/// Runs `stage` with `args` on a copy of `before` until it is killed at a call of a program, for each such call in its
+/// turn; then the same again to its end. It is as if nothing had happened; and so it is if what was killed is removed.
 fn interrupt(stage: &Stage, env: &[(&str, &str)], args: &[&str], before: &Path) {
     let (shims, work) = (Shims::new(), TempDir::new());
     let [dest, removed] = ["dest", "removed"].map(|name| work.join(name));

@@ -1,4 +1,5 @@
-//! `dist/install.sh` and what it installs: into directories as anybody, and into root file systems of their own as root.
+//! `dist/install.sh` and what it installs: into directories as anybody, and into root file systems of their own as
+//! root.
 
 mod busybox;
 mod debian;

@@ -19,7 +19,8 @@ use crate::support::{needs, process};
 /// Of a whole installation, a probation and a stop included, on a host that has other things to do.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Whether such a root can be had and the agent under test runs in it: that takes root, and a program without libraries.
+/// Whether such a root can be had and the agent under test runs in it: that takes root, and a program without
+/// libraries.
 pub fn available() -> bool {
     let elf = fs::read(bin::kmagent()).unwrap();
     // The name of a dynamic linker; the tests on the static binary come to this too.
@@ -27,7 +28,8 @@ pub fn available() -> bool {
     needs::root() && needs::that(is_static, "it takes a static agent (KMAGENT_BIN)")
 }
 
-/// Mounts what a system needs over the root, and becomes its init. Where a lower directory is given, the root is an overlay on it.
+/// Mounts what a system needs over the root, and becomes its init. Where a lower directory is given, the root is an
+/// overlay on it.
 const BOOT: &str = r#"
 dir=$1 lower=$2 root=$1/root
 if [ -n "$lower" ]; then

@@ -14,7 +14,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Another version, as long as this one, so that it can be written over it in a program.
 pub const OLDER: &str = "1.9.9";
 
-/// A stand-in collector for a root without anything but a shell: it takes every config but one with `no-such-thing` in it.
+/// A stand-in collector for a root without anything but a shell: it takes every config but one with `no-such-thing` in
+/// it.
 pub const COLLECTOR: &str = r#"#!/bin/sh
 case $1 in
     --version) echo "kmagent-collector version 0.1.0" ;;
@@ -76,8 +77,8 @@ impl Stage {
         Stage { dir }
     }
 
-    /// As an earlier release: a program that calls itself so, and a file that later ones no longer have. In all else it is
-    /// this one: what has changed since a real older release, in the installer or in what it leaves, no test sees.
+    /// As an earlier release: a program that calls itself so, and a file that later ones no longer have. In all else it
+    /// is this one: what has changed since a real older release, in the installer or in what it leaves, no test sees.
     pub fn older(self) -> Stage {
         let stage = match fs::read(self.path().join("bin/kmagent")).unwrap().starts_with(b"#!") {
             true => self.wrapped(&format!("[ \"$1\" != --version ] || {{ echo kmagent {OLDER}; exit; }}")),

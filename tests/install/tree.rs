@@ -29,7 +29,8 @@ impl Entry {
     }
 }
 
-/// All below `root` but what lies below one of `without`. It does not follow links, nor leave the file system of `root`.
+/// All below `root` but what lies below one of `without`. It does not follow links, nor leave the file system of
+/// `root`.
 pub fn tree(root: &Path, without: &[&str]) -> Tree {
     let mut tree = Tree::new();
     let device = fs::metadata(root).map_or(0, |metadata| metadata.dev());

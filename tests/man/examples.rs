@@ -126,8 +126,8 @@ fn every_crontab_is_one() {
     assert!(words(&files, "Pa").contains(&INSTALLED));
 }
 
-/// Root has a service, which its manager starts and stops: `kmagent start` would take its place, in the foreground. And a timer
-/// for checks stands in the place of the agent.
+/// Root has a service, which its manager starts and stops: `kmagent start` would take its place, in the foreground. And
+/// a timer for checks stands in the place of the agent.
 #[test]
 fn services_are_started_and_stopped_by_their_manager() {
     let readme = read("README.md");

@@ -1,5 +1,5 @@
-//! The man pages against what the program is, in both directions, and their form. Each page has its module; their examples are
-//! run in one more.
+//! The man pages against what the program is, in both directions, and their form. Each page has its module; their
+//! examples are run in one more.
 
 mod agent;
 mod check;

@@ -48,8 +48,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A Debian that its real systemd has booted, with the agent under test, this collector, the user and the service files, but
-    /// nothing enabled or started.
+    /// A Debian that its real systemd has booted, with the agent under test, this collector, the user and the service
+    /// files, but nothing enabled or started.
     #[track_caller]
     pub fn boot(network: Network, collector: &Path) -> Machine {
         let options = match network {
@@ -63,7 +63,8 @@ impl Machine {
         machine
     }
 
-    /// The same without any service manager, in this root (tests/system/root), and with the libraries that the programs need.
+    /// The same without any service manager, in this root (tests/system/root), and with the libraries that the programs
+    /// need.
     #[track_caller]
     pub fn bare(root: &str, collector: &Path) -> Machine {
         let libraries = libraries(&bin::kmagent()).into_iter().chain(libraries(collector));

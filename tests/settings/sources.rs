@@ -3,7 +3,8 @@
 use super::{Case, rows};
 use crate::commands::help::SETTINGS;
 
-/// Setting, and a value for the file, the flag and the variable, as it is shown. The first is the default where it is a value.
+/// Setting, and a value for the file, the flag and the variable, as it is shown. The first is the default where it is a
+/// value.
 const VALUES: [(&str, &str, &str, &str, &str); 22] = [
     ("config", "/etc/kmagent/config.yaml", "/f", "/g", "/e"),
     ("collector", "(kmagent-collector near the agent, then otelcol-contrib, otelcol)", "/f", "/g", "/e"),

@@ -50,8 +50,8 @@ impl Line {
 
 /// What an agent is to be started with.
 ///
-/// Defaults that suit a test: the stand-in collector, a poll a second, `min-uptime` 1 s, `stop-timeout` 5 s, debug log, no
-/// API. All of it is written to `etc/agent.yaml`; the environment is empty but for `PATH` and `FAKE_LOG`.
+/// Defaults that suit a test: the stand-in collector, a poll a second, `min-uptime` 1 s, `stop-timeout` 5 s, debug log,
+/// no API. All of it is written to `etc/agent.yaml`; the environment is empty but for `PATH` and `FAKE_LOG`.
 pub struct Builder {
     dir: TempDir,
     program: PathBuf,
@@ -147,8 +147,8 @@ impl Builder {
     }
 }
 
-/// A kmagent. Dropping it kills the agent and everything that was started below it, and, in a test that failed, prints what
-/// there is to know.
+/// A kmagent. Dropping it kills the agent and everything that was started below it, and, in a test that failed, prints
+/// what there is to know.
 pub struct Agent {
     dir: TempDir,
     program: PathBuf,
@@ -378,7 +378,8 @@ impl Agent {
                 && args.iter().any(|arg| arg == "--config" || arg.starts_with("--config="))
                 && !args.iter().any(command)
         });
-        // Go's runtime clones its process for a moment to see whether it may (pidfd_send_signal(2)), command line and all.
+        // Go's runtime clones its process for a moment to see whether it may (pidfd_send_signal(2)), command line and
+        // all.
         let all = found.clone();
         found.retain(|&pid| process::parent(pid).is_some_and(|parent| !all.contains(&parent)));
         found
@@ -393,8 +394,9 @@ impl Agent {
         })
     }
 
-    /// Every live process that this agent or a command of it has started, themselves included: orphans cannot hide, since
-    /// they are known by the environment that they inherited. A command's own environment only root can read, as the agent's.
+    /// Every live process that this agent or a command of it has started, themselves included: orphans cannot hide,
+    /// since they are known by the environment that they inherited. A command's own environment only root can read, as
+    /// the agent's.
     pub fn processes(&self) -> Vec<u32> {
         let mark = self.env.iter().find(|(key, _)| key == "FAKE_LOG").map(|(key, value)| format!("{key}={value}"));
         let mut found = process::marked(&mark.unwrap());

@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::machine;
 use super::wait::{DEADLINE, poll_for};
 
-/// The agent under test: `KMAGENT_BIN`, else the one that cargo has just built. One that is for another machine is run by way
-/// of a script.
+/// The agent under test: `KMAGENT_BIN`, else the one that cargo has just built. One that is for another machine is run
+/// by way of a script.
 pub fn kmagent() -> PathBuf {
     static KMAGENT: OnceLock<PathBuf> = OnceLock::new();
     let find = || match machine::emulator() {
@@ -57,8 +57,8 @@ fn emulated(emulator: &Path, program: &Path) -> String {
 
 /// Makes a script that can be executed.
 ///
-/// Another process writes it: what another test forks while this one has a program open for writing holds that descriptor, too,
-/// until its exec, and whoever executes the program meanwhile gets ETXTBSY (execve(2)).
+/// Another process writes it: what another test forks while this one has a program open for writing holds that
+/// descriptor, too, until its exec, and a process that executes the program meanwhile gets ETXTBSY (execve(2)).
 pub fn write_program(path: &Path, script: &str) {
     let mut install = Command::new("install").args(["-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped()).spawn();
     let install = install.as_mut().expect("install(1) is missing");
@@ -120,7 +120,8 @@ pub struct Output {
 }
 
 impl Output {
-    /// Asserts the contract of a failure: this exit status, nothing on stdout, and on stderr lines of ours, with `text` among them.
+    /// Asserts the contract of a failure: this exit status, nothing on stdout, and on stderr lines of ours, with `text`
+    /// among them.
     #[track_caller]
     pub fn fails(&self, code: i32, text: &str) {
         assert_eq!(self.code, Some(code), "{self:?}");

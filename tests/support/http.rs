@@ -98,8 +98,8 @@ impl Server {
         Ok(Server { addr, listener, shared, acceptor: Some(acceptor) })
     }
 
-    /// Ends it as Go's servers end: the port closes, idle connections too, and a request that has begun is answered first.
-    /// Waits for that as long as a client takes.
+    /// Ends it as Go's servers end: the port closes, idle connections too, and a request that has begun is answered
+    /// first. Waits for that as long as a client takes.
     #[allow(dead_code)]
     pub fn drain(mut self) {
         self.stop_accepting();
@@ -113,8 +113,8 @@ impl Server {
 
     fn stop_accepting(&mut self) {
         let Some(acceptor) = self.acceptor.take() else { return };
-        // On Linux this wakes accept(2), and the port refuses from here on: closing it would not do while a process that
-        // another test forks, and that has not yet called exec, holds a copy.
+        // On Linux this wakes accept(2), and the port refuses from here on: closing it would not do while a process
+        // that another test forks, and that has not yet called exec, holds a copy.
         let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
         let _ = acceptor.join();
     }
@@ -154,7 +154,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
                     .and_then(|session| converse(StreamOwned::new(session, &stream), &stream, number, &shared)),
                 None => converse(&stream, &stream, number, &shared),
             };
-            // The registered clone goes first, so that `stream` is the last descriptor and dropping it ends the connection.
+            // The registered clone goes first, so that `stream` is the last descriptor and dropping it ends the
+            // connection.
             shared.connections.lock().unwrap().remove(&number);
         });
     }

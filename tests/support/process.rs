@@ -65,7 +65,8 @@ pub fn io(pid: u32) -> BTreeMap<String, u64> {
     fields.filter_map(|(key, value)| Some((key.to_string(), value.parse().ok()?))).collect()
 }
 
-/// How many descriptors the process has open; `None` where we may not look: the agent lets nobody but root look into it.
+/// How many descriptors the process has open; `None` where we may not look: the agent lets nobody but root look into
+/// it.
 pub fn descriptors(pid: u32) -> Option<usize> {
     fs::read_dir(format!("/proc/{pid}/fd")).ok().map(Iterator::count)
 }
@@ -112,8 +113,8 @@ pub fn signal(pid: u32, signal: Signal) -> bool {
     Pid::from_raw(pid as i32).is_some_and(|pid| kill_process(pid, signal).is_ok())
 }
 
-/// A free port that nobody else in this process is given. It lies below the range from which Linux takes the local ports
-/// of outgoing connections (32768 and up, ip(7)), so that it is still free when a collector binds it.
+/// A free port that nobody else in this process is given. It lies below the range from which Linux takes the local
+/// ports of outgoing connections (32768 and up, ip(7)), so that it is still free when a collector binds it.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {

@@ -21,7 +21,8 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     wait_for(what, DEADLINE, || condition().then_some(()));
 }
 
-/// How many times slower than usual this machine is, by `KM_TEST_SLOWNESS`: an emulated one is. Deadlines get that much longer.
+/// How many times slower than usual this machine is, by `KM_TEST_SLOWNESS`: an emulated one is. Deadlines get that much
+/// longer.
 pub fn slowness() -> u32 {
     std::env::var("KM_TEST_SLOWNESS").map_or(1, |number| number.parse().expect("KM_TEST_SLOWNESS is no number"))
 }

@@ -116,7 +116,10 @@ fn steer_to_new(old: &BindWatch, new: &BindWatch, is_ready: bool) -> Result<(), 
 pub(super) fn give_back(collectors: &Collectors, child: ChildId) {
     let steered = collectors.pair(child).map(|(old, new)| steering::to_old(old.process.binds()?, new.process.binds()?));
     if let Some(Err(problem)) = steered {
-        log::warn!(problem = problem.as_str(); "cannot steer connections back; the failed collector may still get some");
+        log::warn!(
+            problem = problem.as_str();
+            "cannot steer connections back; the failed collector may still get some"
+        );
     }
 }
 

@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_total_that_is_told_after_the_longest_overlap_is_reported_by_one() {
+    fn a_total_that_is_reported_after_the_longest_overlap_is_reported_by_one() {
         let config = with("connectors", "spanmetrics", "{}");
         for (seconds, allowed) in [(59, true), (60, false)] {
             let facts = Facts { longest_overlap: Duration::from_secs(seconds), ..PLENTY };

@@ -10,10 +10,11 @@
 //!   The old one exits: HandoverStarting ▶ Launching, HandoverProbation ▶ Starting, HandoverRollback ▶ Starting or
 //!   RollingBack. The one that serves exits: Draining ▶ Stopping (the other one), then Launching.
 //! ```
-//! The new one lives for min_uptime before it gets any connection, since what a collector has accepted dies with it; then
-//! it serves for min_uptime before the old one has to go. A failure is blamed on the config or on the hand-over
+//! The new one lives for min_uptime before it gets any connection, since what a collector has accepted dies with it;
+//! then it serves for min_uptime before the old one has to go. A failure is blamed on the config or on the hand-over
 //! (`activation`). The same rules as in `transition`, whose `Transition` it uses. A plain restart is the case without
-//! overlap; this file owns the states with it. If the old one dies meanwhile, the new one is an ordinary start on probation.
+//! overlap; this file owns the states with it. If the old one dies meanwhile, the new one is an ordinary start on
+//! probation.
 
 use super::activation::blame_for_exit;
 use super::transition::Transition;

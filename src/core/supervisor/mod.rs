@@ -13,10 +13,10 @@
 //! A stop request leads to Finished with no collector, to Stopping with one, to StoppingBoth with two. DESIGN.md,
 //! "States", lists every arrow, `transition_table_tests` every state against every event.
 //!
-//! An install is a rename, so it is ordered in whatever state its candidate finds, and the collector is stopped after it.
-//! A roll back is a rename too. A candidate that arrives while another config is on probation is queued until the verdict,
-//! since only then is it known what to go back to. The transitions are in `transition` and `probation`, those with two
-//! collectors in `handover`; `activation` says which configs may be handed over to.
+//! An install is a rename, so it is ordered in whatever state its candidate finds, and the collector is stopped after
+//! it. A roll back is a rename too. A candidate that arrives while another config is on probation is queued until the
+//! verdict, since only then is it known what to go back to. The transitions are in `transition` and `probation`, those
+//! with two collectors in `handover`; `activation` says which configs may be handed over to.
 
 mod activation;
 mod handover;

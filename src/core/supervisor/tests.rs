@@ -1,7 +1,7 @@
 //! The stories of a collector's life as scripts: what the machine is given, when, and what it orders.
 //!
-//! Orders are compared as text, one short phrase each. Every state against every event is in `transition_table_tests`, the
-//! stories with two collectors are in `handover_tests`.
+//! Orders are compared as text, one short phrase each. Every state against every event is in `transition_table_tests`,
+//! the stories with two collectors are in `handover_tests`.
 
 use super::*;
 use crate::core::event::TrustLevel::{LastKnownGood, NoFallback, OnProbation};

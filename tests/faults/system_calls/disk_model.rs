@@ -1,7 +1,9 @@
-//! What a disk may hold after a power failure: a model of files and directories, fed with the system calls that strace saw.
+//! What a disk may hold after a power failure: a model of files and directories, fed with the system calls that strace
+//! saw.
 //!
-//! A file's content is certain after its fsync(2), a name after its directory's. Of the names that are not certain, a journal keeps
-//! those that were changed first, so every number of them may have made it; a content that is not certain may be whole or gone.
+//! A file's content is certain after its fsync(2), a name after its directory's. Of the names that are not certain, a
+//! journal keeps those that were changed first, so every number of them may have made it; a content that is not certain
+//! may be whole or gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

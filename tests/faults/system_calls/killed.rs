@@ -1,4 +1,5 @@
-//! SIGKILL at every system call: whatever the moment, the files are whole, and the agent comes up and converges by itself.
+//! SIGKILL at every system call: whatever the moment, the files are whole, and the agent comes up and converges by
+//! itself.
 //!
 //! `KM_LONG=1` takes every system call of both threads; the quick form takes those that change something on disk.
 

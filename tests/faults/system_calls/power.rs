@@ -1,4 +1,5 @@
-//! A power failure after every step: what was not synced is dropped, and the agent that then starts finds whole files and converges.
+//! A power failure after every step: what was not synced is dropped, and the agent that then starts finds whole files
+//! and converges.
 //!
 //! The steps are those of a real run, seen by strace; what may be left of them is `disk_model`'s business.
 

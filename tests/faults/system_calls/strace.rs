@@ -1,6 +1,7 @@
 //! Faults at chosen system calls of one thread of the agent, by strace(1).
 //!
-//! strace counts each system call by its name and, without `-f`, sees one thread only, so a point is a name and a number.
+//! strace counts each system call by its name and, without `-f`, sees one thread only, so a point is a name and a
+//! number.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -84,7 +85,8 @@ impl Trace {
         let file = trace_file(agent);
         let mut command = strace(&file, fault);
         let mut strace = command.arg("-p").arg(tid.to_string()).spawn().expect("cannot start strace");
-        // It ends with the thread, which may meet the fault at once, while another tracer keeps the agent from being reaped.
+        // It ends with the thread, which may meet the fault at once, while another tracer keeps the agent from being
+        // reaped.
         let mut has_ended = || strace.try_wait().unwrap().is_some();
         wait_until("strace attached", || tracer(tid).is_some() || agent.exit_status().is_some() || has_ended());
         Trace { strace: Some(strace), file }
@@ -96,7 +98,8 @@ impl Trace {
         (Trace { strace: None, file: file.clone() }, launched(agent, strace(&file, fault), args))
     }
 
-    /// Starts an agent and attaches to its poller before that has done anything: the main thread is held in the call that made it.
+    /// Starts an agent and attaches to its poller before that has done anything: the main thread is held in the call
+    /// that made it.
     #[track_caller]
     pub fn start_at_poller(agent: &Agent, fault: Option<(&Point, Fault)>) -> Trace {
         let mut holding = Command::new("strace");
@@ -164,8 +167,8 @@ impl Trace {
         });
     }
 
-    /// Every system call that was made so far, but for the looks at other processes: an agent that starts takes one at each of
-    /// the host.
+    /// Every system call that was made so far, but for the looks at other processes: an agent that starts takes one at
+    /// each of the host.
     pub fn points(&self) -> Vec<Point> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         let mut points = Vec::new();

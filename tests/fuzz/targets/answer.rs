@@ -1,4 +1,5 @@
-//! The API's answer, from bytes to the YAML file: what is read back is what was sent, and nothing else comes of any input.
+//! The API's answer, from bytes to the YAML file: what is read back is what was sent, and nothing else comes of any
+//! input.
 #![no_main]
 
 use kmagent::config::yaml;

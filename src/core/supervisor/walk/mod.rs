@@ -99,18 +99,18 @@ struct World {
     now: Uptime,
     /// The collectors that live: one, or the old one and then the new one.
     live: Vec<LiveCollector>,
-    /// Those that have died and that the core has not been told of: never any while the shell sleeps.
+    /// Those that have died and that the core does not know of: never any while the shell sleeps.
     unreported: Vec<LiveCollector>,
     hand_over: Option<HandOver>,
     /// The config that was ordered to be installed last.
     installed: Option<usize>,
-    /// If what the core is told just now means that a hand-over failed, that does not speak against its config.
+    /// If the present event means that a hand-over failed, that does not speak against its config.
     is_excused: bool,
     /// The latest config that is excused: it is never handed over to again.
     restart_only: Option<usize>,
     /// The same, until it has been started without another collector beside it: it is not rejected.
     owed_a_restart: Option<usize>,
-    /// The core was just told that the collector that runs can be handed over from.
+    /// The present event says that the running collector can be handed over from.
     may_hand_over: bool,
     /// An install was reported and its verdict was not.
     awaits_verdict: bool,
@@ -294,7 +294,7 @@ impl World {
         }
     }
 
-    /// All collectors end at once, and often that is a host that shuts down: the stop request is told first, as the
+    /// All collectors end at once, and often that is a host that shuts down: the stop request comes first, as the
     /// shell does.
     fn all_exit(&mut self) {
         if self.live.is_empty() {

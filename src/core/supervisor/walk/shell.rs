@@ -9,8 +9,8 @@ impl World {
         self.events([event]);
     }
 
-    /// Tells the core what has happened meanwhile, as `Supervise::handle` does: all that one event makes it order is
-    /// done before anything else is told, and an order's outcome goes before whatever happened besides.
+    /// Gives the core what has happened meanwhile, as `Supervise::handle` does: all that one event makes it order is
+    /// done before the next event, and an order's outcome goes before whatever happened besides.
     pub(super) fn events(&mut self, events: impl IntoIterator<Item = Event<Candidate>>) {
         let mut queue: VecDeque<Event<Candidate>> = events.into_iter().collect();
         let mut due = queue.back() == Some(&Event::DeadlinePassed);
@@ -435,7 +435,7 @@ impl World {
         outcome
     }
 
-    /// One that lives, or has died since the core was told something last.
+    /// One that lives, or has died since the core's latest event.
     fn known(&mut self, child: ChildId) -> &mut LiveCollector {
         let known = self.live.iter_mut().chain(&mut self.unreported);
         known.into_iter().find(|live| live.child == child).expect("an order about a child that lives")
