@@ -22,7 +22,7 @@ use super::seccomp_bind::report_binds;
 ///
 /// With `report_to`, its bind(2) calls are reported: one byte is sent there before the exec, with the descriptor of the
 /// notifications, or the byte is the reason (errno) that there is none, and the child goes on without the filter.
-pub fn before_exec(command: &mut Command, on_parent_death: Signal, report_to: Option<OwnedFd>) {
+pub fn arrange(command: &mut Command, on_parent_death: Signal, report_to: Option<OwnedFd>) {
     let parent = getpid();
     // SAFETY: the closure does only what is async-signal-safe: it makes system calls and allocates nothing
     // (`from_raw_os_error` holds a number), as does what it calls.
