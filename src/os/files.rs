@@ -2,6 +2,8 @@
 //! have planted.
 //!
 //! ```text
+//!   open_regular, read_opened, read, read_text
+//!                               every file that is read: a regular one, or an error that says what it is
 //!   create_private              a new file that only its owner may read
 //!   keep_owner_and_mode         a new file gets those of the file that it will replace
 //!   give_to_owner_of_directory  what root makes belongs to whom its directory belongs to
@@ -16,13 +18,15 @@
 //! ```
 //! It knows nothing of configs and decides nothing.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 pub use super::platform::files::{
     create_private, give_to_owner_of_directory, identity, is_mounted, is_program, is_readable_by_all, is_root,
-    keep_owner_and_mode, lock_holder, make_private_directory, make_readable_directory, names, open_lock,
+    keep_owner_and_mode, lock_holder, make_private_directory, make_readable_directory, names, open_lock, open_regular,
     owner_may_command, replace, safe_open, sync_directory,
 };
 
@@ -40,6 +44,29 @@ impl FileId {
     pub fn of(path: &Path) -> Option<FileId> {
         identity(path).ok().flatten()
     }
+}
+
+/// The content of a regular file.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    open_regular(path).and_then(|file| read_opened(&file)).map_err(|error| named(path, error))
+}
+
+/// As `read`; UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let no_text = |_| named(path, io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"));
+    String::from_utf8(read(path)?).map_err(no_text)
+}
+
+/// What is left to read of it; no error names the path.
+pub fn read_opened(mut file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// An error with the path that it is about.
+pub(super) fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Where a file is, also when that is the current directory.

@@ -81,7 +81,7 @@ pub fn readable_by_all(path: &Path) -> String {
 
 /// The text of a small file, and whether every user can read it; `None` if it does not exist. Fails with the cause.
 pub fn read(path: &Path, most_bytes: u64) -> Result<Option<(String, bool)>, String> {
-    let file = match std::fs::File::open(path) {
+    let file = match files::open_regular(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("{error}{}", os_error::remedy_for_read(&error))),

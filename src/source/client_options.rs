@@ -11,6 +11,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts};
 
 use super::proxy;
 use crate::error::{Error, Exit, Result};
+use crate::os::files;
 use crate::settings::Secret;
 use crate::settings::url::HttpUrl;
 
@@ -47,7 +48,7 @@ pub fn connect_proxy(choice: proxy::Choice) -> Result<Proxy> {
 pub fn authorities(path: &Path) -> Result<RootCerts> {
     const REMEDY: &str = "name a PEM bundle of certificates";
     let what = || format!("ca-file cannot be used: {}", path.display());
-    let pem = fs_err::read(path).map_err(|error| Error::because(Exit::Settings, "ca-file cannot be read", error))?;
+    let pem = files::read(path).map_err(|error| Error::because(Exit::Settings, "ca-file cannot be read", error))?;
     let mut certificates: Vec<Certificate> = Vec::new();
     let mut unusable = 0u32;
     for item in ureq::tls::parse_pem(&pem) {

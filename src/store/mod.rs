@@ -121,7 +121,7 @@ impl Store {
         if self.has_config() || self.has_fallback() || fs::metadata(default).is_err() {
             return Ok(false);
         }
-        let copied = fs::read(default).and_then(|bytes| atomic::write(&self.config, &bytes));
+        let copied = files::read(default).and_then(|bytes| atomic::write(&self.config, &bytes));
         copied.map(|()| true).map_err(|error| self.cannot_write("cannot install the default config", error))
     }
 

@@ -18,6 +18,7 @@ mod planted;
 mod proxy;
 mod races;
 mod retry_after;
+mod special_files;
 mod statuses;
 mod storm;
 mod strings;

@@ -56,6 +56,11 @@ pub fn identity(_path: &Path) -> io::Result<Option<FileId>> {
     Err(unsupported())
 }
 
+/// For reading.
+pub fn open_regular(_path: &Path) -> io::Result<File> {
+    Err(unsupported())
+}
+
 /// Made if it is missing.
 pub fn open_lock(_path: &Path) -> io::Result<File> {
     Err(unsupported())
