@@ -15,6 +15,10 @@ use crate::os::files;
 use crate::settings::Secret;
 use crate::settings::url::HttpUrl;
 
+/// Bytes of a PEM bundle: the authorities of a system, which are the largest there is, have a quarter of a MiB, or half
+/// of one with a text for each.
+const MAX_AUTHORITIES: u64 = 4 * 1024 * 1024;
+
 /// The URL to post to, without user and password: the API knows us by the key alone.
 pub fn endpoint(text: &str) -> Result<Uri> {
     let invalid =
@@ -48,7 +52,8 @@ pub fn connect_proxy(choice: proxy::Choice) -> Result<Proxy> {
 pub fn authorities(path: &Path) -> Result<RootCerts> {
     const REMEDY: &str = "name a PEM bundle of certificates";
     let what = || format!("ca-file cannot be used: {}", path.display());
-    let pem = files::read(path).map_err(|error| Error::because(Exit::Settings, "ca-file cannot be read", error))?;
+    let pem = files::read(path, MAX_AUTHORITIES)
+        .map_err(|error| Error::because(Exit::Settings, "ca-file cannot be read", error))?;
     let mut certificates: Vec<Certificate> = Vec::new();
     let mut unusable = 0u32;
     for item in ureq::tls::parse_pem(&pem) {

@@ -12,6 +12,7 @@ mod core_dumps;
 
 mod hostile;
 
+mod large_files;
 mod network;
 mod phases;
 mod planted;

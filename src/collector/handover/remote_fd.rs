@@ -17,7 +17,7 @@ pub(super) fn copy(process: Pid, fd: RawFd) -> Result<OwnedFd, Errno> {
 
 /// The process that a thread belongs to (proc_pid_status(5)).
 pub(super) fn process_of(thread: u32) -> Option<Pid> {
-    let status = files::read_text(&PathBuf::from(format!("/proc/{thread}/status"))).ok()?;
+    let status = files::read_text(&PathBuf::from(format!("/proc/{thread}/status")), files::MAX_KERNEL_FILE).ok()?;
     let number = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
     Pid::from_raw(number.trim().parse().ok()?)
 }

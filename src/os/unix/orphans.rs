@@ -70,7 +70,8 @@ pub fn find(variable: &str, value: &OsStr) -> Vec<Orphan> {
 /// A process that cannot be read is another user's; one without an environment is a zombie or the kernel's.
 fn bears_mark(pid: Pid, mark: &OsStr) -> bool {
     let environment =
-        files::read(&PathBuf::from(format!("/proc/{}/environ", pid.as_raw_nonzero()))).unwrap_or_default();
+        files::read(&PathBuf::from(format!("/proc/{}/environ", pid.as_raw_nonzero())), files::MAX_KERNEL_FILE)
+            .unwrap_or_default();
     environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
 }
 

@@ -96,8 +96,8 @@ pub mod safe_open {
 
     use super::unsupported;
 
-    /// The content of a regular file.
-    pub fn read(_path: &Path) -> io::Result<Vec<u8>> {
+    /// The content of a regular file of at most so many bytes.
+    pub fn read(_path: &Path, _max_bytes: u64) -> io::Result<Vec<u8>> {
         Err(unsupported())
     }
 

@@ -134,7 +134,7 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
 pub fn lock_holder(file: &File) -> Option<u32> {
     let meta = file.metadata().ok()?;
     let device = format!("{:02x}:{:02x}", rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
-    let table = files::read_text(Path::new("/proc/locks")).ok()?;
+    let table = files::read_text(Path::new("/proc/locks"), files::MAX_KERNEL_FILE).ok()?;
     let entry = |line: &str| -> Option<(u32, bool)> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (on, inode) = fields.get(5)?.rsplit_once(':')?;

@@ -21,14 +21,15 @@ use crate::os::files::{self, directory_of};
 /// As the kernel follows (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// The content of a regular file.
+/// The content of a regular file of at most so many bytes.
 ///
 /// # Errors
 /// `PermissionDenied` for a link that another user may have made.
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let found = follow(path)?;
-    let Some(directory) = found.directory else { return files::read(&found.path) };
-    files::read_opened(&open(&found.path, &directory)?).map_err(|error| files::named(&found.path, error))
+    let Some(directory) = found.directory else { return files::read(&found.path, max_bytes) };
+    let file = open(&found.path, &directory)?;
+    files::read_opened(&file, max_bytes).map_err(|error| files::named(&found.path, error))
 }
 
 /// For a file that another program is to read by its name: whether `read` would. It sees what was there before; who
