@@ -128,6 +128,13 @@ fn a_client_that_writes_no_more_gets_its_answer() {
 }
 
 #[test]
+fn keys_of_a_later_client_are_ignored() {
+    let agent = agent();
+    let reply = send(&agent, b"{\"command\":\"status\",\"later\":[1]}\n");
+    assert!(reply.starts_with("{\"status\":{"), "{reply}");
+}
+
+#[test]
 fn oversized_requests_are_cut_off() {
     let agent = agent();
     let reply = send(&agent, &b"x".repeat(1 << 20));
