@@ -40,8 +40,8 @@ fn run(cli: Cli) -> Result<Exit> {
         Mode::Version => print(&cli::version()),
         Mode::PrintSettings => print_settings(&cli),
         Mode::Start => start(&cli),
-        Mode::Stop => stop::run(&settings::run_dir(&cli.flags, &environment)?),
-        Mode::Status { json } => print(&status::run(&settings::run_dir(&cli.flags, &environment)?, json)?),
+        Mode::Stop => stop::run(&settings::agent_paths(&cli.flags, &environment)?),
+        Mode::Status { json } => print(&status::run(&settings::agent_paths(&cli.flags, &environment)?, json)?),
         Mode::Check { dry_run, json, splay } => {
             let settings = settings::resolve(&cli.flags, &environment)?.settings;
             let extent = if dry_run { check::Extent::DryRun } else { check::Extent::Install };

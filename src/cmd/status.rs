@@ -1,13 +1,14 @@
 //! `status`: what the running agent is doing now, as text or as JSON.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::control::{Reply, Request, Status, client};
+use crate::control::client::{self, Answer};
+use crate::control::{Reply, Request, Status};
 use crate::error::{Error, Exit, Result};
 use crate::log::sanitize;
 use crate::log::utc::Utc;
+use crate::settings::AgentPaths;
 
 /// The supervisor answers between two events; a host that swaps takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -16,18 +17,24 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const INDENTATION: &str = "           ";
 
 /// # Errors
-/// 69 when no agent runs.
-pub fn run(run_dir: &Path, json: bool) -> Result<String> {
-    match client::ask(run_dir, Request::Status, TIMEOUT)? {
-        Some(Reply::Status(status)) if json => {
+/// 69 when no agent runs, 77 when it cannot be told that it is the agent.
+pub fn run(agent: &AgentPaths, json: bool) -> Result<String> {
+    match client::ask(agent, Request::Status, TIMEOUT)? {
+        Answer::Reply(Reply::Status(status)) if json => {
             let text = serde_json::to_string_pretty(&status);
             text.map(|text| sanitize::json(&text) + "\n")
                 .map_err(|error| Error::because(Exit::Bug, "cannot show the status", error))
         }
-        Some(Reply::Status(status)) => Ok(render(&status)),
-        Some(reply) => Err(Error::new(Exit::Bug, format!("the agent gave an unexpected reply: {reply:?}"))),
-        None => Err(Error::new(Exit::Unavailable, "the agent ended just now: start it with `kmagent start`")),
+        Answer::Reply(Reply::Status(status)) => Ok(render(&status)),
+        Answer::Reply(reply) => Err(Error::new(Exit::Bug, format!("the agent gave an unexpected reply: {reply:?}"))),
+        Answer::Stranger(who) => Err(stranger(&who)),
+        Answer::Ended => Err(Error::new(Exit::Unavailable, "the agent ended just now: start it with `kmagent start`")),
     }
+}
+
+/// The remedy for `status` and `stop`, which nobody else can answer.
+pub fn stranger(who: &str) -> Error {
+    Error::new(Exit::Denied, format!("{who}: run this as that user if it is the agent, or end it"))
 }
 
 pub fn render(status: &Status) -> String {

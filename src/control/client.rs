@@ -1,14 +1,18 @@
 //! Asking the agent that runs: one connection, one request, one reply.
 //!
-//! It knows where the agent listens and how to tell that none does; what a reply means is the caller's business.
+//! It knows where the agent listens and how to tell that none does, or that somebody else listens; what a reply means is
+//! the caller's business. Nothing that the other end does takes more memory than a reply or more time than was given.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Reply, Request, socket_path};
+use super::{REPLY_LIMIT, Reply, Request, socket_path};
 use crate::error::{Error, Exit, Result};
 use crate::os::control::Connection;
+use crate::os::user::User;
+use crate::os::wait::{Waitable, wait};
+use crate::settings::AgentPaths;
 
 /// Who has said nothing for longest has to go when too many come at once (`server`), and that may be us, between two
 /// instructions.
@@ -16,21 +20,41 @@ const ATTEMPTS: u32 = 20;
 /// For the others to have said what they want.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The agent's answer, or `None` when it ended without giving one.
+/// What came of a request.
+#[derive(Debug, PartialEq)]
+pub enum Answer {
+    Reply(Reply),
+    /// The agent ended without giving one.
+    Ended,
+    /// It was not asked: the one that listens is not the agent's user, which these words say. Whatever it answered
+    /// could be made up.
+    Stranger(String),
+}
+
+/// The agent's answer.
 ///
 /// # Errors
-/// 69 when no agent runs, 77 when it is another user's, 75 when it does not answer within `timeout`.
-pub fn ask(run_dir: &Path, request: Request, timeout: Duration) -> Result<Option<Reply>> {
-    let path = socket_path(run_dir);
+/// 69 when no agent runs, 77 when it is another user's, 75 when it has not answered in whole within `timeout`, however
+/// often it has to be asked.
+pub fn ask(paths: &AgentPaths, request: Request, timeout: Duration) -> Result<Answer> {
+    let path = socket_path(&paths.run_dir);
+    let deadline = Instant::now() + timeout;
+    let not_answered = |error| not_answered(&path, timeout, error);
     let mut attempts = 1..ATTEMPTS;
     loop {
-        let stream = match Connection::connect(&path, timeout) {
+        let stream = match Connection::connect(&path, deadline) {
             Ok(stream) => stream,
             // It has ended meanwhile.
-            Err(error) if attempts.start > 1 && is_nobody(&error) => return Ok(None),
+            Err(error) if attempts.start > 1 && is_nobody(&error) => return Ok(Answer::Ended),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(not_answered(error)),
             Err(error) => return Err(refused(&path, error)),
         };
-        let answered = exchange(stream, request);
+        let peer = stream.peer().map_err(not_answered)?;
+        if !is_trusted(peer, paths) {
+            let what = format!("the process that listens on {} is not the agent's: it is {peer}", path.display());
+            return Ok(Answer::Stranger(format!("{what}, who owns neither its settings nor its state")));
+        }
+        let answered = exchange(stream, request, deadline);
         let is_lost = match &answered {
             // Not once more for a stop, which may have been heard: the next agent would get it.
             Ok(None) => request != Request::Stop,
@@ -40,11 +64,19 @@ pub fn ask(run_dir: &Path, request: Request, timeout: Duration) -> Result<Option
         if !is_lost || attempts.next().is_none() {
             return match answered {
                 Ok(Some(Reply::Busy)) => Err(Error::new(Exit::TryAgain, "agent is busy with other clients: try again")),
-                answered => answered.map_err(|error| not_answered(&path, timeout, error)),
+                Ok(Some(reply)) => Ok(Answer::Reply(reply)),
+                Ok(None) => Ok(Answer::Ended),
+                Err(error) => Err(not_answered(error)),
             };
         }
         std::thread::sleep(PAUSE);
     }
+}
+
+/// Root, we ourselves, and the agent's user.
+fn is_trusted(peer: User, paths: &AgentPaths) -> bool {
+    let owns = |path: &Path| User::owner_of(path) == Some(peer);
+    peer.is_root() || peer == User::current() || owns(&paths.settings_file) || owns(&paths.state_dir)
 }
 
 fn not_answered(path: &Path, timeout: Duration, error: io::Error) -> Error {
@@ -58,26 +90,54 @@ fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-fn exchange(mut stream: Connection, request: Request) -> io::Result<Option<Reply>> {
+fn exchange(mut stream: Connection, request: Request, deadline: Instant) -> io::Result<Option<Reply>> {
     let mut line = serde_json::to_vec(&request)?;
     line.push(b'\n');
-    stream.write_all(&line)?;
-    let mut stream = BufReader::new(stream);
-    let mut reply = String::new();
-    if or_end(stream.read_line(&mut reply))? == 0 {
-        return Ok(None);
+    let mut unsent = line.as_slice();
+    while !unsent.is_empty() {
+        match stream.write(unsent) {
+            Ok(count) => unsent = &unsent[count..],
+            Err(error) => wait_unless_failed(error, &stream.writable(), deadline)?,
+        }
     }
-    if request == Request::Stop {
-        or_end(stream.read_until(b'\n', &mut Vec::new()))?;
+    let mut reply = Vec::new();
+    let mut buffer = [0u8; 4096];
+    loop {
+        let count = match stream.read(&mut buffer) {
+            // A reset is an end too: the agent did not read everything that was sent.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+            Err(error) => {
+                wait_unless_failed(error, &stream.waitable(), deadline)?;
+                continue;
+            }
+            Ok(count) => count,
+        };
+        reply.extend_from_slice(&buffer[..count]);
+        if reply.len() > REPLY_LIMIT {
+            let text = format!("its reply is longer than {REPLY_LIMIT} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        let end = reply.iter().position(|&byte| byte == b'\n');
+        // What an agent that stops has said is true when its process has ended.
+        if count == 0 || end.is_some() && request != Request::Stop {
+            let line = &reply[..end.unwrap_or(reply.len())];
+            return if reply.is_empty() { Ok(None) } else { Ok(Some(serde_json::from_slice(line)?)) };
+        }
     }
-    Ok(Some(serde_json::from_str(&reply)?))
 }
 
-/// A reset is an end too: the agent did not read everything that was sent.
-fn or_end(read: io::Result<usize>) -> io::Result<usize> {
-    match read {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(0),
-        other => other,
+/// Waits if the error says that this is all there is for now.
+fn wait_unless_failed(error: io::Error, until: &Waitable<'_>, deadline: Instant) -> io::Result<()> {
+    match error.kind() {
+        // Of each byte, or who sends one now and then would be waited for without end.
+        io::ErrorKind::WouldBlock if Instant::now() >= deadline => Err(io::ErrorKind::TimedOut.into()),
+        io::ErrorKind::WouldBlock => {
+            // One that fails has taken its time.
+            let _ = wait(std::slice::from_ref(until), Some(deadline));
+            Ok(())
+        }
+        io::ErrorKind::Interrupted => Ok(()),
+        _ => Err(error),
     }
 }
 
@@ -99,10 +159,12 @@ fn refused(path: &Path, error: io::Error) -> Error {
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+
     use super::*;
 
     /// What comes of a request when one connection after another is met with these words; the agent has ended then.
-    fn asked(request: Request, words: &'static [&'static str]) -> Result<Option<Reply>> {
+    fn asked(request: Request, words: &'static [&'static str]) -> Result<Answer> {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("kmagent-client-{}-{number}", std::process::id()));
@@ -115,20 +177,27 @@ mod tests {
                 stream.write_all(words.as_bytes()).unwrap();
             }
         });
-        let reply = ask(&dir, request, Duration::from_secs(20));
+        let reply = ask(&paths(&dir), request, Duration::from_secs(20));
         agent.join().unwrap();
         fs_err::remove_dir_all(dir).unwrap();
         reply
     }
 
+    fn paths(dir: &Path) -> AgentPaths {
+        AgentPaths { run_dir: dir.into(), state_dir: dir.into(), settings_file: dir.join("agent.yaml") }
+    }
+
     #[test]
     fn who_is_sent_away_comes_again() {
         const STOPPED: &str = "\"stopped\"\n";
-        assert_eq!(asked(Request::Stop, &["\"busy\"\n", "\"busy\"\n", STOPPED]).unwrap(), Some(Reply::Stopped));
+        assert_eq!(
+            asked(Request::Stop, &["\"busy\"\n", "\"busy\"\n", STOPPED]).unwrap(),
+            Answer::Reply(Reply::Stopped)
+        );
         // Cut off without a word: a stop may have been heard, and the next agent is not to get it.
-        assert_eq!(asked(Request::Stop, &[""]).unwrap(), None);
-        assert_eq!(asked(Request::Status, &["", "", STOPPED]).unwrap(), Some(Reply::Stopped));
-        assert_eq!(asked(Request::Check, &["", ""]).unwrap(), None, "it has ended");
+        assert_eq!(asked(Request::Stop, &[""]).unwrap(), Answer::Ended);
+        assert_eq!(asked(Request::Status, &["", "", STOPPED]).unwrap(), Answer::Reply(Reply::Stopped));
+        assert_eq!(asked(Request::Check, &["", ""]).unwrap(), Answer::Ended, "it has ended");
         let busy = asked(Request::Status, &["\"busy\"\n"; ATTEMPTS as usize]).unwrap_err();
         assert_eq!(busy.exit(), Exit::TryAgain);
     }

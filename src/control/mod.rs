@@ -38,6 +38,53 @@ pub enum Reply {
     Busy,
 }
 
+/// Bytes of a reply's line. A client reads no more, since anything could be at the other end.
+pub const REPLY_LIMIT: usize = 64 * 1024;
+
+/// Bytes of each text of a reply, unless a reply with several of them is too long; a text is a sentence, a URL or an
+/// excerpt of an output, none of which is longer when it makes sense.
+const TEXT_LIMIT: usize = 4096;
+
+impl Reply {
+    /// As it is sent: one line, which a client reads whole. Texts are cut as far as that takes.
+    pub fn line(&self) -> Vec<u8> {
+        let mut limit = TEXT_LIMIT;
+        let mut reply = self.clone();
+        loop {
+            reply.cut(limit);
+            let mut line = serde_json::to_vec(&reply).unwrap_or_default();
+            line.push(b'\n');
+            if line.len() <= REPLY_LIMIT || limit == 0 {
+                return line;
+            }
+            // A byte may be six in JSON.
+            limit /= 2;
+        }
+    }
+
+    fn cut(&mut self, limit: usize) {
+        let cut = |text: &mut String| text.truncate(text.floor_char_boundary(limit));
+        match self {
+            Reply::Status(status) => {
+                let Status { config, polling, .. } = &mut **status;
+                if config.path.as_os_str().len() > limit {
+                    let mut path = config.path.to_string_lossy().into_owned();
+                    cut(&mut path);
+                    config.path = path.into();
+                }
+                let texts = [&mut config.changed_by, &mut config.rejected_because];
+                texts.into_iter().flatten().for_each(cut);
+                let texts = [&mut polling.endpoint, &mut polling.local_because, &mut polling.error];
+                texts.into_iter().flatten().for_each(cut);
+                cut(&mut status.last_error_message);
+            }
+            Reply::Checked(outcome) => cut(&mut outcome.message),
+            Reply::Error(problem) => cut(problem),
+            Reply::Stopped | Reply::Busy => {}
+        }
+    }
+}
+
 /// How a config check came out, for `--check`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -124,4 +171,44 @@ pub struct PollingStatus {
 /// Where the agent of a run directory listens.
 pub fn socket_path(run_dir: &Path) -> PathBuf {
     os::control::endpoint(run_dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_fits_whatever_is_in_it() {
+        let long = || "\u{1}".repeat(200_000);
+        let status = Status {
+            agent_version: "2.0.0".into(),
+            pid: 1,
+            uptime_seconds: 1,
+            collector: CollectorStatus { state: "running".into(), pid: None, uptime_seconds: None, restarts: 0 },
+            config: ConfigStatus {
+                path: long().into(),
+                revision: None,
+                changed_by: Some(long()),
+                rejected_revision: None,
+                rejected_because: Some(long()),
+            },
+            polling: PollingStatus {
+                endpoint: Some(long()),
+                local_because: Some(long()),
+                succeeded_at: None,
+                error: Some(long()),
+            },
+            last_error_message: long(),
+        };
+        let outcome = Outcome::done(CheckResult::Installed, long());
+        for reply in [Reply::Status(Box::new(status)), Reply::Checked(outcome), Reply::Error(long())] {
+            let line = reply.line();
+            assert!(line.len() <= REPLY_LIMIT && line.ends_with(b"\n"), "{}", line.len());
+            assert!(line.len() > 2000, "no more is cut than has to be");
+            serde_json::from_slice::<Reply>(&line).unwrap();
+        }
+        let outcome = Outcome::done(CheckResult::Installed, "é".repeat(4096));
+        let Reply::Checked(cut) = serde_json::from_slice(&Reply::Checked(outcome).line()).unwrap() else { panic!() };
+        assert_eq!(cut.message, "é".repeat(2048));
+    }
 }

@@ -212,8 +212,6 @@ impl Client {
 
     /// A reply fits a socket buffer; a client that has filled it by not reading loses the reply.
     fn write(&mut self, reply: &Reply) {
-        let mut line = serde_json::to_vec(reply).unwrap_or_default();
-        line.push(b'\n');
-        let _ = self.stream.write_all(&line);
+        let _ = self.stream.write_all(&reply.line());
     }
 }

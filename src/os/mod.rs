@@ -10,6 +10,7 @@
 //!   service       the service manager
 //!   this_process  what the agent was started with, and what is left of it when it dies
 //!   host          the host's name
+//!   user          who runs a process, owns a file, is at the other end of a connection
 //!   error         what an error of the system means, and what an operator can do about it
 //!   files         private files, replacing, identity, what another user may have planted, who may change a program
 //!   lock          one agent per run directory
@@ -35,4 +36,4 @@ pub mod panic_hook;
 pub mod shutdown;
 pub mod wake_channel;
 
-pub use platform::{child, control, error, event, host, orphans, service, stderr, stream, this_process, wait};
+pub use platform::{child, control, error, event, host, orphans, service, stderr, stream, this_process, user, wait};

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use crate::log::LogFormat;
 use crate::log::redact::MASK;
-pub use resolve::{Resolved, resolve, run_dir};
+pub use resolve::{Resolved, agent_paths, resolve};
 
 /// A value that must never be shown. `Debug` is masked, there is no `Display`, and `expose` is the only way to the
 /// text.
@@ -70,9 +70,19 @@ pub enum RestartMode {
     Handover,
 }
 
+/// What another process finds the agent by, and knows it by: who owns its settings or its state is its user.
+#[derive(Clone, Debug)]
+pub struct AgentPaths {
+    pub run_dir: PathBuf,
+    pub state_dir: PathBuf,
+    pub settings_file: PathBuf,
+}
+
 /// Every setting of kmagent.yaml(5), validated.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Where the others come from; there need not be such a file.
+    pub settings_file: PathBuf,
     /// The collector's config file.
     pub config: PathBuf,
     /// The collector that the user named; `None` means look in the usual places at each start of the collector.
@@ -107,6 +117,14 @@ pub struct Settings {
 const USUAL_CONFIG_SIZE: u64 = 4 * 1024 * 1024;
 
 impl Settings {
+    pub fn agent_paths(&self) -> AgentPaths {
+        AgentPaths {
+            run_dir: self.run_dir.clone(),
+            state_dir: self.state_dir.clone(),
+            settings_file: self.settings_file.clone(),
+        }
+    }
+
     /// Bytes of a config file: twice the longest answer, as YAML that is made of JSON has blanks for its braces; and
     /// not less because the setting has become less since a config was installed.
     pub fn max_config_file(&self) -> u64 {

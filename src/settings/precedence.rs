@@ -102,6 +102,10 @@ impl<'a> Layers<'a> {
         self.named && self.file.unknown
     }
 
+    pub fn settings_file(&self) -> &Path {
+        &self.file_path
+    }
+
     /// A file of that name in the directory of the settings file, whether that one exists or not.
     pub fn beside_settings_file(&self, name: &str) -> PathBuf {
         self.file_path.with_file_name(name)

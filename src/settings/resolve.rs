@@ -5,12 +5,12 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::file::Problem;
 use super::precedence::Layers;
 use super::print::Row;
-use super::{Polling, Settings, api_key, endpoint, parse, table};
+use super::{AgentPaths, Polling, Settings, api_key, endpoint, parse, table};
 use crate::error::{Error, Exit, Result};
 use crate::log::LogFormat;
 use crate::os::host;
@@ -33,21 +33,24 @@ pub fn resolve(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<Os
     resolve_with(flags, env, Path::new(table::DEFAULT_FILE))
 }
 
-/// The `run-dir` alone, for `stop` and `status`, which must work beside a broken settings file or without leave to read
+/// Where the agent is, alone, for `stop` and `status`, which must work beside a broken settings file or without leave to read
 /// it.
 ///
 /// Fails with `Exit::Settings` when it may stand in a settings file that the user named and that cannot be read: the
 /// default could be another agent's.
-pub fn run_dir(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+pub fn agent_paths(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<OsString>) -> Result<AgentPaths> {
     let mut layers = Layers::open(flags, env, Path::new(table::DEFAULT_FILE));
-    match layers.winner("run-dir", parse::path) {
+    let state_dir = layers.winner("state-dir", parse::path).map(|won| won.value);
+    let run_dir = match layers.winner("run-dir", parse::path) {
         None if layers.cannot_read_named_file() => {
             layers.problem("give the agent's run directory with --run-dir, or fix the settings file".to_string());
-            Err(invalid(layers.problems))
+            return Err(invalid(layers.problems));
         }
-        Some(won) => Ok(won.value),
-        None => Ok(layers.value("run-dir", parse::path)),
-    }
+        Some(won) => won.value,
+        None => layers.value("run-dir", parse::path),
+    };
+    let state_dir = state_dir.unwrap_or_else(|| layers.value("state-dir", parse::path));
+    Ok(AgentPaths { run_dir, state_dir, settings_file: layers.settings_file().to_path_buf() })
 }
 
 fn resolve_with(
@@ -59,7 +62,9 @@ fn resolve_with(
     let from = &mut layers;
     let api_key = api_key::choose(from);
     let collector_endpoint = from.value("collector-endpoint", parse::line);
+    let settings_file = from.settings_file().to_path_buf();
     let settings = Settings {
+        settings_file,
         config: from.path("config").expect("a setting with a default"),
         collector: from.path("collector"),
         polling: polling(from, &collector_endpoint, api_key.is_some()),

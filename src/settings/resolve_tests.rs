@@ -3,6 +3,7 @@
 use std::fs::Permissions;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
@@ -164,14 +165,14 @@ fn a_named_settings_file_must_exist() {
 #[test]
 fn run_dir_stands_beside_a_broken_file() {
     let case = Case::new("run-dir", "run-dir: /some/run\nbroken: [\n");
-    let error = run_dir(&case.flags, &|_| None).unwrap_err();
+    let error = agent_paths(&case.flags, &|_| None).unwrap_err();
     assert_eq!(error.exit(), Exit::Settings);
     assert!(error.to_string().contains("--run-dir"), "{error}");
     let env = |name: &str| (name == "KM_RUN_DIR").then(|| OsString::from("/other/run"));
-    assert_eq!(run_dir(&case.flags, &env).unwrap(), Path::new("/other/run"));
+    assert_eq!(agent_paths(&case.flags, &env).unwrap().run_dir, Path::new("/other/run"));
     let case = Case::new("run-dir", "run-dir: /some/run\nbroken: x\napi-key-file: /nonexistent\n");
     assert!(case.run().is_err());
-    assert_eq!(run_dir(&case.flags, &|_| None).unwrap(), Path::new("/some/run"));
+    assert_eq!(agent_paths(&case.flags, &|_| None).unwrap().run_dir, Path::new("/some/run"));
 }
 
 #[test]

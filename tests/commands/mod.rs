@@ -2,6 +2,7 @@
 
 mod control_socket;
 pub mod help;
+mod impostor;
 mod secrets;
 mod status;
 mod stop;

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use crate::agent::check::longest;
 use crate::agent::check_outcome::CheckOutcome;
-use crate::control::{Outcome, Reply, Request, client};
+use crate::control::client::{self, Answer};
+use crate::control::{Outcome, Reply, Request};
 use crate::core::{Jitter, supervisor::PROBE_TIMEOUT};
 use crate::error::{Error, Exit, Result};
 use crate::os::lock::Lock;
@@ -63,12 +64,16 @@ pub fn wait(splay: Duration) {
     std::thread::sleep(splay.mul_f64(Jitter::new(crate::cmd::start::seed()).fraction()));
 }
 
-/// `None` when no agent runs.
+/// `None` when no agent runs, or one that cannot be believed: the lock tells whether there is another.
 fn ask_agent(settings: &Settings, request: Request) -> Result<Option<Reply>> {
     let patience = longest(settings) + settings.stop_timeout + settings.min_uptime * 2 + PROBE_TIMEOUT + SLACK;
-    match client::ask(&settings.run_dir, request, patience) {
-        Ok(Some(reply)) => Ok(Some(reply)),
-        Ok(None) => Err(Error::new(Exit::TryAgain, "the agent ended during the check: try again")),
+    match client::ask(&settings.agent_paths(), request, patience) {
+        Ok(Answer::Reply(reply)) => Ok(Some(reply)),
+        Ok(Answer::Stranger(who)) => {
+            log::warn!(reason = who.as_str(); "checking without the agent");
+            Ok(None)
+        }
+        Ok(Answer::Ended) => Err(Error::new(Exit::TryAgain, "the agent ended during the check: try again")),
         Err(error) if error.exit() == Exit::Unavailable => Ok(None),
         Err(error) => Err(error),
     }

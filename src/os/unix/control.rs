@@ -1,13 +1,18 @@
 //! The control endpoint on Unix: a socket file in the run directory, which only its owner may connect to.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
 use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
+use super::sys::peer;
+use super::user::User;
 use super::wait::{Waitable, wait};
 
 /// Where the agent of a run directory listens.
@@ -63,12 +68,33 @@ impl Drop for Listener {
 pub struct Connection(UnixStream);
 
 impl Connection {
-    /// `NotFound` or `ConnectionRefused` when nobody listens. Each read and write of it blocks, for `timeout` at most.
-    pub fn connect(endpoint: &Path, timeout: Duration) -> io::Result<Connection> {
-        let stream = UnixStream::connect(endpoint)?;
-        stream.set_write_timeout(Some(timeout))?;
-        stream.set_read_timeout(Some(timeout))?;
+    /// `NotFound` or `ConnectionRefused` when nobody listens, `WouldBlock` when nobody accepts until `deadline`. It does
+    /// not block afterwards.
+    pub fn connect(endpoint: &Path, deadline: Instant) -> io::Result<Connection> {
+        let address = SocketAddrUnix::new(endpoint)?;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        loop {
+            // Which bounds a connect(2), too, that waits in a full queue; 0 would be no bound.
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(left))?;
+            match net::connect(&socket, &address) {
+                Err(Errno::INTR) => {}
+                connected => break connected?,
+            }
+        }
+        let stream = UnixStream::from(socket);
+        stream.set_nonblocking(true)?;
         Ok(Connection(stream))
+    }
+
+    /// Whose process listened when this was connected.
+    pub fn peer(&self) -> io::Result<User> {
+        peer::user(self.0.as_fd()).map(User)
+    }
+
+    /// Until more can be written.
+    pub fn writable(&self) -> Waitable<'_> {
+        Waitable::to_write(&self.0)
     }
 
     pub fn waitable(&self) -> Waitable<'_> {

@@ -13,4 +13,5 @@ pub mod stderr;
 pub mod stream;
 pub mod sys;
 pub mod this_process;
+pub mod user;
 pub mod wait;

@@ -3,9 +3,10 @@
 use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::Instant;
 
 use super::unsupported;
+use super::user::User;
 use super::wait::Waitable;
 
 /// Where the agent of a run directory listens.
@@ -34,8 +35,18 @@ impl Listener {
 pub struct Connection;
 
 impl Connection {
-    pub fn connect(_endpoint: &Path, _timeout: Duration) -> io::Result<Connection> {
+    pub fn connect(_endpoint: &Path, _deadline: Instant) -> io::Result<Connection> {
         Err(unsupported())
+    }
+
+    /// Whose process listened when this was connected.
+    pub fn peer(&self) -> io::Result<User> {
+        Err(unsupported())
+    }
+
+    /// Until more can be written.
+    pub fn writable(&self) -> Waitable<'_> {
+        Waitable(PhantomData)
     }
 
     pub fn waitable(&self) -> Waitable<'_> {

@@ -14,6 +14,7 @@ pub mod service;
 pub mod stderr;
 pub mod stream;
 pub mod this_process;
+pub mod user;
 pub mod wait;
 
 use std::io;
