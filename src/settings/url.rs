@@ -76,9 +76,16 @@ fn is_number(label: &str) -> bool {
         || label.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// Whether `host`, given without brackets, is this machine. `localhost` is by definition.
+/// Whether `host`, given without brackets, is this machine.
 pub fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    is_localhost(host) || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether the name is `localhost` or below it, which is loopback by definition, whatever DNS says (RFC 6761, section
+/// 6.3).
+pub fn is_localhost(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.rsplit('.').next().is_some_and(|label| label.eq_ignore_ascii_case("localhost"))
 }
 
 /// A URL without user, password and query, any of which may hold a secret.
@@ -133,10 +140,12 @@ mod tests {
 
     #[test]
     fn loopback_hosts() {
-        for host in ["localhost", "LocalHost", "127.0.0.1", "127.8.9.10", "::1"] {
+        for host in ["localhost", "LocalHost", "localhost.", "api.localhost", "127.0.0.1", "127.8.9.10", "::1"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "localhost.example", "127.0.0.1.evil.com", "128.0.0.1", "::2", "[::1]"] {
+        for host in
+            ["", "localhost.example", "notlocalhost", "localhost..", "127.0.0.1.evil.com", "128.0.0.1", "::2", "[::1]"]
+        {
             assert!(!is_loopback(host), "{host}");
         }
     }
