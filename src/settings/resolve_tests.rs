@@ -80,7 +80,7 @@ fn defaults() {
     assert_eq!(settings.max_config_size, 4 * 1024 * 1024);
     assert_eq!(settings.min_uptime, Duration::from_secs(10));
     assert_eq!((settings.collector, settings.ca_file, settings.on_change), (None, None, None));
-    assert!(!settings.host_name.is_empty());
+    assert_eq!(settings.host_name, None, "it is asked for at each report");
     assert!(matches!(settings.polling, Polling::Local { reason } if reason.contains("no API key")));
     assert_eq!(rows[0].source, "default, does not exist");
     assert!(warnings.is_empty());
