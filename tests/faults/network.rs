@@ -20,7 +20,7 @@ use crate::support::{needs, process};
 
 fn asking(url: &str) -> Builder {
     let builder = Agent::builder().setting("update-endpoint", url).setting("api-key", super::KEY);
-    let builder = builder.setting("config-check-interval", "1h").setting("min-uptime", "300ms");
+    let builder = builder.setting("config-check-interval", "168h").setting("min-uptime", "300ms");
     builder.setting("poll-timeout", format!("{}s", POLL_TIMEOUT.as_secs())).config("fake: {}\nname: before\n")
 }
 

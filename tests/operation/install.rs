@@ -44,7 +44,7 @@ fn the_old_collector_is_reaped_before_the_new_one_starts() {
 #[test]
 fn an_outcome_is_reported_at_once_and_by_one_extra_poll() {
     let api = Api::plain();
-    let agent = settled(quick().api(&api).setting("config-check-interval", "1h"), &named("a"));
+    let agent = settled(quick().api(&api).setting("config-check-interval", "168h"), &named("a"));
     api.wait_for_request("the first poll", |_| true);
     api.answer_config(named("b"));
     let output = agent.run(["--check"]);

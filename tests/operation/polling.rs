@@ -36,8 +36,8 @@ fn polls_are_an_interval_apart_with_jitter() {
     let agent = settled(quick().api(&api), &named("a"));
     wait_asked(&agent, &api, 7);
     let gaps = gaps(&api.requests());
-    // 0.9 to 1.1 s, seen through a host that is loaded.
-    assert!(gaps.iter().all(|gap| (0.8..1.8).contains(gap)), "{gaps:?}");
+    // The first anywhere in the interval, then 0.9 to 1.1 s, seen through a host that is loaded.
+    assert!(gaps[0] < 1.7 && gaps[1..].iter().all(|gap| (0.8..1.8).contains(gap)), "{gaps:?}");
     let rounded: BTreeSet<i64> = gaps.iter().map(|gap| (gap * 200.0) as i64).collect();
     assert!(rounded.len() > 1, "no jitter: {gaps:?}");
 }
@@ -49,7 +49,7 @@ fn polls_neither_overlap_nor_pile_up() {
     let agent = settled(quick().api(&api).setting("poll-timeout", "3s"), &named("a"));
     wait_asked(&agent, &api, 3);
     let gaps = gaps(&api.requests());
-    assert!(gaps[0] >= 3.7, "another poll began while the first one hung: {gaps:?}");
+    assert!(gaps[0] >= 2.9, "another poll began while the first one hung: {gaps:?}");
     assert!(gaps[1] >= 0.8, "missed polls are made up for: {gaps:?}");
 }
 

@@ -74,7 +74,7 @@ fn the_server_takes_a_refused_config_back() {
 #[test]
 fn the_extra_poll_after_a_refusal_is_one() {
     let api = Api::plain();
-    let agent = settled(quick().api(&api).setting("config-check-interval", "1h"), &named("good"));
+    let agent = settled(quick().api(&api).setting("config-check-interval", "168h"), &named("good"));
     api.wait_for_request("the first poll", |_| true);
     api.answer_config(scripted("bad", json!({"validate": "fail"})));
     let output = agent.run(["--check"]);
@@ -88,7 +88,7 @@ fn the_extra_poll_after_a_refusal_is_one() {
 #[test]
 fn an_empty_config_is_refused_once_and_for_all() {
     let api = Api::plain();
-    let agent = settled(quick().api(&api).setting("config-check-interval", "1h"), &named("good"));
+    let agent = settled(quick().api(&api).setting("config-check-interval", "168h"), &named("good"));
     api.wait_for_request("the first poll", |_| true);
     api.answer_config(json!({}));
     assert_eq!(agent.run(["--check"]).code, Some(65));
@@ -100,7 +100,7 @@ fn an_empty_config_is_refused_once_and_for_all() {
 #[test]
 fn a_server_that_sends_two_bad_configs_in_turn_keeps_nobody_busy() {
     let api = Api::plain();
-    let agent = settled(quick().api(&api).setting("config-check-interval", "1h"), &named("good"));
+    let agent = settled(quick().api(&api).setting("config-check-interval", "168h"), &named("good"));
     api.wait_for_request("the first poll", |_| true);
     for turn in 0..200 {
         api.answer_once(json!({
