@@ -21,8 +21,12 @@ pub struct HttpUrl {
 }
 
 impl HttpUrl {
-    /// Stricter than `Uri`, which takes odd ports and brackets. Fails with the predicate of a sentence about the text.
+    /// Stricter than `Uri`, which takes odd ports and brackets, and drops a fragment. Fails with the predicate of a
+    /// sentence about the text.
     pub fn parse(text: &str) -> Result<HttpUrl, String> {
+        if has_cut_user(text) {
+            return Err(format!("has an @ after its host: {PERCENT_ENCODE}"));
+        }
         let not_a_url = |error: &dyn std::fmt::Display| format!("is not a URL: {error}");
         let mut parts = text.parse::<Uri>().map_err(|error| not_a_url(&error))?.into_parts();
         let is_https = match parts.scheme.as_ref().map(|scheme| scheme.as_str().to_ascii_lowercase()).as_deref() {
@@ -50,6 +54,20 @@ impl HttpUrl {
         parts.authority = Some(place.parse().map_err(|error| not_a_url(&error))?);
         let uri = Uri::from_parts(parts).map_err(|error| not_a_url(&error))?;
         Ok(HttpUrl { uri, is_https, host, is_address, has_user })
+    }
+}
+
+/// What to do where `has_cut_user`.
+pub const PERCENT_ENCODE: &str =
+    "in a user name or password write / as %2F, ? as %3F, # as %23 and @ as %40; elsewhere write @ as %40";
+
+/// Whether the URL may end its host earlier than its author meant, in the middle of a password: then the password's
+/// beginning would be taken for host and port, and shown, and what follows for a path.
+pub fn has_cut_user(text: &str) -> bool {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    match rest.find(['/', '?', '#', '\\']) {
+        Some(end) => rest[end..].contains('@') || rest[..end].matches('@').count() > 1,
+        None => rest.matches('@').count() > 1,
     }
 }
 
@@ -125,6 +143,26 @@ mod tests {
         }
         // What is refused, and why: `endpoint` has the table.
         assert!(HttpUrl::parse("http://user@").is_err());
+    }
+
+    /// Each would be taken for a URL of the host `user`.
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused() {
+        for text in [
+            "https://user:pa/ss@host:3128",
+            "https://user:80/pa@host",
+            "https://user:pa?ss@host",
+            "https://user:pa#ss@host",
+            "https://user:pa\\ss@host",
+            "https://user/pa@host",
+            "https://us@er:pa@host",
+        ] {
+            let cause = HttpUrl::parse(text).unwrap_err();
+            assert!(cause.contains("%2F") && !cause.contains("pa/ss") && !cause.contains("user:"), "{text}: {cause}");
+        }
+        for text in ["https://user:pa%2Fss@host:3128/", "https://host/a?b#c", "https://host/%40"] {
+            assert!(HttpUrl::parse(text).is_ok(), "{text}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts};
 use super::proxy;
 use crate::error::{Error, Exit, Result};
 use crate::settings::Secret;
-use crate::settings::url::HttpUrl;
+use crate::settings::url::{HttpUrl, PERCENT_ENCODE, has_cut_user};
 
 /// The URL to post to, without user and password: the API knows us by the key alone.
 pub fn endpoint(text: &str) -> Result<Uri> {
@@ -31,15 +31,23 @@ pub fn authorization(key: &Secret) -> Result<HeaderValue> {
     Ok(value)
 }
 
+/// No message shows anything of the URL: what is wrong with it may be where its password ends.
 pub fn connect_proxy(choice: proxy::Choice) -> Result<Proxy> {
-    let unusable = |cause: &str| {
-        Error::because(Exit::Settings, format!("the proxy in {} cannot be used", choice.variable), cause.to_owned())
+    let unusable = |cause: String| {
+        Error::because(Exit::Settings, format!("the proxy in {} cannot be used", choice.variable), cause)
     };
-    let proxy = Proxy::new(&choice.url).map_err(|_| unusable("it is not a URL such as http://host:port"))?;
-    match proxy.protocol() {
-        ureq::ProxyProtocol::Http | ureq::ProxyProtocol::Https => Ok(proxy),
-        _ => Err(unusable("only http and https proxies are supported")),
+    if has_cut_user(&choice.url) {
+        return Err(unusable(format!("its user name or password is not percent-encoded: {PERCENT_ENCODE}")));
     }
+    let no_url = || unusable("it is not a URL such as http://host:port".to_owned());
+    let proxy = Proxy::new(&choice.url).map_err(|_| no_url())?;
+    match proxy.protocol() {
+        ureq::ProxyProtocol::Http | ureq::ProxyProtocol::Https => {}
+        _ => return Err(unusable("only http and https proxies are supported".to_owned())),
+    }
+    // ureq takes nonsense for a port, and then shows it.
+    HttpUrl::parse(&proxy.uri().to_string()).map_err(|_| no_url())?;
+    Ok(proxy)
 }
 
 /// The certificates of a PEM bundle. Those that cannot be parsed are left out with a warning, as bundles of systems do

@@ -56,6 +56,9 @@ fn a_named_one_is_used_as_it_stands_or_refused() {
         ("http://api.example.com/x", "allow-http"),
         ("ftp://api.example.com/x", "http or https"),
         ("https://u:SECRET@api.example.com/x", "user name"),
+        ("https://u:SECRET/x@api.example.com/x", "%2F"),
+        ("https://u:80/SECRET@api.example.com/x", "%2F"),
+        ("https://u:SECRET \"x@api.example.com/x", ""),
         ("api.example.com", ""),
         ("https://api.example.com:0/x", "port"),
     ] {

@@ -348,6 +348,28 @@ fn settings_that_cannot_be_used_are_refused_at_start() {
     }
 }
 
+/// Each parses, as the URL of a host called `user` or the like, so that a part of the password would be shown.
+#[test]
+fn a_proxy_whose_password_is_not_encoded_is_refused_without_showing_it() {
+    for url in [
+        "http://user:hunter/22@proxy:3128",
+        "http://user:8080/hunter22@proxy:3128",
+        "http://user:hunter#22@proxy:3128",
+        "http://user:hunter?22@proxy:3128",
+        "http://us@er:hunter22@proxy:3128",
+        "user:hunter/22@proxy:3128",
+        "http://user:hunter",
+    ] {
+        let variables = [("https_proxy", url)];
+        let result = Client::with_environment(&options("https://api.example/x", None, None), environment(&variables));
+        let text = result.err().unwrap_or_else(|| panic!("{url} is taken")).to_string();
+        let says =
+            if url.contains('@') { "its user name or password is not percent-encoded: " } else { "is not a URL" };
+        assert!(text.starts_with("the proxy in https_proxy cannot be used: ") && text.contains(says), "{text}");
+        assert!(!text.contains("hunter") && !text.contains("22") && !text.contains("proxy:"), "{text}");
+    }
+}
+
 #[test]
 fn a_ca_file_is_read_at_start() {
     let path = std::env::temp_dir().join(format!("kmagent-ca-{}", std::process::id()));
