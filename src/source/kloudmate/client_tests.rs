@@ -90,7 +90,7 @@ fn this_goes_over_the_wire() {
                 .unwrap();
             request
         });
-        let url = url.replace("http://", "http://user:password@");
+        let url = url.replace("http://", "http://user:hunter22@");
         let answer = Client::with_environment(&options(&url, key.as_ref(), None), |_| None).unwrap().post(BODY);
         assert!(answer.unwrap().restart_required);
         let request = serving.join().unwrap();
@@ -296,8 +296,9 @@ fn a_proxy_that_refuses_is_named() {
     let url = url.replace("http://", "http://user:password@");
     let error = client("https://api.example/x", &[("HTTPS_PROXY", &url)]).post(BODY).unwrap_err().error;
     let text = error.to_string();
-    assert!(text.contains("407") && text.contains("(through the proxy http://127.0.0.1:"), "{text}");
-    assert!(!text.contains("password") && error.exit() == Exit::TryAgain, "{text}");
+    assert!(text.contains("the proxy refuses the user name or password in HTTPS_PROXY (HTTP status 407)"), "{text}");
+    assert!(text.contains("(through the proxy http://127.0.0.1:"), "{text}");
+    assert!(!text.contains("hunter22") && error.exit() == Exit::TryAgain, "{text}");
     serving.join().unwrap();
 }
 
@@ -379,7 +380,12 @@ fn a_ca_file_is_read_at_start() {
         (Some("not PEM".to_owned()), "no usable certificate"),
         (Some(CERTIFICATE.replace("-----END", "=====END")), "name a PEM bundle"),
         (Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()), "no usable certificate"),
+        (Some(CERTIFICATE.replace(" CERT", " TRUSTED CERT")), "convert each with openssl x509 -in FILE"),
+        (Some("0\u{1}".to_owned()), "it is in DER: convert it with openssl x509 -inform DER"),
         (Some(CERTIFICATE.to_owned()), ""),
+        // As editors on Windows write it.
+        (Some(format!("\u{feff}{CERTIFICATE}")), ""),
+        (Some(format!("# ours\n\u{feff}{CERTIFICATE}{}", CERTIFICATE.replace(" CERT", " TRUSTED CERT"))), ""),
         (
             Some(
                 "# ours\n".to_owned() + CERTIFICATE + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
