@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::agent::check_outcome::CheckOutcome;
 use crate::agent::mailbox::Snapshot;
 use crate::agent::report::Reporter;
+use crate::collector::Collector;
 use crate::collector::output;
-use crate::collector::{Collector, Validation};
+use crate::collector::validate::Validation;
 use crate::config::inspect;
 use crate::config::value::Revision;
 use crate::config::yaml;
@@ -206,7 +207,7 @@ impl ConfigCheck {
 
 /// How long a check may take at most, for a client that waits for one.
 pub fn longest(settings: &Settings) -> Duration {
-    settings.poll_timeout + settings.validate_timeout + crate::collector::VERSION_TIMEOUT
+    settings.poll_timeout + settings.validate_timeout + crate::collector::program::VERSION_TIMEOUT
 }
 
 fn refused(revision: Revision, problem: String, collector: Option<FileId>) -> CheckOutcome {

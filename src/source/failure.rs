@@ -37,6 +37,16 @@ pub fn exit_for(status: u16) -> Exit {
     }
 }
 
+/// What an operator can do about an HTTP status, to be appended to it; empty when nothing but to wait.
+pub fn remedy_for(status: u16, has_key: bool) -> &'static str {
+    match status {
+        401 | 403 if !has_key => "; set api-key",
+        401 | 403 => "; check api-key",
+        404 | 405 => "; check update-endpoint",
+        _ => "",
+    }
+}
+
 /// How long the server wants to be left alone: seconds or a date (RFC 9110, section 10.2.3), an hour at most. A date is
 /// measured by the server's own `Date` where it sends one, as our clock may be wrong. More than a day is taken for a
 /// mistake and ignored.

@@ -44,6 +44,10 @@ fn a_request_to_stop_ends_everything_with_0() {
         let volumes = Volumes::new();
         let mut container = quick(&volumes, &yaml(&collector_config(free_port()))).start();
         wait_running(&container);
+        // Before it handles signals, SIGTERM would end it without a word.
+        container.wait_log("a collector that is ready", |line| {
+            line.is_collector() && line.msg().contains("Everything is ready")
+        });
         assert!(container.is_healthy());
         let processes = container.processes();
         assert!(processes.len() == 2, "the agent and the collector: {processes:?}");

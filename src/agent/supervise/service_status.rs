@@ -1,5 +1,5 @@
-//! Notifications to the service manager, and the log's lines for them: that the agent is ready, alive and stopping,
-//! and the collector's state.
+//! What the service manager and the log learn of the agent: that it is ready, alive and stopping, and the
+//! collector's state.
 
 use std::time::Duration;
 

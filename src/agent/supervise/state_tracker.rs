@@ -229,7 +229,7 @@ impl StateTracker {
         }
     }
 
-    /// That it cannot be written is reported by the next attempt to settle it.
+    /// A failure to write it is reported by the next attempt to settle it.
     fn reject(&mut self, rejected: Rejected) {
         let _ = self.rejected.set(Some(rejected));
     }

@@ -1,4 +1,4 @@
-//! What one living collector binds. Each bind(2) of it, of its threads and of its children waits for us (`sys::child`):
+//! What one living collector binds. Each bind(2) of it, of its threads and of its children waits for us (`sys::before_exec`):
 //! the socket gets SO_REUSEPORT, so that a second collector can share its port, is remembered, and the call goes on.
 //! One that would share it with anybody else gets none, so that bind(2) fails as it would without us.
 //!
@@ -85,7 +85,7 @@ pub enum Refusal {
 pub struct BindChannel(OwnedFd);
 
 impl BindChannel {
-    /// Our end and the child's (`sys::child::before_exec`).
+    /// Our end and the child's (`sys::before_exec::before_exec`).
     pub fn pair() -> io::Result<(BindChannel, BindReporter)> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::collector::handover::binds::{BindChannel, BindWatch, Refusal};
-use crate::os::unix::sys::{child, reuseport_bpf, seccomp_trial};
+use crate::os::unix::sys::{reuseport_bpf, seccomp_bind, seccomp_trial};
 use crate::os::wait::{Waitable, wait};
 
 /// The trial takes a millisecond; more than this and something is broken.
@@ -19,7 +19,7 @@ const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 /// Why not, in words.
 pub fn supported() -> Result<(), String> {
-    if !child::CAN_FILTER {
+    if !seccomp_bind::CAN_FILTER {
         return Err("hand-over needs Linux on x86-64 or arm64".to_string());
     }
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)

@@ -16,7 +16,7 @@ use crate::collector::handover::{steering, supported};
 use crate::collector::process::{Binds, Process};
 use crate::needs;
 use crate::os::child::OnParentDeath;
-use crate::os::unix::sys::child;
+use crate::os::unix::sys::seccomp_bind;
 use crate::os::wait::{Waitable, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -210,7 +210,7 @@ fn all_datagrams_reach(address: SocketAddr, name: &str) {
 /// when). Not a lack of this machine, which `needs` is for: there is nothing to test, but that it is refused, in the
 /// next test.
 fn is_impossible() -> bool {
-    !child::CAN_FILTER || std::env::var_os("KM_TEST_EMULATED").is_some()
+    !seccomp_bind::CAN_FILTER || std::env::var_os("KM_TEST_EMULATED").is_some()
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub(super) fn starting<C: Candidate>(
     State::Starting { start, stage }
 }
 
-/// An exit that nobody asked for, before the collector had proved itself.
+/// An unexpected exit, before the collector had proved itself.
 fn crashed<C: Candidate>(start: Start<C>, problem: Problem, transition: &mut Transition<'_, C>) -> State<C> {
     let mut pace = Pace::Delayed;
     if transition.now >= start.since + transition.limits.min_uptime {

@@ -13,10 +13,10 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
-use super::sys::child;
+use super::sys::before_exec;
 use super::wait::Waitable;
 
-pub use super::sys::child::rank_out_of_memory;
+pub use super::sys::before_exec::rank_out_of_memory;
 
 /// Where the kernel has no pidfd_open(2) (before 5.3) an exit is noticed this late, unless the end of the output tells.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ impl Child {
             OnParentDeath::AskToEnd => Signal::TERM,
             OnParentDeath::Kill => Signal::KILL,
         };
-        child::before_exec(&mut command, signal, binds.map(|reporter| reporter.0));
+        before_exec::arrange(&mut command, signal, binds.map(|reporter| reporter.0));
         let process = command.spawn()?;
         // With our copies of the child's descriptors, so that there is room for what comes.
         drop(command);

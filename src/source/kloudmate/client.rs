@@ -20,7 +20,7 @@ use crate::log::sanitize;
 use crate::settings::Secret;
 use crate::settings::url::shown;
 use crate::source::client_options::{authorities, authorization, connect_proxy, endpoint};
-use crate::source::failure::{Failure, cause_of, exit_for, retry_after};
+use crate::source::failure::{Failure, cause_of, exit_for, remedy_for, retry_after};
 use crate::source::proxy;
 use crate::source::transport::{CallingThreadResolver, connector};
 
@@ -156,12 +156,6 @@ impl Client {
     /// For an answer with any status but 200.
     fn refused(&self, response: &mut Response<Body>) -> Failure {
         let status = response.status();
-        let remedy = match status.as_u16() {
-            401 | 403 if self.api_key.is_none() => "; set api-key",
-            401 | 403 => "; check api-key",
-            404 | 405 => "; check update-endpoint",
-            _ => "",
-        };
         let mut cause = format!("HTTP status {}", status.as_u16());
         if let Some(location) = response.headers().get(LOCATION).filter(|_| status.is_redirection()) {
             let location = match std::str::from_utf8(location.as_bytes()).ok().and_then(|text| text.parse().ok()) {
@@ -178,7 +172,7 @@ impl Client {
         let limit = self.looked_at(EXCERPT) as u64 + 1;
         let _: io::Result<usize> = response.body_mut().as_reader().take(limit).read_to_end(&mut body);
         let body = self.excerpt(&body, EXCERPT);
-        cause += remedy;
+        cause += remedy_for(status.as_u16(), self.api_key.is_some());
         if !body.is_empty() {
             cause += ": ";
             cause += &body;

@@ -1,7 +1,7 @@
 //! The one module with unsafe code: what no safe crate offers. Each block gives its reason.
 //!
 //! ```text
-//!   child          what a child does between fork and exec: its death signal, the filter on bind(2)
+//!   before_exec    what a child does between fork and exec: its death signal, the filter on bind(2)
 //!   inherited      descriptors and signals that the agent was started with
 //!   pid1           a second process, and signals that are waited for, for process 1 of a container
 //!   seccomp_bind   the notifications that the filter sends (seccomp_unotify(2))
@@ -11,7 +11,7 @@
 //! It decides nothing and keeps nothing: the rest of `os::unix` and `collector::handover` do.
 #![allow(unsafe_code)]
 
-pub mod child;
+pub mod before_exec;
 pub mod inherited;
 pub mod pid1;
 pub mod reuseport_bpf;

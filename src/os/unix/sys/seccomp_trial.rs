@@ -5,9 +5,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::process::{DumpableBehavior, Pid, Signal, getpid};
 
-use super::child;
+use super::{before_exec, seccomp_bind};
 
-/// Forks a child that installs the filter, sends its descriptor to `channel` as `child::before_exec` does, calls
+/// Forks a child that installs the filter, sends its descriptor to `channel` as `before_exec::arrange` does, calls
 /// bind(2) on `socket` and ends. The call has no address, so it fails, but only once it has been let go. The caller
 /// reaps.
 pub fn fork(channel: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> io::Result<Pid> {
@@ -20,7 +20,8 @@ pub fn fork(channel: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> io::Result<Pid> 
             // We are not dumpable, so neither is a copy of us, and without root nobody may copy its socket then. A real
             // child becomes dumpable by its exec.
             let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
-            let filtered = child::die_with(parent, Signal::KILL).and_then(|()| child::report_binds(channel));
+            let filtered =
+                before_exec::die_with(parent, Signal::KILL).and_then(|()| seccomp_bind::report_binds(channel));
             if filtered.is_ok() {
                 // SAFETY: no address of length 0, which the kernel refuses without looking at it.
                 unsafe { libc::bind(socket.as_raw_fd(), std::ptr::null(), 0) };

@@ -1,0 +1,82 @@
+//! What a child does between fork and exec: its parent-death signal, signals that it is not to ignore and, if asked,
+//! its rank when memory runs out and the filter of `seccomp_bind`.
+//!
+//! Everything here runs in a copy of a process with several threads, so it may only do what is async-signal-safe: plain
+//! system calls, no allocation, no lock.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, getpid, getppid, set_dumpable_behavior, set_parent_process_death_signal,
+};
+
+use super::inherited::ignore_nothing;
+use super::seccomp_bind::report_binds;
+
+/// The child gets `on_parent_death` when the thread that spawns it ends, however it ends (PR_SET_PDEATHSIG, prctl(2)).
+///
+/// With `report_to`, its bind(2) calls are reported: one byte is sent there before the exec, with the descriptor of the
+/// notifications, or the byte is the reason (errno) that there is none, and the child goes on without the filter.
+pub fn arrange(command: &mut Command, on_parent_death: Signal, report_to: Option<OwnedFd>) {
+    let parent = getpid();
+    // SAFETY: the closure does only what is async-signal-safe: it makes system calls and allocates nothing
+    // (`from_raw_os_error` holds a number), as does what it calls.
+    unsafe {
+        command.pre_exec(move || {
+            die_with(parent, on_parent_death)?;
+            ignore_nothing();
+            if let Some(channel) = &report_to {
+                report_binds(channel.as_fd())?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// The child's rank among those that the kernel kills when memory runs out (oom_score_adj, proc_pid_oom_score_adj(5)),
+/// unless it has a higher one by inheritance; who cannot be ranked is run all the same.
+pub fn rank_out_of_memory(command: &mut Command, rank: i32) {
+    // SAFETY: the closure makes system calls and allocates nothing, as does what it calls.
+    unsafe {
+        command.pre_exec(move || {
+            // This copy of the agent is closed to its own user too (`this_process::leave_no_core`), and so are its
+            // files in /proc.
+            let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
+            let _ = raise_rank(rank);
+            let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+            Ok(())
+        });
+    }
+}
+
+/// For the child. To raise it takes no privilege. A child of vfork(2) would raise its parent's too, but where there is
+/// a closure for before the exec, `Command` uses fork(2).
+fn raise_rank(rank: i32) -> Result<(), Errno> {
+    let file = rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let mut digits = [0u8; 8];
+    let length = rustix::io::read(&file, &mut digits)?;
+    let inherited = std::str::from_utf8(&digits[..length]).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if inherited.is_none_or(|inherited| inherited < rank) {
+        let mut text = [0u8; 8];
+        let mut rest = &mut text[..];
+        write!(rest, "{rank}").map_err(|_| Errno::INVAL)?;
+        let left = rest.len();
+        rustix::io::write(&file, &text[..text.len() - left])?;
+    }
+    Ok(())
+}
+
+/// For the child: `signal` when `parent`'s thread ends.
+pub(super) fn die_with(parent: Pid, signal: Signal) -> io::Result<()> {
+    set_parent_process_death_signal(Some(signal))?;
+    // The parent may have died before the signal was set; then nobody would send it.
+    match getppid() == Some(parent) {
+        true => Ok(()),
+        false => Err(Errno::SRCH.into()),
+    }
+}
