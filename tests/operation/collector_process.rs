@@ -112,6 +112,25 @@ fn it_inherits_three_descriptors_and_leads_a_group_of_its_own() {
     assert!(agent.records_of("run").iter().all(|run| run["ppid"] == agent.pid()));
 }
 
+/// The soft limit; the agent's own is the hard one.
+#[test]
+fn its_limit_on_open_files_is_what_the_agent_was_started_with() {
+    let api = Api::plain();
+    let agent = quick().api(&api).config(yaml(&named("a"))).build();
+    agent.spawn_command(through_shell(&agent, "ulimit -S -n 256; exec \"$0\" \"$@\""));
+    wait_running(&agent, 0);
+    api.answer_config(named("b"));
+    agent.wait_start(2);
+    api.wait_for_request("a version", |request| request.json()["collector_version"] == "v0.165.0");
+    for role in ["run", "validate", "version"] {
+        assert_eq!(agent.records_of(role)[0]["open_files"], 256, "{role}");
+    }
+    let limits = fs::read_to_string(format!("/proc/{}/limits", agent.pid())).unwrap();
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let [soft, hard, _] = limit.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{limit}") };
+    assert_eq!(soft, hard);
+}
+
 #[test]
 fn a_sites_overlay_is_a_second_config_for_check_and_run() {
     let api = Api::plain();
