@@ -51,6 +51,16 @@ pub fn names(_directory: &Path) -> impl Iterator<Item = OsString> {
     std::iter::empty()
 }
 
+/// Locks a new file until it is closed; false when `remove_unheld` has got hold of it before.
+pub fn hold(_file: &File) -> bool {
+    true
+}
+
+/// Removes what no living process holds.
+pub fn remove_unheld(_path: &Path) -> io::Result<()> {
+    Err(unsupported())
+}
+
 /// Which file is at `path`, through links; `None` when there is none.
 pub fn identity(_path: &Path) -> io::Result<Option<FileId>> {
     Err(unsupported())

@@ -8,7 +8,7 @@ pub mod safe_open;
 pub(crate) mod test_dir;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File, Metadata, Permissions};
+use std::fs::{DirBuilder, File, Metadata, Permissions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
@@ -92,6 +92,30 @@ pub fn names(directory: &Path) -> impl Iterator<Item = OsString> {
     names.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_os_string())
 }
 
+/// Locks a new file (flock(2)) until it is closed, by its process or by the kernel at that one's end; false when
+/// `remove_unheld` has got hold of it before. A file system without locks has none to offer.
+pub fn hold(file: &File) -> bool {
+    match file.try_lock() {
+        Ok(()) => file.metadata().is_ok_and(|meta| meta.nlink() > 0),
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(_)) => true,
+    }
+}
+
+/// Removes what no living process holds. A file that we may not open is left to its owner.
+pub fn remove_unheld(path: &Path) -> io::Result<()> {
+    // Neither a link nor a pipe is anything that was held.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
+    match &opened {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        Ok(file) if matches!(file.file().try_lock(), Err(TryLockError::WouldBlock)) => return Ok(()),
+        Ok(_) | Err(_) => {}
+    }
+    // Before the lock is let go.
+    fs::remove_file(path)
+}
+
 /// Which file is at `path`, through links; `None` when there is none.
 pub fn identity(path: &Path) -> io::Result<Option<FileId>> {
     match fs::metadata(path) {
@@ -162,6 +186,8 @@ pub fn is_readable_by_all(meta: &Metadata) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use rustix::fs::{FileType, Mode, mknodat};
+
     use super::test_dir::Dir;
     use super::*;
 
@@ -196,6 +222,43 @@ mod tests {
             assert_eq!(is_program(&path), expected, "{mode:o}");
         }
         assert!(!is_program(dir.path()) && !is_program(&dir.join("missing")));
+    }
+
+    #[test]
+    fn what_is_held_is_not_removed_until_it_is_let_go() {
+        let dir = Dir::new();
+        let path = dir.join("x");
+        let file = create_private(&path).unwrap();
+        assert!(hold(file.file()));
+        remove_unheld(&path).unwrap();
+        assert!(path.exists());
+        // Another open file of this process is no more than another process's.
+        assert!(!hold(&File::open(&path).unwrap()));
+        // Closing alone would leave it to the child of another test, between fork and exec.
+        file.file().unlock().unwrap();
+        remove_unheld(&path).unwrap();
+        assert!(!path.exists());
+        assert_eq!(remove_unheld(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_was_removed_before_it_was_held_is_not_held() {
+        let dir = Dir::new();
+        let file = create_private(&dir.join("x")).unwrap();
+        remove_unheld(&dir.join("x")).unwrap();
+        assert!(!hold(file.file()));
+    }
+
+    #[test]
+    fn what_is_no_file_is_removed_as_it_is() {
+        let dir = Dir::new();
+        let path = dir.join("x");
+        test_dir::write(dir.join("target"), "");
+        std::os::unix::fs::symlink("target", &path).unwrap();
+        remove_unheld(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        remove_unheld(&path).unwrap();
+        assert_eq!(dir.names("."), ["target"]);
     }
 
     #[test]
