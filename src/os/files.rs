@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   create_private              a new file that only its owner may read
-//!   keep_owner_and_mode         a new file gets those of the file that it will replace
+//!   keep_owner_and_mode         a new file gets those, and the access list, of the file that it will replace
 //!   give_to_owner_of_directory  what root makes belongs to whom its directory belongs to
 //!   make_private_directory, make_readable_directory
 //!   replace, sync_directory     one file in place of another, also after a power failure

@@ -1,8 +1,8 @@
 //! Files that are whole or not there: written under another name, synced, then renamed.
 //!
-//! It knows nothing of configs. A file keeps the mode and owner of the one that it replaces; a new one is 0600, and
-//! what root makes belongs to whom its directory belongs to. A process holds what it has not put in place yet, so that
-//! another one's `sweep` spares it.
+//! It knows nothing of configs. A file keeps mode, owner and access list of the one that it replaces; a new one is 0600,
+//! and what root makes belongs to whom its directory belongs to. A process holds what it has not put in place yet, so
+//! that another one's `sweep` spares it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -36,10 +36,12 @@ impl NewFile {
 pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<NewFile> {
     let (path, mut file) = create_held(target, mark)?;
     let written = match fs::symlink_metadata(target) {
-        Ok(replaced) if replaced.is_file() => files::keep_owner_and_mode(file.file(), &replaced).map_err(|error| {
-            let what = format!("cannot give {} the owner and mode of the file that it replaces", path.display());
-            io::Error::new(error.kind(), format!("{what}: {error}"))
-        }),
+        Ok(replaced) if replaced.is_file() => {
+            files::keep_owner_and_mode(file.file(), target, &replaced).map_err(|error| {
+                let what = format!("cannot give {} the owner and mode of the file that it replaces", path.display());
+                io::Error::new(error.kind(), format!("{what}: {error}"))
+            })
+        }
         Ok(_) | Err(_) => {
             files::give_to_owner_of_directory(file.file(), &path);
             Ok(())

@@ -147,7 +147,8 @@ impl Store {
         read_tree(&self.last_known_good())
     }
 
-    /// Writes a candidate beside the config, with the mode and owner of the config or 0600, and syncs it.
+    /// Writes a candidate beside the config, with the mode, owner and access list of the config or 0600, and syncs
+    /// it.
     ///
     /// # Errors
     /// 73, naming the path and the remedy.

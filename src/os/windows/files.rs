@@ -14,7 +14,7 @@ pub fn create_private(_path: &Path) -> io::Result<fs_err::File> {
 }
 
 /// Gives a new file the owner and access list of the one that it will replace.
-pub fn keep_owner_and_mode(_file: &File, _replaced: &Metadata) -> io::Result<()> {
+pub fn keep_owner_and_mode(_file: &File, _path: &Path, _replaced: &Metadata) -> io::Result<()> {
     Err(unsupported())
 }
 

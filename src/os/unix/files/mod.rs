@@ -3,6 +3,7 @@
 //! The facade of `os::files` says what each function is for; here is how. Every function is about one file, and none
 //! decides what is written where.
 
+mod attributes;
 pub mod safe_open;
 #[cfg(test)]
 pub(crate) mod test_dir;
@@ -31,15 +32,26 @@ pub fn create_private(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
 }
 
-/// Gives a new file the owner and mode of the one that it will replace.
-pub fn keep_owner_and_mode(file: &File, replaced: &Metadata) -> io::Result<()> {
+/// Gives a new file the owner, mode, access list and attributes of the one at `path`, which it will replace.
+pub fn keep_owner_and_mode(file: &File, path: &Path, replaced: &Metadata) -> io::Result<()> {
     let own = file.metadata()?;
     if (own.uid(), own.gid()) != (replaced.uid(), replaced.gid()) {
         fchown(file, Some(replaced.uid()), Some(replaced.gid()))?;
     }
     // After the owner, since a mode must not be granted to the wrong owner. No config is a program, so without the
     // set-id bits.
-    file.set_permissions(Permissions::from_mode(replaced.mode() & 0o777))
+    let mode = replaced.mode() & 0o777;
+    // Of a file with a list the group bits are what this grants at most (acl(5)), and others may have less by name.
+    let mode = match attributes::copy_access_list(path, file) {
+        Ok(()) => mode,
+        Err(error) => {
+            log::warn!(path:% = path.display(), error:%; "access list not copied: only the owner may use the new file");
+            mode & 0o700
+        }
+    };
+    file.set_permissions(Permissions::from_mode(mode))?;
+    attributes::copy_attributes(path, file);
+    Ok(())
 }
 
 /// For a file that this process has just made at `path`: what is done as root, by a `--check` for instance, must not
