@@ -7,6 +7,7 @@
 //!   process      one child process: output, signals, exit; a command that is run to its end
 //!   output       what a child prints, cut into lines; the last of them are kept
 //!   health       its health check, asked without waiting
+//!   oom_kills    whether memory ran out, when it was killed
 //!   orphans      processes that a killed agent left behind
 //!   handover     two collectors that share their ports, so that one takes over from the other
 //! ```
@@ -15,6 +16,7 @@
 pub mod environment;
 pub mod handover;
 pub mod health;
+mod oom_kills;
 pub mod orphans;
 pub mod output;
 pub mod process;

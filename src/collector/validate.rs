@@ -30,17 +30,16 @@ impl Collector {
         match process::run(command, self.validate_timeout).map_err(|error| cannot_run(&path, error))? {
             Ended::Exited { status, .. } if status.success() => Ok(Validation::Good),
             // The kernel when memory runs out, a person, a fault of the collector's own.
-            Ended::Exited { status, .. } if child::killed_by(status).is_some() => Err(Error::new(
+            Ended::Exited { status, end, .. } if child::killed_by(status).is_some() => Err(Error::new(
                 Exit::TryAgain,
                 format!(
-                    "{} validate {} before it had a result: see in the kernel's log whether memory ran out",
-                    path.display(),
-                    process::describe(status)
+                    "{} validate {end} before it had a result: see the kernel's log, and free memory if it ran out",
+                    path.display()
                 ),
             )),
             Ended::Exited { output, .. } if lacks_validate(&output) => Ok(Validation::Unsupported),
-            Ended::Exited { status, output } => Ok(Validation::Bad(match output.is_empty() {
-                true => format!("{} {}", path.display(), process::describe(status)),
+            Ended::Exited { end, output, .. } => Ok(Validation::Bad(match output.is_empty() {
+                true => format!("{} {end}", path.display()),
                 false => once(&output),
             })),
             Ended::TimedOut { .. } => Err(Error::new(
