@@ -155,10 +155,8 @@ fn of_commands_that_meet_a_foreign_program_on_the_control_socket() {
 
 #[test]
 fn of_a_start_that_the_system_refuses_what_it_needs() {
-    if !needs::that(
-        machine::emulator().is_none(),
-        "the emulator has descriptors of its own, so the limit is its problem",
-    ) {
+    // Nothing that this machine lacks: an emulator has descriptors of its own, so the limit is its problem.
+    if machine::emulator().is_some() {
         return;
     }
     let agent = Agent::builder().config("fake: {}").without("log-level").build();

@@ -1,4 +1,5 @@
-//! What the two threads tell each other. They share nothing else, and a closed channel means stop.
+//! The mailboxes of the supervisor and the poller: what each sends to the other. A closed channel means stop. What the
+//! threads share besides is in DESIGN.md, "Threads".
 
 use crate::agent::check_outcome::Effects;
 use crate::core::problems::TimedProblem;

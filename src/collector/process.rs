@@ -194,11 +194,11 @@ pub fn run(command: Command, timeout: Duration) -> io::Result<Ended> {
             return Ok(Ended::Exited { status, end, output: transcript.close(&process.tail()) });
         }
         let now = Instant::now();
-        if now >= deadline || step.is_last() {
+        if now >= deadline || step.is_shutting_down() {
             let output = transcript.close(&process.tail());
             process.child.end()?;
-            if step.is_last() {
-                step.rest();
+            if step.is_shutting_down() {
+                step.park_forever();
             }
             return Ok(Ended::TimedOut { output });
         }

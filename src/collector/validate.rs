@@ -1,6 +1,7 @@
 //! What the collector itself says of a config: `<collector> validate`, run to its end.
 //!
-//! It sees what a start would: same environment (but for the runtime's own GODEBUG), user, working directory and overlay.
+//! It sees what a start would: same environment (but for the runtime's own GODEBUG), user, working directory and
+//! overlay.
 
 use std::path::Path;
 

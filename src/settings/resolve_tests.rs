@@ -269,7 +269,7 @@ fn a_file_that_is_found_but_no_use_is_a_problem() {
         assert!(problem.starts_with(&format!("cannot read the API key: DIR/{place}: its content ")), "{problem}");
         std::fs::remove_file(case.dir.join(place)).unwrap();
         std::fs::create_dir(case.dir.join(place)).unwrap();
-        assert!(case.problems()[0].contains(place), "it cannot be read, whoever we are");
+        assert!(case.problems()[0].contains(place), "no user can read it");
         assert!(case.env("KM_API_KEY_FILE", "DIR/second").run().is_ok(), "unless something else gives a key");
     }
 }

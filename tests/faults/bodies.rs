@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::hostile::{Hostile, Script, Step, answer, ok, response};
 use super::{Case, MAX_CONFIG_SIZE, MEMORY, Table, Trial, body, case, forget_peak, peak, settled};
 use crate::support::agent::{Agent, Builder};
-use crate::support::bin;
+use crate::support::{bin, machine};
 
 const TOO_LONG: &str = "the answer is longer than 4194304 bytes; raise max-config-size";
 const CUT_OFF: &str = "the connection was closed before the answer was complete";
@@ -71,6 +71,9 @@ fn too_long() {
 
 #[test]
 fn wrongly_framed() {
+    // A size is a number of the machine's own width.
+    let is_narrow = matches!(machine::name(), "i686" | "armv7");
+    let (exit, says) = if is_narrow { (76, NOT_HTTP) } else { (75, CUT_OFF) };
     let cases = [
         ("a body shorter than its length", with_length("20", "{}"), 75, CUT_OFF),
         ("a body longer than its length", with_length("9", r#"{"restart_required":true}"#), 76, "EOF while parsing"),
@@ -85,7 +88,8 @@ fn wrongly_framed() {
         ("a chunk without its end", chunked("2\r\n{}0\r\n\r\n"), 76, NOT_HTTP),
         ("a chunk size in words", chunked("two\r\n{}\r\n0\r\n\r\n"), 76, NOT_HTTP),
         ("a negative chunk size", chunked("-2\r\n{}\r\n0\r\n\r\n"), 76, NOT_HTTP),
-        ("a chunk of 2^64 - 1", chunked("ffffffffffffffff\r\n{}"), 75, CUT_OFF),
+        ("a chunk of 2^32 - 1", chunked("ffffffff\r\n{}"), 75, CUT_OFF),
+        ("a chunk of 2^64 - 1", chunked("ffffffffffffffff\r\n{}"), exit, says),
         ("a chunk of 2^64", chunked("10000000000000000\r\n{}"), 76, NOT_HTTP),
         ("a chunk size without end", endless_chunks("", b"1"), 75, NO_SIZE),
         ("a chunk extension without end", endless_chunks("2;x=", b"x"), 75, NO_SIZE),

@@ -63,10 +63,14 @@ pub fn wait(splay: Duration) {
     std::thread::sleep(splay.mul_f64(Jitter::new(crate::cmd::start::seed()).fraction()));
 }
 
+/// How long an agent may take for a check, the verdict on a new config included.
+pub fn longest_beside_agent(settings: &Settings) -> Duration {
+    longest(settings) + settings.stop_timeout + settings.min_uptime * 2 + PROBE_TIMEOUT + SLACK
+}
+
 /// `None` when no agent runs.
 fn ask_agent(settings: &Settings, request: Request) -> Result<Option<Reply>> {
-    let patience = longest(settings) + settings.stop_timeout + settings.min_uptime * 2 + PROBE_TIMEOUT + SLACK;
-    match client::ask(&settings.run_dir, request, patience) {
+    match client::ask(&settings.run_dir, request, longest_beside_agent(settings)) {
         Ok(Some(reply)) => Ok(Some(reply)),
         Ok(None) => Err(Error::new(Exit::TryAgain, "the agent ended during the check: try again")),
         Err(error) if error.exit() == Exit::Unavailable => Ok(None),
