@@ -105,10 +105,10 @@ pub fn names(directory: &Path) -> impl Iterator<Item = OsString> {
 }
 
 /// Locks a new file (flock(2)) until it is closed, by its process or by the kernel at that one's end; false when
-/// `remove_unheld` has got hold of it before. A file system without locks has none to offer.
+/// `remove_unheld` has removed it, or is about to. What cannot be locked or looked at is as good as held.
 pub fn hold(file: &File) -> bool {
     match file.try_lock() {
-        Ok(()) => file.metadata().is_ok_and(|meta| meta.nlink() > 0),
+        Ok(()) => !file.metadata().is_ok_and(|meta| meta.nlink() == 0),
         Err(TryLockError::WouldBlock) => false,
         Err(TryLockError::Error(_)) => true,
     }
