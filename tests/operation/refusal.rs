@@ -133,6 +133,17 @@ fn a_check_that_hangs_is_given_up_and_tried_again() {
     assert_eq!(strays(&agent), [""; 0]);
 }
 
+/// The refusal quotes the config; only an old collector's own error for the command says that there is none.
+#[test]
+fn a_refusal_that_quotes_the_words_of_a_missing_command_is_a_refusal() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("good"));
+    let pid = agent.wait_collector();
+    api.answer_config(scripted("b", json!({"validate": "unknown command"})));
+    api.wait_for_request("the refusal", |request| message(request).contains("unknown variant `unknown command`"));
+    assert_eq!((agent.wait_collector(), agent.config()), (pid, named("good")));
+}
+
 #[test]
 fn a_collector_that_cannot_check_relies_on_its_probation() {
     let api = Api::plain();
