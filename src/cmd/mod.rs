@@ -53,7 +53,7 @@ fn run(cli: Cli) -> Result<Exit> {
             this_process::default_signals();
             check::wait(splay);
             let outcome = check::run(&settings, extent).unwrap_or_else(|error| Outcome::failed(&error));
-            tell(&outcome, json)
+            print_outcome(&outcome, json)
         }
     }
 }
@@ -68,6 +68,7 @@ fn print_settings(cli: &Cli) -> Result<Exit> {
 
 fn start(cli: &Cli) -> Result<Exit> {
     this_process::run_as_child_of_process_one()?;
+    this_process::raise_open_files_limit();
     this_process::keep_from_children();
     this_process::default_signals();
     let resolved = settings::resolve(&cli.flags, &environment)?;
@@ -85,7 +86,7 @@ fn log_to_stderr(level: log::LevelFilter, settings: &settings::Settings) {
 }
 
 /// Silent when nothing changed; an error goes to standard error, for scripts too.
-fn tell(outcome: &Outcome, json: bool) -> Result<Exit> {
+fn print_outcome(outcome: &Outcome, json: bool) -> Result<Exit> {
     let exit = Exit::from_code(outcome.exit).unwrap_or(Exit::Bug);
     if json {
         print(&format!("{}\n", sanitize::json(&serde_json::to_string(outcome).unwrap_or_default())))?;

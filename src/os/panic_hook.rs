@@ -14,7 +14,7 @@ use crate::error::Exit;
 /// For every mode.
 pub fn exit_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
-        tell(panic);
+        print_panic(panic);
         process::exit(Exit::Bug.code().into());
     }));
 }
@@ -24,7 +24,7 @@ pub fn exit_on_panic() {
 pub fn report_worker_panic(report: impl Fn() -> bool + Send + Sync + 'static) {
     let main = thread::current().id();
     std::panic::set_hook(Box::new(move |panic| {
-        tell(panic);
+        print_panic(panic);
         if thread::current().id() == main || !report() {
             process::exit(Exit::Bug.code().into());
         }
@@ -34,7 +34,7 @@ pub fn report_worker_panic(report: impl Fn() -> bool + Send + Sync + 'static) {
     }));
 }
 
-fn tell(panic: &PanicHookInfo<'_>) {
+fn print_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let what = panic.payload_as_str().unwrap_or("no message");
     log::error!(place = place.as_str(), what = what; "this is a bug in kmagent: please report it");

@@ -1,8 +1,7 @@
-//! The end of the agent, for what the poller is about then: a stop waits for the step that it is at, and no other
-//! begins.
+//! The shutdown of the agent, seen from the poller: a stop waits for the step that the poller is at, and no other begins.
 //!
-//! Else a stop could leave a candidate on the disk, or a helper that runs on. A check alone (`--check`) has no such
-//! end.
+//! Else a stop could leave a candidate on the disk, or a helper process that runs on. A check alone (`--check`) has no
+//! such end.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -13,45 +12,45 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// Between two looks at whether a step has ended.
 const TICK: Duration = Duration::from_millis(5);
 
-static ENDING: Ending = Ending::new();
+static SHUTDOWN: Shutdown = Shutdown::new();
 
-/// See `Ending::step`.
+/// See `Shutdown::step`.
 pub fn step() -> Step<'static> {
-    ENDING.step()
+    SHUTDOWN.step()
 }
 
-/// See `Ending::declare`.
-pub fn declare() {
-    ENDING.declare();
+/// See `Shutdown::begin`.
+pub fn begin() {
+    SHUTDOWN.begin();
 }
 
-struct Ending {
-    is_declared: AtomicBool,
+struct Shutdown {
+    has_begun: AtomicBool,
     steps: AtomicUsize,
 }
 
 /// Something that a stop waits for; it ends when this is dropped.
-pub struct Step<'a>(&'a Ending);
+pub struct Step<'a>(&'a Shutdown);
 
-impl Ending {
-    const fn new() -> Ending {
-        Ending { is_declared: AtomicBool::new(false), steps: AtomicUsize::new(0) }
+impl Shutdown {
+    const fn new() -> Shutdown {
+        Shutdown { has_begun: AtomicBool::new(false), steps: AtomicUsize::new(0) }
     }
 
     /// Begins a step, of which none may contain another. Never returns when the agent ends.
     fn step(&self) -> Step<'_> {
-        // In this order, and in the other one in `declare`: either the step is seen there, or the end is seen here.
+        // In this order, and in the other one in `begin`: either the step is seen there, or the end is seen here.
         self.steps.fetch_add(1, Ordering::SeqCst);
         let step = Step(self);
-        match step.is_last() {
-            true => step.rest(),
+        match step.is_shutting_down() {
+            true => step.park_forever(),
             false => step,
         }
     }
 
     /// Says that the agent ends, and waits for the steps that have begun. For the supervisor, after its own last one.
-    fn declare(&self) {
-        self.is_declared.store(true, Ordering::SeqCst);
+    fn begin(&self) {
+        self.has_begun.store(true, Ordering::SeqCst);
         let began_at = Instant::now();
         while self.steps.load(Ordering::SeqCst) > 0 && began_at.elapsed() < LIMIT {
             thread::sleep(TICK);
@@ -61,12 +60,12 @@ impl Ending {
 
 impl Step<'_> {
     /// Whether the agent waits for it.
-    pub fn is_last(&self) -> bool {
-        self.0.is_declared.load(Ordering::SeqCst)
+    pub fn is_shutting_down(&self) -> bool {
+        self.0.has_begun.load(Ordering::SeqCst)
     }
 
     /// Ends the step and everything that this thread would do: the agent ends.
-    pub fn rest(self) -> ! {
+    pub fn park_forever(self) -> ! {
         drop(self);
         loop {
             thread::park();
@@ -91,21 +90,21 @@ mod tests {
     #[test]
     fn the_end_waits_for_a_step_and_none_begins_after_it() {
         // Threads that rest are never joined.
-        let ending: &'static Ending = Box::leak(Box::new(Ending::new()));
-        let step = ending.step();
-        assert!(!step.is_last());
+        let shutdown: &'static Shutdown = Box::leak(Box::new(Shutdown::new()));
+        let step = shutdown.step();
+        assert!(!step.is_shutting_down());
         let (declared, is_declared) = mpsc::channel();
         thread::spawn(move || {
-            ending.declare();
+            shutdown.begin();
             declared.send(()).unwrap();
         });
-        while !step.is_last() {
+        while !step.is_shutting_down() {
             thread::yield_now();
         }
         assert!(is_declared.recv_timeout(MOMENT).is_err(), "it did not wait");
         let (began, has_begun) = mpsc::channel();
         let begin = move || {
-            let _step = ending.step();
+            let _step = shutdown.step();
             began.send(()).unwrap();
         };
         thread::spawn(begin.clone());
@@ -114,17 +113,17 @@ mod tests {
         thread::spawn(begin);
         assert!(has_begun.recv_timeout(MOMENT).is_err(), "a step began after the end");
         // Who rests is not waited for.
-        while ending.steps.load(Ordering::SeqCst) > 0 {
+        while shutdown.steps.load(Ordering::SeqCst) > 0 {
             thread::yield_now();
         }
     }
 
     #[test]
     fn a_step_that_does_not_end_is_not_waited_for_forever() {
-        let ending = Ending::new();
-        let _step = ending.step();
+        let shutdown = Shutdown::new();
+        let _step = shutdown.step();
         let began_at = Instant::now();
-        ending.declare();
+        shutdown.begin();
         assert!(began_at.elapsed() >= LIMIT);
     }
 }

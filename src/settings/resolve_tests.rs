@@ -82,7 +82,7 @@ fn defaults() {
     assert_eq!(settings.max_config_file(), 8 * 1024 * 1024);
     assert_eq!(settings.min_uptime, Duration::from_secs(10));
     assert_eq!((settings.collector, settings.ca_file, settings.on_change), (None, None, None));
-    assert!(!settings.host_name.is_empty());
+    assert_eq!(settings.host_name, None, "it is asked for at each report");
     assert!(matches!(settings.polling, Polling::Local { reason } if reason.contains("no API key")));
     assert_eq!(rows[0].source, "default, does not exist");
     assert!(warnings.is_empty());
@@ -185,11 +185,11 @@ fn polling_modes() {
     assert_eq!(endpoint(&case), "https://api.kloudmate.com/agents/config-check");
     assert_eq!(case.row("update-endpoint").1, "derived from collector-endpoint");
     assert_eq!(case.run().unwrap().settings.config_check_interval, None);
-    let case = case.flag("collector-endpoint", "http://otel.company.internal:4318");
+    let case = case.flag("collector-endpoint", "http://otel.kloudmate.com:4318");
     assert!(endpoint(&case).contains("allow-http"));
     assert_eq!(case.row("update-endpoint").0, "(none)");
     let case = case.flag("allow-http", "true");
-    assert_eq!(endpoint(&case), "http://api.company.internal/agents/config-check");
+    assert_eq!(endpoint(&case), "http://api.kloudmate.com/agents/config-check");
     let case = Case::new("polling", "update-endpoint: http://127.0.0.1:8080/x\n");
     assert_eq!(endpoint(&case), "http://127.0.0.1:8080/x", "an explicit endpoint needs no key");
     let case = case.flag("update-endpoint", "http://example.org/x");
@@ -271,7 +271,7 @@ fn a_file_that_is_found_but_no_use_is_a_problem() {
         assert!(problem.starts_with(&format!("cannot read the API key: DIR/{place}: its content ")), "{problem}");
         std::fs::remove_file(case.dir.join(place)).unwrap();
         std::fs::create_dir(case.dir.join(place)).unwrap();
-        assert!(case.problems()[0].contains(place), "it cannot be read, whoever we are");
+        assert!(case.problems()[0].contains(place), "no user can read it");
         assert!(case.env("KM_API_KEY_FILE", "DIR/second").run().is_ok(), "unless something else gives a key");
     }
 }

@@ -1,12 +1,14 @@
 //! kmagent-check(7): output, exit statuses, time, files.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use super::{AGENT, CHECK, flags, items, section, text, words};
 use crate::check::{config, host};
 use crate::support::api::Api;
 use crate::support::source;
-use kmagent::cmd::check::{ON_CHANGE_TIMEOUT, SLACK};
+use crate::support::temp_dir::TempDir;
+use kmagent::cmd::check::{ON_CHANGE_TIMEOUT, SLACK, longest_beside_agent};
 use kmagent::collector::output::GIST_LIMIT;
 use kmagent::collector::program::VERSION_TIMEOUT;
 use kmagent::control::CheckResult;
@@ -65,12 +67,13 @@ fn the_time_bounds_are_the_sums_of_their_parts() {
     let version = VERSION_TIMEOUT.as_secs();
     let slack = (SLACK + PROBE_TIMEOUT).as_secs();
     let asks = 2 * default("poll-timeout") + default("validate-timeout") + version;
-    let with_agent = default("poll-timeout")
-        + default("validate-timeout")
-        + default("stop-timeout")
-        + 2 * default("min-uptime")
-        + version
-        + slack;
+    // Not what this host may have in /etc.
+    let dir = TempDir::new();
+    let empty = dir.join("agent.yaml");
+    fs::write(&empty, "").unwrap();
+    let environment = |name: &str| (name == "KM_AGENT_CONFIG").then(|| empty.clone().into());
+    let defaults = kmagent::settings::resolve(&[], &environment).unwrap().settings;
+    let with_agent = longest_beside_agent(&defaults).as_secs();
     for words in [
         format!("{version} seconds for the collector's version"),
         format!("twice {on_change} seconds for on-change"),

@@ -118,7 +118,7 @@ impl Supervise {
             self.report_to_poller();
         }
         self.poller.send(PollerCommand::Stop);
-        shutdown::declare();
+        shutdown::begin();
         self.clients.dismiss_stopped();
         self.store.sweep();
         self.exit

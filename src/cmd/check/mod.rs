@@ -64,10 +64,14 @@ pub fn wait(splay: Duration) {
     std::thread::sleep(splay.mul_f64(Jitter::new(crate::cmd::start::seed()).fraction()));
 }
 
+/// How long an agent may take for a check, the verdict on a new config included.
+pub fn longest_beside_agent(settings: &Settings) -> Duration {
+    longest(settings) + settings.stop_timeout + settings.min_uptime * 2 + PROBE_TIMEOUT + SLACK
+}
+
 /// `None` when no agent runs, or one that cannot be believed: the lock tells whether there is another.
 fn ask_agent(settings: &Settings, request: Request) -> Result<Option<Reply>> {
-    let patience = longest(settings) + settings.stop_timeout + settings.min_uptime * 2 + PROBE_TIMEOUT + SLACK;
-    match client::ask(&settings.agent_paths(), request, patience) {
+    match client::ask(&settings.agent_paths(), request, longest_beside_agent(settings)) {
         Ok(Answer::Reply(reply)) => Ok(Some(reply)),
         Ok(Answer::Stranger(who)) => {
             log::warn!(reason = who.as_str(); "checking without the agent");

@@ -1,6 +1,7 @@
-//! What one living collector binds. Each bind(2) of it, of its threads and of its children waits for us (`sys::before_exec`):
-//! the socket gets SO_REUSEPORT, so that a second collector can share its port, is remembered, and the call goes on.
-//! One that would share it with anybody else gets none, so that bind(2) fails as it would without us.
+//! What one living collector binds. Each bind(2) of it, of its threads and of its children waits for us
+//! (`sys::before_exec`): the socket gets SO_REUSEPORT, so that a second collector can share its port, is remembered,
+//! and the call goes on. One that would share it with anybody else gets none, so that bind(2) fails as it would without
+//! us.
 //!
 //! We never keep a copy of a socket. A listener lives as long as anybody has it open: the port of a dead collector
 //! would stay open in our hands, and connections would queue where nobody accepts them. So a socket is remembered as

@@ -58,17 +58,17 @@ pub fn find(variable: &str, value: &OsStr) -> Vec<Orphan> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
     let own = rustix::process::getpid();
-    pids.filter(|pid| *pid != own && bears_mark(*pid, &mark))
+    pids.filter(|pid| *pid != own && has_mark(*pid, &mark))
         .filter_map(|pid| {
             let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
             // Again, since the number may have become another's.
-            bears_mark(pid, &mark).then_some(Orphan { pid, pidfd })
+            has_mark(pid, &mark).then_some(Orphan { pid, pidfd })
         })
         .collect()
 }
 
 /// A process that cannot be read is another user's; one without an environment is a zombie or the kernel's.
-fn bears_mark(pid: Pid, mark: &OsStr) -> bool {
+fn has_mark(pid: Pid, mark: &OsStr) -> bool {
     let environment =
         files::read(&PathBuf::from(format!("/proc/{}/environ", pid.as_raw_nonzero())), files::MAX_KERNEL_FILE)
             .unwrap_or_default();

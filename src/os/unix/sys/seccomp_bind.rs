@@ -1,5 +1,5 @@
-//! A filter on bind(2) that notifies us (seccomp(2), seccomp_unotify(2)): a child installs it between fork and exec; its
-//! parent receives each notification, sees that it still stands, and lets the call go on.
+//! A filter on bind(2) that notifies us (seccomp(2), seccomp_unotify(2)): a child installs it between fork and exec;
+//! its parent receives each notification, sees that it still stands, and lets the call go on.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
