@@ -21,3 +21,4 @@ mod settings;
 mod soak;
 mod support;
 mod support_test;
+mod text_width;
