@@ -104,5 +104,6 @@ pub fn sweep(directory: &Path, mark: &str) {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 #[path = "atomic_tests.rs"]
 mod tests;

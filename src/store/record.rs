@@ -140,5 +140,6 @@ pub fn unix_now() -> u64 {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 #[path = "record_tests.rs"]
 mod tests;
