@@ -35,6 +35,11 @@ impl Jitter {
         base.mul_f64(1.0 - share + 2.0 * share * self.fraction())
     }
 
+    /// Any time up to `most`, but not none at all.
+    pub fn anywhere(&mut self, most: Duration) -> Duration {
+        most.mul_f64(1.0 - self.fraction())
+    }
+
     /// Somewhere in `0.0..1.0`.
     pub fn fraction(&mut self) -> f64 {
         self.0 ^= self.0 >> 12;

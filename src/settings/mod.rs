@@ -86,7 +86,8 @@ pub struct Settings {
     pub local_config: Option<PathBuf>,
     pub docker_mode: bool,
     pub docker_endpoint: Option<String>,
-    pub host_name: String,
+    /// `None` means what the system says at each report: a host can be renamed after services have started.
+    pub host_name: Option<String>,
     pub log_level: log::LevelFilter,
     pub log_format: LogFormat,
     pub state_dir: PathBuf,
@@ -101,4 +102,15 @@ pub struct Settings {
     pub poll_timeout: Duration,
     /// Bytes, of the API's whole answer.
     pub max_config_size: u64,
+}
+
+/// What `max_config_size` is by default.
+const USUAL_CONFIG_SIZE: u64 = 4 * 1024 * 1024;
+
+impl Settings {
+    /// Bytes of a config file: twice the longest answer, as YAML that is made of JSON has blanks for its braces; and
+    /// not less because the setting has become less since a config was installed.
+    pub fn max_config_file(&self) -> u64 {
+        self.max_config_size.max(USUAL_CONFIG_SIZE).saturating_mul(2)
+    }
 }

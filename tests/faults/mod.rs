@@ -12,12 +12,14 @@ mod core_dumps;
 
 mod hostile;
 
+mod large_files;
 mod network;
 mod phases;
 mod planted;
 mod proxy;
 mod races;
 mod retry_after;
+mod special_files;
 mod statuses;
 mod storm;
 mod strings;
@@ -125,7 +127,7 @@ impl Trial {
         let host = || {
             let builder = Agent::builder().setting("update-endpoint", server.url()).setting("api-key", KEY);
             let builder = builder.setting("poll-timeout", format!("{}s", POLL_TIMEOUT.as_secs()));
-            let builder = builder.setting("config-check-interval", "1h").setting("min-uptime", "300ms");
+            let builder = builder.setting("config-check-interval", "168h").setting("min-uptime", "300ms");
             adapt(builder.config("fake: {}\nname: before\n"))
         };
         server.play([lead.clone(), answer(ok("{}"))].concat());

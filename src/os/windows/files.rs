@@ -14,7 +14,7 @@ pub fn create_private(_path: &Path) -> io::Result<fs_err::File> {
 }
 
 /// Gives a new file the owner and access list of the one that it will replace.
-pub fn keep_owner_and_mode(_file: &File, _replaced: &Metadata) -> io::Result<()> {
+pub fn keep_owner_and_mode(_file: &File, _path: &Path, _replaced: &Metadata) -> io::Result<()> {
     Err(unsupported())
 }
 
@@ -51,8 +51,23 @@ pub fn names(_directory: &Path) -> impl Iterator<Item = OsString> {
     std::iter::empty()
 }
 
+/// Locks a new file until it is closed; false when `remove_unheld` has got hold of it before.
+pub fn hold(_file: &File) -> bool {
+    true
+}
+
+/// Removes what no living process holds.
+pub fn remove_unheld(_path: &Path) -> io::Result<()> {
+    Err(unsupported())
+}
+
 /// Which file is at `path`, through links; `None` when there is none.
 pub fn identity(_path: &Path) -> io::Result<Option<FileId>> {
+    Err(unsupported())
+}
+
+/// For reading.
+pub fn open_regular(_path: &Path) -> io::Result<File> {
     Err(unsupported())
 }
 
@@ -91,8 +106,8 @@ pub mod safe_open {
 
     use super::unsupported;
 
-    /// The content of a regular file.
-    pub fn read(_path: &Path) -> io::Result<Vec<u8>> {
+    /// The content of a regular file of at most so many bytes.
+    pub fn read(_path: &Path, _max_bytes: u64) -> io::Result<Vec<u8>> {
         Err(unsupported())
     }
 

@@ -3,12 +3,14 @@
 //! The facade of `os::files` says what each function is for; here is how. Every function is about one file, and none
 //! decides what is written where.
 
+mod attributes;
+mod regular;
 pub mod safe_open;
 #[cfg(test)]
 pub(crate) mod test_dir;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File, Metadata, Permissions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
@@ -18,7 +20,9 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::{AtFlags, CWD, Dir, OFlags, StatxAttributes, StatxFlags};
 
-use crate::os::files::{FileId, directory_of};
+pub use regular::open_regular;
+
+use crate::os::files::{self, FileId, directory_of};
 
 /// What a file of ours is created with: it may hold credentials.
 const PRIVATE: u32 = 0o600;
@@ -31,15 +35,26 @@ pub fn create_private(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
 }
 
-/// Gives a new file the owner and mode of the one that it will replace.
-pub fn keep_owner_and_mode(file: &File, replaced: &Metadata) -> io::Result<()> {
+/// Gives a new file the owner, mode, access list and attributes of the one at `path`, which it will replace.
+pub fn keep_owner_and_mode(file: &File, path: &Path, replaced: &Metadata) -> io::Result<()> {
     let own = file.metadata()?;
     if (own.uid(), own.gid()) != (replaced.uid(), replaced.gid()) {
         fchown(file, Some(replaced.uid()), Some(replaced.gid()))?;
     }
     // After the owner, since a mode must not be granted to the wrong owner. No config is a program, so without the
     // set-id bits.
-    file.set_permissions(Permissions::from_mode(replaced.mode() & 0o777))
+    let mode = replaced.mode() & 0o777;
+    // Of a file with a list the group bits are what this grants at most (acl(5)), and others may have less by name.
+    let mode = match attributes::copy_access_list(path, file) {
+        Ok(()) => mode,
+        Err(error) => {
+            log::warn!(path:% = path.display(), error:%; "access list not copied: only the owner may use the new file");
+            mode & 0o700
+        }
+    };
+    file.set_permissions(Permissions::from_mode(mode))?;
+    attributes::copy_attributes(path, file);
+    Ok(())
 }
 
 /// For a file that this process has just made at `path`: what is done as root, by a `--check` for instance, must not
@@ -74,7 +89,13 @@ pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
 
 /// Puts the names in a directory on the disk.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
-    fs::File::open(path)?.sync_all()
+    open_directory(path)?.sync_all()
+}
+
+/// What is none is not waited for.
+fn open_directory(path: &Path) -> io::Result<fs::File> {
+    let flags = OFlags::DIRECTORY | OFlags::NONBLOCK;
+    fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)
 }
 
 /// Whether the file itself is mounted there, as container engines mount single files: it cannot be renamed over (EBUSY,
@@ -87,9 +108,33 @@ pub fn is_mounted(path: &Path) -> bool {
 /// The names in a directory, as far as it can be read.
 pub fn names(directory: &Path) -> impl Iterator<Item = OsString> {
     // Not the standard library's, which panics when it cannot close a directory.
-    let entries = File::open(directory).ok().and_then(|opened| Dir::new(opened).ok());
+    let entries = open_directory(directory).ok().and_then(|opened| Dir::new(opened).ok());
     let names = entries.into_iter().flatten().flatten();
     names.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_os_string())
+}
+
+/// Locks a new file (flock(2)) until it is closed, by its process or by the kernel at that one's end; false when
+/// `remove_unheld` has removed it, or is about to. What cannot be locked or looked at is as good as held.
+pub fn hold(file: &File) -> bool {
+    match file.try_lock() {
+        Ok(()) => !file.metadata().is_ok_and(|meta| meta.nlink() == 0),
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(_)) => true,
+    }
+}
+
+/// Removes what no living process holds. A file that we may not open is left to its owner.
+pub fn remove_unheld(path: &Path) -> io::Result<()> {
+    // Neither a link nor a pipe is anything that was held.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
+    match &opened {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        Ok(file) if matches!(file.file().try_lock(), Err(TryLockError::WouldBlock)) => return Ok(()),
+        Ok(_) | Err(_) => {}
+    }
+    // Before the lock is let go.
+    fs::remove_file(path)
 }
 
 /// Which file is at `path`, through links; `None` when there is none.
@@ -113,8 +158,8 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
             Ok(file.into_file())
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let mut options = fs::OpenOptions::new();
-            Ok(options.write(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)?.into_file())
+            let opened = regular::open_with(path, OpenOptions::new().write(true), OFlags::NOFOLLOW);
+            opened.map_err(|error| files::named(path, error))
         }
         Err(error) => Err(error),
     }
@@ -125,7 +170,7 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
 pub fn lock_holder(file: &File) -> Option<u32> {
     let meta = file.metadata().ok()?;
     let device = format!("{:02x}:{:02x}", rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
-    let table = fs::read_to_string("/proc/locks").ok()?;
+    let table = files::read_text(Path::new("/proc/locks"), files::MAX_KERNEL_FILE).ok()?;
     let entry = |line: &str| -> Option<(u32, bool)> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (on, inode) = fields.get(5)?.rsplit_once(':')?;
@@ -162,6 +207,8 @@ pub fn is_readable_by_all(meta: &Metadata) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use rustix::fs::{FileType, Mode, mknodat};
+
     use super::test_dir::Dir;
     use super::*;
 
@@ -196,6 +243,43 @@ mod tests {
             assert_eq!(is_program(&path), expected, "{mode:o}");
         }
         assert!(!is_program(dir.path()) && !is_program(&dir.join("missing")));
+    }
+
+    #[test]
+    fn what_is_held_is_not_removed_until_it_is_let_go() {
+        let dir = Dir::new();
+        let path = dir.join("x");
+        let file = create_private(&path).unwrap();
+        assert!(hold(file.file()));
+        remove_unheld(&path).unwrap();
+        assert!(path.exists());
+        // Another open file of this process is no more than another process's.
+        assert!(!hold(&File::open(&path).unwrap()));
+        // Closing alone would leave it to the child of another test, between fork and exec.
+        file.file().unlock().unwrap();
+        remove_unheld(&path).unwrap();
+        assert!(!path.exists());
+        assert_eq!(remove_unheld(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_was_removed_before_it_was_held_is_not_held() {
+        let dir = Dir::new();
+        let file = create_private(&dir.join("x")).unwrap();
+        remove_unheld(&dir.join("x")).unwrap();
+        assert!(!hold(file.file()));
+    }
+
+    #[test]
+    fn what_is_no_file_is_removed_as_it_is() {
+        let dir = Dir::new();
+        let path = dir.join("x");
+        test_dir::write(dir.join("target"), "");
+        std::os::unix::fs::symlink("target", &path).unwrap();
+        remove_unheld(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        remove_unheld(&path).unwrap();
+        assert_eq!(dir.names("."), ["target"]);
     }
 
     #[test]
