@@ -47,7 +47,8 @@ const IMPURE: &[&str] = &[
 ];
 
 const UNIX: &[&str] = &["std::os", "fs_err::os", "rustix", "libc", "nix"];
-/// The one room that names Unix, and the kernel's part of a hand-over, which is Linux alone; `std::os` has Windows, too.
+/// The one room that names Unix, and the kernel's part of a hand-over, which is Linux alone; `std::os` has Windows,
+/// too.
 const NAMES_UNIX: &[&str] = &["os/unix/", "os/windows/", "collector/handover/"];
 
 /// What opens or reads a file by its name. `os::files` alone does, where each file is opened without waiting and looked
@@ -284,7 +285,7 @@ fn is_behind_unix(lines: &[&str], at: usize) -> bool {
     let holds = |gate: usize| {
         let item = (gate..lines.len()).find(|&item| !lines[item].trim_start().starts_with("#["));
         let inside = |line: &&str| line.trim().is_empty() || indent(line) > indent(lines[gate]);
-        item.is_some_and(|item| at <= item || lines[item + 1..=at].iter().all(|line| inside(line)))
+        item.is_some_and(|item| at <= item || lines[item + 1..=at].iter().all(inside))
     };
     gates.into_iter().any(holds)
 }
