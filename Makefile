@@ -15,7 +15,8 @@ INSTALL = install
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 arch := $(shell uname -m)
 agent = $(CARGO_TARGET_DIR)/$(shell dist/arch triple $(arch))/release/kmagent
-# The collector to install, when there is one: yours, or what `make collector` has built, and not what was built for releases.
+# The collector to install, when there is one: yours, or what `make collector` has built, and not what was built for
+# releases.
 collector = $(or $(KM_COLLECTOR),$(shell dist/collector/build --find))
 
 # The agent that ships: one static binary.

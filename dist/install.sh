@@ -1,9 +1,10 @@
 #!/bin/sh
-# Installs kmagent from the unpacked tarball that this script lies in, upgrades it, or removes it. --help says how to use it.
+# Installs kmagent from the unpacked tarball that this script lies in, upgrades it, or removes it. --help says how to
+# use it.
 #
-# Everything is checked first, then put beside what is there, then swapped in by renames; at last the service is restarted, once.
-# Any failure, including an agent that does not start, rolls everything back. It needs no network, and no program that busybox
-# does not have.
+# Everything is checked first, then put beside what is there, then swapped in by renames; at last the service is
+# restarted, once. Any failure, including an agent that does not start, rolls everything back. It needs no network, and
+# no program that busybox does not have.
 set -eu
 umask 022
 # Bytes, not characters; and messages that can be compared.
@@ -105,8 +106,8 @@ finish() {
     exit "$code"
 }
 
-# ---- the journal of what is under way, in $stage, as "WORD REST" lines: should this run be killed or the power fail, the next one
-# goes on from it
+# ---- the journal of what is under way, in $stage, as "WORD REST" lines: should this run be killed or the power fail,
+# the next one goes on from it
 
 left='' # that of an interrupted run
 note() { [ -z "$staged" ] || printf '%s\n' "$*" >>"$stage/journal" || die 73 "cannot write $stage/journal"; }
@@ -436,8 +437,8 @@ service() {
         procd:* | sysv:*) quietly /etc/init.d/kmagent "$1" ;;
     esac
 }
-# Into a file, not a pipe that a daemon might keep open; and as at boot: what is in our environment would outrank the settings
-# until then. What the undoing starts is not to ignore what ends it.
+# Into a file, not a pipe that a daemon might keep open; and as at boot: what is in our environment would outrank the
+# settings until then. What the undoing starts is not to ignore what ends it.
 quietly() {
     (trap - PIPE TERM && exec env -i "PATH=$PATH" "$@") </dev/null >"$stage/output" 2>&1 && return 0
     result=$?
@@ -476,7 +477,8 @@ sysv_links() {
 # Of systemd only.
 is_enabled() { [ -z "$DESTDIR" ] && [ "$init" = systemd ] && systemctl --quiet is-enabled "$1" 2>/dev/null; }
 
-# What the agent that runs says of itself, if one does. Its environment is empty: only its settings file counts, as for the service.
+# What the agent that runs says of itself, if one does. Its environment is empty: only its settings file counts, as for
+# the service.
 agent_says() { env -i "PATH=$PATH" "$DESTDIR$PREFIX/bin/kmagent" status --json 2>/dev/null; }
 collector_state() { agent_says | sed -n '/"collector": {/,/}/s/.*"state": "\(.*\)".*/\1/p'; }
 
@@ -512,8 +514,8 @@ wait_for_end() {
     done
 }
 
-# Until the agent answers; then, if $1 says that a collector ran before, until this one has passed its probation. 60 s, so that a slow
-# host has time.
+# Until the agent answers; then, if $1 says that a collector ran before, until this one has passed its probation. 60 s,
+# so that a slow host has time.
 wait_for_agent() {
     tries=0 crashes=0 answered=''
     while [ "$tries" -lt 60 ]; do
@@ -562,8 +564,8 @@ ask() {
 
 one_line() { case $2 in *"$newline"*) die 64 "$1 must be a single line" ;; esac; }
 
-# As a YAML scalar that comes back byte for byte. What YAML takes for a line break, or refuses, is escaped; here and below a text
-# goes by a here-document, since arguments show in ps.
+# As a YAML scalar that comes back byte for byte. What YAML takes for a line break, or refuses, is escaped; here and
+# below a text goes by a here-document, since arguments show in ps.
 in_yaml() {
     sed -e 's/[\\"]/\\&/g' -e "s/$(printf '\r')/\\\\r/g" -e "s/$(printf '\302\205')/\\\\N/g" \
         -e "s/$(printf '\342\200\250')/\\\\L/g" -e "s/$(printf '\342\200\251')/\\\\P/g" -e "s/$(printf '\357\273\277')/\\\\uFEFF/g" \
@@ -668,7 +670,8 @@ accepts() {
         "KM_DOCKER_ENDPOINT=$(setting docker-endpoint)" KM_AGENT_VERSION=0 "$@" 2>&1
 }
 
-# A collector that rejects the active config would leave the host with none, as its last known good would be rejected too.
+# A collector that rejects the active config would leave the host with none, as its last known good would be rejected
+# too.
 check_collector() {
     new=$here/lib/kmagent/kmagent-collector
     config=$(setting config)

@@ -17,5 +17,6 @@ pub mod source;
 pub mod store;
 
 #[cfg(test)]
+#[cfg(unix)]
 #[path = "../tests/support/needs.rs"]
 mod needs;

@@ -1,4 +1,5 @@
 //! The integration tests, one crate: a module per section of the man page, on top of `support`.
+#![cfg(unix)]
 
 mod budgets;
 mod check;
@@ -21,3 +22,4 @@ mod settings;
 mod soak;
 mod support;
 mod support_test;
+mod text_width;

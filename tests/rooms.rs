@@ -1,7 +1,7 @@
 //! The walls of the house (DESIGN.md, "Rooms"), read from the code: who may import whom, where Unix may be named, what
 //! the pure rooms may not use, and how long a file may be. What stands in a `#[cfg(test)]` module is left out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -47,8 +47,9 @@ const IMPURE: &[&str] = &[
 ];
 
 const UNIX: &[&str] = &["std::os", "fs_err::os", "rustix", "libc", "nix"];
-/// The one room that names Unix, and the kernel's part of a hand-over, which is Linux alone.
-const NAMES_UNIX: &[&str] = &["os/unix/", "collector/handover/"];
+/// The one room that names Unix, and the kernel's part of a hand-over, which is Linux alone; `std::os` has Windows,
+/// too.
+const NAMES_UNIX: &[&str] = &["os/unix/", "os/windows/", "collector/handover/"];
 
 /// What opens or reads a file by its name. `os::files` alone does, where each file is opened without waiting and looked
 /// at.
@@ -275,4 +276,67 @@ fn no_file_is_too_long() {
     let long = files.iter().filter(|file| file.lines.len() > MAX_LINES);
     let long: Vec<String> = long.map(|file| format!("{}: {} lines", file.path, file.lines.len())).collect();
     assert_eq!(long, Vec::<String>::new(), "before their tests");
+}
+
+/// Whether a line is an item, or in an item, that `#[cfg(unix)]` is before.
+fn is_behind_unix(lines: &[&str], at: usize) -> bool {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let gates = (0..at).filter(|&gate| lines[gate].trim() == "#[cfg(unix)]");
+    let holds = |gate: usize| {
+        let item = (gate..lines.len()).find(|&item| !lines[item].trim_start().starts_with("#["));
+        let inside = |line: &&str| line.trim().is_empty() || indent(line) > indent(lines[gate]);
+        item.is_some_and(|item| at <= item || lines[item + 1..=at].iter().all(inside))
+    };
+    gates.into_iter().any(holds)
+}
+
+/// The lines of unit tests that name Unix without saying that they are for Unix alone, where a whole file is when its
+/// declaration says so; `read` has the text of a file by its path below `src`.
+fn tests_naming_unix<'a>(files: &[String], read: impl Fn(&str) -> &'a str) -> Vec<String> {
+    let mut found = Vec::new();
+    for path in files.iter().filter(|path| !NAMES_UNIX.iter().any(|dir| path.starts_with(dir))) {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let (declared_in, declaration) = match name.strip_suffix("_tests.rs") {
+            Some(of) => (format!("{directory}/{of}.rs"), format!("#[path = \"{name}\"]")),
+            None => (format!("{directory}/mod.rs"), "mod tests;".to_string()),
+        };
+        let is_gated = is_test(Path::new(path)) && files.contains(&declared_in) && {
+            let lines: Vec<&str> = read(&declared_in).lines().collect();
+            lines.iter().position(|line| *line == declaration).is_some_and(|at| is_behind_unix(&lines, at))
+        };
+        let lines: Vec<&str> = read(path).lines().collect();
+        let names_unix = |at: &usize| {
+            let paths = paths(lines[*at].split("//").next().unwrap());
+            paths.iter().any(|path| path.contains("os::unix") || UNIX.iter().any(|name| begins_with(path, name)))
+        };
+        let ungated = (0..lines.len()).filter(names_unix).filter(|&at| !is_gated && !is_behind_unix(&lines, at));
+        found.extend(ungated.map(|at| format!("{path}:{}: {}", at + 1, lines[at].trim())));
+    }
+    found
+}
+
+/// So that they compile elsewhere too. What is no test and names Unix is found above.
+#[test]
+fn unit_tests_that_name_unix_are_for_unix_alone() {
+    let root = source::path("src");
+    let (mut texts, mut paths) = (BTreeMap::new(), vec![root.clone()]);
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_string();
+            texts.insert(name, fs::read_to_string(&path).unwrap());
+        }
+    }
+    let files: Vec<String> = texts.keys().cloned().collect();
+    assert_eq!(tests_naming_unix(&files, |path| &texts[path]), Vec::<String>::new());
+
+    let gated = "#[cfg(unix)]\n#[cfg(test)]\n#[path = \"a_tests.rs\"]\nmod tests;\n";
+    let uses = "use std::os::unix::fs::chown;\n";
+    let inline = "#[cfg(test)]\n#[cfg(unix)]\nmod tests {\n\n    use rustix::fs::Mode;\n}\nuse rustix::io;\n";
+    for (a, a_tests, expected) in [(gated, uses, 0), (&gated[13..], uses, 1), (inline, "", 1)] {
+        let read = |path: &str| if path == "store/a.rs" { a } else { a_tests };
+        let files = ["store/a.rs", "store/a_tests.rs"].map(String::from);
+        assert_eq!(tests_naming_unix(&files, read).len(), expected, "{a}");
+    }
 }

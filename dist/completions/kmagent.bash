@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Completion of kmagent in bash: commands, flags and what these take. It needs bash 4 and nothing else.
 #
-# Installed as share/bash-completion/completions/kmagent it is loaded at the first Tab; elsewhere, source it. It repeats what
-# `kmagent --help` lists: tests/completions compares the two.
+# Installed as share/bash-completion/completions/kmagent it is loaded at the first Tab; elsewhere, source it. It repeats
+# what `kmagent --help` lists: tests/completions compares the two.
 
 _kmagent() {
     local settings='--agent-config --config --collector --collector-endpoint --api-key --api-key-file

@@ -1,11 +1,13 @@
 # Completion of kmagent in fish: commands, flags and what these take.
 #
-# Installed in share/fish/vendor_completions.d. It repeats what `kmagent --help` lists: tests/completions compares the two.
+# Installed in share/fish/vendor_completions.d. It repeats what `kmagent --help` lists: tests/completions compares the
+# two.
 
 # The flags that no word follows as their value.
 set -g __kmagent_switches --docker-mode --allow-http --report-extended --dry-run --json
 
-# The command that stands before the cursor: a word of the usage, `done` when --help or --version ends it, or nothing yet.
+# The command that stands before the cursor: a word of the usage, `done` when --help or --version ends it, or nothing
+# yet.
 function __kmagent_mode
     set -l takes_value
     set -l mode

@@ -1,7 +1,7 @@
 //! The resident agent: the supervisor thread, the poller thread, and the mailboxes between them.
 //!
 //! ```text
-//!   supervise  owns the collector: poll(2) → event → core → action
+//!   supervise  owns the collector: wait → event → core → action
 //!   poller     one config check after another, and all that may block for long
 //!   check      one config check, step by step; `--check` uses it too
 //!   check_outcome  what it found, and what follows from that

@@ -213,13 +213,8 @@ pub fn run(command: Command, timeout: Duration) -> io::Result<Ended> {
 #[cfg(unix)]
 mod tests {
     use super::*;
+    use crate::os::child::shell;
     use rustix::process::{Pid, Signal};
-
-    fn sh(script: &str) -> Command {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", script]);
-        command
-    }
 
     #[test]
     fn a_command_is_run_to_its_end_with_its_last_lines() {
@@ -229,7 +224,7 @@ mod tests {
             ("kill -SEGV $$", "was killed by SIGSEGV", ""),
             ("exec >&- 2>&-; exit 0", "exited with status 0", ""),
         ] {
-            match run(sh(script), minute).unwrap() {
+            match run(shell(script), minute).unwrap() {
                 Ended::Exited { end, output, .. } => {
                     assert_eq!((end.as_str(), output.as_str()), (expected, lines));
                 }
@@ -241,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_command_that_hangs_is_killed_with_its_group() {
-        let ended = run(sh("echo $$; sleep 1000 & wait"), Duration::from_millis(300)).unwrap();
+        let ended = run(shell("echo $$; sleep 1000 & wait"), Duration::from_millis(300)).unwrap();
         let Ended::TimedOut { output } = ended else { panic!("{ended:?}") };
         let group = Pid::from_raw(output.parse().unwrap()).unwrap();
         // The orphaned sleep is reaped by init when it likes to; a group of zombies takes no harm from the signal.
@@ -250,7 +245,7 @@ mod tests {
 
     #[test]
     fn leftovers_of_the_group_do_not_hold_the_reaping_up() {
-        let ended = run(sh("sleep 1000 & echo done"), Duration::from_secs(60)).unwrap();
+        let ended = run(shell("sleep 1000 & echo done"), Duration::from_secs(60)).unwrap();
         assert!(matches!(ended, Ended::Exited { output, .. } if output == "done"));
     }
 }

@@ -81,8 +81,8 @@ impl Cadence {
         });
     }
 
-    /// A check failed at `now`: wait the interval, then twice as long each time, never less than the server asks for. It
-    /// may ask all agents for the same: they come back spread over an interval.
+    /// A check failed at `now`: wait the interval, then twice as long each time, never less than the server asks for.
+    /// It may ask all agents for the same: they come back spread over an interval.
     pub fn failed(&mut self, now: Uptime, retry_after: Option<Duration>) {
         let Some(interval) = self.interval else {
             self.next = None;
@@ -178,8 +178,8 @@ mod tests {
     /// Parts of an interval in which requests are counted.
     const PARTS: usize = 12;
 
-    /// How often a fleet that starts together asks in each part of an interval, as a multiple of the mean rate; `answer`
-    /// says what comes at a time: an answer, or no answer and how long to stay away.
+    /// How often a fleet that starts together asks in each part of an interval, as a multiple of the mean rate;
+    /// `answer` says what comes at a time: an answer, or no answer and how long to stay away.
     fn rates(intervals: usize, answer: impl Fn(Uptime) -> Result<(), Option<Duration>>) -> Vec<f64> {
         let mut counts = vec![0; intervals * PARTS];
         for number in 0..FLEET {
@@ -227,8 +227,8 @@ mod tests {
         }
     }
 
-    /// An outage hits each at its own time, and those come back at times of their own. (A pause anywhere in the interval
-    /// after it would ask twice as often as usual of an API that has just recovered.)
+    /// An outage hits each at its own time, and those come back at times of their own. (A pause anywhere in the
+    /// interval after it would ask twice as often as usual of an API that has just recovered.)
     #[test]
     fn a_fleet_comes_back_from_an_outage_as_it_went() {
         for seconds in [30, 60, 150, 300, 1200] {

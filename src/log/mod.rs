@@ -97,7 +97,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::os::stderr::Stderr;
 
     #[test]
     fn only_our_own_records_are_written() {
@@ -115,6 +114,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
     fn a_message_that_logs_while_it_is_rendered_does_not_deadlock() {
         struct Nested<'a>(&'a Logger);
         impl std::fmt::Display for Nested<'_> {
@@ -124,7 +124,7 @@ mod tests {
             }
         }
         let (mut reader, writer) = std::io::pipe().unwrap();
-        let sink = Mutex::new(Sink::new(Stderr::instead(writer)));
+        let sink = Mutex::new(Sink::new(crate::os::stderr::Stderr::instead(writer)));
         let logger = Logger { format: LogFormat::Text, secrets: Mutex::default(), sink };
         logger.log(&Record::builder().target("kmagent").args(format_args!("{}", Nested(&logger))).build());
         drop(logger);

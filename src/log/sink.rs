@@ -103,5 +103,6 @@ impl Sink {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 #[path = "sink_tests.rs"]
 mod tests;

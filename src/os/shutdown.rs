@@ -1,4 +1,5 @@
-//! The shutdown of the agent, seen from the poller: a stop waits for the step that the poller is at, and no other begins.
+//! The shutdown of the agent, seen from the poller: a stop waits for the step that the poller is at, and no other
+//! begins.
 //!
 //! Else a stop could leave a candidate on the disk, or a helper process that runs on. A check alone (`--check`) has no
 //! such end.

@@ -156,7 +156,6 @@ fn accept(key: &str, shape: Shape) -> Result<&'static Setting, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn texts(file: &SettingsFile) -> Vec<String> {
         file.problems.iter().map(|problem| problem.text.clone()).collect()
@@ -280,7 +279,10 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
     fn files_on_disk() {
+        use std::os::unix::fs::PermissionsExt;
+
         let dir = std::env::temp_dir().join(format!("kmagent-settings-file-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("agent.yaml");

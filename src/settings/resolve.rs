@@ -146,5 +146,6 @@ fn log_format(from: &mut Layers<'_>) -> LogFormat {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 #[path = "resolve_tests.rs"]
 mod tests;

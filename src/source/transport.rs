@@ -3,8 +3,8 @@
 //!
 //! ureq's default resolver starts a thread for each look-up that has a deadline. This one asks on the calling thread,
 //! so a look-up ends only when the system's resolver gives up (resolv.conf(5): `timeout`, `attempts`). `localhost` is
-//! never looked up: what may get the key in cleartext must be this host, whatever a name server says. ureq also grants a
-//! CONNECT proxy the whole timeout anew for each read, so that one which answers a byte at a time would never be
+//! never looked up: what may get the key in cleartext must be this host, whatever a name server says. ureq also grants
+//! a CONNECT proxy the whole timeout anew for each read, so that one which answers a byte at a time would never be
 //! given up; the deadline here ends that.
 
 use std::io;

@@ -1,8 +1,8 @@
 //! Files that are whole or not there: written under another name, synced, then renamed.
 //!
-//! It knows nothing of configs. A file keeps mode, owner and access list of the one that it replaces; a new one is 0600,
-//! and what root makes belongs to whom its directory belongs to. A process holds what it has not put in place yet, so
-//! that another one's `sweep` spares it.
+//! It knows nothing of configs. A file keeps mode, owner and access list of the one that it replaces; a new one is
+//! 0600, and what root makes belongs to whom its directory belongs to. A process holds what it has not put in place
+//! yet, so that another one's `sweep` spares it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -147,5 +147,6 @@ pub fn sweep(directory: &Path, mark: &str) {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 #[path = "atomic_tests.rs"]
 mod tests;

@@ -9,6 +9,7 @@ pub mod atomic;
 pub mod record;
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 use std::ffi::OsString;

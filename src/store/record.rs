@@ -24,8 +24,8 @@ pub const REQUESTS: &str = "restart-requests.json";
 pub const INSTANCE_ID: &str = "instance-id.json";
 pub const UNFINISHED: &str = "unfinished-install.json";
 
-/// Bytes of a record: the longest one holds a problem, which ends with an excerpt of 3 KiB, and each of its bytes may be
-/// six in JSON.
+/// Bytes of a record: the longest one holds a problem, which ends with an excerpt of 3 KiB, and each of its bytes may
+/// be six in JSON.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// A config that was refused or rolled back, and is not tried again with the same collector.
@@ -152,5 +152,6 @@ pub fn unix_now() -> u64 {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 #[path = "record_tests.rs"]
 mod tests;

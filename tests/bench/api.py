@@ -1,4 +1,5 @@
-"""The API of the benchmarks: over HTTP and over TLS, each in a process of its own that ends with the one which measures."""
+"""The API of the benchmarks: over HTTP and over TLS, each in a process of its own that ends with the one which
+measures."""
 
 import contextlib
 import json

@@ -180,8 +180,8 @@ fn a_config_that_fails_with_none_to_go_back_to_is_65() {
     assert!(outcome["message"].as_str().unwrap().contains("there is no last known good"), "{outcome}");
 }
 
-/// The agent removes its own unfinished files when it ends, and those of the dead; not the candidate that a living check
-/// has the collector look at.
+/// The agent removes its own unfinished files when it ends, and those of the dead; not the candidate that a living
+/// check has the collector look at.
 #[test]
 fn an_agent_that_stops_leaves_a_dry_run_its_candidate() {
     let api = Api::plain();

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC1091,SC2153 # what it is given from outside
-# An rcfile: types each line of the file CASES into this interactive bash, has readline insert all completions, and adds the
-# line as it is then to the file OUT. It waits for one key, Control-T, and ends the shell.
+# An rcfile: types each line of the file CASES into this interactive bash, has readline insert all completions, and adds
+# the line as it is then to the file OUT. It waits for one key, Control-T, and ends the shell.
 set +o history
 PS1=''
 mapfile -t cases <"$CASES"

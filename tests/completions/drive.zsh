@@ -1,5 +1,5 @@
-# Types each line of the file CASES into this interactive zsh, completes it, and adds one line to the file OUT for each: the
-# matches, separated by tabs. It needs no key: the line editor begins with it.
+# Types each line of the file CASES into this interactive zsh, completes it, and adds one line to the file OUT for each:
+# the matches, separated by tabs. It needs no key: the line editor begins with it.
 PROMPT='' RPROMPT=''
 fpath=("$COMPLETIONS" $fpath)
 autoload -Uz compinit

@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
-"""Sends log records to a collector, one a request, and counts what becomes of each: the client of the hand-over's proof.
+"""Sends log records to a collector, one a request, and counts what becomes of each: the client of the hand-over's
+proof.
 
     load.py --mode MODE --port PORT [--rate PER_SECOND] [--workers N] [--first NUMBER] [--log FILE]
 
-MODE is one of these. Record number n has the body `item=n`. It runs until its stdin ends. On stdout it prints `flowing` after
-the first acknowledgement and one JSON object at the end.
+MODE is one of these. Record number n has the body `item=n`. It runs until its stdin ends. On stdout it prints `flowing`
+after the first acknowledgement and one JSON object at the end.
 
 grpc, http              OpenTelemetry's own exporters, with kept connections
 grpc-each, http-each    the same, with a connection for each record
 new                     likewise, but it tries nothing twice, and needs nothing but the standard library
-udp                     syslog messages (RFC 5424); nobody acknowledges a datagram, so what is sent counts as acknowledged
+udp                     syslog messages (RFC 5424); nobody acknowledges a datagram, so what is sent counts as
+                        acknowledged
 
-Attempts are counted, not only records: an exporter that tries again hides nothing. `stale` is what HTTP/1.1 cannot rule out
-(RFC 9112, 9.3.1): the server closed an idle connection just when a request went out on it, before any byte of an answer, and
-the exporter sent it again at once on another.
+Attempts are counted, not only records: an exporter that tries again hides nothing. `stale` is what HTTP/1.1 cannot rule
+out (RFC 9112, 9.3.1): the server closed an idle connection just when a request went out on it, before any byte of an
+answer, and the exporter sent it again at once on another.
 """
 
 import argparse

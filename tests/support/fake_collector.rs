@@ -373,8 +373,8 @@ fn check_references(config: &Value) -> Result<(), String> {
 }
 
 /// Tells the tests about this start, on one line: `role` (`run`, `validate`, `version`, `grandchild`), process ids,
-/// configs with their text, arguments, directory, environment, open descriptors and the limit on them. Returns how many `run` lines there
-/// are.
+/// configs with their text, arguments, directory, environment, open descriptors and the limit on them. Returns how many
+/// `run` lines there are.
 fn record(role: &str, configs: &[String]) -> usize {
     let Ok(path) = std::env::var("FAKE_LOG") else { return 0 };
     let pid = |pid: rustix::process::Pid| pid.as_raw_nonzero().get();

@@ -1,9 +1,9 @@
 """A disk with a volatile cache, whose power can be cut: a server of the NBD protocol for one qemu.
 
-A disk may lose, in a power failure, whatever was written since the last flush that it has acknowledged, in any order and in
-part; it may also happen to keep it. qemu's own caches cannot show that: what it has written stays in the host's memory when
-qemu is killed. So this one keeps a journal of writes and flushes, and `after_cut` makes the image that a cut may have left at
-any place of it, with the seed that decides what of the unflushed was lucky.
+A disk may lose, in a power failure, whatever was written since the last flush that it has acknowledged, in any order
+and in part; it may also happen to keep it. qemu's own caches cannot show that: what it has written stays in the host's
+memory when qemu is killed. So this one keeps a journal of writes and flushes, and `after_cut` makes the image that a
+cut may have left at any place of it, with the seed that decides what of the unflushed was lucky.
 
 Only what qemu asks for is implemented (github.com/NetworkBlockDevice/nbd, doc/proto.md: fixed newstyle, no structured
 replies, no TLS).
@@ -52,8 +52,8 @@ class Disk:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def record(self, base, cut_at=None):
-        """From now on keeps a journal; `base` becomes a copy of the image. What was written before counts as flushed, so let
-        the machine sync first. After `cut_at` entries the power fails."""
+        """From now on keeps a journal; `base` becomes a copy of the image. What was written before counts as flushed,
+        so let the machine sync first. After `cut_at` entries the power fails."""
         with self.lock:
             self.base = str(base)
             copy_sparse(self.image, self.base)

@@ -1,7 +1,9 @@
-"""A virtual machine that can be talked to: qemu, a console that is kept, and a shell on its second serial port (guest-shell).
+"""A virtual machine that can be talked to: qemu, a console that is kept, and a shell on its second serial port
+(guest-shell).
 
-Its network is qemu's own: it reaches the host's loopback at 10.0.2.2, and nobody reaches it. KVM is used if a kernel really
-comes up with it, which a readable /dev/kvm does not promise; else it is emulated. KM_VM_ACCEL=tcg, or kvm, spares the trial.
+Its network is qemu's own: it reaches the host's loopback at 10.0.2.2, and nobody reaches it. KVM is used if a kernel
+really comes up with it, which a readable /dev/kvm does not promise; else it is emulated. KM_VM_ACCEL=tcg, or kvm,
+spares the trial.
 """
 
 import base64

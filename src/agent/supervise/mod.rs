@@ -58,7 +58,7 @@ pub struct Supervise {
     poller: PollerLink,
     clients: Clients,
     service_status: ServiceStatus,
-    /// Why poll(2) has failed, if it has.
+    /// Why waiting has failed, if it has.
     wait_error: Option<io::Error>,
     exit: Exit,
     finished: bool,
@@ -143,7 +143,7 @@ impl Supervise {
             self.collectors.sources().chain(self.clients.sources()).chain([self.poller.source()]).collect();
         let error = wait(&sources, until).err();
         if let (Some(error), None) = (&error, &self.wait_error) {
-            log::error!(error:% = error; "poll(2) failed; falling back to checking every 100 ms: free some memory");
+            log::error!(error:% = error; "cannot wait for events; checking every 100 ms instead: free some memory");
         }
         self.wait_error = error;
     }

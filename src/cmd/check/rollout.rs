@@ -4,7 +4,6 @@
 //! `core::rollout` says which step is next. A check may be killed anywhere: `unfinished-install.json` is there from
 //! before the install until `on-change` has succeeded, and the next check goes on from what it finds.
 
-use std::process::Command;
 use std::time::Duration;
 
 use crate::collector::Collector;
@@ -16,6 +15,7 @@ use crate::core::event::Problem;
 use crate::core::rollout::{End, Found, Rollout, Step, Version};
 use crate::error::{Error, Exit, Result};
 use crate::log::redact::Secrets;
+use crate::os::child;
 use crate::settings::Settings;
 use crate::store::record::{self, Record, Rejected, Unfinished, unix_now};
 use crate::store::{Candidate, Store};
@@ -136,10 +136,8 @@ impl<'a> HostRollout<'a> {
     /// Outside 75 when it cannot be run, which says nothing about the config; inside the problem that it met.
     pub(super) fn on_change(&self) -> Result<std::result::Result<(), Problem>> {
         let Some(script) = &self.settings.on_change else { return Ok(Ok(())) };
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", script]);
         // Without the command itself, which may hold credentials: this goes to the server.
-        let (what, output) = match process::run(command, ON_CHANGE_TIMEOUT) {
+        let (what, output) = match process::run(child::shell(script), ON_CHANGE_TIMEOUT) {
             Ok(Ended::Exited { status, .. }) if status.success() => return Ok(Ok(())),
             Ok(Ended::Exited { end, output, .. }) => (end, output),
             Ok(Ended::TimedOut { output }) => (format!("did not end within {ON_CHANGE_TIMEOUT:?}"), output),

@@ -34,7 +34,7 @@ pub fn memory(collector: u32) -> Option<Memory> {
 
 /// Our own control group, which a child begins in too, and those around it, from the inside out.
 pub(in crate::collector) fn own_groups() -> Vec<PathBuf> {
-    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = files::read_text(Path::new("/proc/self/cgroup"), MAX_KERNEL_FILE).unwrap_or_default();
     let Some((root, group)) = innermost(&own) else { return Vec::new() };
     around(root, &group).map(Path::to_path_buf).collect()
 }

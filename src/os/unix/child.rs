@@ -155,6 +155,13 @@ impl Child {
     }
 }
 
+/// A command line of an operator's, for the system's shell.
+pub fn shell(script: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]);
+    command
+}
+
 /// What killed a process, as in `SIGSEGV`; `None` when it exited by itself.
 pub fn killed_by(status: ExitStatus) -> Option<String> {
     status.signal().map(signal_name)

@@ -1,6 +1,7 @@
 //! One child process.
 
 use std::io;
+use std::os::windows::process::CommandExt;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
@@ -75,6 +76,13 @@ impl Child {
 
 /// The kernel's order of victims when memory runs out is not ours to change here.
 pub fn rank_out_of_memory(_command: &mut Command, _rank: i32) {}
+
+/// A command line of an operator's, for the system's shell. It reads the line as it is, not as arguments are quoted.
+pub fn shell(script: &str) -> Command {
+    let mut command = Command::new("cmd");
+    command.arg("/c").raw_arg(script);
+    command
+}
 
 /// What killed a process; `None` when it exited by itself. A process that a fault ends has its code of 0xC0000000 and
 /// above (NTSTATUS).

@@ -67,7 +67,7 @@ const STEPS: [&str; 3] = ["new config is valid", "config installed", "collector 
 
 /// Errors that the agent itself sets right within a second or two, before the next check could report them; `held` has
 /// them last.
-const SOON: [&str; 3] = ["collector not started", "cannot roll back", "poll(2) failed"];
+const SOON: [&str; 3] = ["collector not started", "cannot roll back", "cannot wait for events"];
 
 /// What the agent said and did about one fault.
 #[derive(Debug)]

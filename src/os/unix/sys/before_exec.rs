@@ -1,5 +1,5 @@
-//! What a child does between fork and exec: its parent-death signal, signals that it is not to ignore, the limit on open
-//! files and, if asked, its rank when memory runs out and the filter of `seccomp_bind`.
+//! What a child does between fork and exec: its parent-death signal, signals that it is not to ignore, the limit on
+//! open files and, if asked, its rank when memory runs out and the filter of `seccomp_bind`.
 //!
 //! Everything here runs in a copy of a process with several threads, so it may only do what is async-signal-safe: plain
 //! system calls, no allocation, no lock.
