@@ -17,6 +17,10 @@ const WRITING_MARK: &str = ".candidate-";
 
 /// Writes `bytes` to a new file beside `target` and syncs it. Its name is `.<target><mark><pid>-<n>`, used by nobody
 /// else.
+///
+/// # Errors
+/// They name `target`, since the new file has another name at each attempt: what is logged once is compared by its
+/// words.
 pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -24,10 +28,14 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf>
     name.push(target.file_name().ok_or(io::ErrorKind::InvalidFilename)?);
     name.push(format!("{mark}{}-{number}", std::process::id()));
     let path = target.with_file_name(name);
-    let mut file = files::create_private(&path)?;
+    let failed = |error: io::Error| {
+        let words = error.to_string().replace(&*path.to_string_lossy(), &target.to_string_lossy());
+        io::Error::new(error.kind(), words)
+    };
+    let mut file = files::create_private(&path).map_err(failed)?;
     let written = match fs::symlink_metadata(target) {
         Ok(replaced) if replaced.is_file() => files::keep_owner_and_mode(file.file(), &replaced).map_err(|error| {
-            let what = format!("cannot give {} the owner and mode of the file that it replaces", path.display());
+            let what = format!("cannot keep the owner and mode of {}", target.display());
             io::Error::new(error.kind(), format!("{what}: {error}"))
         }),
         Ok(_) | Err(_) => {
@@ -36,16 +44,22 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf>
         }
     };
     let written = written.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
-    written.inspect_err(|_| {
+    written.map_err(|error| {
         let _ = fs::remove_file(&path);
+        failed(error)
     })?;
     Ok(path)
 }
 
 /// Renames `source` over `target`, both in one directory, and syncs that. Once renamed it is replaced, whatever becomes
 /// of the sync: only a power failure could bring the old one back, which is whole too.
+///
+/// # Errors
+/// They name `target` alone, as those of `write_new`.
 pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
-    files::replace(source, target)?;
+    files::replace(source, target).map_err(|error| {
+        io::Error::new(error.kind(), format!("failed to replace file `{}`: {error}", target.display()))
+    })?;
     if let Err(error) = files::sync_directory(directory_of(target)) {
         log::warn!(path:% = target.display(), error:%; "file replaced but not synced; a power failure may undo this");
     }
