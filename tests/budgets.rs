@@ -191,7 +191,7 @@ fn an_idle_agent_does_not_wake_up() {
     }
     let mut table = Table::new("an agent between two polls");
     let api = api();
-    let agent = agent("1h").api(&api).spawn();
+    let agent = agent("168h").api(&api).spawn();
     agent.wait_log("the promotion", |line| line.msg().contains("last known good"));
     for _ in 0..POLLS {
         assert_eq!(agent.run(["--check"]).code, Some(0));
@@ -215,7 +215,7 @@ fn an_idle_agent_does_not_wake_up() {
 fn times() {
     let mut table = Table::new("times, medians");
     let api = api();
-    let one_shot = agent("1h").api(&api).build();
+    let one_shot = agent("168h").api(&api).build();
     let mut checks: Vec<f64> = (0..11)
         .map(|_| {
             let began_at = Instant::now();
@@ -226,7 +226,7 @@ fn times() {
     // No limit of its own: it is compared with curl's by the benchmarks.
     table.row("--check with nothing new, over TLS", median(&mut checks), "ms", f64::INFINITY, Rule::Never);
 
-    let agent = agent("1h").api(&api).spawn();
+    let agent = agent("168h").api(&api).spawn();
     let mut restarts: Vec<f64> = (0..5).map(|_| restart(&agent)).collect();
     table.row("collector killed -> new one executed", median(&mut restarts), "ms", 5.0, Rule::Never);
     table.check();

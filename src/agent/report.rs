@@ -1,7 +1,7 @@
 //! What the agent knows of itself and its collector, put together for a report.
 //!
-//! It keeps the collector's version and the instance id, each asked for or made once. How a report is sent is the
-//! source's business.
+//! It keeps the collector's version and the instance id, each asked for or made once. The host's name is asked for each
+//! time, as it may change (cloud-init). How a report is sent is the source's business.
 
 use std::time::Instant;
 
@@ -10,13 +10,15 @@ use crate::collector::Collector;
 use crate::config::value::Revision;
 use crate::core::problems::TimedProblem;
 use crate::os::files::FileId;
+use crate::os::host;
 use crate::settings::Settings;
 use crate::source::Report;
 use crate::store::Store;
 use crate::store::record::{self, Record, Rejected};
 
 pub struct Reporter {
-    host_name: String,
+    /// `None` means what the system says.
+    host_name: Option<String>,
     is_docker: bool,
     started_at: Instant,
     collector: Collector,
@@ -49,7 +51,7 @@ impl Reporter {
         let collector_version = self.collector_version();
         let instance_id = self.instance_id();
         Report {
-            host_name: &self.host_name,
+            host_name: self.host_name.clone().unwrap_or_else(host::name),
             is_docker: self.is_docker,
             uptime: self.started_at.elapsed(),
             instance_id,

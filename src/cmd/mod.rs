@@ -68,6 +68,7 @@ fn print_settings(cli: &Cli) -> Result<Exit> {
 
 fn start(cli: &Cli) -> Result<Exit> {
     this_process::run_as_child_of_process_one()?;
+    this_process::raise_open_files_limit();
     this_process::keep_from_children();
     this_process::default_signals();
     let resolved = settings::resolve(&cli.flags, &environment)?;

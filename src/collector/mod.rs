@@ -1,18 +1,22 @@
 //! The collector: what it is run with, and its start.
 //!
 //! ```text
-//!   program    where the executable is, and which version it is
-//!   validate   what the collector itself says of a config
-//!   process    one child process: output, signals, exit; a command that is run to its end
-//!   output     what a child prints, cut into lines; the last of them are kept
-//!   health     its health check, asked without waiting
-//!   orphans    processes that a killed agent left behind
-//!   handover   two collectors that share their ports, so that one takes over from the other
+//!   program      where the executable is, and which version it is
+//!   environment  what it is given of the agent's environment, and what it is given besides
+//!   validate     what the collector itself says of a config
+//!   process      one child process: output, signals, exit; a command that is run to its end
+//!   output       what a child prints, cut into lines; the last of them are kept
+//!   health       its health check, asked without waiting
+//!   oom_kills    whether memory ran out, when it was killed
+//!   orphans      processes that a killed agent left behind
+//!   handover     two collectors that share their ports, so that one takes over from the other
 //! ```
 //! It starts processes and does not keep them; the one that runs belongs to `agent`.
 
+pub mod environment;
 pub mod handover;
 pub mod health;
+mod oom_kills;
 pub mod orphans;
 pub mod output;
 pub mod process;
@@ -24,12 +28,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::collector::environment::Environment;
 use crate::collector::handover::{godebug, privileges};
 use crate::collector::process::{Binds, Process};
 use crate::error::{Error, Exit, Result};
 use crate::os::child::{self, OnParentDeath};
+use crate::os::error as os_error;
 use crate::os::files::safe_open;
-use crate::os::{error as os_error, service};
 use crate::settings::Settings;
 
 /// The collector's rank when memory runs out (oom_score_adj): before the agent, which has started it and can do so
@@ -41,35 +46,23 @@ const OUT_OF_MEMORY_RANK: i32 = 300;
 pub struct Collector {
     named: Option<PathBuf>,
     local_config: Option<PathBuf>,
-    environment: Vec<(&'static str, OsString)>,
+    environment: Environment,
     validate_timeout: Duration,
-    run_dir: PathBuf,
 }
 
 impl Collector {
     pub fn new(settings: &Settings) -> Collector {
-        let key = settings.api_key.as_ref().map_or("", |key| key.expose());
-        let environment = vec![
-            ("KM_API_KEY", key.into()),
-            ("KM_COLLECTOR_ENDPOINT", settings.collector_endpoint.as_str().into()),
-            ("KM_DOCKER_ENDPOINT", settings.docker_endpoint.as_deref().unwrap_or_default().into()),
-            ("KM_AGENT_VERSION", env!("CARGO_PKG_VERSION").into()),
-        ];
         Collector {
             named: settings.collector.clone(),
             local_config: settings.local_config.clone(),
-            environment,
+            environment: Environment::new(settings),
             validate_timeout: settings.validate_timeout,
-            run_dir: settings.run_dir.clone(),
         }
     }
 
     /// The value that the collector sees of an environment variable.
     pub fn env(&self, name: &str) -> Option<String> {
-        match self.environment.iter().find(|(own, _)| *own == name) {
-            Some((_, value)) => value.to_str().map(str::to_string),
-            None => std::env::var(name).ok(),
-        }
+        self.environment.value(name)
     }
 
     pub fn local_config(&self) -> Option<&Path> {
@@ -110,12 +103,7 @@ impl Collector {
 
     fn apply_environment(&self, command: &mut Command) {
         child::rank_out_of_memory(command, OUT_OF_MEMORY_RANK);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.env(orphans::VARIABLE, &self.run_dir);
-        // They are about the agent; a collector that used them would speak in its name.
-        for name in service::VARIABLES {
-            command.env_remove(name);
-        }
+        self.environment.apply(command);
     }
 }
 

@@ -9,6 +9,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use crate::collector::handover::binds::{BindChannel, BindWatch, Refusal, Served};
+use crate::collector::oom_kills::OomKills;
 use crate::collector::output::{Output, Transcript};
 use crate::os::child::{self, Child, OnParentDeath};
 use crate::os::shutdown;
@@ -36,6 +37,8 @@ pub struct Process {
     output: Output,
     /// The error is why there is none.
     binds: Result<BindWatch, String>,
+    /// `None` where the kernel does not count.
+    oom_kills: Option<OomKills>,
     /// Of `BindWatch`, also after its end.
     wanted_twice: Option<u16>,
 }
@@ -47,6 +50,7 @@ impl Process {
             Binds::Watched => BindChannel::pair().map(|(ours, theirs)| (Ok(ours), Some(theirs)))?,
             Binds::Unwatched(reason) => (Err(reason), None),
         };
+        let oom_kills = OomKills::before_start();
         let mut child = Child::spawn(command, on_parent_death, reporter)?;
         let binds = match from_child.map(|channel| BindWatch::accept(&channel, child.id())) {
             Err(reason) | Ok(Err(Refusal::Unfiltered(reason))) => Err(reason),
@@ -56,7 +60,7 @@ impl Process {
                 return Err(error);
             }
         };
-        Ok(Process { child, output: Output::default(), binds, wanted_twice: None })
+        Ok(Process { child, output: Output::default(), binds, oom_kills, wanted_twice: None })
     }
 
     pub fn id(&self) -> u32 {
@@ -147,13 +151,32 @@ impl Process {
         self.output.end(emit);
         Ok(Some(status))
     }
+
+    /// Its exit status in words: `exited with status 1`, `was killed by SIGKILL because memory ran out`.
+    pub fn describe(&self, status: ExitStatus) -> String {
+        match (status.code(), child::killed_by(status)) {
+            (_, Some(signal)) => {
+                let kills = self.oom_kills.as_ref().filter(|_| signal == "SIGKILL");
+                format!("was killed by {signal}{}", kills.map_or("", OomKills::reason))
+            }
+            (Some(code), None) => format!("exited with status {code}"),
+            (None, None) => "ended".to_string(),
+        }
+    }
 }
 
 /// How a command that was run to its end came out.
 #[derive(Debug)]
 pub enum Ended {
-    Exited { status: ExitStatus, output: String },
-    TimedOut { output: String },
+    /// With the status in words, too.
+    Exited {
+        status: ExitStatus,
+        end: String,
+        output: String,
+    },
+    TimedOut {
+        output: String,
+    },
 }
 
 /// Runs a command to its end and kills it after `timeout`; the output is all that it printed, within reason. When the
@@ -167,7 +190,8 @@ pub fn run(command: Command, timeout: Duration) -> io::Result<Ended> {
     loop {
         let note = &mut |line: &[u8]| transcript.add(line);
         if let Some(status) = process.try_reap(note)? {
-            return Ok(Ended::Exited { status, output: transcript.close(&process.tail()) });
+            let end = process.describe(status);
+            return Ok(Ended::Exited { status, end, output: transcript.close(&process.tail()) });
         }
         let now = Instant::now();
         if now >= deadline || step.is_shutting_down() {
@@ -182,15 +206,6 @@ pub fn run(command: Command, timeout: Duration) -> io::Result<Ended> {
         // Whatever it says, everything is tried.
         let _ = wait(&sources, Some(deadline.min(now + SLOWEST_END)));
         process.read_output(note);
-    }
-}
-
-/// An exit status in words: `exited with status 1`, `was killed by SIGSEGV`.
-pub fn describe(status: ExitStatus) -> String {
-    match (status.code(), child::killed_by(status)) {
-        (_, Some(signal)) => format!("was killed by {signal}"),
-        (Some(code), None) => format!("exited with status {code}"),
-        (None, None) => "ended".to_string(),
     }
 }
 
@@ -215,8 +230,8 @@ mod tests {
             ("exec >&- 2>&-; exit 0", "exited with status 0", ""),
         ] {
             match run(sh(script), minute).unwrap() {
-                Ended::Exited { status, output } => {
-                    assert_eq!((describe(status).as_str(), output.as_str()), (expected, lines));
+                Ended::Exited { end, output, .. } => {
+                    assert_eq!((end.as_str(), output.as_str()), (expected, lines));
                 }
                 Ended::TimedOut { .. } => panic!("{script} timed out"),
             }

@@ -31,17 +31,16 @@ impl Collector {
         match process::run(command, self.validate_timeout).map_err(|error| cannot_run(&path, error))? {
             Ended::Exited { status, .. } if status.success() => Ok(Validation::Good),
             // The kernel when memory runs out, an operator, a fault of the collector's own.
-            Ended::Exited { status, .. } if child::killed_by(status).is_some() => Err(Error::new(
+            Ended::Exited { status, end, .. } if child::killed_by(status).is_some() => Err(Error::new(
                 Exit::TryAgain,
                 format!(
-                    "{} validate {} before it had a result: see in the kernel's log whether memory ran out",
-                    path.display(),
-                    process::describe(status)
+                    "{} validate {end} before it had a result: see the kernel's log, and free memory if it ran out",
+                    path.display()
                 ),
             )),
-            Ended::Exited { output, .. } if output.contains("unknown command") => Ok(Validation::Unsupported),
-            Ended::Exited { status, output } => Ok(Validation::Bad(match output.is_empty() {
-                true => format!("{} {}", path.display(), process::describe(status)),
+            Ended::Exited { output, .. } if lacks_validate(&output) => Ok(Validation::Unsupported),
+            Ended::Exited { end, output, .. } => Ok(Validation::Bad(match output.is_empty() {
+                true => format!("{} {end}", path.display()),
                 false => once(&output),
             })),
             Ended::TimedOut { .. } => Err(Error::new(
@@ -54,6 +53,26 @@ impl Collector {
             )),
         }
     }
+}
+
+/// Whether a collector without the command has printed this: cobra's line for it, and nothing that could be about a
+/// config, whose values the collector quotes when it refuses them.
+///
+/// Cobra adds suggestions and where help is; the collector repeats the error in its log, after a time stamp.
+fn lacks_validate(output: &str) -> bool {
+    const UNKNOWN: &str = r#"unknown command "validate" for "#;
+    let mut lines = output.lines();
+    let Some(error) = lines.next().and_then(|line| line.strip_prefix("Error: ")) else { return false };
+    let name = error.strip_prefix(UNKNOWN).and_then(|name| name.strip_prefix('"')?.strip_suffix('"'));
+    let Some(name) = name.filter(|name| !name.is_empty() && !name.contains(['"', ' '])) else { return false };
+    let help = format!("Run '{name} --help' for usage.");
+    let repeat = format!("collector server run finished with error: {error}");
+    lines.all(|line| {
+        let is_suggestion = || line.strip_prefix('\t').is_some_and(|word| !word.contains(char::is_whitespace));
+        let is_stamp = |text: &str| text.chars().all(|c| c.is_ascii_digit() || "/:. ".contains(c));
+        let is_repeat = || line.strip_suffix(&repeat).is_some_and(is_stamp);
+        line.is_empty() || line == "Did you mean this?" || line == help || is_suggestion() || is_repeat()
+    })
 }
 
 /// The collector prints its error twice, as `Error: …` and in its log: the first is enough.
@@ -78,5 +97,48 @@ mod tests {
         assert_eq!(once(output), "bad a\nbad b");
         assert_eq!(once("Error: bad"), "bad");
         assert_eq!(once("panic: oh"), "panic: oh");
+    }
+
+    /// As cobra prints it (Command.Find, Command.ExecuteC), and around it the collectors of 2021 to 2026.
+    #[test]
+    fn a_collector_without_the_command_says_so_and_nothing_else() {
+        let error = "Error: unknown command \"validate\" for \"otelcol\"";
+        let help = "Run 'otelcol --help' for usage.";
+        let suggestion = "\n\nDid you mean this?\n\tvalid\n\tvalidates\n";
+        let repeat = "2022/11/22 14:04:37 collector server run finished with error: unknown command \"validate\" for";
+        for output in [
+            error.to_string(),
+            format!("{error}\n{help}"),
+            format!("{error}{suggestion}\n{help}"),
+            format!("{error}\n{help}\n{repeat} \"otelcol\""),
+            format!("{error}{suggestion}\n{help}\n{repeat} \"otelcol\"{suggestion}"),
+        ] {
+            assert!(lacks_validate(&output), "{output}");
+        }
+    }
+
+    /// What a config says comes back in the error that refuses it.
+    #[test]
+    fn a_refused_config_is_refused_whatever_words_it_holds() {
+        let error = "Error: unknown command \"validate\" for \"otelcol\"";
+        let level = "'service.telemetry.logs' 'level' unrecognized level: \"unknown command\"";
+        for output in [
+            format!("Error: failed to get config: {level}"),
+            format!("Error: failed to get config: {level}\n{error}"),
+            format!("Error: cannot read x:\n{error}\nRun 'otelcol --help' for usage."),
+            format!("{error}\n{level}"),
+            format!("{error}\nRun 'another --help' for usage."),
+            format!("{error}\n2022/11/22 collector server run finished with error: {level}"),
+            format!("{error} x"),
+            format!("x {error}"),
+            "Error: unknown command \"validate\" for \"\"".to_string(),
+            "Error: unknown command \"validate\" for \"otelcol\" for \"x\"".to_string(),
+            "Error: unknown command \"validat\" for \"otelcol\"".to_string(),
+            "Error: unknown command \"validate\"".to_string(),
+            "unknown command".to_string(),
+            String::new(),
+        ] {
+            assert!(!lacks_validate(&output), "{output}");
+        }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! One rule for every reason to check: the interval, the retry after a failure, an outcome that the server should learn
 //! of, an operator who asks. It does not know what a check is.
+//!
+//! What many agents do at the same moment, namely start and obey a `Retry-After`, is followed by a pause that ends
+//! anywhere in the interval: jitter alone would leave a fleet in step for hours.
 
 use std::time::Duration;
 
@@ -9,7 +12,7 @@ use super::{Jitter, Uptime};
 
 /// A failing API is asked at least this often.
 pub const FAILURE_CAP: Duration = Duration::from_secs(15 * 60);
-/// In either direction, so that a fleet does not ask in step.
+/// In either direction, so that a fleet that does not ask in step never begins to.
 pub const JITTER_PERCENT: u32 = 10;
 
 /// What a check is made for.
@@ -27,6 +30,8 @@ pub struct Cadence {
     interval: Option<Duration>,
     /// The delay of the last failure; `None` while checks succeed.
     failing: Option<Duration>,
+    /// No check has ended since the start.
+    is_first: bool,
     next: Option<Uptime>,
     coming: Purpose,
     latest: Purpose,
@@ -41,6 +46,7 @@ impl Cadence {
         Cadence {
             interval,
             failing: None,
+            is_first: true,
             next: interval.map(|_| Uptime::ZERO),
             coming: Purpose::Poll,
             latest: Purpose::Poll,
@@ -70,12 +76,13 @@ impl Cadence {
     pub fn succeeded(&mut self, began_at: Uptime, now: Uptime) {
         self.failing = None;
         self.next = self.interval.map(|interval| {
-            let pause = self.jitter.spread(interval, JITTER_PERCENT);
+            let pause = self.pause(interval, interval, Duration::ZERO);
             if began_at + pause > now { began_at + pause } else { now + pause }
         });
     }
 
-    /// A check failed at `now`: wait the interval, then twice as long each time, never less than the server asks for.
+    /// A check failed at `now`: wait the interval, then twice as long each time, never less than the server asks for. It
+    /// may ask all agents for the same: they come back spread over an interval.
     pub fn failed(&mut self, now: Uptime, retry_after: Option<Duration>) {
         let Some(interval) = self.interval else {
             self.next = None;
@@ -86,8 +93,15 @@ impl Cadence {
             Some(last) => (last * 2).min(FAILURE_CAP).max(interval),
         };
         self.failing = Some(delay);
-        let delay = self.jitter.spread(delay, JITTER_PERCENT);
-        self.next = Some(now + delay.max(retry_after.unwrap_or_default()));
+        self.next = Some(now + self.pause(interval, delay, retry_after.unwrap_or_default()));
+    }
+
+    /// About `usual`, and not less than `least`. What many agents may do at once, the first check after a start and the
+    /// first one after the time that a server names, is spread over an interval.
+    fn pause(&mut self, interval: Duration, usual: Duration, least: Duration) -> Duration {
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        let pause = self.jitter.spread(usual, JITTER_PERCENT);
+        if is_first || pause < least { least + self.jitter.anywhere(interval) } else { pause }
     }
 
     /// An operator asks for a check now.
@@ -113,6 +127,13 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    /// One that has made its first check.
+    fn started(seed: u64) -> Cadence {
+        let mut cadence = Cadence::new(Some(MINUTE), seed);
+        cadence.succeeded(Uptime::ZERO, Uptime::ZERO);
+        cadence
+    }
+
     fn minutes(cadence: &Cadence, since: Uptime) -> f64 {
         (cadence.next().unwrap() - since).as_secs_f64() / 60.0
     }
@@ -121,25 +142,123 @@ mod tests {
     fn first_at_once_then_an_interval_apart_measured_from_the_beginning() {
         let mut cadence = Cadence::new(Some(MINUTE), 1);
         assert_eq!(cadence.next(), Some(Uptime::ZERO));
+        cadence.succeeded(Uptime::ZERO, Uptime::ZERO);
         cadence.succeeded(MINUTE, MINUTE + Duration::from_secs(50));
         assert!((0.9..=1.1).contains(&minutes(&cadence, MINUTE)));
     }
 
     #[test]
+    fn the_first_pause_ends_anywhere_in_the_interval() {
+        for fails in [false, true] {
+            let pauses: Vec<f64> = (0..1000)
+                .map(|number| {
+                    let mut cadence = Cadence::new(Some(MINUTE), seed(number));
+                    if fails {
+                        cadence.failed(MINUTE, None)
+                    } else {
+                        cadence.succeeded(MINUTE, MINUTE)
+                    }
+                    minutes(&cadence, MINUTE)
+                })
+                .collect();
+            assert!(pauses.iter().all(|pause| *pause > 0.0 && *pause <= 1.0));
+            for tenth in 0..10 {
+                let count = pauses.iter().filter(|pause| (**pause * 10.0) as u32 == tenth).count();
+                assert!((70..=130).contains(&count), "{count} in tenth {tenth}");
+            }
+        }
+    }
+
+    /// As `cmd::start` makes one, for hosts of one image that boot within a second: the same pid, times close together.
+    fn seed(number: u64) -> u64 {
+        (1_795_356_277_000_000_000 + number * 100_000) ^ (312 << 32)
+    }
+
+    const FLEET: u64 = 10_000;
+    /// Parts of an interval in which requests are counted.
+    const PARTS: usize = 12;
+
+    /// How often a fleet that starts together asks in each part of an interval, as a multiple of the mean rate; `answer`
+    /// says what comes at a time: an answer, or no answer and how long to stay away.
+    fn rates(intervals: usize, answer: impl Fn(Uptime) -> Result<(), Option<Duration>>) -> Vec<f64> {
+        let mut counts = vec![0; intervals * PARTS];
+        for number in 0..FLEET {
+            let mut cadence = Cadence::new(Some(MINUTE), seed(number));
+            while let Some(now) = cadence.next() {
+                let part = (now.as_secs_f64() / MINUTE.as_secs_f64() * PARTS as f64) as usize;
+                let Some(count) = counts.get_mut(part) else { break };
+                *count += 1;
+                cadence.began();
+                match answer(now) {
+                    Ok(()) => cadence.succeeded(now, now),
+                    Err(retry_after) => cadence.failed(now, retry_after),
+                }
+            }
+        }
+        counts.iter().map(|count| f64::from(*count) / (FLEET as f64 / PARTS as f64)).collect()
+    }
+
+    /// The most that the API is to be asked once it has been asked by all at once, as a multiple of the mean rate.
+    const MOST: f64 = 1.5;
+
+    #[track_caller]
+    fn assert_spread(rates: &[f64], from_interval: usize) {
+        let most = rates[from_interval * PARTS..].iter().copied().fold(0.0, f64::max);
+        assert!(most <= MOST, "{most} times the mean rate: {rates:.2?}");
+    }
+
+    #[test]
+    fn a_fleet_that_starts_together_does_not_stay_together() {
+        let rates = rates(20, |_| Ok(()));
+        assert!(rates[0] >= PARTS as f64, "each asks at once");
+        assert_spread(&rates, 1);
+        assert!(rates[PARTS * 2..].iter().all(|rate| *rate > 0.7), "{rates:.2?}");
+    }
+
+    /// The API is down when they start, or keeps all of them away for the same time.
+    #[test]
+    fn a_fleet_that_cannot_begin_does_not_come_back_together() {
+        for minutes_down in [1, 3, 10, 30] {
+            assert_spread(&rates(90, |now| if now < MINUTE * minutes_down { Err(None) } else { Ok(()) }), 1);
+        }
+        for retry_after in [10, 45, 120, 3600] {
+            let busy = Err(Some(Duration::from_secs(retry_after)));
+            assert_spread(&rates(90, |now| if now < MINUTE / 2 { busy } else { Ok(()) }), 1);
+        }
+    }
+
+    /// An outage hits each at its own time, and those come back at times of their own. (A pause anywhere in the interval
+    /// after it would ask twice as often as usual of an API that has just recovered.)
+    #[test]
+    fn a_fleet_comes_back_from_an_outage_as_it_went() {
+        for seconds in [30, 60, 150, 300, 1200] {
+            let outage = MINUTE * 10..MINUTE * 10 + Duration::from_secs(seconds);
+            assert_spread(&rates(100, |now| if outage.contains(&now) { Err(None) } else { Ok(()) }), 1);
+        }
+        // The server names the same time to all of them.
+        let until = |now| (MINUTE * 15).saturating_sub(now);
+        let busy = |now| (MINUTE * 10..MINUTE * 11).contains(&now);
+        assert_spread(&rates(60, |now| if busy(now) { Err(Some(until(now))) } else { Ok(()) }), 1);
+    }
+
+    #[test]
     fn a_check_that_took_longer_than_the_interval_is_followed_by_a_pause() {
-        let mut cadence = Cadence::new(Some(MINUTE), 1);
+        let mut cadence = started(1);
         cadence.succeeded(MINUTE, MINUTE * 3);
         assert!((0.9..=1.1).contains(&minutes(&cadence, MINUTE * 3)));
         // One that took just as long likewise.
-        let pause = Jitter::new(1).spread(MINUTE, JITTER_PERCENT);
-        let mut cadence = Cadence::new(Some(MINUTE), 1);
+        let mut jitter = Jitter::new(1);
+        jitter.spread(MINUTE, JITTER_PERCENT);
+        jitter.anywhere(MINUTE);
+        let pause = jitter.spread(MINUTE, JITTER_PERCENT);
+        let mut cadence = started(1);
         cadence.succeeded(MINUTE, MINUTE + pause);
         assert_eq!(cadence.next(), Some(MINUTE + pause * 2));
     }
 
     #[test]
     fn failures_double_up_to_the_cap_and_one_success_ends_them() {
-        let mut cadence = Cadence::new(Some(MINUTE), 2);
+        let mut cadence = started(2);
         for base in [1.0, 2.0, 4.0, 8.0, 15.0, 15.0] {
             cadence.failed(MINUTE, None);
             let delay = minutes(&cadence, MINUTE);
@@ -153,9 +272,10 @@ mod tests {
 
     #[test]
     fn retry_after_is_a_lower_bound() {
-        let mut cadence = Cadence::new(Some(MINUTE), 3);
+        let mut cadence = started(3);
         cadence.failed(MINUTE, Some(MINUTE * 30));
-        assert_eq!(minutes(&cadence, MINUTE), 30.0);
+        let delay = minutes(&cadence, MINUTE);
+        assert!(delay > 30.0 && delay <= 31.0, "{delay}");
         cadence.failed(MINUTE, Some(Duration::from_secs(1)));
         assert!(minutes(&cadence, MINUTE) >= 1.8);
     }
@@ -163,6 +283,7 @@ mod tests {
     #[test]
     fn an_interval_above_the_cap_is_kept() {
         let mut cadence = Cadence::new(Some(MINUTE * 60), 4);
+        cadence.succeeded(Uptime::ZERO, Uptime::ZERO);
         cadence.failed(MINUTE, None);
         cadence.failed(MINUTE, None);
         assert!(minutes(&cadence, MINUTE) >= 54.0);

@@ -1,7 +1,7 @@
 //! The decisions, without the doing: no clock, file, process, socket, thread, environment or log in here.
 //!
 //! In scope: what to do when the collector starts, proves itself, crashes, is to be replaced or stopped (`supervisor`),
-//! how long to wait (`backoff`, `cadence`), what an API answer asks for (`restart_requests`), which problem is reported
+//! the steps of an install that can be undone (`rollout`), how long to wait (`backoff`, `cadence`), what an API answer asks for (`restart_requests`), which problem is reported
 //! (`problems`). Out of scope: how any of it is done; `agent` does that. `core` imports nothing of the crate.
 
 pub mod backoff;
@@ -32,6 +32,11 @@ impl Jitter {
     pub fn spread(&mut self, base: Duration, percent: u32) -> Duration {
         let share = f64::from(percent) / 100.0;
         base.mul_f64(1.0 - share + 2.0 * share * self.fraction())
+    }
+
+    /// Any time up to `most`, but not none at all.
+    pub fn anywhere(&mut self, most: Duration) -> Duration {
+        most.mul_f64(1.0 - self.fraction())
     }
 
     /// Somewhere in `0.0..1.0`.

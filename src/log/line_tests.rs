@@ -15,7 +15,13 @@ fn style(format: LogFormat, secrets: &Secrets) -> Style<'_> {
 
 /// The line for a message of the supervisor with fields.
 fn line(format: LogFormat, message: &str, fields: &[(&str, kv::Value)]) -> String {
-    let secrets = Secrets::new(vec!["key".to_owned(), "key-long".to_owned(), String::new(), "4711".to_owned()]);
+    let secrets = Secrets::new(vec![
+        "key".to_owned(),
+        "key-long".to_owned(),
+        "secret".to_owned(),
+        String::new(),
+        "4711".to_owned(),
+    ]);
     style(format, &secrets).record(
         &Record::builder()
             .level(Level::Info)
@@ -82,9 +88,11 @@ fn nobody_can_forge_a_line_or_a_terminal_escape() {
 #[test]
 fn secrets_are_masked_wherever_they_stand() {
     for format in [LogFormat::Json, LogFormat::Text] {
-        let line = line(format, "the key-long and the key", &[("a", "xkeyx".into()), ("n", 14711.into())]);
-        assert!(line.contains("the **** and the ****") && line.contains("x****x"), "{line}");
-        assert!(!line.contains("4711") && !line.contains("key"), "{line}");
+        let fields = [("a", "xsecretx".into()), ("b", "monkey".into()), ("n", 4711.into())];
+        let line = line(format, "the key-long and the key and a secret", &fields);
+        assert!(line.contains("the **** and the **** and a ****") && line.contains("x****x"), "{line}");
+        assert!(line.contains("monkey"), "less than six characters are masked as a whole word only: {line}");
+        assert!(!line.contains("4711") && !line.contains("secret"), "{line}");
     }
     let quoted = Secrets::new(vec!["a\"b\\c".to_owned()]);
     assert_eq!(style(LogFormat::Text, &quoted).collector(b"x a\"b\\c y"), "x **** y\n");

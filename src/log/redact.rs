@@ -31,17 +31,32 @@ pub fn mask_url_users(text: &str) -> String {
     masked
 }
 
+/// `text`, which is one URL and nothing else, with its user part masked, whatever characters that holds.
+pub fn mask_url_user(text: &str) -> String {
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://{MASK}@{place}"),
+        (None, Some((_, place))) => format!("{MASK}@{place}"),
+        (_, None) => text.to_string(),
+    }
+}
+
+/// Bytes of a secret from which on it is masked wherever it occurs. A shorter one is masked as a whole word only: a key
+/// of one letter would take that letter out of every text, and its places would tell what it is.
+const LONG: usize = 6;
+
 #[derive(Debug)]
 pub struct Secrets {
-    /// Sorted by their bytes; none is empty, none comes twice.
-    sorted: Vec<String>,
+    /// Sorted by their bytes; none is shorter than `LONG`, none comes twice.
+    long: Vec<String>,
+    /// The shorter ones, sorted; none is empty, none comes twice.
+    short: Vec<String>,
     /// Whether one begins with this byte.
     begins: [bool; 256],
 }
 
 impl Default for Secrets {
     fn default() -> Secrets {
-        Secrets { sorted: Vec::new(), begins: [false; 256] }
+        Secrets { long: Vec::new(), short: Vec::new(), begins: [false; 256] }
     }
 }
 
@@ -51,30 +66,30 @@ impl Secrets {
         let mut sorted: Vec<String> = secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
         sorted.sort_unstable();
         sorted.dedup();
-        sorted.shrink_to_fit();
         let mut begins = [false; 256];
         for secret in &sorted {
             begins[usize::from(secret.as_bytes()[0])] = true;
         }
-        Secrets { sorted, begins }
+        let (mut long, short): (Vec<_>, Vec<_>) = sorted.into_iter().partition(|secret| secret.len() >= LONG);
+        long.shrink_to_fit();
+        Secrets { long, short, begins }
     }
 
     /// `text` with each secret in it replaced; of several that overlap nothing is left.
     pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let bytes = text.as_bytes();
-        let Some((mut start, mut end)) = self.find(bytes, 0) else { return Cow::Borrowed(text) };
+        let Some((mut start, mut end)) = self.find(text, 0) else { return Cow::Borrowed(text) };
         let (mut masked, mut rest) = (String::with_capacity(text.len()), 0);
         loop {
             // One may begin within another and reach further.
             let mut at = start + 1;
             while at < end {
-                end = end.max(self.end_of(bytes, at).unwrap_or(at));
+                end = end.max(self.end_of(text, at).unwrap_or(at));
                 at += 1;
             }
             masked.push_str(&text[rest..start]);
             masked.push_str(MASK);
             rest = end;
-            match self.find(bytes, end) {
+            match self.find(text, end) {
                 Some(found) => (start, end) = found,
                 None => break,
             }
@@ -85,34 +100,47 @@ impl Secrets {
 
     /// `mask` for a text whose end is cut off: what may be the beginning of a secret at its end is left out.
     pub fn mask_beginning(&self, text: &str) -> String {
-        let longest = self.sorted.iter().map(String::len).max().unwrap_or(0);
+        let all = || self.long.iter().chain(&self.short);
+        let longest = all().map(String::len).max().unwrap_or(0);
         let from = text.ceil_char_boundary(text.len().saturating_sub(longest));
-        let begins =
-            |rest: &str| self.sorted.iter().any(|secret| secret.len() > rest.len() && secret.starts_with(rest));
+        let begins = |rest: &str| all().any(|secret| secret.len() > rest.len() && secret.starts_with(rest));
         let is_cut = |at: &usize| begins(&text[*at..]);
         let cut = (from..text.len()).filter(|at| text.is_char_boundary(*at)).find(is_cut).unwrap_or(text.len());
         self.mask(&text[..cut]).into_owned()
     }
 
     /// Where the first secret from `from` on begins and ends; both are between characters, as a secret is text itself.
-    fn find(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
+    fn find(&self, text: &str, from: usize) -> Option<(usize, usize)> {
         (from..text.len()).find_map(|at| Some((at, self.end_of(text, at)?)))
     }
 
     /// Where the longest secret ends that begins at `at`.
-    fn end_of(&self, text: &[u8], at: usize) -> Option<usize> {
-        let may_begin = self.begins[usize::from(text[at])];
-        may_begin.then(|| self.longest_at_start(&text[at..]))?.map(|length| at + length)
+    fn end_of(&self, text: &str, at: usize) -> Option<usize> {
+        let rest = &text.as_bytes()[at..];
+        let may_begin = self.begins[usize::from(rest[0])];
+        may_begin.then(|| self.longest_at_start(rest).or_else(|| self.word_at(text, at)))?.map(|length| at + length)
     }
 
-    /// How long the longest secret is that `text` begins with.
+    /// How long the longest of the short secrets is that stands at `at` as a whole word.
+    fn word_at(&self, text: &str, at: usize) -> Option<usize> {
+        let before = text[..at].chars().next_back();
+        (1..LONG).rev().find(|length| {
+            let Some(word) = text.get(at..at + length) else { return false };
+            let after = text[at + length..].chars().next();
+            !joins(before, word.chars().next())
+                && !joins(word.chars().next_back(), after)
+                && self.short.binary_search_by(|secret| secret.as_str().cmp(word)).is_ok()
+        })
+    }
+
+    /// How long the longest of the long secrets is that `text` begins with.
     ///
     /// No such secret comes after `text` in the order, so the last one that does not is the first to try. When it
     /// differs somewhere, all those that `text` begins with end before that place.
     fn longest_at_start(&self, mut text: &[u8]) -> Option<usize> {
         loop {
-            let after = self.sorted.partition_point(|secret| secret.as_bytes() <= text);
-            let secret = self.sorted[..after].last()?.as_bytes();
+            let after = self.long.partition_point(|secret| secret.as_bytes() <= text);
+            let secret = self.long[..after].last()?.as_bytes();
             match secret.iter().zip(text).position(|(a, b)| a != b) {
                 None => return Some(secret.len()),
                 Some(0) => return None,
@@ -120,6 +148,12 @@ impl Secrets {
             }
         }
     }
+}
+
+/// Whether two neighbours belong to one word.
+fn joins(left: Option<char>, right: Option<char>) -> bool {
+    let is_of_word = |character: Option<char>| character.is_some_and(|it| it.is_alphanumeric() || it == '_');
+    is_of_word(left) && is_of_word(right)
 }
 
 #[cfg(test)]
@@ -146,18 +180,32 @@ mod tests {
     }
 
     #[test]
+    fn the_user_of_one_url_is_masked_whatever_it_holds() {
+        for (text, expected) in [
+            ("https://host/path", "https://host/path"),
+            ("https://user:p w\"#?/@x@host/path", "https://****@host/path"),
+            ("user:p/w@host", "****@host"),
+            ("no URL at all", "no URL at all"),
+        ] {
+            assert_eq!(mask_url_user(text), expected);
+        }
+    }
+
+    #[test]
     fn masked_text() {
         let few = secrets(&["abcdef", "abcdef123", "", "été-été", "abz", "k"]);
         for (text, expected) in [
             ("", ""),
             ("nothing here", "nothing here"),
-            ("token abcdef123, abcdef.", "to****en ****, ****."),
+            ("token abcdef123, abcdef.", "token ****, ****."),
             ("abcdefabcdef", "********"),
             ("abcdef12", "****12"),
             ("abcabcdef", "abc****"),
             ("un été-été!", "un ****!"),
             ("été-ét", "été-ét"),
-            ("abzabz", "********"),
+            ("abzabz", "abzabz"),
+            ("abz abz/k", "**** ****/****"),
+            ("key=k, k_k, ék, k", "key=****, k_k, ék, ****"),
         ] {
             assert_eq!(few.mask(text), expected);
         }
@@ -167,11 +215,12 @@ mod tests {
 
     #[test]
     fn nothing_is_left_of_those_that_overlap() {
-        let overlapping = secrets(&["abcde", "cdefgh", "fghi"]);
-        assert_eq!(overlapping.mask("xabcdefghiy"), "x****y");
-        assert_eq!(overlapping.mask("abcdefg abcdefgh"), "****fg ****");
-        assert_eq!(secrets(&["aaa"]).mask("aaaaa a"), "**** a");
-        assert_eq!(secrets(&["abcdef", "bc", "def-g"]).mask("abcdef-g"), "****");
+        let overlapping = secrets(&["abcdef", "defghi", "hijklm"]);
+        assert_eq!(overlapping.mask("xabcdefghijklmy"), "x****y");
+        assert_eq!(overlapping.mask("abcdefgh abcdefghi"), "****gh ****");
+        assert_eq!(secrets(&["aaaaaa"]).mask("aaaaaaaa a"), "**** a");
+        assert_eq!(secrets(&["abcdef", "bc", "def-gh"]).mask("abcdef-gh"), "****");
+        assert_eq!(secrets(&["a-b", "b-c", "abc.", "abc"]).mask("a-b-c abc. abc.d"), "**** **** ****d");
     }
 
     #[test]
@@ -203,14 +252,19 @@ mod tests {
         for _ in 0..3000 {
             let mut word = |longest| -> String {
                 let length = below(longest) + 1;
-                (0..length).map(|_| ['a', 'b', 'é'][below(3) as usize]).collect()
+                (0..length).map(|_| ['a', '-', 'é'][below(3) as usize]).collect()
             };
-            let texts: Vec<String> = (0..6).map(|_| word(5)).collect();
+            let texts: Vec<String> = (0..6).map(|_| word(6)).collect();
             let text = word(40);
             let mut covered = vec![false; text.len()];
             for secret in &texts {
-                for at in (0..text.len()).filter(|at| text.as_bytes()[*at..].starts_with(secret.as_bytes())) {
-                    covered[at..at + secret.len()].fill(true);
+                for (at, _) in text.match_indices(|_: char| true).filter(|(at, _)| text[*at..].starts_with(secret)) {
+                    let (before, after) = (&text[..at], &text[at + secret.len()..]);
+                    let is_whole = (before.is_empty() || before.ends_with('-') || secret.starts_with('-'))
+                        && (after.is_empty() || after.starts_with('-') || secret.ends_with('-'));
+                    if secret.len() >= LONG || is_whole {
+                        covered[at..at + secret.len()].fill(true);
+                    }
                 }
             }
             let masked = Secrets::new(texts.clone()).mask(&text).into_owned();

@@ -3,12 +3,13 @@
 //!
 //! ```text
 //!   create_private              a new file that only its owner may read
-//!   keep_owner_and_mode         a new file gets those of the file that it will replace
+//!   keep_owner_and_mode         a new file gets those, and the access list, of the file that it will replace
 //!   give_to_owner_of_directory  what root makes belongs to whom its directory belongs to
 //!   make_private_directory, make_readable_directory
 //!   replace, sync_directory     one file in place of another, also after a power failure
 //!   is_mounted                  a file that cannot be replaced
 //!   names                       what is in a directory
+//!   hold, remove_unheld         a file that its process is about to put in place, and one that nobody will
 //!   identity                    whether it is still the same file
 //!   open_lock, lock_holder      the file that a lock is taken on, and the process that holds it
 //!   is_root, owner_may_command, is_program, is_readable_by_all
@@ -21,9 +22,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use super::platform::files::{
-    create_private, give_to_owner_of_directory, identity, is_mounted, is_program, is_readable_by_all, is_root,
+    create_private, give_to_owner_of_directory, hold, identity, is_mounted, is_program, is_readable_by_all, is_root,
     keep_owner_and_mode, lock_holder, make_private_directory, make_readable_directory, names, open_lock,
-    owner_may_command, replace, safe_open, sync_directory,
+    owner_may_command, remove_unheld, replace, safe_open, sync_directory,
 };
 
 /// Tells whether a file is still the one that was seen. State files hold it.

@@ -14,6 +14,9 @@
 //!   files         private files, replacing, identity, what another user may have planted, who may change a program
 //!   lock          one agent per run directory
 //!   stderr        standard error, written without waiting for its reader
+//!   panic_hook    a panic ends the agent with a status of its own
+//!   shutdown      a stop waits for the step that the poller is at
+//!   wake_channel  a channel whose messages end a wait
 //! ```
 //! `unix` and `windows` offer the same names, and the facade takes them from `platform`, so that one which is missing
 //! on either side does not compile. Windows answers "not supported on Windows yet" until it is written. What is waited

@@ -8,12 +8,9 @@ use super::url::{HttpUrl, is_loopback};
 /// What 1.x appends to the API's host (DESIGN.md, "The API").
 const CHECK_PATH: &str = "/agents/config-check";
 
-/// Second-level labels under which registries sell names (`co.uk`, `com.au`): the last two labels of such a host belong
-/// to everybody. A short list instead of the public suffix list, which is 300 KB; it errs towards deriving nothing.
-const SHARED_LABELS: &[&str] = &[
-    "ac", "co", "com", "edu", "gen", "go", "gob", "gov", "gv", "id", "ltd", "me", "mil", "ne", "net", "nom", "or",
-    "org", "plc", "sch",
-];
+/// The vendor's own domains, the production one and that of its tests. The API key is the vendor's: the owner of any
+/// other domain (`duckdns.org`, which sells names below it) would get it as a stranger.
+const VENDOR_DOMAINS: [&str; 2] = ["kloudmate.com", "kloudmate.dev"];
 
 /// Accepts an `update-endpoint` that the user gave. Fails with the predicate of a sentence about it.
 pub fn check(text: &str, allow_http: bool) -> Result<String, String> {
@@ -30,7 +27,8 @@ pub fn check(text: &str, allow_http: bool) -> Result<String, String> {
     Ok(text.to_string())
 }
 
-/// `<scheme>://api.<last two labels>/agents/config-check`. Fails with the reason for local mode.
+/// `<scheme>://api.<domain>/agents/config-check`, for a host in one of the vendor's domains. Fails with the reason for
+/// local mode.
 pub fn derive(collector_endpoint: &str, allow_http: bool) -> Result<String, String> {
     derive_from(collector_endpoint, allow_http).map_err(|cause| {
         format!("no update-endpoint can be derived from collector-endpoint, which {cause}: set update-endpoint")
@@ -39,21 +37,16 @@ pub fn derive(collector_endpoint: &str, allow_http: bool) -> Result<String, Stri
 
 fn derive_from(collector_endpoint: &str, allow_http: bool) -> Result<String, String> {
     let url = HttpUrl::parse(collector_endpoint)?;
-    if url.is_address {
-        return Err("names an IP address".to_string());
-    }
-    let labels: Vec<&str> = url.host.split('.').collect();
-    let [.., second, top] = labels[..] else {
-        return Err(format!("names a host without a domain, {:?}", url.host));
+    let is_in =
+        |domain: &&str| url.host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let Some(domain) = VENDOR_DOMAINS.into_iter().find(is_in) else {
+        return Err(format!("is at {}, not in the domain {}", url.host, VENDOR_DOMAINS[0]));
     };
-    if top.len() == 2 && SHARED_LABELS.contains(&second) {
-        return Err(format!("is in the shared domain {second}.{top}"));
-    }
     if !url.is_https && !allow_http {
         return Err("is plain http, and allow-http is not set".to_string());
     }
     let scheme = if url.is_https { "https" } else { "http" };
-    Ok(format!("{scheme}://api.{second}.{top}{CHECK_PATH}"))
+    Ok(format!("{scheme}://api.{domain}{CHECK_PATH}"))
 }
 
 #[cfg(test)]
@@ -72,11 +65,11 @@ mod tests {
             ("https://user:pw@otel.kloudmate.com:4318/path?q=1#f", KLOUDMATE),
             ("HTTPS://OTEL.KloudMate.COM:4318", KLOUDMATE),
             ("grpc://otel.kloudmate.com:4317", Err("not an http or https URL")),
-            ("https://otel.example.co.uk:4318", Err("co.uk")),
-            ("https://otel.company.internal:4318", Ok("https://api.company.internal/agents/config-check")),
-            ("http://10.0.0.5:4318", Err("IP address")),
-            ("http://localhost:4318", Err("without a domain")),
-            ("http://[::1]:4318", Err("IP address")),
+            ("https://otel.example.co.uk:4318", Err("is at otel.example.co.uk, not in the domain kloudmate.com")),
+            ("https://otel.company.internal:4318", Err("is at otel.company.internal, not in")),
+            ("http://10.0.0.5:4318", Err("is at 10.0.0.5, not in")),
+            ("http://localhost:4318", Err("is at localhost, not in")),
+            ("http://[::1]:4318", Err("is at ::1, not in")),
             ("otel.kloudmate.com", Err("not an http or https URL")),
             ("otel.kloudmate.com:4318", Err("not an http or https URL")),
             ("localhost:4318", Err("not an http or https URL")),
@@ -101,6 +94,12 @@ mod tests {
             ("https://", Err("not a URL")),
             ("https:///path", Err("not a URL")),
             ("http://otel.kloudmate.com", Err("allow-http")),
+            // The key would go to a stranger.
+            ("https://gw.x.duckdns.org:4318", Err("is at gw.x.duckdns.org, not in the domain kloudmate.com")),
+            ("https://notkloudmate.com", Err("is at notkloudmate.com, not in")),
+            ("https://otel.kloudmate.com.example.org", Err("is at otel.kloudmate.com.example.org, not in")),
+            ("https://kloudmate.com@example.org", Err("is at example.org, not in")),
+            ("https://com", Err("is at com, not in")),
         ] {
             match (derive(endpoint, false), expected) {
                 (Ok(derived), Ok(expected)) => assert_eq!(derived, expected, "{endpoint}"),
@@ -111,7 +110,7 @@ mod tests {
                 (got, _) => panic!("{endpoint}: {got:?}"),
             }
         }
-        assert_eq!(derive("http://otel.x.internal", true).unwrap(), "http://api.x.internal/agents/config-check");
+        assert_eq!(derive("http://otel.kloudmate.com", true).unwrap(), "http://api.kloudmate.com/agents/config-check");
     }
 
     #[test]
@@ -123,6 +122,9 @@ mod tests {
             ("https://single", None),
             ("http://localhost:8080/x", None),
             ("http://LOCALHOST:8080/x", None),
+            ("http://LOCALHOST.:8080/x", None),
+            ("http://api.localhost:8080/x", None),
+            ("http://notlocalhost/x", Some("allow-http")),
             ("http://127.8.9.10/x", None),
             ("http://[::1]:8080/x", None),
             ("http://api.company.internal/x", Some("allow-http")),

@@ -86,7 +86,8 @@ pub struct Settings {
     pub local_config: Option<PathBuf>,
     pub docker_mode: bool,
     pub docker_endpoint: Option<String>,
-    pub host_name: String,
+    /// `None` means what the system says at each report: a host can be renamed after services have started.
+    pub host_name: Option<String>,
     pub log_level: log::LevelFilter,
     pub log_format: LogFormat,
     pub state_dir: PathBuf,

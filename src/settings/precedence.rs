@@ -12,7 +12,6 @@ use super::file::{self, Problem, SettingsFile};
 use super::parse;
 use super::print::Row;
 use super::table::{self, Fallback, Kind, Setting};
-use crate::log::redact::mask_url_users;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -205,7 +204,9 @@ fn problem(setting: &Setting, text: &str, origin: &Origin, cause: &str) -> Probl
     };
     let text = match setting.kind {
         Kind::Secret => format!("{place}: the value {cause}"),
-        Kind::Text | Kind::Switch | Kind::NotInFile => format!("{place}: {:?} {cause}", mask_url_users(text)),
+        Kind::Text | Kind::Switch | Kind::NotInFile => {
+            format!("{place}: {:?} {cause}", table::masked(setting.name, text))
+        }
     };
     Problem { line, text }
 }

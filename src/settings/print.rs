@@ -2,6 +2,7 @@
 //!
 //! It only formats what `resolve` found; `cmd` does the printing.
 
+use super::table;
 use crate::log::redact::mask_url_users;
 use crate::log::sanitize;
 
@@ -18,8 +19,8 @@ pub struct Row {
 impl Row {
     /// Takes both texts as they were given: URLs lose their user, and each becomes one line.
     pub fn new(key: &'static str, value: &str, source: &str) -> Row {
-        let shown = |text| sanitize::line(&mask_url_users(text)).into_owned();
-        Row { key, value: shown(value), source: shown(source) }
+        let shown = |text: String| sanitize::line(&text).into_owned();
+        Row { key, value: shown(table::masked(key, value)), source: shown(mask_url_users(source)) }
     }
 }
 

@@ -121,12 +121,12 @@ fn polling(from: &mut Layers<'_>, collector_endpoint: &str, has_key: bool) -> Po
     }
 }
 
-fn host_name(from: &mut Layers<'_>) -> String {
-    from.take("host-name", parse::line).unwrap_or_else(|| {
-        let name = host::name();
-        from.row("host-name", &name, "default");
-        name
-    })
+fn host_name(from: &mut Layers<'_>) -> Option<String> {
+    let named = from.take("host-name", parse::line);
+    if named.is_none() {
+        from.row("host-name", &host::name(), "default");
+    }
+    named
 }
 
 fn log_format(from: &mut Layers<'_>) -> LogFormat {

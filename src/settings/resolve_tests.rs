@@ -80,7 +80,7 @@ fn defaults() {
     assert_eq!(settings.max_config_size, 4 * 1024 * 1024);
     assert_eq!(settings.min_uptime, Duration::from_secs(10));
     assert_eq!((settings.collector, settings.ca_file, settings.on_change), (None, None, None));
-    assert!(!settings.host_name.is_empty());
+    assert_eq!(settings.host_name, None, "it is asked for at each report");
     assert!(matches!(settings.polling, Polling::Local { reason } if reason.contains("no API key")));
     assert_eq!(rows[0].source, "default, does not exist");
     assert!(warnings.is_empty());
@@ -183,11 +183,11 @@ fn polling_modes() {
     assert_eq!(endpoint(&case), "https://api.kloudmate.com/agents/config-check");
     assert_eq!(case.row("update-endpoint").1, "derived from collector-endpoint");
     assert_eq!(case.run().unwrap().settings.config_check_interval, None);
-    let case = case.flag("collector-endpoint", "http://otel.company.internal:4318");
+    let case = case.flag("collector-endpoint", "http://otel.kloudmate.com:4318");
     assert!(endpoint(&case).contains("allow-http"));
     assert_eq!(case.row("update-endpoint").0, "(none)");
     let case = case.flag("allow-http", "true");
-    assert_eq!(endpoint(&case), "http://api.company.internal/agents/config-check");
+    assert_eq!(endpoint(&case), "http://api.kloudmate.com/agents/config-check");
     let case = Case::new("polling", "update-endpoint: http://127.0.0.1:8080/x\n");
     assert_eq!(endpoint(&case), "http://127.0.0.1:8080/x", "an explicit endpoint needs no key");
     let case = case.flag("update-endpoint", "http://example.org/x");

@@ -4,6 +4,8 @@
 //! page all read it, so that a new setting is one row here and one line in `resolve`. It holds no code that parses:
 //! ranges and spellings belong to `parse`.
 
+use crate::log::redact::{mask_url_user, mask_url_users};
+
 /// The settings file that is read when no other is named; only this one may be missing.
 pub const DEFAULT_FILE: &str = "/etc/kmagent/agent.yaml";
 
@@ -106,6 +108,12 @@ const fn row(name: &'static str, env: &'static str, fallback: Fallback, kind: Ki
 /// The setting of that name, if there is one.
 pub fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The text of that setting as it may be shown: without the user part of URLs. An endpoint is one URL as a whole, so
+/// that no blank or quote in a password ends what is masked.
+pub fn masked(name: &str, text: &str) -> String {
+    if name.ends_with("-endpoint") { mask_url_user(text) } else { mask_url_users(text) }
 }
 
 /// Its place in the table, for sorting; an unknown name sorts last.

@@ -21,8 +21,12 @@ pub struct HttpUrl {
 }
 
 impl HttpUrl {
-    /// Stricter than `Uri`, which takes odd ports and brackets. Fails with the predicate of a sentence about the text.
+    /// Stricter than `Uri`, which takes odd ports and brackets, and drops a fragment. Fails with the predicate of a
+    /// sentence about the text.
     pub fn parse(text: &str) -> Result<HttpUrl, String> {
+        if has_cut_user(text) {
+            return Err(format!("has an @ after its host: {PERCENT_ENCODE}"));
+        }
         let not_a_url = |error: &dyn std::fmt::Display| format!("is not a URL: {error}");
         let mut parts = text.parse::<Uri>().map_err(|error| not_a_url(&error))?.into_parts();
         let is_https = match parts.scheme.as_ref().map(|scheme| scheme.as_str().to_ascii_lowercase()).as_deref() {
@@ -53,6 +57,20 @@ impl HttpUrl {
     }
 }
 
+/// What to do where `has_cut_user`.
+pub const PERCENT_ENCODE: &str =
+    "in a user name or password write / as %2F, ? as %3F, # as %23 and @ as %40; elsewhere write @ as %40";
+
+/// Whether the URL may end its host earlier than its author meant, in the middle of a password: then the password's
+/// beginning would be taken for host and port, and shown, and what follows for a path.
+pub fn has_cut_user(text: &str) -> bool {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    match rest.find(['/', '?', '#', '\\']) {
+        Some(end) => rest[end..].contains('@') || rest[..end].matches('@').count() > 1,
+        None => rest.matches('@').count() > 1,
+    }
+}
+
 /// A host without brackets, and whether it is an IPv4 address.
 fn named_host(host: &str) -> Result<(String, bool), String> {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
@@ -76,9 +94,16 @@ fn is_number(label: &str) -> bool {
         || label.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// Whether `host`, given without brackets, is this machine. `localhost` is by definition.
+/// Whether `host`, given without brackets, is this machine.
 pub fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    is_localhost(host) || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether the name is `localhost` or below it, which is loopback by definition, whatever DNS says (RFC 6761, section
+/// 6.3).
+pub fn is_localhost(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.rsplit('.').next().is_some_and(|label| label.eq_ignore_ascii_case("localhost"))
 }
 
 /// A URL without user, password and query, any of which may hold a secret.
@@ -120,6 +145,26 @@ mod tests {
         assert!(HttpUrl::parse("http://user@").is_err());
     }
 
+    /// Each would be taken for a URL of the host `user`.
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused() {
+        for text in [
+            "https://user:pa/ss@host:3128",
+            "https://user:80/pa@host",
+            "https://user:pa?ss@host",
+            "https://user:pa#ss@host",
+            "https://user:pa\\ss@host",
+            "https://user/pa@host",
+            "https://us@er:pa@host",
+        ] {
+            let cause = HttpUrl::parse(text).unwrap_err();
+            assert!(cause.contains("%2F") && !cause.contains("pa/ss") && !cause.contains("user:"), "{text}: {cause}");
+        }
+        for text in ["https://user:pa%2Fss@host:3128/", "https://host/a?b#c", "https://host/%40"] {
+            assert!(HttpUrl::parse(text).is_ok(), "{text}");
+        }
+    }
+
     #[test]
     fn nothing_secret_is_shown() {
         for (text, expected) in [
@@ -133,10 +178,12 @@ mod tests {
 
     #[test]
     fn loopback_hosts() {
-        for host in ["localhost", "LocalHost", "127.0.0.1", "127.8.9.10", "::1"] {
+        for host in ["localhost", "LocalHost", "localhost.", "api.localhost", "127.0.0.1", "127.8.9.10", "::1"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "localhost.example", "127.0.0.1.evil.com", "128.0.0.1", "::2", "[::1]"] {
+        for host in
+            ["", "localhost.example", "notlocalhost", "localhost..", "127.0.0.1.evil.com", "128.0.0.1", "::2", "[::1]"]
+        {
             assert!(!is_loopback(host), "{host}");
         }
     }

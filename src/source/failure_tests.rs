@@ -1,7 +1,12 @@
 //! Tables: statuses and their exits, `Retry-After`, and what is said of each TLS failure.
 
-use rustls::AlertDescription;
-use rustls::pki_types::ServerName;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{AlertDescription, RootCertStore};
 
 use super::*;
 
@@ -61,6 +66,9 @@ fn each_tls_failure_says_what_to_do() {
         expected: ServerName::try_from("api.example.com").unwrap().to_owned(),
         presented: vec!["DnsName(\"a.example\")".to_owned(), "IpAddress(10.0.0.1)".to_owned()],
     };
+    let unsupported =
+        UnsupportedSignatureAlgorithmContext { signature_algorithm_id: vec![6, 8], supported_algorithms: vec![] }
+            .into();
     let ca_file = Some(Path::new("/etc/ca.pem"));
     for (error, ca_file, now, expected) in [
         (UnknownIssuer.into(), None, good_clock, "set ca-file to its PEM bundle"),
@@ -75,14 +83,27 @@ fn each_tls_failure_says_what_to_do() {
         (Expired.into(), None, good_clock, "is not valid now; this host's clock says 2026-11-22"),
         (name.into(), None, good_clock, "certificate is for a.example, 10.0.0.1, not for api.example.com"),
         (BadEncoding.into(), None, good_clock, "certificate is refused: "),
-        (TlsError::AlertReceived(AlertDescription::HandshakeFailure), None, good_clock, "aborted the TLS handshake"),
+        (TlsError::AlertReceived(AlertDescription::HandshakeFailure), None, good_clock, SUPPORTED),
+        (PeerMisbehaved::SelectedUnofferedCipherSuite.into(), None, good_clock, SUPPORTED),
+        (PeerIncompatible::NoSignatureSchemesInCommon.into(), None, good_clock, SUPPORTED),
+        (
+            TlsError::AlertReceived(AlertDescription::CertificateRequired),
+            None,
+            good_clock,
+            "wants a client certificate",
+        ),
+        (TlsError::AlertReceived(AlertDescription::UnrecognisedName), None, good_clock, "check update-endpoint"),
+        (BadSignature.into(), ca_file, good_clock, "no authority in ca-file /etc/ca.pem has signed"),
+        (BadSignature.into(), None, good_clock, "less than 2048 bits"),
+        (unsupported, None, good_clock, "sign it with RSA or Ed25519, or with ECDSA on P-256 or P-384 and SHA-256"),
         (InvalidMessage::InvalidContentType.into(), None, good_clock, "does not speak TLS on this port"),
     ] {
         let text = tls_cause(&error, ca_file, now);
         assert!(text.contains(expected), "{text}");
         // As it comes from a connection.
         let wrapped = ureq::Error::Io(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
-        assert_eq!(cause_of(wrapped, Duration::ZERO, ca_file, now), (Exit::TryAgain, text));
+        let attempt = Attempt { timeout: Duration::ZERO, ca_file, proxy: None, now };
+        assert_eq!(cause_of(wrapped, attempt), (Exit::TryAgain, text));
     }
 }
 
@@ -94,4 +115,82 @@ fn a_text_stays_the_same_while_its_reason_does() {
         tls_cause(&error, None, at(now))
     };
     assert_eq!(text(1_795_356_277), text(1_795_356_337));
+}
+
+/// By `openssl x509 -req` without an extension, which makes version 1, and with `-sha512`; the authority has a key on
+/// P-256. Nobody has their keys any more.
+const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----
+MIIBcDCCARegAwIBAgIUFQ1bzhh558MVYqiRy4CYSoIf7WIwCgYIKoZIzj0EAwIw
+DTELMAkGA1UEAwwCY2EwIBcNMjYxMTI5MjEzMDU3WhgPMjEyNjExMDUyMTMwNTda
+MA0xCzAJBgNVBAMMAmNhMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEQLZwiq4P
+XDJ8oxm1WzmOrqZCp1W8NBQXVgidiAlSCsp8/NUSMA8oYktFNWBWvwyUKxifU7CW
+zVtqBae31N10aKNTMFEwHQYDVR0OBBYEFL3F7E5YvH/Qc06GPxLym9nmETvjMB8G
+A1UdIwQYMBaAFL3F7E5YvH/Qc06GPxLym9nmETvjMA8GA1UdEwEB/wQFMAMBAf8w
+CgYIKoZIzj0EAwIDRwAwRAIgP41PHwhWX9dk3xfwrFWWnvVp9+bTKrnIJpWP/m9o
+troCIHXrb49+V6FgzOizukmLwyL4gyznw/IitoStGguCBNCJ
+-----END CERTIFICATE-----
+";
+const VERSION_1: &str = "-----BEGIN CERTIFICATE-----
+MIIBGjCBwQIUZnFhx91KABRzqHllRCyjnCMD1aUwCgYIKoZIzj0EAwIwDTELMAkG
+A1UEAwwCY2EwIBcNMjYxMTI5MjEzMDU3WhgPMjEyNjExMDUyMTMwNTdaMBExDzAN
+BgNVBAMMBnNlcnZlcjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABEnycrI6sdKA
+zYJZesmCgDvPIAPvkvSVQOMPNiAXnDhYgi3s+xDdEAhkjQ3IQ8SEDgkKQlDQbAFA
+tkU45R/DHwUwCgYIKoZIzj0EAwIDSAAwRQIgIwHwiCcKbXe6nE86UKNBURNgOhC2
+uMlUyZQCC++vaR8CIQC33eCjIamJOJcOtHu6x8WA1EE625AUppl0iv/juWOs9Q==
+-----END CERTIFICATE-----
+";
+const SHA_512_ON_P_256: &str = "-----BEGIN CERTIFICATE-----
+MIIBdzCCAR2gAwIBAgIUZnFhx91KABRzqHllRCyjnCMD1aYwCgYIKoZIzj0EAwQw
+DTELMAkGA1UEAwwCY2EwIBcNMjYxMTI5MjEzMDU3WhgPMjEyNjExMDUyMTMwNTda
+MBExDzANBgNVBAMMBnNlcnZlcjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABGFB
+7abN1pqBNqzzPFgOSnzR3waD9GzX4FY/MpDLSi3Pxd/66tmR9LDSrPXFSBLm86b/
+jdJYCSCJmGsQflzPg5ijVTBTMBEGA1UdEQQKMAiCBnNlcnZlcjAdBgNVHQ4EFgQU
+RNE9BO+AjCOOWC5KfJBCDAcFDicwHwYDVR0jBBgwFoAUvcXsTli8f9BzToY/EvKb
+2eYRO+MwCgYIKoZIzj0EAwQDSAAwRQIhAKbjVJcIRPNkTkxcIsqaBkCtPSZwiZ3A
+vqsZ7XbiT4rbAiBgjrfOkV0NVfqYr+RroyzhVUvwuOMoOBZrUYA6LMNj5Q==
+-----END CERTIFICATE-----
+";
+
+/// As the library reports them, whose words are its own.
+#[test]
+fn real_certificates_that_are_not_supported_say_what_to_do() {
+    let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(der(AUTHORITY)).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+    let name = ServerName::try_from("server").unwrap();
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(2_000_000_000));
+    for (pem, expected) in
+        [(VERSION_1, "is X.509 version 1; have a"), (SHA_512_ON_P_256, "P-384 and SHA-256 or SHA-384")]
+    {
+        let error = verifier.verify_server_cert(&der(pem), &[], &name, &[], now).unwrap_err();
+        let text = tls_cause(&error, None, at(2_000_000_000));
+        assert!(text.contains(expected) && !text.contains("Context"), "{text}");
+    }
+}
+
+#[test]
+fn a_proxy_that_makes_no_connection_says_what_to_do() {
+    fn attempt(proxy: Option<&ProxyUse>) -> Attempt<'_> {
+        Attempt { timeout: Duration::ZERO, ca_file: None, proxy, now: at(0) }
+    }
+    let used = |has_user| ProxyUse { variable: "all_proxy", has_user, shown: String::new() };
+    for (status, has_user, expected) in [
+        (
+            407,
+            false,
+            "requires a user name and password (HTTP status 407); write them, percent-encoded, into all_proxy",
+        ),
+        (407, true, "refuses the user name or password in all_proxy (HTTP status 407)"),
+        (403, true, "forbids the connection (HTTP status 403); allow it there"),
+        (502, false, "makes no connection (HTTP status 502)"),
+    ] {
+        let error = ureq::Error::ConnectProxyFailed(format!("proxy server responded {status}/{status}"));
+        let (exit, text) = cause_of(error, attempt(Some(&used(has_user))));
+        assert!(text.starts_with("the proxy ") && text.contains(expected) && exit == Exit::TryAgain, "{text}");
+    }
+    let other = ureq::Error::ConnectProxyFailed("proxy server did not respond".to_owned());
+    assert_eq!(cause_of(other, attempt(None)).1, "proxy server did not respond");
+    assert!(remedy_for(407, true).contains("set HTTPS_PROXY"));
 }

@@ -11,7 +11,7 @@ const MESSAGE_LIMIT: usize = 4096;
 
 #[derive(Clone, Debug)]
 pub struct Report<'a> {
-    pub host_name: &'a str,
+    pub host_name: String,
     pub is_docker: bool,
     /// The agent's.
     pub uptime: Duration,

@@ -2,11 +2,13 @@
 //! of it.
 //!
 //! ureq's default resolver starts a thread for each look-up that has a deadline. This one asks on the calling thread,
-//! so a look-up ends only when the system's resolver gives up (resolv.conf(5): `timeout`, `attempts`). ureq also grants
-//! a CONNECT proxy the whole timeout anew for each read, so that one which answers a byte at a time would never be
+//! so a look-up ends only when the system's resolver gives up (resolv.conf(5): `timeout`, `attempts`). `localhost` is
+//! never looked up: what may get the key in cleartext must be this host, whatever a name server says. ureq also grants a
+//! CONNECT proxy the whole timeout anew for each read, so that one which answers a byte at a time would never be
 //! given up; the deadline here ends that.
 
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ureq::Error;
 use ureq::config::Config;
@@ -16,6 +18,8 @@ use ureq::unversioned::transport::time::{Duration, Instant};
 use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
 };
+
+use crate::settings::url::is_localhost;
 
 /// Straight or through a CONNECT proxy, in TLS where the scheme says so.
 pub fn connector() -> impl Connector {
@@ -30,6 +34,13 @@ pub struct CallingThreadResolver(DefaultResolver);
 
 impl Resolver for CallingThreadResolver {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        if uri.host().is_some_and(is_localhost) {
+            let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+            let mut loopback = self.empty();
+            loopback.push(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            loopback.push(SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
+            return Ok(loopback);
+        }
         // Without a deadline the default resolver needs no thread.
         let timeout = NextTimeout { after: Duration::NotHappening, ..timeout };
         self.0.resolve(uri, config, timeout).map_err(|error| match error {
@@ -97,5 +108,25 @@ impl<T: Transport> Transport for Deadline<T> {
 
     fn is_tls(&self) -> bool {
         self.transport.is_tls()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ureq::Timeout;
+
+    use super::*;
+
+    /// No resolver knows a name below `localhost` unless it follows RFC 6761 itself, and musl's asks DNS.
+    #[test]
+    fn localhost_is_loopback_without_being_looked_up() {
+        let timeout = NextTimeout { after: Duration::NotHappening, reason: Timeout::Global, ..Default::default() };
+        for (url, port) in
+            [("http://localhost/x", 80), ("https://LocalHost./x", 443), ("http://no-such-name.localhost:8080/x", 8080)]
+        {
+            let found = CallingThreadResolver::default().resolve(&url.parse().unwrap(), &Config::default(), timeout);
+            let expected = [format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
+            assert_eq!(found.unwrap().iter().map(ToString::to_string).collect::<Vec<_>>(), expected, "{url}");
+        }
     }
 }

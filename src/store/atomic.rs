@@ -1,9 +1,11 @@
 //! Files that are whole or not there: written under another name, synced, then renamed.
 //!
-//! It knows nothing of configs. A file keeps the mode and owner of the one that it replaces; a new one is 0600, and
-//! what root makes belongs to whom its directory belongs to.
+//! It knows nothing of configs. A file keeps mode, owner and access list of the one that it replaces; a new one is 0600,
+//! and what root makes belongs to whom its directory belongs to. A process holds what it has not put in place yet, so
+//! that another one's `sweep` spares it.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,29 +17,35 @@ use crate::os::files::{self, directory_of, safe_open};
 /// Marks unfinished files of `write`.
 const WRITING_MARK: &str = ".candidate-";
 
+/// A file that is whole and has not its name yet; held as long as this lives.
+#[derive(Debug)]
+pub struct NewFile {
+    path: PathBuf,
+    /// It has the lock.
+    _file: File,
+}
+
+impl NewFile {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Writes `bytes` to a new file beside `target` and syncs it. Its name is `.<target><mark><pid>-<n>`, used by nobody
 /// else.
 ///
 /// # Errors
 /// They name `target`, since the new file has another name at each attempt: what is logged once is compared by its
 /// words.
-pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let mut name = OsString::from(".");
-    name.push(target.file_name().ok_or(io::ErrorKind::InvalidFilename)?);
-    name.push(format!("{mark}{}-{number}", std::process::id()));
-    let path = target.with_file_name(name);
-    let failed = |error: io::Error| {
-        let words = error.to_string().replace(&*path.to_string_lossy(), &target.to_string_lossy());
-        io::Error::new(error.kind(), words)
-    };
-    let mut file = files::create_private(&path).map_err(failed)?;
+pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<NewFile> {
+    let (path, mut file) = create_held(target, mark)?;
     let written = match fs::symlink_metadata(target) {
-        Ok(replaced) if replaced.is_file() => files::keep_owner_and_mode(file.file(), &replaced).map_err(|error| {
-            let what = format!("cannot keep the owner and mode of {}", target.display());
-            io::Error::new(error.kind(), format!("{what}: {error}"))
-        }),
+        Ok(replaced) if replaced.is_file() => {
+            files::keep_owner_and_mode(file.file(), target, &replaced).map_err(|error| {
+                let what = format!("cannot keep the owner and mode of {}", target.display());
+                io::Error::new(error.kind(), format!("{what}: {error}"))
+            })
+        }
         Ok(_) | Err(_) => {
             files::give_to_owner_of_directory(file.file(), &path);
             Ok(())
@@ -46,9 +54,34 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<PathBuf>
     let written = written.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     written.map_err(|error| {
         let _ = fs::remove_file(&path);
-        failed(error)
+        naming_target(target, &path, &error)
     })?;
-    Ok(path)
+    Ok(NewFile { path, _file: file.into_file() })
+}
+
+fn create_held(target: &Path, mark: &str) -> io::Result<(PathBuf, fs::File)> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let mut name = OsString::from(".");
+        name.push(target.file_name().ok_or(io::ErrorKind::InvalidFilename)?);
+        name.push(format!("{}{number}", own_mark(mark)));
+        let path = target.with_file_name(name);
+        let file = files::create_private(&path).map_err(|error| naming_target(target, &path, &error))?;
+        // Else it was swept away before it was held.
+        if files::hold(file.file()) {
+            return Ok((path, file));
+        }
+    }
+}
+
+fn naming_target(target: &Path, path: &Path, error: &io::Error) -> io::Error {
+    let words = error.to_string().replace(&*path.to_string_lossy(), &target.to_string_lossy());
+    io::Error::new(error.kind(), words)
+}
+
+fn own_mark(mark: &str) -> String {
+    format!("{mark}{}-", std::process::id())
 }
 
 /// Renames `source` over `target`, both in one directory, and syncs that. Once renamed it is replaced, whatever becomes
@@ -69,7 +102,7 @@ pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
 /// Replaces the content of `target`, which need not exist, and neither need its directory: one that could not be made
 /// before, or was removed, is made now, and private.
 pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = match write_new(target, WRITING_MARK, bytes) {
+    let new = match write_new(target, WRITING_MARK, bytes) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let directory = target.parent().ok_or(error)?;
             files::make_private_directory(directory)?;
@@ -77,8 +110,8 @@ pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
         }
         written => written?,
     };
-    replace(&path, target).inspect_err(|_| {
-        let _ = fs::remove_file(&path);
+    replace(new.path(), target).inspect_err(|_| {
+        let _ = fs::remove_file(new.path());
     })
 }
 
@@ -107,13 +140,19 @@ fn set_aside_by(path: &Path, kept: &Path, link: impl Fn(&Path, &Path) -> io::Res
     })
 }
 
-/// Removes what `write_new` left in `directory` under `mark` when its process was killed.
+/// Removes what `write_new` left in `directory` under `mark` when its process was killed, and what this process has
+/// made: no other thread is to need it any more.
 pub fn sweep(directory: &Path, mark: &str) {
+    let own = own_mark(mark);
     for name in files::names(directory) {
         let text = name.as_encoded_bytes();
-        if text.starts_with(b".") && text.windows(mark.len()).any(|part| part == mark.as_bytes()) {
-            let _ = fs::remove_file(directory.join(name));
+        let has = |mark: &str| text.windows(mark.len()).any(|part| part == mark.as_bytes());
+        if !text.starts_with(b".") || !has(mark) {
+            continue;
         }
+        let path = directory.join(&name);
+        // By the lock, since the pid of a process that was killed may be another's by now.
+        let _ = if has(&own) { fs::remove_file(path) } else { files::remove_unheld(&path) };
     }
 }
 

@@ -18,9 +18,10 @@ fn owner(path: &Path) -> (u32, u32) {
 fn a_new_file_is_whole_private_and_used_by_nobody_else() {
     let dir = Dir::new();
     let target = dir.join("x.json");
-    let (one, other) = (write_new(&target, ".mark-", b"one").unwrap(), write_new(&target, ".mark-", b"other").unwrap());
+    let written = [b"one".as_slice(), b"other"].map(|bytes| write_new(&target, ".mark-", bytes).unwrap());
+    let [one, other] = written.each_ref().map(NewFile::path);
     assert_ne!(one, other);
-    assert_eq!((read(&one).as_str(), mode(&one), read(&other).as_str()), ("one", 0o600, "other"));
+    assert_eq!((read(one).as_str(), mode(one), read(other).as_str()), ("one", 0o600, "other"));
     let name = one.file_name().unwrap().to_str().unwrap();
     let start = format!(".x.json.mark-{}-", std::process::id());
     assert!(name.strip_prefix(&start).is_some_and(|number| number.parse::<u32>().is_ok()), "{name}");
@@ -40,7 +41,7 @@ fn a_file_that_replaces_another_has_its_mode() {
     assert_eq!(dir.names("."), ["x"]);
     // A directory's mode is nothing for a file.
     std::fs::create_dir(dir.join("d")).unwrap();
-    assert_eq!(mode(write_new(&dir.join("d"), ".mark-", b"").unwrap()), 0o600);
+    assert_eq!(mode(write_new(&dir.join("d"), ".mark-", b"").unwrap().path()), 0o600);
 }
 
 #[test]
@@ -104,7 +105,7 @@ fn a_failure_has_the_same_words_at_each_attempt_and_names_the_file() {
     let attempts: [(&Path, Attempt); 3] = [
         (&missing, &|| write_new(&missing, WRITING_MARK, b"").unwrap_err()),
         (&in_the_way, &|| write(&in_the_way, b"").unwrap_err()),
-        (&in_the_way, &|| replace(&write_new(&in_the_way, WRITING_MARK, b"").unwrap(), &in_the_way).unwrap_err()),
+        (&in_the_way, &|| replace(write_new(&in_the_way, WRITING_MARK, b"").unwrap().path(), &in_the_way).unwrap_err()),
     ];
     for (path, attempt) in attempts {
         let (first, second) = (attempt(), attempt());
@@ -132,8 +133,24 @@ fn a_sweep_takes_hidden_files_with_the_mark() {
         put(dir.join(name), "");
     }
     sweep(dir.path(), WRITING_MARK);
-    assert!(!left.exists());
+    assert!(!left.path().exists());
     assert_eq!(dir.names("."), [".candidate", ".x.other-1", "x", "x.candidate-1"]);
+}
+
+/// The number after the mark is a pid; whether that process lives is known by its lock alone.
+#[test]
+fn a_sweep_spares_what_another_process_is_about_to_put_in_place() {
+    let dir = Dir::new();
+    let (held, left) = (dir.join(".x.candidate-1-0"), dir.join(".x.candidate-1-1"));
+    let file = files::create_private(&held).unwrap();
+    assert!(files::hold(file.file()));
+    put(&left, "");
+    sweep(dir.path(), WRITING_MARK);
+    assert_eq!(dir.names("."), [".x.candidate-1-0"]);
+    // Closing alone would leave it to the child of another test, between fork and exec.
+    file.file().unlock().unwrap();
+    sweep(dir.path(), WRITING_MARK);
+    assert_eq!(dir.names("."), [""; 0]);
 }
 
 /// As on a file system without hard links: at no time is there nothing at the old name.

@@ -22,6 +22,7 @@ use crate::config::yaml;
 use crate::error::{Error, Exit, Result};
 use crate::os::files::{self, FileId, safe_open};
 use crate::os::{error as os_error, shutdown};
+use atomic::NewFile;
 
 /// What marks our own files beside the config, between a dot with its name and a number.
 const CANDIDATE_MARK: &str = ".candidate-";
@@ -37,19 +38,19 @@ pub struct Store {
 /// A validated config in a file beside the config; the file is removed with it unless it was renamed away.
 #[derive(Debug)]
 pub struct Candidate {
-    path: PathBuf,
+    file: NewFile,
     pub revision: Revision,
 }
 
 impl Candidate {
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 }
 
 impl Drop for Candidate {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(self.path());
     }
 }
 
@@ -146,17 +147,18 @@ impl Store {
         read_tree(&self.last_known_good())
     }
 
-    /// Writes a candidate beside the config, with the mode and owner of the config or 0600, and syncs it.
+    /// Writes a candidate beside the config, with the mode, owner and access list of the config or 0600, and syncs
+    /// it.
     ///
     /// # Errors
     /// 73, naming the path and the remedy.
     pub fn write_candidate(&self, text: &str, revision: Revision) -> Result<Candidate> {
         let _step = shutdown::step();
-        let path = self
+        let file = self
             .target()
             .and_then(|target| atomic::write_new(&target, CANDIDATE_MARK, text.as_bytes()))
             .map_err(|error| self.cannot_write("cannot write the new config", error))?;
-        Ok(Candidate { path, revision })
+        Ok(Candidate { file, revision })
     }
 
     /// Makes a candidate the active config.
@@ -165,7 +167,7 @@ impl Store {
     /// 73, with the config as it was.
     pub fn install(&self, candidate: &Candidate) -> Result<()> {
         self.target()
-            .and_then(|target| atomic::replace(&candidate.path, &target))
+            .and_then(|target| atomic::replace(candidate.path(), &target))
             .map_err(|error| self.cannot_write("cannot install the new config", error))
     }
 
@@ -212,8 +214,8 @@ impl Store {
         if let Err(error) = atomic::set_aside(&target, &with_suffix(&target, ".rejected")) {
             log::warn!(error:% = error; "cannot save the rejected config");
         }
-        atomic::replace(&restored, &target).map_err(|error| {
-            let _ = fs::remove_file(&restored);
+        atomic::replace(restored.path(), &target).map_err(|error| {
+            let _ = fs::remove_file(restored.path());
             failed(error)
         })
     }
@@ -247,7 +249,8 @@ impl Store {
         with_suffix(&self.target().unwrap_or_else(|_| self.config.clone()), ".rejected")
     }
 
-    /// Removes candidates that a killed agent left beside the config.
+    /// Removes the candidates beside the config that this agent has, and those that a killed one left; not those of a
+    /// `--check` that is under way.
     pub fn sweep(&self) {
         let beside = self.target().ok().and_then(|target| Some(target.parent()?.to_path_buf()));
         for directory in beside.iter().chain([&self.state_dir]) {

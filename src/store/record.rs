@@ -1,8 +1,8 @@
 //! Small JSON files in the state directory, each written only when it changes.
 //!
 //! One file, one owner: `Rejected` belongs to the supervisor (or the one-shot that runs alone), the others to the code
-//! that makes config checks. A file that cannot be read counts as absent: the worst that follows is one needless
-//! question or restart.
+//! that makes config checks. A file that cannot be read counts as absent; what that costs is in DESIGN.md, "State
+//! files".
 
 use std::io;
 use std::path::{Path, PathBuf};

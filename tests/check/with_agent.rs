@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{bad_config, config, contents, host};
 use crate::support::agent::{Agent, Builder};
 use crate::support::api::{Api, Reply};
+use crate::support::bin;
 
 /// Never polls by itself, so that each request is a check's.
 fn asked_only(builder: Builder) -> Agent {
@@ -177,4 +178,37 @@ fn a_config_that_fails_with_none_to_go_back_to_is_65() {
     assert_eq!(output.code, Some(65), "{output:?}");
     let outcome: Value = serde_json::from_str(&output.stdout).unwrap();
     assert!(outcome["message"].as_str().unwrap().contains("there is no last known good"), "{outcome}");
+}
+
+/// The agent removes its own unfinished files when it ends, and those of the dead; not the candidate that a living check
+/// has the collector look at.
+#[test]
+fn an_agent_that_stops_leaves_a_dry_run_its_candidate() {
+    let api = Api::plain();
+    let builder = host(&api).config("fake: {stderr: old}");
+    let (collector, dir) = (builder.dir().join("collector"), builder.dir().to_path_buf());
+    let script = r#"#!/bin/sh
+[ "$1" != validate ] || { touch DIR/asked; until [ -e DIR/go ]; do sleep 0.02; done; }
+exec FAKE "$@"
+"#;
+    let script = script.replace("DIR", &dir.display().to_string());
+    bin::write_program(&collector, &script.replace("FAKE", &bin::fake().display().to_string()));
+    let agent = asked_only(builder.collector(&collector));
+    agent.wait_status("running", |status| status["collector"]["state"] == "running");
+    api.answer_config(config("new"));
+    let candidates = || -> Vec<_> {
+        let entries = fs::read_dir(dir.join("etc")).unwrap().map(|entry| entry.unwrap().file_name());
+        entries.filter(|name| name.to_string_lossy().starts_with(".config.yaml.candidate-")).collect()
+    };
+    fs::write(dir.join("etc/.config.yaml.candidate-1-0"), "left by another").unwrap();
+    thread::scope(|scope| {
+        let dry = scope.spawn(|| agent.run(["--check", "--dry-run"]));
+        agent.wait_until("the collector is asked", || dir.join("asked").exists());
+        assert_eq!(candidates().len(), 2);
+        assert_eq!(agent.stop(), 0);
+        assert_eq!(candidates().len(), 1);
+        fs::write(dir.join("go"), "").unwrap();
+        assert!(dry.join().unwrap().says().starts_with("would install config "));
+    });
+    assert_eq!(candidates().len(), 0);
 }

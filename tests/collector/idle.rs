@@ -12,7 +12,7 @@ const SPAN: Duration = Duration::from_secs(4);
 #[test]
 fn an_agent_with_a_quiet_collector_does_not_run_between_polls() {
     let site = Site::new();
-    let agent = settled(site.builder().setting("config-check-interval", "1h"), &site.config());
+    let agent = settled(site.builder().setting("config-check-interval", "168h"), &site.config());
     site.api.wait_for_request("the first poll", |_| true);
     site.delivers(&agent, "before");
     let switches = || process::context_switches(agent.pid());

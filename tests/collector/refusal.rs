@@ -37,6 +37,15 @@ fn an_unknown_component() {
     assert_eq!(report.matches("no_such_exporter").count(), 2, "said twice: {report}");
 }
 
+/// They are what a collector without the command would say of it.
+#[test]
+fn a_level_that_is_called_unknown_command() {
+    let site = Site::new();
+    let mut config = site.config();
+    config["service"]["telemetry"]["logs"]["level"] = json!("unknown command");
+    expect_refused(&site, config, &[r#"unrecognized level: "unknown command""#]);
+}
+
 #[test]
 fn a_reference_to_nothing() {
     let site = Site::new();

@@ -28,7 +28,7 @@ fn config(api: &Api, port: u16) -> Value {
 fn run(volumes: &Volumes, api: &Api, port: u16, env: &[(&str, &str)]) -> Container {
     api.answer_once(json!({"restart_required": true, "config": config(api, port)}));
     let run = Run::new(volumes).mount(api.ca_file().unwrap(), BUNDLE, "ro").env("KM_CA_FILE", BUNDLE);
-    let run = run.env("KM_API_KEY", "key").env("KM_UPDATE_ENDPOINT", api.url()).env("KM_CONFIG_CHECK_INTERVAL", "1h");
+    let run = run.env("KM_API_KEY", "key").env("KM_UPDATE_ENDPOINT", api.url()).env("KM_CONFIG_CHECK_INTERVAL", "168h");
     env.iter().fold(run, |run, (name, value)| run.env(name, *value)).start()
 }
 

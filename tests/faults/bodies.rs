@@ -215,7 +215,7 @@ fn the_largest_configs_that_are_taken() {
     {
         let server = Hostile::start(None);
         let agent = undemanding(Agent::builder()).setting("update-endpoint", server.url()).config("fake: {}");
-        let agent = agent.setting("config-check-interval", "1h").setting("min-uptime", "100ms");
+        let agent = agent.setting("config-check-interval", "168h").setting("min-uptime", "100ms");
         let agent = settled(agent);
         let at_rest = forget_peak(&agent);
         let answer_text = format!("{{\"restart_required\":true,\"config\":{{{config}}}}}");

@@ -94,7 +94,7 @@ fn a_certificate_and_a_clock_that_do_not_agree() {
         params.not_after = date_time_ymd(2400, 1, 1);
     })));
     let host = || {
-        let builder = trusting(&authority)(clock.on(Agent::builder())).setting("config-check-interval", "1h");
+        let builder = trusting(&authority)(clock.on(Agent::builder())).setting("config-check-interval", "168h");
         builder.setting("update-endpoint", server.url()).config("fake: {}")
     };
     clock.set(60);
@@ -145,7 +145,7 @@ fn nothing_else_depends_on_the_date() {
     let server = Hostile::start(None);
     clock.set(1);
     let builder = clock.on(Agent::builder()).setting("update-endpoint", server.url()).setting("min-uptime", "1s");
-    let agent = settled(builder.setting("config-check-interval", "1h").config("fake: {}"));
+    let agent = settled(builder.setting("config-check-interval", "168h").config("fake: {}"));
     let wanted =
         |name: &str, fake: serde_json::Value| json!({"restart_required": true, "config": {"fake": fake, "name": name}});
     let names = ["a", "b", "c", "d"];

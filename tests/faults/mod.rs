@@ -125,7 +125,7 @@ impl Trial {
         let host = || {
             let builder = Agent::builder().setting("update-endpoint", server.url()).setting("api-key", KEY);
             let builder = builder.setting("poll-timeout", format!("{}s", POLL_TIMEOUT.as_secs()));
-            let builder = builder.setting("config-check-interval", "1h").setting("min-uptime", "300ms");
+            let builder = builder.setting("config-check-interval", "168h").setting("min-uptime", "300ms");
             adapt(builder.config("fake: {}\nname: before\n"))
         };
         server.play([lead.clone(), answer(ok("{}"))].concat());

@@ -20,7 +20,7 @@ use crate::support::{needs, process};
 
 fn asking(url: &str) -> Builder {
     let builder = Agent::builder().setting("update-endpoint", url).setting("api-key", super::KEY);
-    let builder = builder.setting("config-check-interval", "1h").setting("min-uptime", "300ms");
+    let builder = builder.setting("config-check-interval", "168h").setting("min-uptime", "300ms");
     builder.setting("poll-timeout", format!("{}s", POLL_TIMEOUT.as_secs())).config("fake: {}\nname: before\n")
 }
 
@@ -215,15 +215,45 @@ fn reply(question: &[u8], behaviour: Names) -> Option<Vec<u8>> {
     Some(answer)
 }
 
+/// An address for a name server of our own, the `number`th: all of 127/8 is this host's, and nobody's port 53 is in the
+/// way there.
+fn own_address(number: u32) -> String {
+    let own = std::process::id();
+    format!("127.{}.{}.{}", 53 + number, own >> 8 & 0xff, own & 0xff | 1)
+}
+
+/// A host without `localhost` in /etc/hosts, and a name server that knows one: the key, which may go to loopback in
+/// cleartext, is not for whatever address that gives.
+#[test]
+fn localhost_is_never_asked_of_a_name_server() {
+    if !needs::root() {
+        return;
+    }
+    let address = own_address(1);
+    *name_server(&address).lock().unwrap() = Names::Many;
+    let server = Hostile::start(None);
+    let port = server.url().rsplit(':').next().unwrap().trim_end_matches('/').to_string();
+    for host in ["localhost", "LOCALHOST.", "api.localhost"] {
+        let agent = asking(&format!("http://{host}:{port}/")).build();
+        let (resolv, hosts) = (agent.dir().join("resolv"), agent.dir().join("hosts"));
+        std::fs::write(&resolv, format!("nameserver {address}\noptions timeout:1 attempts:2\n")).unwrap();
+        std::fs::write(&hosts, "").unwrap();
+        let bind = |file: &Path, place: &str| format!("mount --bind {} {place}", file.display());
+        let script =
+            format!("{} && {} && exec \"$0\" \"$@\"", bind(&resolv, "/etc/resolv.conf"), bind(&hosts, "/etc/hosts"));
+        let output = within(&agent, &["unshare", "--mount", "sh", "-c", &script], &["--check"]);
+        assert_eq!(output.code, Some(0), "{host}: {output:?}");
+    }
+    assert_eq!(server.connections(), 3);
+}
+
 #[test]
 fn name_servers() {
     if !needs::root() {
         return;
     }
     let mut table = Table::new("name servers");
-    // All of 127/8 is this host's: an address of our own, so that nobody's port 53 is in the way.
-    let own = std::process::id();
-    let address = format!("127.53.{}.{}", own >> 8 & 0xff, own & 0xff | 1);
+    let address = own_address(0);
     let behaviour = name_server(&address);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

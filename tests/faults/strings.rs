@@ -79,7 +79,7 @@ fn in_the_log_the_status_and_a_check() {
     for format in ["json", "text"] {
         let server = Hostile::start(None);
         let builder = foul(Agent::builder()).setting("update-endpoint", server.url()).setting("api-key", KEY);
-        let builder = builder.setting("config-check-interval", "1h").setting("min-uptime", "1s");
+        let builder = builder.setting("config-check-interval", "168h").setting("min-uptime", "1s");
         let builder = builder.setting("log-format", format).config("receivers: {}\n");
         let socket = builder.dir().join("notify");
         let notified = UnixDatagram::bind(&socket).unwrap();
@@ -213,7 +213,7 @@ fn secrets_of_a_collector_that_goes_on_stay_hidden() {
     let goodbye = "leaving with SECRET-old and SECRET-bad1";
     let old = config("old", json!({"serve_otlp": true, "goodbye": goodbye}));
     let builder = Agent::builder().setting("update-endpoint", server.url()).setting("min-uptime", "1s");
-    let builder = builder.setting("restart-mode", "handover").setting("config-check-interval", "1h");
+    let builder = builder.setting("restart-mode", "handover").setting("config-check-interval", "168h");
     let agent = settled(builder.config(serde_yaml::to_string(&old).unwrap()));
     let pid = agent.wait_start(1);
     let refusals = agent.count_log(|line| line.msg().starts_with("hand-over is not available"));

@@ -53,7 +53,7 @@ fn on_the_disk() {
         let server = Hostile::start(None);
         let builder = undemanding(Agent::builder()).setting("update-endpoint", server.url()).config(&bomb);
         let overlay = builder.dir().join("overlay.yaml");
-        let builder = builder.setting("config-check-interval", "1h").setting("min-uptime", "100ms");
+        let builder = builder.setting("config-check-interval", "168h").setting("min-uptime", "100ms");
         let agent = builder.setting("local-config", overlay.display().to_string()).build();
         fs::write(&overlay, &bomb).unwrap();
         fs::create_dir(agent.state_dir()).unwrap();
@@ -117,7 +117,7 @@ fn as_the_settings_file() {
 fn from_the_api() {
     let server = Hostile::start(None);
     let agent = Agent::builder().setting("update-endpoint", server.url()).setting("min-uptime", "100ms");
-    let agent = settled(agent.setting("config-check-interval", "1h").config("fake: {}"));
+    let agent = settled(agent.setting("config-check-interval", "168h").config("fake: {}"));
     let config = json!({
         "fake": {}, "a": "&a [*a,*a]", "b": "*a", "<<": {"c": "*a"}, "&d": "!!binary x", "*e": ["*a", "&a", "<<", "%YAML 9.9", "---"],
         "text": "a: &a [x]\nb: *a\n--- !x\n",

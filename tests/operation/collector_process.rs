@@ -21,34 +21,73 @@ fn install_collector(path: &Path) {
     fs::rename(partial, path).unwrap();
 }
 
+/// By name all that it gets, for each of its uses: a variable more is one that a config can send anywhere.
 #[test]
-fn its_environment_is_the_agents_and_what_the_agent_resolved() {
+fn its_environment_is_the_agents_without_what_is_the_agents_alone() {
     let api = Api::plain();
     let builder = quick().setting("collector-endpoint", "https://otel.example:4318").api(&api);
-    let builder = builder.setting("docker-endpoint", "unix:///run/docker.sock").env("SITE", "paris");
-    let builder = builder.env("NOTIFY_SOCKET", "@kmagent-test-nobody").env("WATCHDOG_USEC", "60000000");
+    let mut builder = builder.setting("docker-endpoint", "unix:///run/docker.sock").setting("host-name", "web-1");
+    // Those of the service manager, of a login, and of settings.
+    for (name, value) in [
+        ("NOTIFY_SOCKET", "@kmagent-test-nobody"),
+        ("WATCHDOG_USEC", "60000000"),
+        ("WATCHDOG_PID", "1"),
+        ("LISTEN_FDS", "0"),
+        ("LISTEN_PID", "1"),
+        ("LISTEN_FDNAMES", ""),
+        ("INVOCATION_ID", "5ad1f7c5ee0f4bb4b4cbf1e1a77d2b0e"),
+        ("JOURNAL_STREAM", "8:4711"),
+        ("CREDENTIALS_DIRECTORY", "/nonexistent"),
+        ("SSH_AUTH_SOCK", "/nonexistent"),
+        ("SSH_CONNECTION", "192.0.2.1 1 192.0.2.2 22"),
+        ("KM_ON_CHANGE", "true"),
+        ("KM_STOP_TIMEOUT", "5s"),
+        ("KM_DOCKER_MODE", "false"),
+    ] {
+        builder = builder.env(name, value);
+    }
+    let passed = [
+        ("SITE", "paris"),
+        ("KM_NODE_NAME", "node-1"),
+        ("HTTPS_PROXY", "http://user:pass@192.0.2.1:3128"),
+        ("https_proxy", "http://user:pass@192.0.2.1:3128"),
+        ("NO_PROXY", "127.0.0.1"),
+    ];
+    for (name, value) in passed {
+        builder = builder.env(name, value);
+    }
     let agent = settled(builder, &named("a"));
     api.answer_config(named("b"));
     agent.wait_start(2);
     api.wait_for_request("a version", |request| request.json()["collector_version"] == "v0.165.0");
+    let run_dir = agent.run_dir();
+    let resolved = [
+        ("KM_API_KEY", "test-key"),
+        ("KM_COLLECTOR_ENDPOINT", "https://otel.example:4318"),
+        ("KM_DOCKER_ENDPOINT", "unix:///run/docker.sock"),
+        ("KM_HOST_NAME", "web-1"),
+        ("KM_AGENT_VERSION", env!("CARGO_PKG_VERSION")),
+        ("KM_AGENT_RUN_DIR", run_dir.to_str().unwrap()),
+    ];
     for role in ["run", "validate", "version"] {
-        let env = &agent.records_of(role)[0]["env"];
-        for (name, value) in [
-            ("KM_API_KEY", "test-key"),
-            ("KM_COLLECTOR_ENDPOINT", "https://otel.example:4318"),
-            ("KM_DOCKER_ENDPOINT", "unix:///run/docker.sock"),
-            ("KM_AGENT_VERSION", env!("CARGO_PKG_VERSION")),
-            ("KM_AGENT_RUN_DIR", agent.run_dir().to_str().unwrap()),
-            ("SITE", "paris"),
-        ] {
-            assert_eq!(env[name], value, "{role}: {name}");
+        let mut env = agent.records_of(role)[0]["env"].as_object().unwrap().clone();
+        for (name, value) in passed.into_iter().chain(resolved) {
+            assert_eq!(env.remove(name), Some(json!(value)), "{role}: {name}");
         }
-        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
-            assert_eq!(env[name], Value::Null, "{role}: {name}");
-        }
+        // Added where hand-overs are possible, and those of every test.
+        env.remove("GODEBUG");
+        assert_eq!(env.keys().collect::<Vec<_>>(), ["FAKE_LOG", "PATH"], "{role}");
     }
     let runs = agent.records_of("run");
     assert!(!runs[0]["argv"].to_string().contains("test-key"));
+}
+
+#[test]
+fn its_host_name_is_that_of_the_host_unless_it_is_set() {
+    let agent = quick().config(yaml(&named("a"))).spawn();
+    wait_running(&agent, 0);
+    let name = rustix::system::uname().nodename().to_str().unwrap().to_string();
+    assert_eq!(agent.records_of("run")[0]["env"]["KM_HOST_NAME"], json!(name));
 }
 
 #[test]
@@ -71,6 +110,25 @@ fn it_inherits_three_descriptors_and_leads_a_group_of_its_own() {
         assert_eq!((&record["pgid"], &record["cwd"]), (&record["pid"], &json!(agent.dir())));
     }
     assert!(agent.records_of("run").iter().all(|run| run["ppid"] == agent.pid()));
+}
+
+/// The soft limit; the agent's own is the hard one.
+#[test]
+fn its_limit_on_open_files_is_what_the_agent_was_started_with() {
+    let api = Api::plain();
+    let agent = quick().api(&api).config(yaml(&named("a"))).build();
+    agent.spawn_command(through_shell(&agent, "ulimit -S -n 256; exec \"$0\" \"$@\""));
+    wait_running(&agent, 0);
+    api.answer_config(named("b"));
+    agent.wait_start(2);
+    api.wait_for_request("a version", |request| request.json()["collector_version"] == "v0.165.0");
+    for role in ["run", "validate", "version"] {
+        assert_eq!(agent.records_of(role)[0]["open_files"], 256, "{role}");
+    }
+    let limits = fs::read_to_string(format!("/proc/{}/limits", agent.pid())).unwrap();
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let [soft, hard, _] = limit.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{limit}") };
+    assert_eq!(soft, hard);
 }
 
 #[test]

@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::XattrFlags;
 use serde_json::{Value, json};
 
 use super::{holds_polls, identity, message, named, quick, scripted, settled, strays, wait_polls, wait_running, yaml};
 use crate::support::agent::Line;
 use crate::support::api::Api;
-use crate::support::process;
+use crate::support::{needs, process};
 
 /// Two collectors with this config cannot live side by side.
 fn holding_port(name: &str, port: u16) -> Value {
@@ -18,6 +20,35 @@ fn holding_port(name: &str, port: u16) -> Value {
         "extensions": extensions, "service": {"extensions": ["health_check"]},
         "fake": {"drain_ms": 300}, "name": name,
     })
+}
+
+/// Its group bits are the list's mask, so without the list they would let the group in (acl(5)).
+#[test]
+fn a_config_keeps_its_access_list_and_its_attributes() {
+    // A user by name may read, the group may not (linux/posix_acl_xattr.h: tag, permissions, id).
+    let entries =
+        [(0x01u16, 6u16, u32::MAX), (0x02, 4, 65534), (0x04, 0, u32::MAX), (0x10, 4, u32::MAX), (0x20, 0, !0)];
+    let entry = |(tag, permissions, id): (u16, u16, u32)| {
+        [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    let list: Vec<u8> = 2u32.to_le_bytes().into_iter().chain(entries.into_iter().flat_map(entry)).collect();
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("old"));
+    let path = agent.config_file();
+    let set = |name: &str, value: &[u8]| rustix::fs::setxattr(&path, name, value, XattrFlags::empty()).is_ok();
+    let get = |name: &str| {
+        let mut value = [0; 256];
+        let length = rustix::fs::getxattr(&path, name, &mut value).ok()?;
+        Some(value[..length].to_vec())
+    };
+    let is_set = set("system.posix_acl_access", &list) && set("user.origin", b"site");
+    if !needs::that(is_set, "access lists on this file system") {
+        return;
+    }
+    api.answer_config(named("new"));
+    agent.wait_until("the new config", || agent.config() == named("new"));
+    assert_eq!((get("system.posix_acl_access"), get("user.origin")), (Some(list), Some(b"site".to_vec())));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
 }
 
 #[test]
@@ -44,7 +75,7 @@ fn the_old_collector_is_reaped_before_the_new_one_starts() {
 #[test]
 fn an_outcome_is_reported_at_once_and_by_one_extra_poll() {
     let api = Api::plain();
-    let agent = settled(quick().api(&api).setting("config-check-interval", "1h"), &named("a"));
+    let agent = settled(quick().api(&api).setting("config-check-interval", "168h"), &named("a"));
     api.wait_for_request("the first poll", |_| true);
     api.answer_config(named("b"));
     let output = agent.run(["--check"]);

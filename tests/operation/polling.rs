@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::{named, quick, settled, wait_asked, wait_good, wait_polls};
 use crate::support::api::{Api, Reply, Request};
-use crate::support::machine;
+use crate::support::{machine, needs};
 
 fn gaps(requests: &[Request]) -> Vec<f64> {
     requests.windows(2).map(|pair| (pair[1].at - pair[0].at).as_secs_f64()).collect()
@@ -35,8 +36,8 @@ fn polls_are_an_interval_apart_with_jitter() {
     let agent = settled(quick().api(&api), &named("a"));
     wait_asked(&agent, &api, 7);
     let gaps = gaps(&api.requests());
-    // 0.9 to 1.1 s, seen through a host that is loaded.
-    assert!(gaps.iter().all(|gap| (0.8..1.8).contains(gap)), "{gaps:?}");
+    // The first anywhere in the interval, then 0.9 to 1.1 s, seen through a host that is loaded.
+    assert!(gaps[0] < 1.7 && gaps[1..].iter().all(|gap| (0.8..1.8).contains(gap)), "{gaps:?}");
     let rounded: BTreeSet<i64> = gaps.iter().map(|gap| (gap * 200.0) as i64).collect();
     assert!(rounded.len() > 1, "no jitter: {gaps:?}");
 }
@@ -48,8 +49,34 @@ fn polls_neither_overlap_nor_pile_up() {
     let agent = settled(quick().api(&api).setting("poll-timeout", "3s"), &named("a"));
     wait_asked(&agent, &api, 3);
     let gaps = gaps(&api.requests());
-    assert!(gaps[0] >= 3.7, "another poll began while the first one hung: {gaps:?}");
+    assert!(gaps[0] >= 2.9, "another poll began while the first one hung: {gaps:?}");
     assert!(gaps[1] >= 0.8, "missed polls are made up for: {gaps:?}");
+}
+
+/// cloud-init names a host after the services have started.
+#[test]
+fn a_host_that_is_renamed_is_reported_with_its_new_name() {
+    if !needs::root() {
+        return;
+    }
+    for (setting, expected) in [(None, "renamed-7"), (Some("edge-7"), "edge-7")] {
+        let api = Api::plain();
+        let builder = quick().api(&api).setting("config-check-interval", 0).config("fake: {}");
+        let agent = setting.iter().fold(builder, |builder, name| builder.setting("host-name", *name)).build();
+        let start = agent.command(["start"]);
+        let mut alone = Command::new("unshare");
+        alone.args(["--uts", "--"]).arg(start.get_program()).args(start.get_args()).current_dir(agent.dir());
+        alone.env_clear().envs(start.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        let pid = agent.spawn_command(alone);
+        agent.wait_start(1);
+        assert_eq!(agent.run(["--check"]).code, Some(0));
+        let mut rename = Command::new("nsenter");
+        rename.arg(format!("--uts=/proc/{pid}/ns/uts")).args(["hostname", "renamed-7"]);
+        assert!(rename.status().unwrap().success());
+        assert_eq!(agent.run(["--check"]).code, Some(0));
+        assert_eq!(api.requests().last().unwrap().json()["hostname"], expected);
+        assert_eq!(agent.stop(), 0);
+    }
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn the_server_takes_a_refused_config_back() {
 #[test]
 fn the_extra_poll_after_a_refusal_is_one() {
     let api = Api::plain();
-    let agent = settled(quick().api(&api).setting("config-check-interval", "1h"), &named("good"));
+    let agent = settled(quick().api(&api).setting("config-check-interval", "168h"), &named("good"));
     api.wait_for_request("the first poll", |_| true);
     api.answer_config(scripted("bad", json!({"validate": "fail"})));
     let output = agent.run(["--check"]);
@@ -88,7 +88,7 @@ fn the_extra_poll_after_a_refusal_is_one() {
 #[test]
 fn an_empty_config_is_refused_once_and_for_all() {
     let api = Api::plain();
-    let agent = settled(quick().api(&api).setting("config-check-interval", "1h"), &named("good"));
+    let agent = settled(quick().api(&api).setting("config-check-interval", "168h"), &named("good"));
     api.wait_for_request("the first poll", |_| true);
     api.answer_config(json!({}));
     assert_eq!(agent.run(["--check"]).code, Some(65));
@@ -100,7 +100,7 @@ fn an_empty_config_is_refused_once_and_for_all() {
 #[test]
 fn a_server_that_sends_two_bad_configs_in_turn_keeps_nobody_busy() {
     let api = Api::plain();
-    let agent = settled(quick().api(&api).setting("config-check-interval", "1h"), &named("good"));
+    let agent = settled(quick().api(&api).setting("config-check-interval", "168h"), &named("good"));
     api.wait_for_request("the first poll", |_| true);
     for turn in 0..200 {
         api.answer_once(json!({
@@ -131,6 +131,17 @@ fn a_check_that_hangs_is_given_up_and_tried_again() {
     api.wait_for_request_after(asked, "a resolved problem", |request| message(request).is_empty());
     assert!(agent.processes().len() <= 2, "a hung check is left: {:?}", agent.processes());
     assert_eq!(strays(&agent), [""; 0]);
+}
+
+/// The refusal quotes the config; only an old collector's own error for the command says that there is none.
+#[test]
+fn a_refusal_that_quotes_the_words_of_a_missing_command_is_a_refusal() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("good"));
+    let pid = agent.wait_collector();
+    api.answer_config(scripted("b", json!({"validate": "unknown command"})));
+    api.wait_for_request("the refusal", |request| message(request).contains("unknown variant `unknown command`"));
+    assert_eq!((agent.wait_collector(), agent.config()), (pid, named("good")));
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn wait_rolled_back(agent: &Agent, seen: usize) {
 #[test]
 fn a_config_that_dies_at_start_is_rolled_back_reported_once_and_not_retried() {
     let api = Api::plain();
-    let agent = settled(quick().api(&api).setting("config-check-interval", "1h"), &named("good"));
+    let agent = settled(quick().api(&api).setting("config-check-interval", "168h"), &named("good"));
     api.wait_for_request("the first poll", |_| true);
     let log = agent.log().len();
     api.answer_config(dying("bad"));

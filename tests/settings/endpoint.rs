@@ -10,28 +10,30 @@ fn derived_from_the_collector_endpoint() {
     for (endpoint, expected) in [
         ("https://otel.kloudmate.com:4318", "https://api.kloudmate.com/agents/config-check"),
         ("https://otel.eu.kloudmate.dev", "https://api.kloudmate.dev/agents/config-check"),
-        ("HTTPS://OTEL.Example.COM./v1/traces", "https://api.example.com/agents/config-check"),
-        ("https://example.com", "https://api.example.com/agents/config-check"),
-        ("https://user:SECRET@otel.example.com", "https://api.example.com/agents/config-check"),
+        ("HTTPS://OTEL.KloudMate.COM./v1/traces", "https://api.kloudmate.com/agents/config-check"),
+        ("https://kloudmate.com", "https://api.kloudmate.com/agents/config-check"),
+        ("https://user:SECRET@otel.kloudmate.com", "https://api.kloudmate.com/agents/config-check"),
     ] {
         let rows = case.rows(&KEY, &["--collector-endpoint", endpoint]);
         let expected = (expected.to_string(), "derived from collector-endpoint".to_string());
         assert_eq!(rows["update-endpoint"], expected, "{endpoint}");
     }
-    let rows = case.rows(&KEY, &["--collector-endpoint=http://otel.x.internal", "--allow-http"]);
-    assert_eq!(rows["update-endpoint"].0, "http://api.x.internal/agents/config-check");
+    let rows = case.rows(&KEY, &["--collector-endpoint=http://otel.kloudmate.com", "--allow-http"]);
+    assert_eq!(rows["update-endpoint"].0, "http://api.kloudmate.com/agents/config-check");
 }
 
 #[test]
 fn what_cannot_be_derived_is_local_mode_with_its_reason() {
     let case = Case::new("");
     for endpoint in [
+        "https://gw.x.duckdns.org",
+        "https://otel.example.com",
         "https://10.0.0.5:4318",
         "https://[::1]:4318",
         "https://localhost:4318",
-        "grpc://otel.example.com",
-        "otel.example.com:4317",
-        "http://otel.example.com",
+        "grpc://otel.kloudmate.com",
+        "otel.kloudmate.com:4317",
+        "http://otel.kloudmate.com",
         "nonsense",
     ] {
         let (value, source) = case.rows(&KEY, &["--collector-endpoint", endpoint])["update-endpoint"].clone();
@@ -54,6 +56,9 @@ fn a_named_one_is_used_as_it_stands_or_refused() {
         ("http://api.example.com/x", "allow-http"),
         ("ftp://api.example.com/x", "http or https"),
         ("https://u:SECRET@api.example.com/x", "user name"),
+        ("https://u:SECRET/x@api.example.com/x", "%2F"),
+        ("https://u:80/SECRET@api.example.com/x", "%2F"),
+        ("https://u:SECRET \"x@api.example.com/x", ""),
         ("api.example.com", ""),
         ("https://api.example.com:0/x", "port"),
     ] {

@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{
-    DumpableBehavior, Signal, getpgrp, getpid, getppid, kill_process, set_dumpable_behavior, setsid,
+    DumpableBehavior, Resource, Signal, getpgrp, getpid, getppid, getrlimit, kill_process, set_dumpable_behavior,
+    setsid,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -372,7 +373,7 @@ fn check_references(config: &Value) -> Result<(), String> {
 }
 
 /// Tells the tests about this start, on one line: `role` (`run`, `validate`, `version`, `grandchild`), process ids,
-/// configs with their text, arguments, directory, environment, open descriptors. Returns how many `run` lines there
+/// configs with their text, arguments, directory, environment, open descriptors and the limit on them. Returns how many `run` lines there
 /// are.
 fn record(role: &str, configs: &[String]) -> usize {
     let Ok(path) = std::env::var("FAKE_LOG") else { return 0 };
@@ -389,6 +390,7 @@ fn record(role: &str, configs: &[String]) -> usize {
         "cwd": std::env::current_dir().unwrap_or_default(),
         "env": std::env::vars().collect::<BTreeMap<_, _>>(),
         "fds": FDS.get(),
+        "open_files": getrlimit(Resource::Nofile).current,
     });
     // One write with O_APPEND: lines of several processes do not mix.
     let mut log = OpenOptions::new().append(true).create(true).open(&path).expect("FAKE_LOG");

@@ -13,7 +13,6 @@ use std::panic::Location;
 pub fn that(holds: bool, reason: &str) -> bool {
     if !holds {
         let line = format!("skipped: {}: {reason}\n", test());
-        // A part of a test may run as a user who cannot write there.
         let file = std::env::var_os("KM_SKIPPED").and_then(|path| OpenOptions::new().append(true).open(path).ok());
         let _ = match file {
             Some(mut file) => file.write_all(line.as_bytes()),

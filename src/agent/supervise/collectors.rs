@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::collector::Collector;
 use crate::collector::health::Probe;
-use crate::collector::process::{self, Binds, Process};
+use crate::collector::process::{Binds, Process};
 use crate::config::value::Value;
 use crate::config::{inspect, yaml};
 use crate::core::Uptime;
@@ -168,7 +168,7 @@ impl Collectors {
                     index += 1;
                     continue;
                 }
-                Ok(Some(status)) => process::describe(status),
+                Ok(Some(status)) => live.process.describe(status),
                 Err(error) => format!("cannot be waited for: {error}"),
             };
             let collector = self.live.remove(index);

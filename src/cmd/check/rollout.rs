@@ -141,7 +141,7 @@ impl<'a> HostRollout<'a> {
         // Without the command itself, which may hold credentials: this goes to the server.
         let (what, output) = match process::run(command, ON_CHANGE_TIMEOUT) {
             Ok(Ended::Exited { status, .. }) if status.success() => return Ok(Ok(())),
-            Ok(Ended::Exited { status, output }) => (process::describe(status), output),
+            Ok(Ended::Exited { end, output, .. }) => (end, output),
             Ok(Ended::TimedOut { output }) => (format!("did not end within {ON_CHANGE_TIMEOUT:?}"), output),
             Err(error) => {
                 return Err(Error::because(Exit::TryAgain, "cannot run on-change; the next check will retry", error));

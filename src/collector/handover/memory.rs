@@ -30,6 +30,13 @@ pub fn memory(collector: u32) -> Option<Memory> {
     Some(Memory { available, of_old })
 }
 
+/// Our own control group, which a child begins in too, and those around it, from the inside out.
+pub(in crate::collector) fn own_groups() -> Vec<PathBuf> {
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some((root, group)) = innermost(&own) else { return Vec::new() };
+    around(root, &group).map(Path::to_path_buf).collect()
+}
+
 /// The hierarchy that limits our memory and our own group in it; `None` when the kernel has none.
 fn innermost(own: &str) -> Option<(&'static Path, PathBuf)> {
     // Hierarchy, controllers, path. Version 2 has the number 0, and what no hierarchy of version 1 has.

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
+use super::open_files;
 use super::sys::before_exec;
 use super::wait::Waitable;
 
@@ -69,7 +70,7 @@ impl Child {
             OnParentDeath::AskToEnd => Signal::TERM,
             OnParentDeath::Kill => Signal::KILL,
         };
-        before_exec::arrange(&mut command, signal, binds.map(|reporter| reporter.0));
+        before_exec::arrange(&mut command, signal, open_files::inherited(), binds.map(|reporter| reporter.0));
         let process = command.spawn()?;
         // With our copies of the child's descriptors, so that there is room for what comes.
         drop(command);

@@ -6,6 +6,7 @@ pub mod error;
 pub mod event;
 pub mod files;
 pub mod host;
+mod open_files;
 pub mod orphans;
 mod pid1;
 pub mod service;

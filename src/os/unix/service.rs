@@ -2,7 +2,7 @@
 //! `NOTIFY_SOCKET` names.
 //!
 //! Nothing here can fail: who does not listen misses a message, which is worth one debug line. The collector must not
-//! inherit the variables in `VARIABLES`, or it would speak in our name; the spawning code removes them.
+//! inherit what is read here, or it would speak in our name: `collector::environment` takes it out.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -11,9 +11,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// What the service manager sets for us, and only for us.
-pub const VARIABLES: &[&str] = &["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 pub struct Notify {
     /// `None`: there is no service manager to notify.

@@ -2,6 +2,7 @@
 
 use rustix::process::DumpableBehavior;
 
+pub use super::open_files::raise_open_files_limit;
 pub use super::pid1::run_as_child_of_process_one;
 pub use super::sys::inherited::{default_signals, keep_from_children};
 

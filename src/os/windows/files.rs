@@ -14,7 +14,7 @@ pub fn create_private(_path: &Path) -> io::Result<fs_err::File> {
 }
 
 /// Gives a new file the owner and access list of the one that it will replace.
-pub fn keep_owner_and_mode(_file: &File, _replaced: &Metadata) -> io::Result<()> {
+pub fn keep_owner_and_mode(_file: &File, _path: &Path, _replaced: &Metadata) -> io::Result<()> {
     Err(unsupported())
 }
 
@@ -49,6 +49,16 @@ pub fn is_mounted(_path: &Path) -> bool {
 /// The names in a directory, as far as it can be read: not at all yet.
 pub fn names(_directory: &Path) -> impl Iterator<Item = OsString> {
     std::iter::empty()
+}
+
+/// Locks a new file until it is closed; false when `remove_unheld` has got hold of it before.
+pub fn hold(_file: &File) -> bool {
+    true
+}
+
+/// Removes what no living process holds.
+pub fn remove_unheld(_path: &Path) -> io::Result<()> {
+    Err(unsupported())
 }
 
 /// Which file is at `path`, through links; `None` when there is none.

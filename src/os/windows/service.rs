@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-/// What the service manager sets for us, and only for us.
-pub const VARIABLES: &[&str] = &[];
-
 pub struct Notify;
 
 impl Notify {

@@ -12,5 +12,8 @@ pub fn run_as_child_of_process_one() -> Result<()> {
 
 pub fn default_signals() {}
 
+/// There is no such limit.
+pub fn raise_open_files_limit() {}
+
 /// A child inherits the handles that it is given, and no others.
 pub fn keep_from_children() {}

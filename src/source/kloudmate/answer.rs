@@ -1,4 +1,4 @@
-//! What the API answers, and how it is read from the body: strictly, within an allowance of memory, and without showing
+//! What the API answers, and how it is read from the body: strictly, within a budget of memory, and without showing
 //! any of it.
 
 use std::fmt;

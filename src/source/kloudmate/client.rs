@@ -20,7 +20,9 @@ use crate::log::sanitize;
 use crate::settings::Secret;
 use crate::settings::url::shown;
 use crate::source::client_options::{authorities, authorization, connect_proxy, endpoint};
-use crate::source::failure::{Failure, cause_of, exit_for, remedy_for, remedy_for_connection, retry_after};
+use crate::source::failure::{
+    Attempt, Failure, ProxyUse, cause_of, exit_for, remedy_for, remedy_for_connection, retry_after,
+};
 use crate::source::proxy;
 use crate::source::transport::{CallingThreadResolver, connector};
 
@@ -65,8 +67,8 @@ pub struct Client {
     ca_file: Option<PathBuf>,
     poll_timeout: Duration,
     max_answer: u64,
-    /// Appended to the cause of a failed connection: ` (through the proxy …)`, or empty.
-    through: String,
+    /// Named in the cause of a failed connection.
+    through: Option<ProxyUse>,
 }
 
 impl Client {
@@ -80,9 +82,7 @@ impl Client {
 
     fn with_environment(options: &Options, variable: impl Fn(&str) -> Option<String>) -> Result<Client> {
         let endpoint = endpoint(options.endpoint)?;
-        let proxy = proxy::choose(&endpoint, variable).map(connect_proxy).transpose()?;
-        let through =
-            proxy.as_ref().map_or(String::new(), |proxy| format!(" (through the proxy {})", shown(proxy.uri())));
+        let (proxy, through) = proxy::choose(&endpoint, variable).map(connect_proxy).transpose()?.unzip();
         let roots = options.ca_file.map(authorities).transpose()?.unwrap_or(RootCerts::WebPki);
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -179,9 +179,20 @@ impl Client {
 
     /// For a call that ended without a whole answer.
     fn broken(&self, error: ureq::Error) -> Failure {
-        let remedy = remedy_for_connection(&error, !self.through.is_empty());
-        let (exit, cause) = cause_of(error, self.poll_timeout, self.ca_file.as_deref(), SystemTime::now());
-        self.failure(exit, cause + &self.through + remedy)
+        let remedy = remedy_for_connection(&error, self.through.as_ref());
+        let (exit, mut cause) = cause_of(
+            error,
+            Attempt {
+                timeout: self.poll_timeout,
+                ca_file: self.ca_file.as_deref(),
+                proxy: self.through.as_ref(),
+                now: SystemTime::now(),
+            },
+        );
+        if let Some(proxy) = &self.through {
+            cause += &format!(" (through the proxy {})", proxy.shown);
+        }
+        self.failure(exit, cause + &remedy)
     }
 
     fn failure(&self, exit: Exit, cause: String) -> Failure {

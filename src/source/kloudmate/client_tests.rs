@@ -90,7 +90,7 @@ fn this_goes_over_the_wire() {
                 .unwrap();
             request
         });
-        let url = url.replace("http://", "http://user:password@");
+        let url = url.replace("http://", "http://user:hunter22@");
         let answer = Client::with_environment(&options(&url, key.as_ref(), None), |_| None).unwrap().post(BODY);
         assert!(answer.unwrap().restart_required);
         let request = serving.join().unwrap();
@@ -230,7 +230,7 @@ fn what_may_pass_is_worth_another_try() {
     assert!(error.to_string().contains("Connection refused") && error.exit() == Exit::TryAgain, "{error}");
     let proxy = format!("http://{unused}");
     let error = client("https://api.example/x", &[("HTTPS_PROXY", &proxy)]).post(BODY).unwrap_err().error;
-    assert!(error.to_string().ends_with("; check the proxy, and the proxy variables"), "{error}");
+    assert!(error.to_string().ends_with("; check HTTPS_PROXY, and that the server runs"), "{error}");
     // A label of DNS has 63 bytes at most, so the resolver refuses it without asking anybody.
     let host = "a".repeat(64);
     let error = client(&format!("http://{host}/"), &[]).post(BODY).unwrap_err().error;
@@ -307,8 +307,9 @@ fn a_proxy_that_refuses_is_named() {
     let url = url.replace("http://", "http://user:password@");
     let error = client("https://api.example/x", &[("HTTPS_PROXY", &url)]).post(BODY).unwrap_err().error;
     let text = error.to_string();
-    assert!(text.contains("407") && text.contains("(through the proxy http://127.0.0.1:"), "{text}");
-    assert!(!text.contains("password") && error.exit() == Exit::TryAgain, "{text}");
+    assert!(text.contains("the proxy refuses the user name or password in HTTPS_PROXY (HTTP status 407)"), "{text}");
+    assert!(text.contains("(through the proxy http://127.0.0.1:"), "{text}");
+    assert!(!text.contains("hunter22") && error.exit() == Exit::TryAgain, "{text}");
     serving.join().unwrap();
 }
 
@@ -359,6 +360,28 @@ fn settings_that_cannot_be_used_are_refused_at_start() {
     }
 }
 
+/// Each parses, as the URL of a host called `user` or the like, so that a part of the password would be shown.
+#[test]
+fn a_proxy_whose_password_is_not_encoded_is_refused_without_showing_it() {
+    for url in [
+        "http://user:hunter/22@proxy:3128",
+        "http://user:8080/hunter22@proxy:3128",
+        "http://user:hunter#22@proxy:3128",
+        "http://user:hunter?22@proxy:3128",
+        "http://us@er:hunter22@proxy:3128",
+        "user:hunter/22@proxy:3128",
+        "http://user:hunter",
+    ] {
+        let variables = [("https_proxy", url)];
+        let result = Client::with_environment(&options("https://api.example/x", None, None), environment(&variables));
+        let text = result.err().unwrap_or_else(|| panic!("{url} is taken")).to_string();
+        let says =
+            if url.contains('@') { "its user name or password is not percent-encoded: " } else { "is not a URL" };
+        assert!(text.starts_with("the proxy in https_proxy cannot be used: ") && text.contains(says), "{text}");
+        assert!(!text.contains("hunter") && !text.contains("22") && !text.contains("proxy:"), "{text}");
+    }
+}
+
 #[test]
 fn a_ca_file_is_read_at_start() {
     let path = std::env::temp_dir().join(format!("kmagent-ca-{}", std::process::id()));
@@ -368,7 +391,12 @@ fn a_ca_file_is_read_at_start() {
         (Some("not PEM".to_owned()), "no usable certificate"),
         (Some(CERTIFICATE.replace("-----END", "=====END")), "name a PEM bundle"),
         (Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()), "no usable certificate"),
+        (Some(CERTIFICATE.replace(" CERT", " TRUSTED CERT")), "convert each with openssl x509 -in FILE"),
+        (Some("0\u{1}".to_owned()), "it is in DER: convert it with openssl x509 -inform DER"),
         (Some(CERTIFICATE.to_owned()), ""),
+        // As editors on Windows write it.
+        (Some(format!("\u{feff}{CERTIFICATE}")), ""),
+        (Some(format!("# ours\n\u{feff}{CERTIFICATE}{}", CERTIFICATE.replace(" CERT", " TRUSTED CERT"))), ""),
         (
             Some(
                 "# ours\n".to_owned() + CERTIFICATE + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",

@@ -45,7 +45,7 @@ pub fn encode(report: &Report) -> Vec<u8> {
         architecture: architecture(),
         collector_status: if report.is_collector_running { Status::Running } else { Status::Stopped },
         collector_version: &report.collector_version,
-        hostname: report.host_name,
+        hostname: &report.host_name,
         is_docker: report.is_docker,
         last_error_message: report.problem.map(report::message).unwrap_or_default(),
         platform: platform(report.is_docker),
@@ -96,7 +96,7 @@ mod tests {
 
     fn report(problem: &TimedProblem) -> Report<'_> {
         Report {
-            host_name: "web-1",
+            host_name: "web-1".to_owned(),
             is_docker: false,
             uptime: Duration::from_secs(60),
             instance_id: None,

@@ -3,12 +3,13 @@
 //! The facade of `os::files` says what each function is for; here is how. Every function is about one file, and none
 //! decides what is written where.
 
+mod attributes;
 pub mod safe_open;
 #[cfg(test)]
 pub(crate) mod test_dir;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File, Metadata, Permissions};
+use std::fs::{DirBuilder, File, Metadata, Permissions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
@@ -31,15 +32,26 @@ pub fn create_private(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
 }
 
-/// Gives a new file the owner and mode of the one that it will replace.
-pub fn keep_owner_and_mode(file: &File, replaced: &Metadata) -> io::Result<()> {
+/// Gives a new file the owner, mode, access list and attributes of the one at `path`, which it will replace.
+pub fn keep_owner_and_mode(file: &File, path: &Path, replaced: &Metadata) -> io::Result<()> {
     let own = file.metadata()?;
     if (own.uid(), own.gid()) != (replaced.uid(), replaced.gid()) {
         fchown(file, Some(replaced.uid()), Some(replaced.gid()))?;
     }
     // After the owner, since a mode must not be granted to the wrong owner. No config is a program, so without the
     // set-id bits.
-    file.set_permissions(Permissions::from_mode(replaced.mode() & 0o777))
+    let mode = replaced.mode() & 0o777;
+    // Of a file with a list the group bits are what this grants at most (acl(5)), and others may have less by name.
+    let mode = match attributes::copy_access_list(path, file) {
+        Ok(()) => mode,
+        Err(error) => {
+            log::warn!(path:% = path.display(), error:%; "access list not copied: only the owner may use the new file");
+            mode & 0o700
+        }
+    };
+    file.set_permissions(Permissions::from_mode(mode))?;
+    attributes::copy_attributes(path, file);
+    Ok(())
 }
 
 /// For a file that this process has just made at `path`: what is done as root, by a `--check` for instance, must not
@@ -91,6 +103,30 @@ pub fn names(directory: &Path) -> impl Iterator<Item = OsString> {
     let entries = File::open(directory).ok().and_then(|opened| Dir::new(opened).ok());
     let names = entries.into_iter().flatten().flatten();
     names.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_os_string())
+}
+
+/// Locks a new file (flock(2)) until it is closed, by its process or by the kernel at that one's end; false when
+/// `remove_unheld` has removed it, or is about to. What cannot be locked or looked at is as good as held.
+pub fn hold(file: &File) -> bool {
+    match file.try_lock() {
+        Ok(()) => !file.metadata().is_ok_and(|meta| meta.nlink() == 0),
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(_)) => true,
+    }
+}
+
+/// Removes what no living process holds. A file that we may not open is left to its owner.
+pub fn remove_unheld(path: &Path) -> io::Result<()> {
+    // Neither a link nor a pipe is anything that was held.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
+    match &opened {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        Ok(file) if matches!(file.file().try_lock(), Err(TryLockError::WouldBlock)) => return Ok(()),
+        Ok(_) | Err(_) => {}
+    }
+    // Before the lock is let go.
+    fs::remove_file(path)
 }
 
 /// Which file is at `path`, through links; `None` when there is none.
@@ -163,6 +199,8 @@ pub fn is_readable_by_all(meta: &Metadata) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use rustix::fs::{FileType, Mode, mknodat};
+
     use super::test_dir::Dir;
     use super::*;
 
@@ -197,6 +235,43 @@ mod tests {
             assert_eq!(is_program(&path), expected, "{mode:o}");
         }
         assert!(!is_program(dir.path()) && !is_program(&dir.join("missing")));
+    }
+
+    #[test]
+    fn what_is_held_is_not_removed_until_it_is_let_go() {
+        let dir = Dir::new();
+        let path = dir.join("x");
+        let file = create_private(&path).unwrap();
+        assert!(hold(file.file()));
+        remove_unheld(&path).unwrap();
+        assert!(path.exists());
+        // Another open file of this process is no more than another process's.
+        assert!(!hold(&File::open(&path).unwrap()));
+        // Closing alone would leave it to the child of another test, between fork and exec.
+        file.file().unlock().unwrap();
+        remove_unheld(&path).unwrap();
+        assert!(!path.exists());
+        assert_eq!(remove_unheld(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_was_removed_before_it_was_held_is_not_held() {
+        let dir = Dir::new();
+        let file = create_private(&dir.join("x")).unwrap();
+        remove_unheld(&dir.join("x")).unwrap();
+        assert!(!hold(file.file()));
+    }
+
+    #[test]
+    fn what_is_no_file_is_removed_as_it_is() {
+        let dir = Dir::new();
+        let path = dir.join("x");
+        test_dir::write(dir.join("target"), "");
+        std::os::unix::fs::symlink("target", &path).unwrap();
+        remove_unheld(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        remove_unheld(&path).unwrap();
+        assert_eq!(dir.names("."), ["target"]);
     }
 
     #[test]

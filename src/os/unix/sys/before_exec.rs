@@ -1,5 +1,5 @@
-//! What a child does between fork and exec: its parent-death signal, signals that it is not to ignore and, if asked,
-//! its rank when memory runs out and the filter of `seccomp_bind`.
+//! What a child does between fork and exec: its parent-death signal, signals that it is not to ignore, the limit on open
+//! files and, if asked, its rank when memory runs out and the filter of `seccomp_bind`.
 //!
 //! Everything here runs in a copy of a process with several threads, so it may only do what is async-signal-safe: plain
 //! system calls, no allocation, no lock.
@@ -12,17 +12,19 @@ use std::process::Command;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, getpid, getppid, set_dumpable_behavior, set_parent_process_death_signal,
+    DumpableBehavior, Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit,
 };
 
 use super::inherited::ignore_nothing;
 use super::seccomp_bind::report_binds;
 
-/// The child gets `on_parent_death` when the thread that spawns it ends, however it ends (PR_SET_PDEATHSIG, prctl(2)).
+/// The child gets `on_parent_death` when the thread that spawns it ends, however it ends (PR_SET_PDEATHSIG, prctl(2)),
+/// and the soft one of `open_files` if there is one.
 ///
 /// With `report_to`, its bind(2) calls are reported: one byte is sent there before the exec, with the descriptor of the
 /// notifications, or the byte is the reason (errno) that there is none, and the child goes on without the filter.
-pub fn arrange(command: &mut Command, on_parent_death: Signal, report_to: Option<OwnedFd>) {
+pub fn arrange(command: &mut Command, on_parent_death: Signal, open_files: Option<Rlimit>, report_to: Option<OwnedFd>) {
     let parent = getpid();
     // SAFETY: the closure does only what is async-signal-safe: it makes system calls and allocates nothing
     // (`from_raw_os_error` holds a number), as does what it calls.
@@ -32,6 +34,10 @@ pub fn arrange(command: &mut Command, on_parent_death: Signal, report_to: Option
             ignore_nothing();
             if let Some(channel) = &report_to {
                 report_binds(channel.as_fd())?;
+            }
+            // Last, since descriptors beyond it may be open already, and the filter takes one more.
+            if let Some(limit) = &open_files {
+                lower_open_files(limit);
             }
             Ok(())
         });
@@ -69,6 +75,16 @@ fn raise_rank(rank: i32) -> Result<(), Errno> {
         rustix::io::write(&file, &text[..text.len() - left])?;
     }
     Ok(())
+}
+
+/// For the child, and no failure. The hard limit is what it is, and may be lower than it was.
+fn lower_open_files(limit: &Rlimit) {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let current = match (limit.current, maximum) {
+        (Some(current), Some(maximum)) => Some(current.min(maximum)),
+        (current, maximum) => current.or(maximum),
+    };
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
 }
 
 /// For the child: `signal` when `parent`'s thread ends.
