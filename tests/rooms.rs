@@ -50,6 +50,11 @@ const UNIX: &[&str] = &["std::os", "fs_err::os", "rustix", "libc", "nix"];
 /// The one room that names Unix, and the kernel's part of a hand-over, which is Linux alone.
 const NAMES_UNIX: &[&str] = &["os/unix/", "collector/handover/"];
 
+/// What opens or reads a file by its name. `os::files` alone does, where each file is opened without waiting and looked
+/// at.
+const OPENS: &[&str] = &["fs::read(", "fs_err::read(", "read_to_string(", "File::open(", "OpenOptions"];
+const MAY_OPEN: &str = "os/unix/files/";
+
 const MAX_LINES: usize = 350;
 
 /// A file of `src`: its path below it, and its lines without comments and without the tests at its end.
@@ -232,6 +237,22 @@ fn only_os_and_the_hand_over_name_unix() {
         assert!(!naming_unix(&[file("store/mod.rs", line)]).is_empty(), "{line}");
     }
     assert_eq!(naming_unix(&[file("os/unix/files.rs", "use rustix::fs::Mode;")]), Vec::<String>::new());
+}
+
+#[test]
+fn only_the_files_of_os_open_any() {
+    let found = |files: &[File]| -> Vec<String> {
+        let elsewhere = files.iter().filter(|file| !file.path.starts_with(MAY_OPEN));
+        let lines = elsewhere.flat_map(|file| file.lines.iter().map(move |line| (file, line)));
+        let opening =
+            lines.filter(|(_, line)| OPENS.iter().any(|name| line.split("//").next().unwrap().contains(name)));
+        opening.map(|(file, line)| format!("{}: {}", file.path, line.trim())).collect()
+    };
+    assert_eq!(found(&files()), Vec::<String>::new(), "use os::files");
+    for line in ["std::fs::read(path)", "fs_err::read_to_string(path)", "fs::File::open(path)"] {
+        let file = |path: &str| File { path: path.to_string(), lines: vec![line.to_string()] };
+        assert_eq!(found(&[file("store/mod.rs"), file("os/unix/files/mod.rs")]).len(), 1, "{line}");
+    }
 }
 
 #[test]

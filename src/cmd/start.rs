@@ -36,7 +36,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     make_directories(settings)?;
     let _lock = Lock::take(&settings.run_dir)?;
     orphans::end(&settings.run_dir, settings.stop_timeout);
-    let store = Store::new(&settings.config, &settings.state_dir);
+    let store = Store::new(&settings.config, &settings.state_dir, settings.max_config_file());
     store.sweep();
     begin(&store);
     let collector = Collector::new(settings);

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::handover::memory;
+use crate::os::files;
 
 /// Of the host (proc_pid_vmstat in proc(5)).
 const HOST: &str = "/proc/vmstat";
@@ -43,7 +44,7 @@ impl OomKills {
 }
 
 fn count(counter: &Path) -> Option<u64> {
-    let text = fs_err::read_to_string(counter).ok()?;
+    let text = files::read_text(counter, files::MAX_KERNEL_FILE).ok()?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 

@@ -14,8 +14,9 @@ use crate::error::Error;
 use crate::error::Exit;
 use crate::os;
 
+/// Keys that this version does not know are ignored, so that a later client can say more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(tag = "command", rename_all = "lowercase")]
 pub enum Request {
     Status,
     /// Answered when the collector has ended. The connection then lasts as long as the agent's process, so that its end

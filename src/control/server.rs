@@ -47,6 +47,8 @@ struct Client {
     received: Vec<u8>,
     /// `None` when its request is read and the answer is the supervisor's to give.
     request_until: Option<Duration>,
+    /// It has asked and writes no more, as `nc -N` does; its answer is due all the same.
+    is_half_closed: bool,
 }
 
 impl Server {
@@ -64,7 +66,7 @@ impl Server {
     /// All that is to be waited for: the listener unless too many clients wait for an answer, and each client.
     pub fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
         let listener = (self.has_room() && self.rest_until.is_none()).then(|| self.listener.waitable());
-        listener.into_iter().chain(self.clients.iter().map(|client| client.stream.waitable()))
+        listener.into_iter().chain(self.clients.iter().map(Client::waitable))
     }
 
     /// When the next silent client is to be dropped, or the next one may be admitted.
@@ -149,7 +151,7 @@ impl Server {
         let id = ClientId(self.next_id);
         self.next_id += 1;
         let request_until = Some(now + REQUEST_TIMEOUT);
-        self.clients.push(Client { id, stream, received: Vec::new(), request_until });
+        self.clients.push(Client { id, stream, received: Vec::new(), request_until, is_half_closed: false });
     }
 }
 
@@ -171,9 +173,21 @@ enum Progress {
 }
 
 impl Client {
+    /// An end that has been read is there to be read again at once, without end.
+    fn waitable(&self) -> Waitable<'_> {
+        match self.is_half_closed {
+            true => self.stream.hang_up(),
+            false => self.stream.waitable(),
+        }
+    }
+
     fn read(&mut self, now: Duration) -> Progress {
         let mut buffer = [0u8; REQUEST_LIMIT];
         match self.stream.read(&mut buffer) {
+            Ok(0) if self.request_until.is_none() && !self.stream.has_hung_up() => {
+                self.is_half_closed = true;
+                return Progress::Waiting;
+            }
             Ok(0) => return Progress::Gone,
             // Whatever follows a request is of no interest.
             Ok(_) if self.request_until.is_none() => return Progress::Waiting,

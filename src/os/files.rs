@@ -2,6 +2,9 @@
 //! have planted.
 //!
 //! ```text
+//!   open_regular, read_opened, read, read_text
+//!                               every file that is read: a regular one and not too large, or an error that says what
+//!                               is there
 //!   create_private              a new file that only its owner may read
 //!   keep_owner_and_mode         a new file gets those, and the access list, of the file that it will replace
 //!   give_to_owner_of_directory  what root makes belongs to whom its directory belongs to
@@ -17,13 +20,15 @@
 //! ```
 //! It knows nothing of configs and decides nothing.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 pub use super::platform::files::{
     create_private, give_to_owner_of_directory, hold, identity, is_mounted, is_program, is_readable_by_all, is_root,
-    keep_owner_and_mode, lock_holder, make_private_directory, make_readable_directory, names, open_lock,
+    keep_owner_and_mode, lock_holder, make_private_directory, make_readable_directory, names, open_lock, open_regular,
     owner_may_command, remove_unheld, replace, safe_open, sync_directory,
 };
 
@@ -43,6 +48,47 @@ impl FileId {
     }
 }
 
+/// Bytes of a file that the kernel makes: what a process can have as its environment is 6 MiB (execve(2)).
+pub const MAX_KERNEL_FILE: u64 = 8 * 1024 * 1024;
+
+/// The content of a regular file of at most so many bytes. Each caller says how many its kind of file may have: another
+/// user may have made it, of any size.
+pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    open_regular(path).and_then(|file| read_opened(&file, max_bytes)).map_err(|error| named(path, error))
+}
+
+/// As `read`; UTF-8.
+pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
+    let no_text = |_| named(path, io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"));
+    String::from_utf8(read(path, max_bytes)?).map_err(no_text)
+}
+
+/// As `read`, of a file that is open; no error names the path.
+pub fn read_opened(file: &File, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let too_large = |size: String| {
+        let text = format!("it is larger than {max_bytes} bytes: it has {size}");
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, text))
+    };
+    // First, so that nothing is read of one that is far too large.
+    let size = file.metadata()?.len();
+    if size > max_bytes {
+        return too_large(size.to_string());
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(size).unwrap_or_default())?;
+    // It may grow meanwhile, and a file that the kernel makes has no size.
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > max_bytes {
+        true => too_large("more".to_string()),
+        false => Ok(bytes),
+    }
+}
+
+/// An error with the path that it is about.
+pub(super) fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 /// Where a file is, also when that is the current directory.
 pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -51,6 +97,28 @@ pub fn directory_of(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_read_up_to_its_limit() {
+        use crate::os::unix::files::test_dir::{Dir, write};
+
+        let dir = Dir::new();
+        let path = dir.join("x");
+        write(&path, "12345678");
+        assert_eq!(read(&path, 8).unwrap(), b"12345678");
+        let words = format!("{}: it is larger than 7 bytes: it has 8", path.display());
+        for error in [read(&path, 7).unwrap_err(), read_text(&path, 7).unwrap_err()] {
+            assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::FileTooLarge, words.clone()));
+        }
+        // 2 GiB without a block on disk.
+        File::options().write(true).open(&path).unwrap().set_len(1 << 31).unwrap();
+        assert!(read(&path, MAX_KERNEL_FILE).unwrap_err().to_string().ends_with("it has 2147483648"));
+        // Which says that it has no bytes.
+        let status = Path::new("/proc/self/status");
+        assert!(read_text(status, MAX_KERNEL_FILE).unwrap().contains("VmRSS"));
+        assert!(read(status, 10).unwrap_err().to_string().ends_with("it is larger than 10 bytes: it has more"));
+    }
 
     #[test]
     fn the_directory_of_a_bare_name_is_the_present_one() {

@@ -4,7 +4,7 @@
 //! A value is kept as it stands in the file: `0123` and `1e5` stay what the user wrote. It checks names and shapes
 //! only; what a value means is for `parse`. Reading never fails as a whole: problems are collected for one report.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::flat_yaml::{self, Shape};
@@ -80,18 +80,14 @@ pub fn readable_by_all(path: &Path) -> String {
 }
 
 /// The text of a small file, and whether every user can read it; `None` if it does not exist. Fails with the cause.
-pub fn read(path: &Path, most_bytes: u64) -> Result<Option<(String, bool)>, String> {
-    let file = match std::fs::File::open(path) {
+pub fn read(path: &Path, max_bytes: u64) -> Result<Option<(String, bool)>, String> {
+    let file = match files::open_regular(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("{error}{}", os_error::remedy_for_read(&error))),
     };
     let open_to_all = files::is_readable_by_all(&file.metadata().map_err(|error| error.to_string())?);
-    let mut bytes = Vec::new();
-    file.take(most_bytes + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > most_bytes {
-        return Err(format!("it is larger than {most_bytes} bytes"));
-    }
+    let bytes = files::read_opened(&file, max_bytes).map_err(|error| error.to_string())?;
     let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_string())?;
     Ok(Some((text, open_to_all)))
 }

@@ -103,3 +103,14 @@ pub struct Settings {
     /// Bytes, of the API's whole answer.
     pub max_config_size: u64,
 }
+
+/// What `max_config_size` is by default.
+const USUAL_CONFIG_SIZE: u64 = 4 * 1024 * 1024;
+
+impl Settings {
+    /// Bytes of a config file: twice the longest answer, as YAML that is made of JSON has blanks for its braces; and
+    /// not less because the setting has become less since a config was installed.
+    pub fn max_config_file(&self) -> u64 {
+        self.max_config_size.max(USUAL_CONFIG_SIZE).saturating_mul(2)
+    }
+}

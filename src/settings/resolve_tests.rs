@@ -78,6 +78,7 @@ fn defaults() {
     assert_eq!(settings.collector_endpoint, "https://otel.kloudmate.com:4318");
     assert_eq!(settings.config_check_interval, Some(Duration::from_secs(60)));
     assert_eq!(settings.max_config_size, 4 * 1024 * 1024);
+    assert_eq!(settings.max_config_file(), 8 * 1024 * 1024);
     assert_eq!(settings.min_uptime, Duration::from_secs(10));
     assert_eq!((settings.collector, settings.ca_file, settings.on_change), (None, None, None));
     assert_eq!(settings.host_name, None, "it is asked for at each report");

@@ -12,8 +12,13 @@ use ureq::tls::{Certificate, PemItem, RootCerts};
 use super::failure::ProxyUse;
 use super::proxy;
 use crate::error::{Error, Exit, Result};
+use crate::os::files;
 use crate::settings::Secret;
 use crate::settings::url::{HttpUrl, PERCENT_ENCODE, has_cut_user, shown};
+
+/// Bytes of a PEM bundle: the authorities of a system, which are the largest there is, have a quarter of a MiB, or half
+/// of one with a text for each.
+const MAX_AUTHORITIES: u64 = 4 * 1024 * 1024;
 
 /// The URL to post to, without user and password: the API knows us by the key alone.
 pub fn endpoint(text: &str) -> Result<Uri> {
@@ -57,7 +62,8 @@ pub fn connect_proxy(choice: proxy::Choice) -> Result<(Proxy, ProxyUse)> {
 /// hold a few; other sections, such as keys, are ignored. So is the byte order mark that editors on Windows write.
 pub fn authorities(path: &Path) -> Result<RootCerts> {
     let what = || format!("ca-file cannot be used: {}", path.display());
-    let pem = fs_err::read(path).map_err(|error| Error::because(Exit::Settings, "ca-file cannot be read", error))?;
+    let pem = files::read(path, MAX_AUTHORITIES)
+        .map_err(|error| Error::because(Exit::Settings, "ca-file cannot be read", error))?;
     let pem = without_marks(&pem);
     let remedy = remedy_for_authorities(&pem);
     let mut certificates: Vec<Certificate> = Vec::new();

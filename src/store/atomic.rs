@@ -1,8 +1,8 @@
 //! Files that are whole or not there: written under another name, synced, then renamed.
 //!
-//! It knows nothing of configs. A file keeps mode, owner and access list of the one that it replaces; a new one is 0600,
-//! and what root makes belongs to whom its directory belongs to. A process holds what it has not put in place yet, so
-//! that another one's `sweep` spares it.
+//! It knows nothing of configs. A file keeps mode, owner and access list of the one that it replaces; a new one is
+//! 0600, and what root makes belongs to whom its directory belongs to. A process holds what it has not put in place
+//! yet, so that another one's `sweep` spares it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -116,16 +116,21 @@ pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Gives what is at `path` the name `kept` too, in place of what is there: a file stays where it is, anything else
-/// moves. That there is nothing is no failure.
-pub fn set_aside(path: &Path, kept: &Path) -> io::Result<()> {
-    set_aside_by(path, kept, |path, kept| match safe_open::is_shared(path) {
+/// moves. That there is nothing is no failure. A file of more than so many bytes may be left without its other name.
+pub fn set_aside(path: &Path, kept: &Path, max_bytes: u64) -> io::Result<()> {
+    set_aside_by(path, kept, max_bytes, |path, kept| match safe_open::is_shared(path) {
         // If we were killed now, the second name would make the first one suspect.
         true => Err(io::ErrorKind::Unsupported.into()),
         false => fs::hard_link(path, kept),
     })
 }
 
-fn set_aside_by(path: &Path, kept: &Path, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+fn set_aside_by(
+    path: &Path,
+    kept: &Path,
+    max_bytes: u64,
+    link: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
     if !path.exists() {
         return Ok(());
     }
@@ -135,7 +140,7 @@ fn set_aside_by(path: &Path, kept: &Path, link: impl Fn(&Path, &Path) -> io::Res
     }
     link(path, kept).or_else(|_| match path.is_file() {
         // Some file systems (vfat) know no hard links either. To move it would leave nobody at `path` for a moment.
-        true => write(kept, &safe_open::read(path)?),
+        true => write(kept, &safe_open::read(path, max_bytes)?),
         false => fs::rename(path, kept),
     })
 }

@@ -161,7 +161,7 @@ fn what_cannot_be_linked_is_copied_and_stays() {
     put(&path, "now");
     put(&kept, "before");
     let refuse = |_: &Path, _: &Path| Err(io::ErrorKind::PermissionDenied.into());
-    set_aside_by(&path, &kept, refuse).unwrap();
+    set_aside_by(&path, &kept, 100, refuse).unwrap();
     assert_eq!((read(&path), read(&kept)), ("now".into(), "now".into()));
     assert_eq!((mode(&kept), dir.names("")), (0o600, vec!["config".into(), "config.rejected".into()]));
 }
@@ -174,7 +174,7 @@ fn where_others_may_write_nothing_gets_a_second_name() {
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
         let (path, kept) = (dir.join("config"), dir.join("config.rejected"));
         put(&path, "now");
-        set_aside(&path, &kept).unwrap();
+        set_aside(&path, &kept, 100).unwrap();
         assert_eq!((read(&path), read(&kept)), ("now".into(), "now".into()));
         assert_eq!(std::fs::metadata(&path).unwrap().nlink(), names, "mode {mode:o}");
     }

@@ -33,6 +33,8 @@ const PREVIOUS: &str = "previous.yaml";
 pub struct Store {
     config: PathBuf,
     state_dir: PathBuf,
+    /// Bytes of a config file that is read.
+    max_bytes: u64,
 }
 
 /// A validated config in a file beside the config; the file is removed with it unless it was renamed away.
@@ -66,8 +68,9 @@ pub enum Comparison {
 }
 
 impl Store {
-    pub fn new(config: &Path, state_dir: &Path) -> Store {
-        Store { config: config.to_path_buf(), state_dir: state_dir.to_path_buf() }
+    /// No config file of more than `max_bytes` is read: it counts as one that cannot be.
+    pub fn new(config: &Path, state_dir: &Path, max_bytes: u64) -> Store {
+        Store { config: config.to_path_buf(), state_dir: state_dir.to_path_buf(), max_bytes }
     }
 
     pub fn config(&self) -> &Path {
@@ -122,7 +125,7 @@ impl Store {
         if self.has_config() || self.has_fallback() || fs::metadata(default).is_err() {
             return Ok(false);
         }
-        let copied = fs::read(default).and_then(|bytes| atomic::write(&self.config, &bytes));
+        let copied = files::read(default, self.max_bytes).and_then(|bytes| atomic::write(&self.config, &bytes));
         copied.map(|()| true).map_err(|error| self.cannot_write("cannot install the default config", error))
     }
 
@@ -136,7 +139,7 @@ impl Store {
     /// # Errors
     /// It cannot be read, or is no YAML.
     pub fn read_config(&self) -> Result<Value> {
-        read_tree(&self.config)
+        self.read_tree(&self.config)
     }
 
     /// The last known good, as a tree.
@@ -144,7 +147,30 @@ impl Store {
     /// # Errors
     /// As for `read_config`.
     pub fn read_last_known_good(&self) -> Result<Value> {
-        read_tree(&self.last_known_good())
+        self.read_tree(&self.last_known_good())
+    }
+
+    /// A config that is laid over the active one, as a tree.
+    ///
+    /// # Errors
+    /// As for `read_config`.
+    pub fn read_overlay(&self, path: &Path) -> Result<Value> {
+        self.read_tree(path)
+    }
+
+    fn read_tree(&self, path: &Path) -> Result<Value> {
+        let bytes = self.read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
+        let what = || format!("cannot parse {}", path.display());
+        yaml::parse(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        safe_open::read(path, self.max_bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => {
+                io::Error::new(error.kind(), format!("{error}; make it smaller, or raise max-config-size"))
+            }
+            _ => error,
+        })
     }
 
     /// Writes a candidate beside the config, with the mode, owner and access list of the config or 0600, and syncs
@@ -173,7 +199,7 @@ impl Store {
 
     /// Compares the active config with the last known good, byte by byte.
     pub fn compare(&self) -> Comparison {
-        match (safe_open::read(&self.config), safe_open::read(&self.last_known_good())) {
+        match (self.read(&self.config), self.read(&self.last_known_good())) {
             (Ok(config), Ok(good)) if config == good => Comparison::Same,
             (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Comparison::NoFallback,
             // One that cannot be read now may be when it is needed; if not, the roll back says why.
@@ -187,10 +213,9 @@ impl Store {
     /// # Errors
     /// 73; the former last known good is whole.
     pub fn promote(&self, file: FileId) -> Result<bool> {
-        let bytes =
-            safe_open::read(&self.config).map_err(|error| self.cannot_write("cannot read the config", error))?;
+        let bytes = self.read(&self.config).map_err(|error| self.cannot_write("cannot read the config", error))?;
         let good = self.last_known_good();
-        let same = safe_open::read(&good).is_ok_and(|kept| kept == bytes);
+        let same = self.read(&good).is_ok_and(|kept| kept == bytes);
         if same || self.look()? != Some(file) {
             return Ok(false);
         }
@@ -208,10 +233,10 @@ impl Store {
 
     fn restore(&self, source: &Path) -> Result<()> {
         let failed = |error| self.cannot_write("cannot restore the previous config", error);
-        let bytes = safe_open::read(source).map_err(failed)?;
+        let bytes = self.read(source).map_err(failed)?;
         let target = self.target().map_err(failed)?;
         let restored = atomic::write_new(&target, CANDIDATE_MARK, &bytes).map_err(failed)?;
-        if let Err(error) = atomic::set_aside(&target, &with_suffix(&target, ".rejected")) {
+        if let Err(error) = atomic::set_aside(&target, &with_suffix(&target, ".rejected"), self.max_bytes) {
             log::warn!(error:% = error; "cannot save the rejected config");
         }
         atomic::replace(restored.path(), &target).map_err(|error| {
@@ -225,8 +250,7 @@ impl Store {
     /// # Errors
     /// 73.
     pub fn keep_previous(&self) -> Result<()> {
-        let kept =
-            safe_open::read(&self.config).and_then(|bytes| atomic::write(&self.state_dir.join(PREVIOUS), &bytes));
+        let kept = self.read(&self.config).and_then(|bytes| atomic::write(&self.state_dir.join(PREVIOUS), &bytes));
         kept.map_err(|error| self.cannot_write("cannot save the current config", error))
     }
 
@@ -261,12 +285,6 @@ impl Store {
     fn cannot_write(&self, what: &str, error: io::Error) -> Error {
         Error::because(Exit::CannotWrite, format!("{what}{}", os_error::remedy_for_write(&error)), error)
     }
-}
-
-fn read_tree(path: &Path) -> Result<Value> {
-    let bytes = safe_open::read(path).map_err(|error| Error::because(Exit::Unavailable, "cannot read", error))?;
-    let what = || format!("cannot parse {}", path.display());
-    yaml::parse(&bytes).map_err(|error| Error::because(Exit::ConfigRefused, what(), error))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -24,6 +24,10 @@ pub const REQUESTS: &str = "restart-requests.json";
 pub const INSTANCE_ID: &str = "instance-id.json";
 pub const UNFINISHED: &str = "unfinished-install.json";
 
+/// Bytes of a record: the longest one holds a problem, which ends with an excerpt of 3 KiB, and each of its bytes may be
+/// six in JSON.
+const MAX_BYTES: u64 = 1024 * 1024;
+
 /// A config that was refused or rolled back, and is not tried again with the same collector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
@@ -79,7 +83,15 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     /// Reads what is there.
     pub fn open(state_dir: &Path, name: &str) -> Record<T> {
         let path = state_dir.join(name);
-        let kept = safe_open::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let kept = match safe_open::read(&path, MAX_BYTES) {
+            Ok(bytes) => serde_json::from_slice(&bytes).ok(),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::FileTooLarge {
+                    log::warn!(error:%; "cannot read the agent's state; continuing without it");
+                }
+                None
+            }
+        };
         Record { path: Some(path), kept, unwritten: false }
     }
 

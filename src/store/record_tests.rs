@@ -54,6 +54,10 @@ fn what_cannot_be_read_counts_as_absent() {
         write(dir.join(NAME), text);
         assert_eq!(kept(&open(&dir)), None, "{text}");
     }
+    for (length, is_read) in [(MAX_BYTES as usize - 2, true), (MAX_BYTES as usize - 1, false)] {
+        write(dir.join(NAME), &format!("\"{}\"", "x".repeat(length)));
+        assert_eq!(kept(&open(&dir)).is_some(), is_read, "{length}");
+    }
 }
 
 #[test]

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::os::unix::files::test_dir::{Dir, mode, read, write};
 
+/// What any file here may have.
+const MAX_BYTES: u64 = 100;
+
 /// A store whose config and state lie in directories of their own.
 struct Scene {
     dir: Dir,
@@ -21,7 +24,7 @@ impl Scene {
         let dir = Dir::new();
         std::fs::create_dir(dir.join("etc")).unwrap();
         std::fs::create_dir(dir.join("state")).unwrap();
-        let store = Store::new(&dir.join("etc/config.yaml"), &dir.join("state"));
+        let store = Store::new(&dir.join("etc/config.yaml"), &dir.join("state"), MAX_BYTES);
         Scene { dir, store }
     }
 
@@ -187,7 +190,7 @@ fn a_config_that_is_a_mount_of_its_own_is_seen() {
     assert!(!Scene::empty().store.is_mounted());
     assert!(!Scene::with("a: 1\n", None).store.is_mounted());
     // No file, but a mount on every Linux.
-    assert!(Store::new(Path::new("/proc"), Path::new("/")).is_mounted());
+    assert!(Store::new(Path::new("/proc"), Path::new("/"), MAX_BYTES).is_mounted());
 }
 
 #[test]
@@ -300,7 +303,7 @@ fn a_roll_back_restores_the_last_known_good_and_keeps_what_it_replaces() {
 fn a_roll_back_does_not_need_the_place_for_what_it_replaces() {
     let scene = Scene::with("bad: 1\n", Some("good: 1\n"));
     std::fs::create_dir(scene.rejected()).unwrap();
-    let error = atomic::set_aside(&scene.config(), &scene.rejected()).unwrap_err();
+    let error = atomic::set_aside(&scene.config(), &scene.rejected(), MAX_BYTES).unwrap_err();
     // Not tried further: a rename would take the config away for a moment.
     assert!(error.to_string().contains("remove"), "{error}");
     scene.store.roll_back().unwrap();
@@ -373,4 +376,17 @@ fn a_sweep_takes_unfinished_files_and_nothing_else() {
     // Nothing there is nothing to do.
     std::fs::remove_dir_all(scene.dir.join("etc")).unwrap();
     scene.store.sweep();
+}
+
+#[test]
+fn a_config_that_is_too_large_cannot_be_read_and_does_not_stay() {
+    let large = format!("a: {}\n", "x".repeat(100));
+    let scene = Scene::with(&large, Some("good: 1\n"));
+    let words = ["etc/config.yaml: it is larger than 100 bytes: it has 104"];
+    fails(scene.store.read_config(), Exit::Unavailable, &words);
+    fails(scene.store.promote(FileId::of(&scene.config()).unwrap()), Exit::CannotWrite, &words);
+    fails(scene.store.keep_previous(), Exit::CannotWrite, &words);
+    assert_eq!(scene.store.compare(), Comparison::Different);
+    scene.store.roll_back().unwrap();
+    assert_eq!((read(scene.config()), read(scene.rejected())), ("good: 1\n".into(), large));
 }

@@ -12,13 +12,20 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::agent::Agent;
+use crate::support::api::{Api, Reply};
 use crate::support::process;
-use crate::support::wait::DEADLINE;
+use crate::support::wait::{DEADLINE, holds_for};
 
 fn agent() -> Agent {
     let agent = Agent::builder().config("fake: {}").spawn();
     agent.wait_start(1);
     agent
+}
+
+/// Of the supervisor's thread, in proc_pid_schedstat's first field.
+fn processor_time(agent: &Agent) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{}/schedstat", agent.pid())).unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
 fn connect(agent: &Agent) -> UnixStream {
@@ -88,6 +95,43 @@ fn a_request_may_come_in_pieces() {
         stream.write_all(piece.as_bytes()).unwrap();
     }
     assert!(answer(stream).starts_with("{\"status\":{"));
+}
+
+/// As `nc -N` does, whatever the answer takes; and while it waits the agent does not wake up for it.
+#[test]
+fn a_client_that_writes_no_more_gets_its_answer() {
+    let api = Api::plain();
+    let agent = Agent::builder().api(&api).setting("config-check-interval", 0);
+    let agent = agent.setting("poll-timeout", "3s").config("fake: {}").spawn();
+    agent.wait_status("a config that has proved itself", |status| status["collector"]["state"] == "running");
+    let half_closed = |request: &str| {
+        let mut stream = connect(&agent);
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        stream
+    };
+    assert!(answer(half_closed("{\"command\":\"status\"}\n")).starts_with("{\"status\":{"));
+    // The answer is as late as the API lets it be.
+    api.reply(Reply::Hang);
+    let waiting = half_closed("{\"command\":\"check\"}\n");
+    let left = half_closed("{\"command\":\"check\"}\n");
+    agent.wait_until("a request to the API", || !api.requests().is_empty());
+    drop(left);
+    unharmed(&agent);
+    let before = processor_time(&agent);
+    holds_for("a supervisor at rest", Duration::from_millis(500), || {
+        processor_time(&agent) - before < Duration::from_millis(100)
+    });
+    assert!(answer(waiting).starts_with("{\"checked\":{"));
+    assert!(answer(half_closed("{\"command\":\"stop\"}\n")).starts_with("\"stopped\""));
+    assert_eq!(agent.wait_exit(), 0);
+}
+
+#[test]
+fn keys_of_a_later_client_are_ignored() {
+    let agent = agent();
+    let reply = send(&agent, b"{\"command\":\"status\",\"later\":[1]}\n");
+    assert!(reply.starts_with("{\"status\":{"), "{reply}");
 }
 
 #[test]

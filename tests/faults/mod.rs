@@ -12,12 +12,14 @@ mod core_dumps;
 
 mod hostile;
 
+mod large_files;
 mod network;
 mod phases;
 mod planted;
 mod proxy;
 mod races;
 mod retry_after;
+mod special_files;
 mod statuses;
 mod storm;
 mod strings;

@@ -189,7 +189,7 @@ impl Supervise {
     /// The active config and the overlay, as far as they can be read; the collector itself says what is wrong with
     /// them.
     fn configs(&self) -> Vec<Value> {
-        self.store.read_config().ok().into_iter().chain(self.collectors.overlay()).collect()
+        self.store.read_config().ok().into_iter().chain(self.collectors.overlay(&self.store).ok().flatten()).collect()
     }
 }
 

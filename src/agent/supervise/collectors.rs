@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::collector::Collector;
 use crate::collector::health::Probe;
 use crate::collector::process::{Binds, Process};
+use crate::config::inspect;
 use crate::config::value::Value;
-use crate::config::{inspect, yaml};
 use crate::core::Uptime;
 use crate::core::event::{ChildId, Health};
 use crate::error::Result;
-use crate::os::files::{FileId, safe_open};
+use crate::os::files::FileId;
 use crate::os::wait::Waitable;
 use crate::store::Store;
 
@@ -95,10 +95,12 @@ impl Collectors {
         self.collector.env(name)
     }
 
-    /// The config that is laid over the active one, as far as it can be read.
-    pub(super) fn overlay(&self) -> Option<Value> {
-        let bytes = safe_open::read(self.collector.local_config()?).ok()?;
-        yaml::parse(&bytes).ok()
+    /// The config that is laid over the active one, if there is to be one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn overlay(&self, store: &Store) -> Result<Option<Value>> {
+        self.collector.local_config().map(|path| store.read_overlay(path)).transpose()
     }
 
     // ---- Looking at those that live.

@@ -57,7 +57,7 @@ impl Handover {
         let old = collectors.only().ok_or("not exactly one collector is running")?;
         let binds = old.process.binds()?;
         binds.shareable()?;
-        let overlay = collectors.overlay();
+        let overlay = collectors.overlay(store).map_err(|error| error.to_string())?;
         let former = store.read_last_known_good().map_err(|error| error.to_string())?;
         let present = store.read_config().map_err(|error| error.to_string())?;
         let effective = |main| -> Vec<&Value> { [main].into_iter().chain(overlay.as_ref()).collect() };

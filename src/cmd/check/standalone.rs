@@ -28,7 +28,7 @@ pub(super) struct StandaloneCheck<'a> {
 impl<'a> StandaloneCheck<'a> {
     /// `is_running` is what an agent that runs says of its collector.
     pub(super) fn new(settings: &'a Settings, is_running: Option<bool>, extent: Extent) -> Result<StandaloneCheck<'a>> {
-        let store = Store::new(&settings.config, &settings.state_dir);
+        let store = Store::new(&settings.config, &settings.state_dir, settings.max_config_file());
         let collector = Collector::new(settings);
         let mut check = ConfigCheck::new(settings, Source::new(settings)?, &collector, &store);
         check.single_attempt();

@@ -7,12 +7,14 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Pid;
 
+use crate::os::files;
 use crate::os::unix::sys::seccomp_bind::Notification;
 
 /// Of TCP or UDP.
@@ -33,8 +35,8 @@ impl Address {
         // Either address, as linux/in.h and linux/in6.h have it.
         let mut bytes = [0u8; 28];
         let length = bytes.len().min(usize::try_from(notification.length).ok()?);
-        let memory = fs_err::File::open(format!("/proc/{process}/mem")).ok()?;
-        memory.file().read_exact_at(&mut bytes[..length], notification.address).ok()?;
+        let memory = files::open_regular(&PathBuf::from(format!("/proc/{process}/mem"))).ok()?;
+        memory.read_exact_at(&mut bytes[..length], notification.address).ok()?;
         Some(Address::new(copy, parse(&bytes[..length])?))
     }
 

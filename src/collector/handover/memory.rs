@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::os::files::{self, MAX_KERNEL_FILE};
+
 /// Where systemd and containers mount the hierarchy of control groups, and of version 1 the one that limits memory
 /// (cgroups(7)).
 const UNIFIED: &str = "/sys/fs/cgroup";
@@ -21,7 +23,7 @@ pub fn memory(collector: u32) -> Option<Memory> {
     // MemAvailable, proc_meminfo(5).
     let host = field(Path::new("/proc/meminfo"), "MemAvailable:")?;
     let of_old = field(Path::new(&format!("/proc/{collector}/status")), "VmRSS:")?;
-    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = files::read_text(Path::new("/proc/self/cgroup"), MAX_KERNEL_FILE).unwrap_or_default();
     let available = match innermost(&own) {
         None => host,
         Some((root, _)) if !root.join("cgroup.procs").exists() => return None,
@@ -32,7 +34,7 @@ pub fn memory(collector: u32) -> Option<Memory> {
 
 /// Our own control group, which a child begins in too, and those around it, from the inside out.
 pub(in crate::collector) fn own_groups() -> Vec<PathBuf> {
-    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = files::read_text(Path::new("/proc/self/cgroup"), MAX_KERNEL_FILE).unwrap_or_default();
     let Some((root, group)) = innermost(&own) else { return Vec::new() };
     around(root, &group).map(Path::to_path_buf).collect()
 }
@@ -54,17 +56,17 @@ fn around<'a>(root: &'a Path, group: &'a Path) -> impl Iterator<Item = &'a Path>
 
 /// What a group may still use. File pages that nobody uses now count as used there, and are given up first.
 fn left_in(group: &Path) -> Option<u64> {
-    let number = |file: &&str| fs_err::read_to_string(group.join(file)).ok()?.trim().parse::<u64>().ok();
+    let number = |file: &&str| files::read_text(&group.join(file), MAX_KERNEL_FILE).ok()?.trim().parse::<u64>().ok();
     let limit = ["memory.max", "memory.high", "memory.limit_in_bytes"].iter().filter_map(number).min()?;
     let used = ["memory.current", "memory.usage_in_bytes"].iter().find_map(number)?;
-    let stat = fs_err::read_to_string(group.join("memory.stat")).unwrap_or_default();
+    let stat = files::read_text(&group.join("memory.stat"), MAX_KERNEL_FILE).unwrap_or_default();
     // In version 1 the groups within are counted apart.
     let idle = |line: &str| line.trim_start_matches("total_").strip_prefix("inactive_file ")?.parse::<u64>().ok();
     Some(limit.saturating_sub(used.saturating_sub(stat.lines().filter_map(idle).max().unwrap_or(0))))
 }
 
 fn field(file: &Path, name: &str) -> Option<u64> {
-    let text = fs_err::read_to_string(file).ok()?;
+    let text = files::read_text(file, MAX_KERNEL_FILE).ok()?;
     in_bytes(text.lines().find_map(|line| line.strip_prefix(name))?)
 }
 

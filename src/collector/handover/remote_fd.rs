@@ -1,9 +1,12 @@
 //! Looking into a collector's processes: a copy of a socket, and which process a thread belongs to.
 
 use std::os::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
+
+use crate::os::files;
 
 /// pidfd_getfd(2) asks for the right to trace the process, which a parent has over its child unless something takes it
 /// away; the copy is close-on-exec.
@@ -14,7 +17,7 @@ pub(super) fn copy(process: Pid, fd: RawFd) -> Result<OwnedFd, Errno> {
 
 /// The process that a thread belongs to (proc_pid_status(5)).
 pub(super) fn process_of(thread: u32) -> Option<Pid> {
-    let status = fs_err::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let status = files::read_text(&PathBuf::from(format!("/proc/{thread}/status")), files::MAX_KERNEL_FILE).ok()?;
     let number = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
     Pid::from_raw(number.trim().parse().ok()?)
 }

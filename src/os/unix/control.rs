@@ -3,12 +3,12 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fs_err as fs;
 use rustix::fs::Mode;
 
-use super::wait::Waitable;
+use super::wait::{Waitable, wait};
 
 /// Where the agent of a run directory listens.
 pub fn endpoint(run_dir: &Path) -> PathBuf {
@@ -73,6 +73,16 @@ impl Connection {
 
     pub fn waitable(&self) -> Waitable<'_> {
         Waitable::to_read(&self.0)
+    }
+
+    /// For one whose other end writes no more: until it reads no more either.
+    pub fn hang_up(&self) -> Waitable<'_> {
+        Waitable::to_hang_up(&self.0)
+    }
+
+    /// Whether the other end is closed whole, and not for writing alone.
+    pub fn has_hung_up(&self) -> bool {
+        wait(&[self.hang_up()], Some(Instant::now())).unwrap_or(false)
     }
 }
 

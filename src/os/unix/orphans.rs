@@ -5,12 +5,14 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use fs_err as fs;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::wait::{Waitable, wait};
+use crate::os::files;
 
 /// A process that bears the mark.
 #[derive(Debug)]
@@ -67,7 +69,9 @@ pub fn find(variable: &str, value: &OsStr) -> Vec<Orphan> {
 
 /// A process that cannot be read is another user's; one without an environment is a zombie or the kernel's.
 fn has_mark(pid: Pid, mark: &OsStr) -> bool {
-    let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+    let environment =
+        files::read(&PathBuf::from(format!("/proc/{}/environ", pid.as_raw_nonzero())), files::MAX_KERNEL_FILE)
+            .unwrap_or_default();
     environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
 }
 

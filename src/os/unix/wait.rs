@@ -24,6 +24,12 @@ impl<'a> Waitable<'a> {
         Waitable(PollFd::new(fd, PollFlags::IN))
     }
 
+    /// Until the other end has closed it whole; that it only writes no more is not waited for.
+    pub fn to_hang_up(fd: &'a impl AsFd) -> Waitable<'a> {
+        // POLLHUP and POLLERR come without being asked for.
+        Waitable(PollFd::new(fd, PollFlags::empty()))
+    }
+
     /// Until it can be written to without blocking, or nobody reads any more.
     pub fn to_write(fd: &'a impl AsFd) -> Waitable<'a> {
         Waitable(PollFd::new(fd, PollFlags::OUT))

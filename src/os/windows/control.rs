@@ -41,6 +41,16 @@ impl Connection {
     pub fn waitable(&self) -> Waitable<'_> {
         Waitable(PhantomData)
     }
+
+    /// For one whose other end writes no more: until it reads no more either.
+    pub fn hang_up(&self) -> Waitable<'_> {
+        Waitable(PhantomData)
+    }
+
+    /// Whether the other end is closed whole, and not for writing alone.
+    pub fn has_hung_up(&self) -> bool {
+        true
+    }
 }
 
 impl Read for Connection {

@@ -66,6 +66,11 @@ pub fn identity(_path: &Path) -> io::Result<Option<FileId>> {
     Err(unsupported())
 }
 
+/// For reading.
+pub fn open_regular(_path: &Path) -> io::Result<File> {
+    Err(unsupported())
+}
+
 /// Made if it is missing.
 pub fn open_lock(_path: &Path) -> io::Result<File> {
     Err(unsupported())
@@ -101,8 +106,8 @@ pub mod safe_open {
 
     use super::unsupported;
 
-    /// The content of a regular file.
-    pub fn read(_path: &Path) -> io::Result<Vec<u8>> {
+    /// The content of a regular file of at most so many bytes.
+    pub fn read(_path: &Path, _max_bytes: u64) -> io::Result<Vec<u8>> {
         Err(unsupported())
     }
 

@@ -4,12 +4,13 @@
 //! decides what is written where.
 
 mod attributes;
+mod regular;
 pub mod safe_open;
 #[cfg(test)]
 pub(crate) mod test_dir;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File, Metadata, Permissions, TryLockError};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
@@ -19,7 +20,9 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::{AtFlags, CWD, Dir, OFlags, StatxAttributes, StatxFlags};
 
-use crate::os::files::{FileId, directory_of};
+pub use regular::open_regular;
+
+use crate::os::files::{self, FileId, directory_of};
 
 /// What a file of ours is created with: it may hold credentials.
 const PRIVATE: u32 = 0o600;
@@ -87,7 +90,13 @@ pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
 
 /// Puts the names in a directory on the disk.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
-    fs::File::open(path)?.sync_all()
+    open_directory(path)?.sync_all()
+}
+
+/// What is none is not waited for.
+fn open_directory(path: &Path) -> io::Result<fs::File> {
+    let flags = OFlags::DIRECTORY | OFlags::NONBLOCK;
+    fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)
 }
 
 /// Whether the file itself is mounted there, as container engines mount single files: it cannot be renamed over (EBUSY,
@@ -100,7 +109,7 @@ pub fn is_mounted(path: &Path) -> bool {
 /// The names in a directory, as far as it can be read.
 pub fn names(directory: &Path) -> impl Iterator<Item = OsString> {
     // Not the standard library's, which panics when it cannot close a directory.
-    let entries = File::open(directory).ok().and_then(|opened| Dir::new(opened).ok());
+    let entries = open_directory(directory).ok().and_then(|opened| Dir::new(opened).ok());
     let names = entries.into_iter().flatten().flatten();
     names.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_os_string())
 }
@@ -150,8 +159,8 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
             Ok(file.into_file())
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let mut options = fs::OpenOptions::new();
-            Ok(options.write(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)?.into_file())
+            let opened = regular::open_with(path, OpenOptions::new().write(true), OFlags::NOFOLLOW);
+            opened.map_err(|error| files::named(path, error))
         }
         Err(error) => Err(error),
     }
@@ -162,7 +171,7 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
 pub fn lock_holder(file: &File) -> Option<u32> {
     let meta = file.metadata().ok()?;
     let device = format!("{:02x}:{:02x}", rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
-    let table = fs::read_to_string("/proc/locks").ok()?;
+    let table = files::read_text(Path::new("/proc/locks"), files::MAX_KERNEL_FILE).ok()?;
     let entry = |line: &str| -> Option<(u32, bool)> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (on, inode) = fields.get(5)?.rsplit_once(':')?;

@@ -5,32 +5,31 @@
 //! refused. In a directory that is ours alone everything is read as it is.
 
 use std::ffi::OsString;
-use std::fs::Metadata;
-use std::io::{self, Read};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::os::files::directory_of;
+use super::regular;
+use crate::os::files::{self, directory_of};
 
 /// As the kernel follows (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// The content of a regular file.
+/// The content of a regular file of at most so many bytes.
 ///
 /// # Errors
 /// `PermissionDenied` for a link that another user may have made.
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let found = follow(path)?;
-    let Some(directory) = found.directory else { return fs::read(found.path) };
-    let mut bytes = Vec::new();
-    open(&found.path, &directory)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let Some(directory) = found.directory else { return files::read(&found.path, max_bytes) };
+    let file = open(&found.path, &directory)?;
+    files::read_opened(&file, max_bytes).map_err(|error| files::named(&found.path, error))
 }
 
 /// For a file that another program is to read by its name: whether `read` would. It sees what was there before; who
@@ -40,10 +39,18 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// As `read`; that there is nothing is none.
 pub fn look(path: &Path) -> io::Result<()> {
     let found = follow(path)?;
-    let Some(directory) = found.directory else { return Ok(()) };
+    let Some(directory) = found.directory else { return look_at_kind(&found.path) };
     match open(&found.path, &directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// A collector would wait for a FIFO without a word. What a directory is it says itself.
+fn look_at_kind(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path).ok().filter(|meta| !meta.is_dir()).and_then(|meta| regular::refused(&meta)) {
+        Some(error) => Err(files::named(path, error)),
+        None => Ok(()),
     }
 }
 
@@ -108,17 +115,20 @@ fn follow(path: &Path) -> io::Result<Found> {
 }
 
 /// Opens what is no symbolic link, in a directory that is shared.
-fn open(path: &Path, directory: &Metadata) -> io::Result<fs::File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+fn open(path: &Path, directory: &Metadata) -> io::Result<File> {
+    let file = match regular::open_with(path, OpenOptions::new().read(true), OFlags::NOFOLLOW) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory) => {
+            return Err(planted(path, "a special file or directory"));
+        }
+        opened => opened.map_err(|error| files::named(path, error))?,
+    };
     let opened = file.metadata()?;
     // A hard link: the user who made it may not be able to read the file. The directory's owner can, who owns the file
     // too, and if only that user could have made the name, nothing is given away.
     let is_secret = opened.uid() != directory.uid() || is_open(directory);
-    match opened.is_file() {
-        false => Err(planted(path, "a special file or directory")),
-        true if opened.nlink() > 1 && is_secret => Err(planted(path, "a link")),
-        true => Ok(file),
+    match opened.nlink() > 1 && is_secret {
+        true => Err(planted(path, "a link")),
+        false => Ok(file),
     }
 }
 

@@ -13,6 +13,11 @@ use super::super::test_dir::{Dir, write};
 use super::*;
 use crate::needs;
 
+/// As `read`, of files that are small here.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    super::read(path, 100)
+}
+
 /// Debian's nobody; any that is not root will do.
 const NOBODY: u32 = 65534;
 
@@ -185,6 +190,15 @@ fn our_own_link_out_of_a_shared_directory_leads_to_where_all_is_as_it_is() {
     let (place, elsewhere) = (everybodys(), everybodys().with_names(None, 2));
     symlink(&elsewhere.x, &place.x).unwrap();
     assert_eq!(read(&place.x).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+}
+
+#[test]
+fn what_is_too_large_is_refused_everywhere() {
+    for place in [ours(), everybodys()] {
+        write(&place.x, &"x".repeat(101));
+        let words = format!("{}: it is larger than 100 bytes: it has 101", place.x.display());
+        assert_eq!(read(&place.x).unwrap_err().to_string(), words);
+    }
 }
 
 #[test]
