@@ -34,21 +34,28 @@ impl Error {
         self.exit
     }
 
-    /// Without the cause, which may name a file that has another name each time.
+    /// As a part of `attempt`, which is named in front.
+    pub fn within(self, attempt: &str) -> Error {
+        Error { what: format!("{attempt}: {}", self.what), ..self }
+    }
+
+    /// Without the cause, which may quote what a program printed, with other words each time.
     pub fn what(&self) -> &str {
         &self.what
+    }
+
+    /// The cause alone; empty if there is none.
+    pub fn cause(&self) -> String {
+        let first = self.source.as_deref().map(|source| source as &dyn std::error::Error);
+        let chain = std::iter::successors(first, |error| error.source());
+        chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
-        let mut cause = self.source.as_deref().map(|source| source as &dyn std::error::Error);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        if self.source.is_some() { write!(f, ": {}", self.cause()) } else { Ok(()) }
     }
 }
 
@@ -120,6 +127,17 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_shows_what_failed_and_why_on_one_line() {
+        let error = Error::because(Exit::System, "cannot write", "disk full");
+        assert_eq!((error.what(), error.cause().as_str()), ("cannot write", "disk full"));
+        assert_eq!(error.to_string(), "cannot write: disk full");
+        let outer = Error::because(Exit::System, "no start", error).within("restart");
+        assert_eq!((outer.what(), outer.exit()), ("restart: no start", Exit::System));
+        assert_eq!(Error::new(Exit::Usage, "unknown").within("flag").to_string(), "flag: unknown");
+        assert_eq!(Error::new(Exit::Usage, "unknown").cause(), "");
+    }
 
     #[test]
     fn numbers_round_trip_and_avoid_the_reserved_ones() {

@@ -42,7 +42,7 @@ fn of_a_check_by_what_the_api_answers() {
     let ok = |config| Reply::json(&json!({"restart_required": true, "config": config}));
     for (reply, code, text) in [
         (ok(json!({"fake": {"validate": "fail"}})), 65, "the collector rejects the config"),
-        (Reply::status(429, &[("Retry-After", "60")], "slow down"), 75, "HTTP status 429: slow down"),
+        (Reply::status(429, &[("Retry-After", "60")], "slow down"), 75, "HTTP status 429; the server says: slow down"),
         (Reply::status(500, &[], ""), 75, "HTTP status 500"),
         (Reply::Close, 75, "closed before the answer was complete"),
         (Reply::Reset, 75, "config check: http://127.0.0.1:"),
@@ -58,7 +58,7 @@ fn of_a_check_by_what_the_api_answers() {
             "a redirect to https://elsewhere.example/x",
         ),
         (Reply::Raw(b"SSH-2.0-OpenSSH_9.9\r\n\r\n".to_vec()), 76, "not HTTP"),
-        (Reply::status(401, &[], "who are you?"), 77, "HTTP status 401; check api-key: who are you?"),
+        (Reply::status(401, &[], "who are you?"), 77, "HTTP status 401; check api-key; the server says: who are you?"),
         (Reply::status(403, &[], ""), 77, "check api-key"),
     ] {
         api.reply(reply);
@@ -68,7 +68,7 @@ fn of_a_check_by_what_the_api_answers() {
         assert!(!output.stderr.contains("test-key"), "{output:?}");
     }
     api.stop();
-    agent.run(["--check"]).fails(75, "onnection refused");
+    agent.run(["--check"]).fails(75, "onnection refused (os error 111); check update-endpoint");
     assert_eq!(agent.config(), json!({"fake": {}}));
 }
 

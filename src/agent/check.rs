@@ -89,7 +89,7 @@ impl ConfigCheck {
     }
 
     fn consider(&mut self, response: Response, known: &Snapshot, pending: Option<&Revision>) -> Result<CheckOutcome> {
-        let rejected = known.rejected.as_ref().filter(|rejected| rejected.holds_for(self.collector.stamp()));
+        let rejected = known.rejected.as_ref().filter(|rejected| rejected.holds_for(self.collector.file_id()));
         let offer = match response.offer.transpose() {
             Ok(offer) => offer,
             // Refused anew each time it would be a new outcome each time, and each outcome is followed by a poll at
@@ -149,15 +149,14 @@ impl ConfigCheck {
         if !self.store.has_config() {
             return Ok(());
         }
-        let not_restarted =
-            |exit, cause: String| Error::new(exit, format!("restart requested by the API was skipped: {cause}"));
+        let skipped = "restart requested by the API was skipped";
         match self.collector.validate(self.store.config()) {
             Ok(Validation::Good | Validation::Unsupported) => Ok(()),
-            Ok(Validation::Bad(output)) => Err(not_restarted(
-                Exit::ConfigRefused,
-                format!("the collector rejects the active config: {}", output::gist(&output)),
-            )),
-            Err(error) => Err(not_restarted(error.exit(), error.to_string())),
+            Ok(Validation::Bad(output)) => {
+                let what = "the collector rejects the active config";
+                Err(Error::because(Exit::ConfigRefused, what, output::gist(&output)).within(skipped))
+            }
+            Err(error) => Err(error.within(skipped)),
         }
     }
 
@@ -168,7 +167,7 @@ impl ConfigCheck {
             Err(error) => return Ok(refused(revision, format!("the config cannot be written as YAML: {error}"), None)),
         };
         let candidate = self.store.write_candidate(&text, revision)?;
-        let program = self.collector.stamp();
+        let program = self.collector.file_id();
         match self.collector.validate(candidate.path())? {
             Validation::Good => Ok(CheckOutcome::Install(candidate)),
             Validation::Unsupported => {
@@ -189,9 +188,9 @@ impl ConfigCheck {
     /// # Errors
     /// It is there and cannot be looked at, or not be read.
     fn active(&mut self) -> Result<Option<Revision>> {
-        let Some(stamp) = self.store.look()? else { return Ok(None) };
+        let Some(file) = self.store.look()? else { return Ok(None) };
         if let Some((seen, revision)) = &self.active
-            && *seen == stamp
+            && *seen == file
         {
             return Ok(revision.clone());
         }
@@ -200,7 +199,7 @@ impl ConfigCheck {
             Err(error) if error.exit() == Exit::ConfigRefused => None,
             Err(error) => return Err(error),
         };
-        self.active = Some((stamp, revision.clone()));
+        self.active = Some((file, revision.clone()));
         Ok(revision)
     }
 }

@@ -81,7 +81,7 @@ pub enum Order {
     Nothing,
     Install(Candidate),
     Restart,
-    /// A person may have put a config in place where there was none.
+    /// An operator may have put a config in place where there was none.
     StartIfStopped,
 }
 
@@ -143,7 +143,7 @@ impl CheckOutcome {
                 Effects { problem, ..Effects::new(log, Outcome::failed(&error)) }
             }
             CheckOutcome::Refused(rejected) => {
-                let log = LogLine::error("new config rejected; keeping the active config")
+                let log = LogLine::error("new config rejected; nothing changed")
                     .field("revision", rejected.revision.short())
                     .field("problem", rejected.problem.as_str());
                 Effects::rejected(log, rejected, true)

@@ -3,7 +3,7 @@
 
 use crate::agent::check_outcome::Effects;
 use crate::core::problems::TimedProblem;
-use crate::error::Error;
+use crate::source::Failure;
 use crate::store::record::Rejected;
 
 /// To the supervisor.
@@ -21,7 +21,7 @@ pub enum SupervisorEvent {
 pub struct Checked {
     /// The newest `CheckNow` that had arrived when the check began.
     pub ticket: u64,
-    pub finding: Result<Box<Effects>, Error>,
+    pub result: Result<Box<Effects>, Failure>,
 }
 
 /// To the poller.

@@ -6,13 +6,17 @@
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use log::Level;
+use log::kv::{Source, Value};
 
 use crate::agent::check::ConfigCheck;
-use crate::agent::check_outcome::{Effects, LogLine};
+use crate::agent::check_outcome::Effects;
 use crate::agent::mailbox::{Checked, PollerCommand, Snapshot, SupervisorEvent};
 use crate::config::value::Revision;
 use crate::core::cadence::Cadence;
+use crate::error::Exit;
 use crate::os::wake_channel::Sender;
+use crate::source::Failure;
 use crate::store::record::Rejected;
 
 pub struct Poller {
@@ -112,7 +116,7 @@ impl Poller {
         let began_at = self.clock.elapsed();
         self.cadence.began();
         let Some(known) = &self.known else { return true };
-        let finding = match self.check.run(known, self.pending.as_ref()) {
+        let result = match self.check.run(known, self.pending.as_ref()) {
             Ok(outcome) => {
                 self.cadence.succeeded(began_at, self.clock.elapsed());
                 if self.failing.take().is_some() {
@@ -124,25 +128,35 @@ impl Poller {
             }
             Err(failure) => {
                 self.cadence.failed(self.clock.elapsed(), failure.retry_after);
-                let reason = failure.error.to_string();
-                if self.failing.as_ref() != Some(&reason) {
-                    let next = self.cadence.next().map(|at| at.saturating_sub(self.clock.elapsed()).as_secs());
-                    log::warn!(
-                        error = reason.as_str(), next_check_seconds = next;
-                        "config check failed; keeping the active config"
-                    );
-                    self.failing = Some(reason);
-                }
-                Err(failure.error)
+                self.note(&failure);
+                Err(failure)
             }
         };
-        self.supervisor.send(SupervisorEvent::Checked(Checked { ticket, finding }))
+        self.supervisor.send(SupervisorEvent::Checked(Checked { ticket, result }))
+    }
+
+    /// Logs a failed check, once for each reason. What the server says to it is no part of that.
+    fn note(&mut self, failure: &Failure) {
+        let reason = failure.error.to_string();
+        if self.failing.as_ref() != Some(&reason) {
+            let next = self.cadence.next().map(|at| at.saturating_sub(self.clock.elapsed()).as_secs());
+            let fields = [
+                Some(("error", Value::from(reason.as_str()))),
+                failure.answer.as_deref().map(|answer| ("answer", Value::from(answer))),
+                next.map(|seconds| ("next_check_seconds", Value::from(seconds))),
+            ];
+            let fields: Vec<(&str, Value)> = fields.into_iter().flatten().collect();
+            // A refused key stays refused until an operator corrects it.
+            let level = if failure.error.exit() == Exit::Denied { Level::Error } else { Level::Warn };
+            write(level, "config check failed; the next check will retry", &fields);
+            self.failing = Some(reason);
+        }
     }
 
     fn take_in(&mut self, effects: &Effects) {
         let former = std::mem::replace(&mut self.postponed, effects.log.once.clone());
         if former.is_none() || former != self.postponed {
-            write(&effects.log);
+            write(effects.log.level, effects.log.message, &effects.log.fields);
         }
         if let Some(candidate) = effects.candidate() {
             self.pending = Some(candidate.revision.clone());
@@ -164,14 +178,14 @@ impl Poller {
     }
 }
 
-fn write(line: &LogLine) {
-    if line.level <= log::max_level() {
+fn write(level: Level, message: &'static str, fields: &dyn Source) {
+    if level <= log::max_level() {
         log::logger().log(
             &log::Record::builder()
-                .level(line.level)
+                .level(level)
                 .target(module_path!())
-                .args(format_args!("{}", line.message))
-                .key_values(&line.fields)
+                .args(format_args!("{message}"))
+                .key_values(fields)
                 .build(),
         );
     }

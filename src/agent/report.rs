@@ -78,15 +78,15 @@ impl Reporter {
     /// Asked of the program once, and again when the program has changed.
     fn collector_version(&mut self) -> String {
         let Ok(path) = self.collector.find() else { return String::new() };
-        let Some(stamp) = FileId::of(&path) else { return String::new() };
-        if let Some(kept) = self.version.get().filter(|kept| kept.path == path && kept.stamp == stamp) {
+        let Some(file) = FileId::of(&path) else { return String::new() };
+        if let Some(kept) = self.version.get().filter(|kept| kept.path == path && kept.file == file) {
             return kept.version.clone();
         }
         let version = self.collector.version(&path).unwrap_or_else(|error| {
             log::warn!(error:% = error; "cannot determine the collector's version");
             String::new()
         });
-        if let Err(error) = self.version.set(Some(record::Version { path, stamp, version: version.clone() })) {
+        if let Err(error) = self.version.set(Some(record::Version { path, file, version: version.clone() })) {
             log::debug!(error:% = error; "cannot save the collector's version; will ask again");
         }
         version
@@ -103,7 +103,7 @@ impl From<&Rejected> for TimedProblem {
 /// 128 random bits in hexadecimal.
 fn new_instance_id() -> String {
     let mut bytes = [0u8; 16];
-    // It fails only where the kernel has no randomness at all; an id of zeros is one that a person will notice.
+    // It fails only where the kernel has no randomness at all; an id of zeros is one that an operator will notice.
     let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

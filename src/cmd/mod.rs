@@ -74,7 +74,7 @@ fn start(cli: &Cli) -> Result<Exit> {
     let resolved = settings::resolve(&cli.flags, &environment)?;
     log_to_stderr(resolved.settings.log_level, &resolved.settings);
     for warning in &resolved.warnings {
-        log::warn!("{warning}");
+        log::warn!(problem = warning.as_str(); "check the settings");
     }
     start::run(&resolved.settings)
 }

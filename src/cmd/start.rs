@@ -78,7 +78,7 @@ fn begin(store: &Store) {
     match beside.map_or(Ok(false), |default| store.install_default(&default)) {
         Ok(true) => log::info!(path:% = store.config().display(); "no config found; installed the default one"),
         Ok(false) => {}
-        Err(error) => log::warn!(error:% = error; "there is no config"),
+        Err(error) => log::warn!(error:% = error; "cannot install the default config"),
     }
     if store.is_mounted() {
         log::warn!(
@@ -107,8 +107,8 @@ pub fn make_directories(settings: &Settings) -> Result<()> {
 
 fn warn_unless_made(dir: &Path, made: std::io::Result<()>) {
     if let Err(error) = made {
-        let remedy = os_error::remedy_for_write(&error);
-        log::warn!(path:% = dir.display(), error:% = error; "cannot create a directory{remedy}");
+        let error = format!("{error}{}", os_error::remedy_for_write(&error));
+        log::warn!(path:% = dir.display(), error = error.as_str(); "cannot create a directory");
     }
 }
 

@@ -44,7 +44,7 @@ impl Collector {
     }
 
     /// Which file it is at present; `None` when there is none.
-    pub fn stamp(&self) -> Option<FileId> {
+    pub fn file_id(&self) -> Option<FileId> {
         FileId::of(&self.find().ok()?)
     }
 

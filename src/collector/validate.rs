@@ -30,7 +30,7 @@ impl Collector {
         let command = self.command(&path, Some("validate"), candidate)?;
         match process::run(command, self.validate_timeout).map_err(|error| cannot_run(&path, error))? {
             Ended::Exited { status, .. } if status.success() => Ok(Validation::Good),
-            // The kernel when memory runs out, a person, a fault of the collector's own.
+            // The kernel when memory runs out, an operator, a fault of the collector's own.
             Ended::Exited { status, end, .. } if child::killed_by(status).is_some() => Err(Error::new(
                 Exit::TryAgain,
                 format!(

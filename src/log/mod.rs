@@ -11,7 +11,7 @@ mod sink;
 pub mod utc;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use log::{LevelFilter, Log, Metadata, Record};
 
@@ -85,6 +85,11 @@ impl Logger {
     }
 }
 
+/// A time as fields have it: in seconds, to the millisecond.
+pub fn seconds(time: Duration) -> f64 {
+    time.as_millis() as f64 / 1000.0
+}
+
 fn is_ours(target: &str) -> bool {
     target == "kmagent" || target.starts_with("kmagent::") || target == COLLECTOR
 }
@@ -97,6 +102,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_has_three_digits_at_most() {
+        let shown = |nanoseconds| seconds(Duration::from_nanos(nanoseconds)).to_string();
+        assert_eq!([137_038_975, 2_000_000_001, 0].map(shown), ["0.137", "2", "0"]);
+    }
 
     #[test]
     fn only_our_own_records_are_written() {

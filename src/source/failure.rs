@@ -19,12 +19,30 @@ use crate::log::utc::{Utc, from_http_date};
 /// 2026-01-01 in Unix time, about when this was written: a clock that is earlier is wrong.
 const WRITTEN: Duration = Duration::from_secs(1_767_225_600);
 
-/// Why a source gave no answer.
+/// Why a source gave no answer, or none that can be used.
 #[derive(Debug)]
 pub struct Failure {
+    /// What was asked, and why that failed.
     pub error: Error,
+    /// What the server said to it, in part: on one line, without secrets. It may differ each time.
+    pub answer: Option<String>,
     /// How long the server asks to be left alone, an hour at most; `None` when it does not say.
     pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// Why it failed, and what the server said, for whom it is clear what was asked.
+    pub fn reason(&self) -> String {
+        match &self.answer {
+            Some(answer) => format!("{}; the server says: {answer}", self.error.cause()),
+            None => self.error.cause(),
+        }
+    }
+
+    /// With what the server said.
+    pub fn into_error(self) -> Error {
+        Error::because(self.error.exit(), self.error.what(), self.reason())
+    }
 }
 
 /// The exit status for an HTTP status that is not 200. What a later try may cure is `TryAgain`; a refused key is
@@ -45,6 +63,22 @@ pub fn remedy_for(status: u16, has_key: bool) -> &'static str {
         404 | 405 => "; check update-endpoint",
         407 => "; a proxy on the way requires a user name and password: set HTTPS_PROXY",
         _ => "",
+    }
+}
+
+/// What an operator can do about a connection that was not made, to be appended to its cause; empty when the cause says
+/// it all, or nothing but to wait.
+pub fn remedy_for_connection(error: &ureq::Error, proxy: Option<&ProxyUse>) -> String {
+    use std::io::ErrorKind::*;
+    let setting = proxy.map_or("update-endpoint", |proxy| proxy.variable);
+    match error {
+        ureq::Error::Io(error) => match error.kind() {
+            ConnectionRefused => format!("; check {setting}, and that the server runs"),
+            NetworkUnreachable | HostUnreachable | NetworkDown => "; check this host's network".to_string(),
+            _ => String::new(),
+        },
+        ureq::Error::HostNotFound => format!("; check {setting}, and this host's DNS"),
+        _ => String::new(),
     }
 }
 

@@ -46,7 +46,10 @@ impl Resolver for CallingThreadResolver {
         self.0.resolve(uri, config, timeout).map_err(|error| match error {
             Error::Io(error) => {
                 let host = uri.host().unwrap_or_default();
-                Error::Io(io::Error::new(error.kind(), format!("cannot resolve {host}: {error}")))
+                Error::Io(io::Error::new(
+                    error.kind(),
+                    format!("cannot resolve {host}: {error}; check the name, and this host's DNS"),
+                ))
             }
             other => other,
         })

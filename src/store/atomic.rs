@@ -33,12 +33,16 @@ impl NewFile {
 
 /// Writes `bytes` to a new file beside `target` and syncs it. Its name is `.<target><mark><pid>-<n>`, used by nobody
 /// else.
+///
+/// # Errors
+/// They name `target`, since the new file has another name at each attempt: what is logged once is compared by its
+/// words.
 pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<NewFile> {
     let (path, mut file) = create_held(target, mark)?;
     let written = match fs::symlink_metadata(target) {
         Ok(replaced) if replaced.is_file() => {
             files::keep_owner_and_mode(file.file(), target, &replaced).map_err(|error| {
-                let what = format!("cannot give {} the owner and mode of the file that it replaces", path.display());
+                let what = format!("cannot keep the owner and mode of {}", target.display());
                 io::Error::new(error.kind(), format!("{what}: {error}"))
             })
         }
@@ -48,8 +52,9 @@ pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<NewFile>
         }
     };
     let written = written.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
-    written.inspect_err(|_| {
+    written.map_err(|error| {
         let _ = fs::remove_file(&path);
+        naming_target(target, &path, &error)
     })?;
     Ok(NewFile { path, _file: file.into_file() })
 }
@@ -62,12 +67,17 @@ fn create_held(target: &Path, mark: &str) -> io::Result<(PathBuf, fs::File)> {
         name.push(target.file_name().ok_or(io::ErrorKind::InvalidFilename)?);
         name.push(format!("{}{number}", own_mark(mark)));
         let path = target.with_file_name(name);
-        let file = files::create_private(&path)?;
+        let file = files::create_private(&path).map_err(|error| naming_target(target, &path, &error))?;
         // Else it was swept away before it was held.
         if files::hold(file.file()) {
             return Ok((path, file));
         }
     }
+}
+
+fn naming_target(target: &Path, path: &Path, error: &io::Error) -> io::Error {
+    let words = error.to_string().replace(&*path.to_string_lossy(), &target.to_string_lossy());
+    io::Error::new(error.kind(), words)
 }
 
 fn own_mark(mark: &str) -> String {
@@ -76,8 +86,13 @@ fn own_mark(mark: &str) -> String {
 
 /// Renames `source` over `target`, both in one directory, and syncs that. Once renamed it is replaced, whatever becomes
 /// of the sync: only a power failure could bring the old one back, which is whole too.
+///
+/// # Errors
+/// They name `target` alone, as those of `write_new`.
 pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
-    files::replace(source, target)?;
+    files::replace(source, target).map_err(|error| {
+        io::Error::new(error.kind(), format!("failed to replace file `{}`: {error}", target.display()))
+    })?;
     if let Err(error) = files::sync_directory(directory_of(target)) {
         log::warn!(path:% = target.display(), error:%; "file replaced but not synced; a power failure may undo this");
     }

@@ -95,6 +95,26 @@ fn what_cannot_be_put_in_place_is_removed_again() {
     assert_eq!(dir.names("."), ["x"]);
 }
 
+/// Each attempt writes under another name, and what is logged once is compared by its words.
+#[test]
+fn a_failure_has_the_same_words_at_each_attempt_and_names_the_file() {
+    let dir = Dir::new();
+    let (missing, in_the_way) = (dir.join("missing/x"), dir.join("d"));
+    std::fs::create_dir_all(in_the_way.join("in-use")).unwrap();
+    type Attempt<'a> = &'a dyn Fn() -> io::Error;
+    let attempts: [(&Path, Attempt); 3] = [
+        (&missing, &|| write_new(&missing, WRITING_MARK, b"").unwrap_err()),
+        (&in_the_way, &|| write(&in_the_way, b"").unwrap_err()),
+        (&in_the_way, &|| replace(write_new(&in_the_way, WRITING_MARK, b"").unwrap().path(), &in_the_way).unwrap_err()),
+    ];
+    for (path, attempt) in attempts {
+        let (first, second) = (attempt(), attempt());
+        assert_eq!((first.kind(), first.to_string()), (second.kind(), second.to_string()));
+        assert_eq!(first.to_string().matches(path.to_str().unwrap()).count(), 1, "{first}");
+        assert!(!first.to_string().contains(WRITING_MARK), "{first}");
+    }
+}
+
 #[test]
 fn a_replacement_takes_the_others_name() {
     let dir = Dir::new();

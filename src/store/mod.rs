@@ -188,7 +188,7 @@ impl Store {
         Ok(Candidate { file, revision })
     }
 
-    /// Puts a candidate into force.
+    /// Makes a candidate the active config.
     ///
     /// # Errors
     /// 73, with the config as it was.
@@ -208,16 +208,16 @@ impl Store {
         }
     }
 
-    /// Keeps the active config as last known good, if it is still what `stamp` saw and not kept already. True if it was
+    /// Keeps the active config as last known good, if it is still this file and not kept already. True if it was
     /// written.
     ///
     /// # Errors
     /// 73; the former last known good is whole.
-    pub fn promote(&self, stamp: FileId) -> Result<bool> {
+    pub fn promote(&self, file: FileId) -> Result<bool> {
         let bytes = self.read(&self.config).map_err(|error| self.cannot_write("cannot read the config", error))?;
         let good = self.last_known_good();
         let same = self.read(&good).is_ok_and(|kept| kept == bytes);
-        if same || self.look()? != Some(stamp) {
+        if same || self.look()? != Some(file) {
             return Ok(false);
         }
         atomic::write(&good, &bytes).map_err(|error| self.cannot_write("cannot save the last known good", error))?;

@@ -35,7 +35,7 @@ pub struct Rejected {
     pub problem: String,
     /// Unix seconds.
     pub at: u64,
-    /// Another config has been put into force since: it is no problem any more, though still not tried again.
+    /// Another config has been installed since: it is no problem any more, though still not tried again.
     #[serde(default)]
     pub resolved: bool,
     /// The collector that it failed with. `None` if any would.
@@ -55,7 +55,9 @@ impl Rejected {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     pub path: PathBuf,
-    pub stamp: FileId,
+    /// The program's file. The name in the state file is older than this one.
+    #[serde(rename = "stamp")]
+    pub file: FileId,
     pub version: String,
 }
 

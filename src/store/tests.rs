@@ -124,7 +124,7 @@ fn a_candidate_takes_over_the_mode_of_the_config() {
 fn a_candidate_that_cannot_be_written_names_path_and_remedy() {
     let scene = Scene::empty();
     std::fs::remove_dir(scene.dir.join("etc")).unwrap();
-    let words = ["cannot write the new config (create the directory)", "etc/.config.yaml.candidate-"];
+    let words = ["cannot write the new config (create the directory)", "etc/config.yaml`"];
     fails(scene.store.write_candidate("new: 1\n", revision()), Exit::CannotWrite, &words);
 }
 
@@ -160,7 +160,7 @@ fn a_link_that_leads_nowhere_is_not_replaced() {
 }
 
 #[test]
-fn a_stamp_tells_whether_a_file_is_still_the_same() {
+fn an_identity_tells_whether_a_file_is_still_the_same() {
     let scene = Scene::with("old: 1\n", None);
     assert_eq!(FileId::of(&scene.dir.join("missing")), None);
     let seen = FileId::of(&scene.config()).unwrap();

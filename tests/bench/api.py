@@ -46,7 +46,7 @@ CONFIG = {
         "telemetry": {"logs": {"level": "warn"}},
     },
 }
-# By request path. `/push` is how the config comes into force first.
+# By request path. `/push` is how the config becomes active first.
 ANSWERS = {
     "/none": {"restart_required": False, "config": None},
     "/same": {"restart_required": False, "config": CONFIG},

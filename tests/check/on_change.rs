@@ -58,7 +58,7 @@ fn a_restart_request_runs_it_at_most_once_an_hour() {
     api.answer_once(json!({"restart_required": false}));
     assert_eq!(runs_after_a_check(), 2);
     assert_eq!(runs_after_a_check(), 3);
-    // The active config, with a request: that is how a person asks.
+    // The active config, with a request: that is how an operator asks.
     api.answer_once(json!({"restart_required": false, "config": config("old")}));
     api.answer_config(config("old"));
     assert_eq!(runs_after_a_check(), 3);
@@ -76,7 +76,7 @@ fn without_it_a_restart_request_is_said_to_be_in_vain() {
     let agent = host(&api).config("fake: {}").build();
     let output = agent.run(["--check"]);
     assert_eq!((output.code, output.stdout.as_str()), (Some(0), ""));
-    assert!(output.stderr.contains("but on-change is not set: set it"), "{output:?}");
+    assert!(output.stderr.contains("restart requested by the API was skipped: set on-change"), "{output:?}");
     assert_eq!(agent.run(["--check"]).says(), "", "once an hour is enough");
 }
 

@@ -38,7 +38,7 @@ fn json_says_every_outcome() {
         (request(bad_config()), "--check", 65, "rejected", "scripted to refuse"),
         (request(bad_config()), "--check", 65, "rejected", "is rejected"),
         (request(config("refused")), "--check", 65, "rolled-back", "on-change exited with status 1"),
-        (Reply::status(503, &[], "busy"), "--check", 75, "failed", "HTTP status 503: busy"),
+        (Reply::status(503, &[], "busy"), "--check", 75, "failed", "HTTP status 503; the server says: busy"),
         (Reply::status(401, &[], ""), "--check", 77, "failed", "check api-key"),
         (Reply::status(200, &[], "<html>"), "--check", 76, "failed", "the answer cannot be read"),
     ] {

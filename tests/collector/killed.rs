@@ -20,7 +20,7 @@ fn a_killed_collector_is_back_with_its_ports() {
         // It had proved itself, so it is restarted at once.
         let state = agent.wait_log_after(seen, "the next state", |line| line.msg() == "collector state");
         assert_eq!(state.field("to"), "starting");
-        agent.wait_log_after(seen, "the reason", |line| line.field("reason") == "was killed by SIGKILL");
+        agent.wait_log_after(seen, "the reason", |line| line.field("status") == "was killed by SIGKILL");
         wait_running(&agent, seen);
     }
     site.delivers(&agent, "after all");

@@ -1,4 +1,4 @@
-//! The man page's COMMANDS: what a person or a script types, and what comes back.
+//! The man page's COMMANDS: what an operator or a script types, and what comes back.
 
 mod control_socket;
 pub mod help;

@@ -45,7 +45,7 @@ fn a_resident_agent_shows_no_secret_anywhere() {
     let stderr = format!("exporting with {TOKEN} and {KEY}");
     api.answer_config(json!({"fake": {"stderr": stderr}, "exporters": exporters}));
     let agent = keyed(&api).spawn();
-    agent.wait_log("the masked body", |line| line.field("error").contains("who is ****?"));
+    agent.wait_log("the masked body", |line| line.field("answer").contains("who is ****?"));
     agent.wait_log("the collector's line", |line| line.text.contains("exporting with **** and ****"));
     agent.wait_status("running", |status| status["collector"]["state"] == "running");
 

@@ -83,7 +83,9 @@ fn json_holds_its_contract_in_every_state() {
     api.reply(Reply::status(503, &[], "later"));
     let failing = agent.wait_status("a failing API", |status| status["polling"]["error"].is_string());
     holds_the_contract(&failing);
-    assert!(failing["polling"]["error"].as_str().unwrap().contains("HTTP status 503"), "{failing}");
+    assert_eq!(failing["polling"]["error"], "HTTP status 503; the server says: later");
+    let text = agent.run(["status"]).says().to_string();
+    assert_eq!(text.matches(&api.url()).count(), 1, "{text}");
 }
 
 #[test]

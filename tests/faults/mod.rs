@@ -171,7 +171,9 @@ impl Trial {
         judge(case, "resident", &output, took);
         if case.exit != 0 {
             let status = self.resident.status().unwrap_or_else(|| panic!("{name}: no status"));
-            let error = format!("{}{}", status["polling"]["error"], status["last_error_message"]);
+            let (endpoint, error) = (&status["polling"]["endpoint"], &status["polling"]["error"]);
+            let error = format!("config check: {}: {error}", endpoint.as_str().unwrap_or_default());
+            let error = error + &status["last_error_message"].to_string();
             assert!(error.contains(&serde_text(case.says)), "{name}: {status}");
         }
         self.unharmed(name);

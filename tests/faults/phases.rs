@@ -87,7 +87,7 @@ fn slowness() {
                 Step::Drip(vec![b'x'; 100], pause),
             ],
             75,
-            "HTTP status 500: xxx",
+            "HTTP status 500; the server says: xxx",
         ),
         // The negative control: slow, but in time.
         case("a little late", vec![Step::Take, Step::Drip(ok("{}"), Duration::from_millis(2))], 0, ""),

@@ -184,7 +184,7 @@ impl Met {
         assert_eq!(self.agent.processes(), [0; 0], "processes are left");
     }
 
-    /// This config comes into force and is trusted; the API sends it as long as it has to.
+    /// This config becomes active and is trusted; the API sends it as long as it has to.
     #[track_caller]
     fn assert_converges(&self, config: &Value) {
         let mut asked_at = Instant::now();

@@ -53,7 +53,7 @@ fn both_forms_and_absurd_ones() {
         let page = format!("case {number}.");
         server.play(answer(response(status, headers, &page)));
         assert_eq!(most.check(&agent).0.code, Some(75), "{headers:?}");
-        let line = agent.wait_log("the failure", |line| line.field("error").contains(&page));
+        let line = agent.wait_log("the failure", |line| line.field("answer").contains(&page));
         let next = line.json["next_check_seconds"].as_u64().unwrap();
         // Jitter is 10 % of the usual delay, and an interval beyond what the server asks for; seconds are cut off.
         let expected = match expected {

@@ -150,11 +150,16 @@ fn error_pages() {
     };
     let cases = vec![
         case("empty", page(vec![]), 75, "HTTP status 500"),
-        case("100 MB", without_end("Content-Length: 104857600\r\n", "x"), 75, "500: xxx"),
-        case("without end", without_end("", "y"), 75, "500: yyy"),
-        case("chunks without end", without_end("Transfer-Encoding: chunked\r\n", "1\r\nz\r\n"), 75, "500: zzz"),
-        case("the key", page(format!("who is {KEY}?").into_bytes()), 75, "500: who is ****?"),
-        case("the key, a thousand times", page(KEY.repeat(1000).into_bytes()), 75, "500: ****"),
+        case("100 MB", without_end("Content-Length: 104857600\r\n", "x"), 75, "500; the server says: xxx"),
+        case("without end", without_end("", "y"), 75, "500; the server says: yyy"),
+        case(
+            "chunks without end",
+            without_end("Transfer-Encoding: chunked\r\n", "1\r\nz\r\n"),
+            75,
+            "500; the server says: zzz",
+        ),
+        case("the key", page(format!("who is {KEY}?").into_bytes()), 75, "500; the server says: who is ****?"),
+        case("the key, a thousand times", page(KEY.repeat(1000).into_bytes()), 75, "500; the server says: ****"),
         case("the key where it is cut", page(("x".repeat(505) + KEY).into_bytes()), 75, "xxx****"),
         case(
             "line breaks",
@@ -164,8 +169,13 @@ fn error_pages() {
         ),
         case("a terminal's", page(b"\x1b[2J\x1b]52;c;SEC\x07\x9b\xc2\x9b31m\x7f".to_vec()), 75, "\\u{1b}[2J\\u{1b}]52"),
         case("backwards", page("\u{202e}\u{2066}\u{200f}x".as_bytes().to_vec()), 75, "\\u{202e}\\u{2066}\\u{200f}x"),
-        case("not text", page(vec![0xff; 600]), 75, "500: \u{fffd}"),
-        case("cut off", answer("HTTP/1.1 500 Oh\r\nContent-Length: 99\r\n\r\nbroken o"), 75, "500: broken o"),
+        case("not text", page(vec![0xff; 600]), 75, "500; the server says: \u{fffd}"),
+        case(
+            "cut off",
+            answer("HTTP/1.1 500 Oh\r\nContent-Length: 99\r\n\r\nbroken o"),
+            75,
+            "500; the server says: broken o",
+        ),
     ];
     Trial::new("error pages", Hostile::start(None)).run(cases);
 }

@@ -1,5 +1,5 @@
 //! YAML that multiplies itself. The API cannot send any: it sends JSON, and what is rendered from that has neither
-//! anchors nor aliases. A person can leave some on the disk, where the agent reads it too.
+//! anchors nor aliases. An operator can leave some on the disk, where the agent reads it too.
 
 use std::fs;
 use std::process::Command;

@@ -28,7 +28,7 @@ fn expect_seamless(title: &str, scene: Scene) {
     let ports = scene.ports;
     let loads = Load::start_all([(Mode::Grpc, ports.grpc, 50, 1), (Mode::New, ports.http, 200, 4)]);
     for name in ["second", "third"] {
-        assert!(scene.change(name).overlap, "{title}: the collector was restarted plainly");
+        assert!(scene.change(name).overlap, "{title}: the collector was restarted, not handed over");
     }
     assert_seamless(&scene.finish(&format!("2 changes, {title}"), loads), 2);
 }
@@ -113,7 +113,7 @@ fn as_root_without_capabilities() {
 /// Security modules may take away, at any time, the right to look at a collector's sockets (Yama's ptrace_scope is a
 /// sysctl). That is not the config's fault.
 #[test]
-fn a_collector_that_closes_itself_is_restarted_plainly_and_no_config_is_rejected() {
+fn a_collector_that_closes_itself_gets_a_plain_restart_and_no_config_is_rejected() {
     if machine::skips_hand_over() {
         return;
     }
@@ -165,7 +165,7 @@ fn a_collector_with_privileges_of_its_own_keeps_them() {
 
 /// An update may bring one. It runs unwatched, so that it could never take over, and nobody waits for it to.
 #[test]
-fn a_collector_that_gets_privileges_meanwhile_is_restarted_plainly() {
+fn a_collector_that_gets_privileges_meanwhile_gets_a_plain_restart() {
     if machine::skips_hand_over() {
         return;
     }

@@ -3,7 +3,6 @@
 //! With `KM_LONG=1` it is the long form: 200 changes and 42 bad configs, half an hour.
 
 mod bad_configs;
-mod blameless;
 mod components;
 mod confined;
 mod conflicts;
@@ -12,6 +11,7 @@ pub mod load;
 mod memory;
 mod phases;
 mod plain;
+mod retried_by_restart;
 mod seamless;
 pub mod sink;
 mod unsupported;

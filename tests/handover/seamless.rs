@@ -14,7 +14,7 @@ fn good_configs_cost_no_client_anything() {
         let loads = scene.load();
         for round in 0..count {
             let change = scene.change(&format!("round {round}"));
-            assert!(change.overlap, "round {round}: the collector was restarted plainly");
+            assert!(change.overlap, "round {round}: the collector was restarted, not handed over");
         }
         let reports = scene.finish(&format!("{count} changes, restart-mode {mode}"), loads);
         assert_seamless(&reports, count);

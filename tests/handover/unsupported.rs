@@ -4,7 +4,7 @@ use super::{Scene, modes};
 use crate::support::{machine, needs};
 
 #[test]
-fn a_change_restarts_the_collector_plainly_and_says_why() {
+fn a_change_is_a_plain_restart_and_says_why() {
     if !needs::that(!machine::can_hand_over(), "this agent hands over") {
         return;
     }

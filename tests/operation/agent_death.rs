@@ -79,7 +79,7 @@ fn signals_that_were_ignored_or_blocked_for_the_agent_work_again() {
     let pid = agent.wait_start(1);
     process::signal(pid, Signal::ABORT);
     let crash = agent.wait_log("the crash", |line| line.msg() == "collector exited unexpectedly");
-    assert_eq!(crash.field("reason"), "was killed by SIGABRT");
+    assert_eq!(crash.field("status"), "was killed by SIGABRT");
     let status = process::status(agent.wait_start(2)).unwrap();
     let set = |field: &str| u64::from_str_radix(status.field(field), 16).unwrap();
     assert_eq!(set("SigBlk"), 0, "the collector has signals blocked");

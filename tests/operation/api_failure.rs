@@ -93,6 +93,8 @@ fn an_api_that_is_down_at_the_start_is_found_later() {
 fn failures_back_off_log_once_and_one_answer_ends_them() {
     let api = Api::plain();
     api.reply(Reply::status(500, &[], "busy"));
+    // What the server says differs each time; the reason is the same.
+    api.reply_once(Reply::status(500, &[], "busy, see request 4711"));
     let agent = settled(quick().api(&api), &named("a"));
     wait_asked(&agent, &api, 4);
     let after_start = gaps(&api, 0);
@@ -103,7 +105,7 @@ fn failures_back_off_log_once_and_one_answer_ends_them() {
     let lines = failures(&agent);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].level() == "warn" && lines[0].json["next_check_seconds"].as_u64().unwrap() <= 1, "{lines:?}");
-    // A person may ask meanwhile, and the answer ends it.
+    // An operator may ask meanwhile, and the answer ends it.
     api.answer(json!({}));
     let asked = api.requests().len();
     assert_eq!(agent.run(["--check"]).code, Some(0));
@@ -128,8 +130,9 @@ fn a_key_that_is_refused_is_reported_only_to_the_operator() {
     api.reply(Reply::status(401, &[], "test-key is unknown"));
     let agent = settled(quick().api(&api), &named("a"));
     agent.wait_until("a failure", || failures(&agent).len() == 1);
-    let field = failures(&agent)[0].field("error").to_string();
-    assert!(field.contains("check api-key") && field.contains("**** is unknown"), "{field}");
+    let line = &failures(&agent)[0];
+    assert_eq!((line.level(), line.field("answer")), ("error", "**** is unknown"), "{line:?}");
+    assert!(line.field("error").ends_with("HTTP status 401; check api-key"), "{line:?}");
     api.answer(json!({}));
     let report = api.wait_for_request_after(api.requests().len(), "the next poll", |_| true);
     assert_eq!(message(&report), "", "the API's own failures are reported to it");

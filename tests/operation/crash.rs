@@ -39,7 +39,7 @@ fn a_proved_collector_is_restarted_at_once_whatever_ended_it() {
         let agent = settled(quick().api(&api).setting("min-uptime", "2s"), &named("a"));
         let (log, asked) = (agent.log().len(), api.requests().len());
         process::signal(agent.wait_collector(), signal);
-        agent.wait_log_after(log, "the crash", |line| exits(line) && line.field("reason") == words);
+        agent.wait_log_after(log, "the crash", |line| exits(line) && line.field("status") == words);
         let report = api.wait_for_request_after(asked, "the crash", |request| message(request).contains(words));
         assert_eq!(report.json()["collector_status"], "Running");
         wait_running(&agent, log);
@@ -72,6 +72,9 @@ fn early_crashes_wait_longer_each_time_until_a_run_of_min_uptime() {
         assert_delay(&agent, index, base);
     }
     assert_eq!((agent.starts(), backoffs(&agent)), (4, 3));
+    let states = agent.log().into_iter().filter(|line| line.msg() == "collector state");
+    let said: Vec<f64> = states.filter_map(|line| line.json["next_start_seconds"].as_f64()).collect();
+    assert!((0.8..1.2).contains(&said[0]) && (3.2..4.8).contains(&said[2]) && said.len() == 3, "{said:?}");
     // It has proved itself: the next early crash is a first one again.
     let log = agent.log().len();
     process::signal(agent.wait_collector(), Signal::KILL);
@@ -88,7 +91,9 @@ fn a_signal_is_reported_by_its_name() {
     let run = |name: &'static str| {
         let agent = quick().config(yaml(&scripted("a", json!({"signal": name})))).spawn();
         let line = agent.wait_log(name, exits);
-        assert_eq!(line.field("reason"), format!("was killed by SIG{name}"));
+        let uptime = line.json["uptime_seconds"].to_string();
+        assert!(uptime.split_once('.').is_none_or(|(_, digits)| digits.len() <= 3), "{uptime}");
+        assert_eq!(line.field("status"), format!("was killed by SIG{name}"));
         let status = agent.wait_status("backoff", |status| status["collector"]["state"] == "backoff");
         assert!(status["last_error_message"].as_str().unwrap().contains(&format!("SIG{name}")), "{status}");
     };

@@ -90,6 +90,9 @@ fn a_read_only_state_directory_is_reported_and_heals() {
     let report = api.wait_for_request("the problem", |request| message(request).contains("remount"));
     assert!(message(&report).contains("state/"), "no path: {}", message(&report));
     assert_eq!(report.json()["collector_status"], "Running");
+    // Each check tries again, under another name.
+    wait_polls(&agent, &api, 3);
+    assert_eq!(agent.count_log(|line| line.msg() == "cannot write state; will retry"), 1, "said at every attempt");
     let seen = api.requests().len();
     disk.remount("rw");
     let log = agent.log().len();

@@ -1,4 +1,4 @@
-//! `restart_required`: how a person asks for a restart, and how often it is honoured.
+//! `restart_required`: how an operator asks for a restart, and how often it is honoured.
 
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ fn an_installed_config_needs_no_second_restart() {
     assert_eq!((agent.starts(), agent.config()), (2, named("b")));
 }
 
-/// By a person, by hand: what runs is not given up for it.
+/// By an operator, by hand: what runs is not given up for it.
 #[test]
 fn a_request_is_put_off_while_the_collector_refuses_the_config_active() {
     let api = Api::plain();

@@ -26,7 +26,8 @@ fn rejected(agent: &Agent) -> Value {
 
 #[track_caller]
 fn wait_rolled_back(agent: &Agent, seen: usize) {
-    agent.wait_log_after(seen, "a roll back", |line| line.msg().starts_with("config rolled back"));
+    let line = agent.wait_log_after(seen, "a roll back", |line| line.msg().starts_with("config rolled back"));
+    assert!(line.field("revision").len() == 12 || line.field("revision") == "unknown", "{line:?}");
     wait_running(agent, seen);
 }
 
@@ -41,6 +42,12 @@ fn a_config_that_dies_at_start_is_rolled_back_reported_once_and_not_retried() {
     assert_eq!(output.code, Some(65), "{output:?}");
     assert!(output.stderr.contains("was rolled back") && output.stderr.contains("status 3"), "{output:?}");
     wait_rolled_back(&agent, log);
+    let of = |start: &str| {
+        let log = agent.log();
+        log.iter().rfind(|line| line.msg().starts_with(start)).unwrap().field("revision").to_string()
+    };
+    assert_eq!(of("config rolled back"), of("config installed"));
+    assert_eq!(of("config promoted").len(), 12);
     holds_polls(&api, 3);
     let report = message(&api.requests()[2]);
     assert!(report.contains("exited with status 3") && report.contains("address already in use"), "{report}");

@@ -123,7 +123,7 @@ fn when_memory_runs_out_the_kernel_takes_the_collector_and_the_agent_starts_it_a
     let Some(group) = Group::new() else { return };
     let (agent, _) = run_out_of_memory(&group, 0);
     agent
-        .wait_log("the collector's end", |line| line.field("reason") == "was killed by SIGKILL because memory ran out");
+        .wait_log("the collector's end", |line| line.field("status") == "was killed by SIGKILL because memory ran out");
     agent.wait_start(3);
     assert_eq!(agent.exit_status(), None);
 }

@@ -119,7 +119,7 @@ impl Feed {
                 "config installed" => ends.push(format!("installed {}", line.field("revision"))),
                 PROMOTED => ends.push("promoted".to_string()),
                 "config rolled back to the last known good" => ends.push("rolled back".to_string()),
-                "new config rejected; keeping the active config" => refused.push(line.field("revision").to_string()),
+                "new config rejected; nothing changed" => refused.push(line.field("revision").to_string()),
                 _ => {}
             }
         }

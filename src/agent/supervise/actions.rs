@@ -2,12 +2,15 @@
 
 use super::{Supervise, handover};
 use crate::collector::process::Process;
-use crate::config::value::Value;
+use crate::config::value::{Revision, Value};
 use crate::core::event::{
     Action, ActivationMode, Blame, ChildId, Event, Health, Problem, RestartReason, SpawnResult, TrustLevel, Verdict,
 };
 use crate::error::Error;
 use crate::store::{Candidate, Comparison};
+
+/// Stands for the revision of a config that is no YAML or cannot be read.
+pub(super) const UNREADABLE: &str = "unknown";
 
 impl Supervise {
     /// The outcome, for the actions that have one.
@@ -25,7 +28,10 @@ impl Supervise {
                 self.collectors.signal(child, Process::kill);
             }
             Action::Install { candidate, hand_over } => {
-                return Some(Event::Installed(self.install(&candidate).map(|()| self.activation_mode(hand_over))));
+                let installed = self.install(&candidate);
+                return Some(Event::Installed(
+                    installed.map(|()| self.activation_mode(&candidate.revision, hand_over)),
+                ));
             }
             Action::Discard(candidate) => {
                 log::debug!(revision = candidate.revision.short(); "candidate discarded");
@@ -91,22 +97,25 @@ impl Supervise {
         };
         match &installed {
             Ok(()) => log::info!(revision = candidate.revision.short(); "config installed"),
-            Err(problem) => log::error!(problem = problem.as_str(); "config not installed; keeping the active config"),
+            Err(problem) => log::error!(
+                revision = candidate.revision.short(), problem = problem.as_str(); "config not installed; nothing changed"
+            ),
         }
         installed
     }
 
     /// How the config that was just installed takes effect: by restart if the core has a reason, or the kernel or the
     /// configs do.
-    fn activation_mode(&mut self, hand_over: Result<(), RestartReason>) -> ActivationMode {
+    fn activation_mode(&mut self, revision: &Revision, hand_over: Result<(), RestartReason>) -> ActivationMode {
+        let revision = revision.short();
         let possible = hand_over.map_err(describe).and_then(|()| self.handover.prepare(&self.collectors, &self.store));
         let (mode, method) = match possible {
             Ok(()) => {
-                log::info!(method = "hand-over"; "applying config");
+                log::info!(revision = revision, method = "hand-over"; "applying config");
                 (ActivationMode::HandOver, "hand-over".to_string())
             }
             Err(reason) => {
-                log::info!(method = "restart", reason = reason.as_str(); "applying config");
+                log::info!(revision = revision, method = "restart", reason = reason.as_str(); "applying config");
                 (ActivationMode::Restart, format!("restart ({reason})"))
             }
         };
@@ -118,21 +127,28 @@ impl Supervise {
         let had_config = self.store.has_config();
         // What is the last known good already is not to be rejected, whatever became of its start.
         let on_probation = self.trust_level() == TrustLevel::OnProbation;
-        let replaced = self.store.read_config().ok().filter(|_| on_probation).map(|config| config.revision());
+        let replaced = self.store.read_config().ok().map(|config| config.revision());
+        let revision = replaced.as_ref().map_or(UNREADABLE, Revision::short);
         self.store.roll_back().map_err(|error| {
-            log::error!(error:% = error; "cannot roll back");
+            log::error!(revision = revision, error:% = error; "cannot roll back");
             error.to_string()
         })?;
         if had_config {
             let kept = self.store.rejected_path();
-            log::warn!(problem = problem, kept:% = kept.display(); "config rolled back to the last known good");
+            log::warn!(
+                revision = revision, problem = problem, kept:% = kept.display();
+                "config rolled back to the last known good"
+            );
             match blame {
                 Blame::Config => {
-                    self.state_tracker.rolled_back(replaced, problem, self.collectors.started_program());
+                    let rejected = replaced.filter(|_| on_probation);
+                    self.state_tracker.rolled_back(rejected, problem, self.collectors.started_program());
                     self.settle_state();
                 }
                 Blame::HandOver => {
-                    log::info!("hand-over failed; the next check will apply this config by restart");
+                    log::info!(
+                        revision = revision; "hand-over failed; the next check will apply this config by restart"
+                    );
                     self.state_tracker.hand_over_failed(problem);
                 }
             }

@@ -118,15 +118,15 @@ impl Supervise {
 
     pub(super) fn take_check(&mut self, checked: Checked, events: &mut VecDeque<Event<Candidate>>) {
         let clients = self.clients.take_checked(checked.ticket);
-        match &checked.finding {
+        match &checked.result {
             Ok(effects) => self.state_tracker.checked(&effects.problem),
-            Err(error) => self.state_tracker.check_failed(error),
+            Err(failure) => self.state_tracker.check_failed(failure),
         }
         self.check_suspended();
         self.retry_state();
-        let Effects { order, mut reply, reply_at, .. } = match checked.finding {
+        let Effects { order, mut reply, reply_at, .. } = match checked.result {
             Ok(effects) => *effects,
-            Err(error) => return self.clients.reply_checked(clients, &Outcome::failed(&error)),
+            Err(failure) => return self.clients.reply_checked(clients, &Outcome::failed(&failure.into_error())),
         };
         let waits = reply_at != ReplyAt::Once && self.state_tracker.awaits_verdict();
         let is_stopped = self.core.state_name() == StateName::Stopped;

@@ -32,7 +32,7 @@ impl Supervise {
         let uptime = self.now().saturating_sub(dead.started_at);
         let problem = self.state_tracker.crashed(&status, uptime, &dead.process.tail());
         log::warn!(
-            pid = pid, reason = status.as_str(), uptime_seconds = uptime.as_secs_f64();
+            pid = pid, status = status.as_str(), uptime_seconds = crate::log::seconds(uptime);
             "collector exited unexpectedly"
         );
         let cause = handover::exit_cause(&self.collectors, &dead, &problem);

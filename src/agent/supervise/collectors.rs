@@ -62,7 +62,7 @@ impl Collectors {
     /// # Errors
     /// The program cannot be run.
     pub(super) fn spawn(&mut self, store: &Store, config: FileId, now: Uptime) -> Result<&LiveCollector> {
-        self.started_program = self.collector.stamp();
+        self.started_program = self.collector.file_id();
         let process = self.collector.spawn(store.config(), self.binds.clone())?;
         let child = ChildId(self.starts);
         self.starts += 1;
@@ -83,7 +83,7 @@ impl Collectors {
 
     /// The program as it is on disk now.
     pub(super) fn program(&self) -> Option<FileId> {
-        self.collector.stamp()
+        self.collector.file_id()
     }
 
     pub(super) fn started_program(&self) -> Option<FileId> {

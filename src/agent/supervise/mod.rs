@@ -23,7 +23,7 @@ mod status_snapshot;
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::agent::mailbox::{PollerCommand, Snapshot, SupervisorEvent};
 use crate::collector::Collector;
@@ -31,7 +31,7 @@ use crate::config::value::Revision;
 use crate::control::server::Server;
 use crate::core::Uptime;
 use crate::core::event::{self, Event};
-use crate::core::supervisor::{Limits, Supervisor};
+use crate::core::supervisor::{Limits, StateName, Supervisor};
 use crate::error::Exit;
 use crate::os::service::Notify;
 use crate::os::shutdown;
@@ -198,12 +198,18 @@ impl Supervise {
             let outcomes: Vec<Event<Candidate>> =
                 actions.into_iter().filter_map(|action| self.perform(action)).collect();
             if outcomes.is_empty() {
-                self.service_status.state(self.core.state_name());
+                self.service_status.state(self.core.state_name(), self.next_start());
             }
             for outcome in outcomes.into_iter().rev() {
                 events.push_front(outcome);
             }
         }
+    }
+
+    /// In how long the backoff's delay ends; `None` in any other state.
+    fn next_start(&self) -> Option<Duration> {
+        let deadline = self.core.deadline().filter(|_| self.core.state_name() == StateName::Backoff);
+        deadline.map(|at| at.saturating_sub(self.now()))
     }
 
     fn snapshot(&self) -> Snapshot {

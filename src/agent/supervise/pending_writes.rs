@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use super::Supervise;
+use super::actions::UNREADABLE;
+use crate::config::value::Revision;
 use crate::core::Uptime;
 use crate::os::files::FileId;
 
@@ -22,7 +24,7 @@ pub(super) struct PendingWrites {
 
 /// A config that has proved itself and is not the last known good yet.
 struct Good {
-    stamp: FileId,
+    file: FileId,
     problem: String,
 }
 
@@ -41,27 +43,31 @@ impl Supervise {
     /// Keeps the config that a collector was started with, and has proved, as last known good.
     pub(super) fn promote(&mut self) {
         // The newest is the one that has proved itself; an older one beside it did so long ago.
-        if let Some(stamp) = self.collectors.newest().map(|live| live.config) {
-            self.keep_good(stamp);
+        if let Some(file) = self.collectors.newest().map(|live| live.config) {
+            self.keep_good(file);
         }
         self.settle_state();
     }
 
-    fn keep_good(&mut self, stamp: FileId) {
+    fn keep_good(&mut self, file: FileId) {
         self.pending_writes.good = None;
-        match self.store.promote(stamp) {
-            Ok(true) => log::info!("config promoted to last known good"),
+        match self.store.promote(file) {
+            Ok(true) => {
+                let revision = self.store.read_config().ok().map(|config| config.revision());
+                let revision = revision.as_ref().map_or(UNREADABLE, Revision::short);
+                log::info!(revision = revision; "config promoted to last known good");
+            }
             Ok(false) => log::debug!("collector passed probation"),
             Err(error) => {
-                self.pending_writes.good = Some(Good { stamp, problem: error.to_string() });
+                self.pending_writes.good = Some(Good { file, problem: error.to_string() });
             }
         }
     }
 
     /// Tries again to write what could not be written.
     pub(super) fn retry_state(&mut self) {
-        if let Some(Good { stamp, .. }) = self.pending_writes.good {
-            self.keep_good(stamp);
+        if let Some(Good { file, .. }) = self.pending_writes.good {
+            self.keep_good(file);
         }
         self.settle_state();
     }

@@ -34,13 +34,18 @@ impl ServiceStatus {
         self.notify.stopping(self.stop_timeout + STOP_SLACK);
     }
 
-    /// The one place that logs a change of state.
-    pub(super) fn state(&mut self, to: StateName) {
+    /// The one place that logs a change of state. `next_start`: in how long, where a start is due.
+    pub(super) fn state(&mut self, to: StateName, next_start: Option<Duration>) {
         let from = std::mem::replace(&mut self.logged_state, to);
-        if from != to {
-            log::info!(from = from.as_str(), to = to.as_str(); "collector state");
-            self.notify.status(&format!("collector {}", to.as_str()));
+        if from == to {
+            return;
         }
+        let (old, new) = (from.as_str(), to.as_str());
+        match next_start.map(crate::log::seconds) {
+            Some(seconds) => log::info!(from = old, to = new, next_start_seconds = seconds; "collector state"),
+            None => log::info!(from = old, to = new; "collector state"),
+        }
+        self.notify.status(&format!("collector {new}"));
     }
 
     pub(super) fn deadline(&self) -> Option<Uptime> {

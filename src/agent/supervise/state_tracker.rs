@@ -13,9 +13,10 @@ use crate::config::value::Revision;
 use crate::control::{CheckResult, Outcome, PollingStatus};
 use crate::core::event::Verdict;
 use crate::core::problems::{Problems, TimedProblem};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Exit, Result};
 use crate::os::files::FileId;
 use crate::settings::{Polling, Settings};
+use crate::source::Failure;
 use crate::store::Store;
 use crate::store::record::{self, Record, Rejected, unix_now};
 
@@ -117,7 +118,7 @@ impl StateTracker {
         }
     }
 
-    /// The config could not be handed over to, which may not be its fault.
+    /// The hand-over to the config failed, which may not be the config's fault.
     pub(super) fn hand_over_failed(&mut self, problem: &str) {
         let problem = self.mask(problem);
         self.problems.config =
@@ -187,9 +188,9 @@ impl StateTracker {
         self.queued > 0 || self.installing.is_some()
     }
 
-    /// A config check got no answer.
-    pub(super) fn check_failed(&mut self, error: &Error) {
-        self.polling.error = Some(error.to_string());
+    /// A config check got no answer. Without the URL, which is known as the endpoint.
+    pub(super) fn check_failed(&mut self, failure: &Failure) {
+        self.polling.error = Some(failure.reason());
     }
 
     /// Takes in what a config check found.

@@ -33,7 +33,7 @@ pub enum Extent {
 /// # Errors
 /// Whatever kept the check from being made; how it came out is in the outcome.
 pub fn run(settings: &Settings, extent: Extent) -> Result<Outcome> {
-    // Also when there is no API: the agent looks whether a person has put a config in place.
+    // Also when there is no API: the agent looks whether an operator has put a config in place.
     let agent = match extent {
         Extent::Install => ask_agent(settings, Request::Check)?,
         Extent::DryRun => ask_agent(settings, Request::Status)?,

@@ -111,7 +111,7 @@ impl<'a> HostRollout<'a> {
 
     fn undo(&mut self, revision: &Revision, problem: Problem, has_former: bool) -> Result<()> {
         // First, so that the config is not installed again if this is cut short.
-        let collector = self.collector.stamp();
+        let collector = self.collector.file_id();
         self.reject(Rejected { revision: revision.clone(), problem, at: unix_now(), resolved: false, collector });
         if has_former { self.store.restore_previous() } else { self.store.remove_config() }
     }

@@ -12,7 +12,7 @@ use crate::core::problems::TimedProblem;
 use crate::core::rollout::{End, Step, Version};
 use crate::error::{Error, Exit, Result};
 use crate::settings::Settings;
-use crate::source::Source;
+use crate::source::{Failure, Source};
 use crate::store::record::Rejected;
 use crate::store::{Candidate, Store};
 
@@ -49,7 +49,7 @@ impl<'a> StandaloneCheck<'a> {
                 return Ok(outcome);
             }
         }
-        let found = self.check.run(&self.known, None).map_err(|failure| failure.error)?;
+        let found = self.check.run(&self.known, None).map_err(Failure::into_error)?;
         let Effects { problem, order, reply, dry_run, .. } = found.effects();
         if self.extent == Extent::DryRun {
             return Ok(dry_run.unwrap_or(reply));
@@ -112,7 +112,7 @@ impl<'a> StandaloneCheck<'a> {
     fn restart(&mut self) -> Result<Outcome> {
         if self.settings.on_change.is_none() {
             let message = "the API requested a collector restart, but on-change is not set: set it";
-            log::warn!("{message}");
+            log::warn!("restart requested by the API was skipped: set on-change");
             return Ok(Outcome::done(CheckResult::Unchanged, message));
         }
         let failed = |problem| format!("the collector restart that the API requested failed: {problem}");
@@ -126,7 +126,7 @@ impl<'a> StandaloneCheck<'a> {
     fn report(&mut self) {
         self.known = known(self.store.has_config(), self.rollout.rejected());
         if let Err(failure) = self.check.report(&self.known) {
-            log::warn!(error:% = failure.error; "cannot report the outcome to the API; the next check will");
+            log::warn!(error:% = failure.into_error(); "cannot report the outcome to the API; the next check will");
         }
     }
 }

@@ -16,7 +16,7 @@ pub fn is_out_of_resources(error: &io::Error) -> bool {
     matches!(errno(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
-/// What a person can do about a file that cannot be read.
+/// What an operator can do about a file that cannot be read.
 pub fn remedy_for_read(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => ": run as a user that may read it, or fix its mode",
@@ -24,7 +24,7 @@ pub fn remedy_for_read(error: &io::Error) -> &'static str {
     }
 }
 
-/// What a person can do about a file that cannot be written.
+/// What an operator can do about a file that cannot be written.
 pub fn remedy_for_write(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (free some space)",
@@ -37,7 +37,7 @@ pub fn remedy_for_write(error: &io::Error) -> &'static str {
     }
 }
 
-/// What a person can do about a program that cannot be executed (execve(2)).
+/// What an operator can do about a program that cannot be executed (execve(2)).
 pub fn remedy_for_spawn(error: &io::Error) -> &'static str {
     match errno(error) {
         Some(Errno::NOEXEC) => " (wrong architecture: install the build for this machine)",
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_failure_that_a_person_can_do_something_about_has_its_remedy() {
+    fn each_failure_that_an_operator_can_do_something_about_has_its_remedy() {
         type Remedy = fn(&io::Error) -> &'static str;
         let table: [(Remedy, Errno, &str); 15] = [
             (remedy_for_write, Errno::NOSPC, "free some space"),

@@ -10,17 +10,17 @@ pub fn is_out_of_resources(_error: &io::Error) -> bool {
     false
 }
 
-/// What a person can do about a file that cannot be read.
+/// What an operator can do about a file that cannot be read.
 pub fn remedy_for_read(_error: &io::Error) -> &'static str {
     ""
 }
 
-/// What a person can do about a file that cannot be written.
+/// What an operator can do about a file that cannot be written.
 pub fn remedy_for_write(_error: &io::Error) -> &'static str {
     ""
 }
 
-/// What a person can do about a program that cannot be executed.
+/// What an operator can do about a program that cannot be executed.
 pub fn remedy_for_spawn(_error: &io::Error) -> &'static str {
     ""
 }

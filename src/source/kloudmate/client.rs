@@ -20,7 +20,9 @@ use crate::log::sanitize;
 use crate::settings::Secret;
 use crate::settings::url::shown;
 use crate::source::client_options::{authorities, authorization, connect_proxy, endpoint};
-use crate::source::failure::{Attempt, Failure, ProxyUse, cause_of, exit_for, remedy_for, retry_after};
+use crate::source::failure::{
+    Attempt, Failure, ProxyUse, cause_of, exit_for, remedy_for, remedy_for_connection, retry_after,
+};
 use crate::source::proxy;
 use crate::source::transport::{CallingThreadResolver, connector};
 
@@ -34,7 +36,8 @@ const EXCERPT: usize = 512;
 /// Most bytes of a body that is no JSON object: enough to recognise a login page by.
 const BEGINNING: usize = 20;
 
-/// Most bytes of a message but for the URL. It can only be longer with two excerpts in it, or with a proxy's name.
+/// Most bytes of a message but for the URL. It can only be longer with a proxy's name, or with what is far to redirect
+/// to.
 const MESSAGE: usize = 2 * EXCERPT;
 
 /// Bytes of an answer at its largest for each value in a config. Real configs take 20 to 40; every byte of one that is
@@ -169,17 +172,15 @@ impl Client {
         // A body that breaks off is shown as far as it came. One byte more tells whether there is more.
         let limit = self.looked_at(EXCERPT) as u64 + 1;
         let _: io::Result<usize> = response.body_mut().as_reader().take(limit).read_to_end(&mut body);
-        let body = self.excerpt(&body, EXCERPT);
+        let answer = sanitize::line(&self.excerpt(&body, EXCERPT)).into_owned();
+        let answer = (!answer.is_empty()).then_some(answer);
         cause += remedy_for(status.as_u16(), self.api_key.is_some());
-        if !body.is_empty() {
-            cause += ": ";
-            cause += &body;
-        }
-        Failure { retry_after, ..self.failure(exit_for(status.as_u16()), cause) }
+        Failure { answer, retry_after, ..self.failure(exit_for(status.as_u16()), cause) }
     }
 
     /// For a call that ended without a whole answer.
     fn broken(&self, error: ureq::Error) -> Failure {
+        let remedy = remedy_for_connection(&error, self.through.as_ref());
         let (exit, mut cause) = cause_of(
             error,
             Attempt {
@@ -192,14 +193,14 @@ impl Client {
         if let Some(proxy) = &self.through {
             cause += &format!(" (through the proxy {})", proxy.shown);
         }
-        self.failure(exit, cause)
+        self.failure(exit, cause + &remedy)
     }
 
     fn failure(&self, exit: Exit, cause: String) -> Failure {
         let cause = self.secrets.mask(&cause);
         let cause = sanitize::line(&cause[..cause.floor_char_boundary(MESSAGE)]).into_owned();
         let error = Error::because(exit, format!("config check: {}", self.shown), cause);
-        Failure { error, retry_after: None }
+        Failure { error, answer: None, retry_after: None }
     }
 
     /// The beginning of what the server sent, at most `limit` bytes, without the key and without any part of it.

@@ -118,13 +118,13 @@ fn a_status_says_what_to_do() {
             "HTTP/1.1 401 Unauthorized\r\n\r\nno such key",
             Exit::Denied,
             None,
-            "HTTP status 401; check api-key: no such key",
+            "HTTP status 401; check api-key; the server says: no such key",
         ),
         (
             "HTTP/1.1 403 Forbidden\r\n\r\nkey sk_live_0123456789\n",
             Exit::Denied,
             None,
-            "status 403; check api-key: key ****",
+            "status 403; check api-key; the server says: key ****",
         ),
         ("HTTP/1.1 204 No Content\r\n\r\n", Exit::BadAnswer, None, "HTTP status 204"),
         (
@@ -138,9 +138,14 @@ fn a_status_says_what_to_do() {
             "HTTP/1.1 503 Oh\r\nretry-after: 9999\r\n\r\na\n\x1b[31mb",
             Exit::TryAgain,
             Some(3600),
-            "503: a\\n\\u{1b}[31mb",
+            "503; the server says: a\\n\\u{1b}[31mb",
         ),
-        ("HTTP/1.1 500 Oh\r\ncontent-length: 99\r\n\r\nbroken o", Exit::TryAgain, None, "HTTP status 500: broken o"),
+        (
+            "HTTP/1.1 500 Oh\r\ncontent-length: 99\r\n\r\nbroken o",
+            Exit::TryAgain,
+            None,
+            "HTTP status 500; the server says: broken o",
+        ),
         (
             "HTTP/1.1 302 Found\r\nlocation: https://u:p@login.example/x?token=1\r\ncontent-length: 0\r\n\r\n",
             Exit::BadAnswer,
@@ -155,13 +160,15 @@ fn a_status_says_what_to_do() {
         ),
     ] {
         let failure = check_against(response).unwrap_err();
-        let text = failure.error.to_string();
+        let (told, waits) = (failure.answer.clone(), failure.retry_after.map(|wait| wait.as_secs()));
+        let (reason, logged) = (failure.reason(), failure.error.to_string());
+        let error = failure.into_error();
+        let text = error.to_string();
         assert!(text.starts_with("config check: http://127.0.0.1:") && text.contains(expected), "{text}");
-        assert_eq!(
-            (failure.error.exit(), failure.retry_after.map(|wait| wait.as_secs())),
-            (exit, retry_after),
-            "{text}"
-        );
+        assert_eq!((error.exit(), waits), (exit, retry_after), "{text}");
+        // The URL is not in the one, what the server says not in the other.
+        assert_eq!(text, format!("{}: {reason}", error.what()));
+        assert_eq!(text, told.map_or(logged.clone(), |told| format!("{logged}; the server says: {told}")));
         assert!(!text.contains(KEY) && !text.contains("token"), "{text}");
     }
 }
@@ -172,7 +179,7 @@ fn of_a_long_error_page_the_start_is_shown_and_never_a_part_of_the_key() {
         let page = "x".repeat(EXCERPT - 6) + KEY + &"y".repeat(100_000);
         let _ = connection.write_all(format!("HTTP/1.1 500 Oh\r\n\r\n{page}").as_bytes());
     });
-    let text = client(&url, &[]).post(BODY).unwrap_err().error.to_string();
+    let text = client(&url, &[]).post(BODY).unwrap_err().into_error().to_string();
     assert!(text.ends_with("xxx****yy"), "{text}");
     serving.join().unwrap();
 }
@@ -219,7 +226,11 @@ fn what_may_pass_is_worth_another_try() {
     }
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = client(&format!("http://{unused}/"), &[]).post(BODY).unwrap_err().error;
+    assert!(error.to_string().ends_with("; check update-endpoint, and that the server runs"), "{error}");
     assert!(error.to_string().contains("Connection refused") && error.exit() == Exit::TryAgain, "{error}");
+    let proxy = format!("http://{unused}");
+    let error = client("https://api.example/x", &[("HTTPS_PROXY", &proxy)]).post(BODY).unwrap_err().error;
+    assert!(error.to_string().ends_with("; check HTTPS_PROXY, and that the server runs"), "{error}");
     // A label of DNS has 63 bytes at most, so the resolver refuses it without asking anybody.
     let host = "a".repeat(64);
     let error = client(&format!("http://{host}/"), &[]).post(BODY).unwrap_err().error;
@@ -479,9 +490,9 @@ fn no_answer_makes_anything_panic() {
         match client.post(BODY) {
             Ok(_) => taken += 1,
             Err(failure) => {
-                let text = failure.error.to_string();
-                assert!(text.len() < 10 * MESSAGE && !text.contains(sanitize::is_invisible), "{text:?}");
                 assert!(failure.retry_after.is_none_or(|wait| wait <= Duration::from_secs(3600)));
+                let text = failure.into_error().to_string();
+                assert!(text.len() < 10 * MESSAGE && !text.contains(sanitize::is_invisible), "{text:?}");
                 refused += 1;
             }
         }

@@ -93,7 +93,7 @@ fn killed_from_outside(name: &str, signal: Signal) {
     // More than once: Rust's own handler for SIGSEGV and SIGBUS survives the first one, and takes itself away.
     agent.wait_until("its end", || !process::signal(pid, signal) || !process::alive(pid));
     let crash = agent.wait_log_after(seen, &words, |line| line.msg() == "collector exited unexpectedly");
-    assert_eq!(crash.field("reason"), words);
+    assert_eq!(crash.field("status"), words);
     let report = wait_reported(&api, asked, &words);
     agent.wait_log_after(seen, "the next one", |line| is_state(line, "running"));
     let log = agent.log();

@@ -82,9 +82,10 @@ fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(mode).create(path)
 }
 
-/// Gives the file at `source` the name `target`, in place of what has it; at no time is there nothing.
+/// Gives the file at `source` the name `target`, in place of what has it; at no time is there nothing. The error names
+/// neither.
 pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
-    fs::rename(source, target)
+    std::fs::rename(source, target)
 }
 
 /// Puts the names in a directory on the disk.
