@@ -33,8 +33,8 @@ pub fn resolve(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<Os
     resolve_with(flags, env, Path::new(table::DEFAULT_FILE))
 }
 
-/// Where the agent is, alone, for `stop` and `status`, which must work beside a broken settings file or without leave to read
-/// it.
+/// Where the agent is, alone, for `stop` and `status`, which must work beside a broken settings file or without leave
+/// to read it.
 ///
 /// Fails with `Exit::Settings` when it may stand in a settings file that the user named and that cannot be read: the
 /// default could be another agent's.

@@ -68,8 +68,8 @@ impl Drop for Listener {
 pub struct Connection(UnixStream);
 
 impl Connection {
-    /// `NotFound` or `ConnectionRefused` when nobody listens, `WouldBlock` when nobody accepts until `deadline`. It does
-    /// not block afterwards.
+    /// `NotFound` or `ConnectionRefused` when nobody listens, `WouldBlock` when nobody accepts until `deadline`. It
+    /// does not block afterwards.
     pub fn connect(endpoint: &Path, deadline: Instant) -> io::Result<Connection> {
         let address = SocketAddrUnix::new(endpoint)?;
         let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
