@@ -1,7 +1,8 @@
 //! Asking the agent that runs: one connection, one request, one reply.
 //!
 //! It knows where the agent listens and how to tell that none does, or that another user listens; what a reply means
-//! is the caller's business. Nothing that the other end does takes more memory than a reply or more time than was given.
+//! is the caller's business. Nothing that the other end does takes more memory than a reply or more time than was
+//! given.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
