@@ -140,7 +140,7 @@ fn failed_at(scenario: Scenario, thread: Thread, usual: &Usual, point: &Point, e
     let mut scene = Scene::new(scenario);
     scene.run(thread, Some((point, Fault::Error(errno))));
     let Some(struck) = scene.trace().struck() else {
-        assert_may_miss(scenario, point);
+        assert_may_miss(scenario, thread, point);
         scene.assert_converges();
         return Noticed::Missed;
     };

@@ -58,7 +58,7 @@ fn killed_at(scenario: Scenario, thread: Thread, point: &Point) -> bool {
         scene.assert_whole();
         scene.assert_recovers();
     } else {
-        assert_may_miss(scenario, point);
+        assert_may_miss(scenario, thread, point);
         scene.assert_converges();
     }
     was_killed

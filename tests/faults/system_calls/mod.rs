@@ -72,7 +72,11 @@ fn rehearse(scenario: Scenario, thread: Thread, is_taken: impl Fn(&str) -> bool)
 
 /// Asserts that the run which was over before this point was met just made fewer of such calls.
 #[track_caller]
-fn assert_may_miss(scenario: Scenario, point: &Point) {
+fn assert_may_miss(scenario: Scenario, thread: Thread, point: &Point) {
+    // The poller asks once or twice, depending on whether the verdict comes before its first check.
+    if scenario == Scenario::FallBack && thread == Thread::Poller {
+        return;
+    }
     // An agent that starts looks at every process of the host.
     let looks = scenario.is_start() && ["getdents64", "open", "openat", "fstat", "statx"].contains(&&*point.call);
     assert!(looks || VARYING.contains(&&*point.call), "it was over before the call");
