@@ -474,7 +474,9 @@ put_exec_paths() {
     {
         echo "# What install.sh found to be executed here: the agent, or the collector of its settings."
         echo "[Service]"
-        printf '%s\n' "$paths" | sed 's/%/%%/g;s/.*/ExecPaths="&"/'
+        printf '%s\n' "$paths" | sed 's/%/%%/g;s/.*/ExecPaths="-&"/'
+        # Or systemd would let it be written in there.
+        printf '%s\n' "$paths" | sed -n 's/%/%%/g;s:^/home/.*:ReadOnlyPaths="-&":p'
     } >"$stage/exec-paths" || die 73 "cannot write $stage"
     for unit in kmagent kmagent-check; do
         put 644 "$stage/exec-paths" "/etc/systemd/system/$unit.service.d/exec-paths.conf"

@@ -327,9 +327,12 @@ fn programs_where_the_agent_s_user_can_write_get_leave_to_be_executed() {
         ["kmagent", "kmagent-check"].map(|unit| format!("/etc/systemd/system/{unit}.service.d/exec-paths.conf"));
     let expected = [
         "[Service]",
-        r#"ExecPaths="/home/a b/50%%""#,
-        r#"ExecPaths="/home/km/bin""#,
-        r#"ExecPaths="/home/km/lib/kmagent""#,
+        r#"ExecPaths="-/home/a b/50%%""#,
+        r#"ExecPaths="-/home/km/bin""#,
+        r#"ExecPaths="-/home/km/lib/kmagent""#,
+        r#"ReadOnlyPaths="-/home/a b/50%%""#,
+        r#"ReadOnlyPaths="-/home/km/bin""#,
+        r#"ReadOnlyPaths="-/home/km/lib/kmagent""#,
     ];
     for drop_in in &drop_ins {
         assert_eq!(dest.read(drop_in).lines().skip(1).collect::<Vec<_>>(), expected);
@@ -339,7 +342,7 @@ fn programs_where_the_agent_s_user_can_write_get_leave_to_be_executed() {
     fs::create_dir_all(dest.join("/etc/default")).unwrap();
     fs::write(dest.join("/etc/default/kmagent"), "A=b\nKM_COLLECTOR='/var/lib/kmagent/bin/otelcol'\n").unwrap();
     assert_done(&stage.install(&dest.path(), &[], &["--init", "systemd"]));
-    assert!(dest.read(&drop_ins[0]).ends_with("ExecPaths=\"/var/lib/kmagent/bin\"\n"));
+    assert!(dest.read(&drop_ins[0]).ends_with("ExecPaths=\"-/var/lib/kmagent/bin\"\n"));
     // It goes with its reason, and there is none elsewhere.
     fs::remove_file(dest.join("/etc/default/kmagent")).unwrap();
     assert_done(&stage.install(&dest.path(), &[], &[]));
