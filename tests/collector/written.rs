@@ -30,16 +30,15 @@ service:
 
 #[test]
 fn whatever_form_of_yaml_the_collector_takes() {
-    let utf16 = |text: &str| [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
-    let forms: [(&str, &dyn Fn(&str) -> Vec<u8>); 4] = [
-        ("merge keys and keys that are no text", &|text| text.as_bytes().to_vec()),
-        ("a byte order mark", &|text| format!("\u{feff}{text}").into_bytes()),
-        ("UTF-16", &utf16),
-        ("two documents", &|text| format!("{text}---\nextensions: {{health_check/merged: [}}\n").into_bytes()),
-    ];
-    for (form, written) in forms {
+    for form in ["plain UTF-8", "a byte order mark", "UTF-16", "two documents"] {
         let site = Site::new();
-        let bytes = written(&merged(&site));
+        let text = merged(&site);
+        let bytes: Vec<u8> = match form {
+            "plain UTF-8" => text.into_bytes(),
+            "a byte order mark" => format!("\u{feff}{text}").into_bytes(),
+            "UTF-16" => [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect(),
+            _ => format!("{text}---\nextensions: {{health_check/merged: [}}\n").into_bytes(),
+        };
         let agent = site.patient().build();
         fs::write(agent.config_file(), &bytes).unwrap();
         agent.spawn();

@@ -25,8 +25,8 @@ const MIN_BUDGET: usize = 4096;
 /// aliases may repeat things, but not multiply them.
 ///
 /// # Errors
-/// What is not YAML, local tags, duplicate keys, lists and maps as keys, merges of what is no map, more than 128 levels,
-/// and aliases that make more of a file than one of its length could hold without them.
+/// What is not YAML, local tags, duplicate keys, lists and maps as keys, merges of what is no map, more than 128
+/// levels, and aliases that make more of a file than one of its length could hold without them.
 pub fn parse(text: &[u8]) -> Result<Value, serde_yaml::Error> {
     let text = &*decoded(text)?;
     if (nesting(text) as u64).saturating_mul(text.len() as u64) > MAX_NESTING_TIMES_LENGTH {

@@ -1,5 +1,5 @@
-//! What is read around a request: `Date` and `Retry-After`, proxy variables, a PEM bundle. Any text is taken or refused,
-//! and no refusal shows a proxy's password.
+//! What is read around a request: `Date` and `Retry-After`, proxy variables, a PEM bundle. Any text is taken or
+//! refused, and no refusal shows a proxy's password.
 #![no_main]
 
 use std::path::PathBuf;
