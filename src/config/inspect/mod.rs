@@ -1,4 +1,5 @@
-//! What the agent must know of a collector config: where its health check answers, and which strings are secrets.
+//! What the agent must know of a collector config: where its health check answers, what it reads from elsewhere, and
+//! which strings are secrets.
 //!
 //! Pure questions: the environment is asked through a function, and nothing is read, probed or logged here.
 
@@ -7,5 +8,5 @@ mod references;
 mod secrets;
 
 pub use health_check::{HealthCheck, health_check};
-pub use references::Env;
+pub use references::{Env, Expansion, expanded, expansions};
 pub use secrets::secrets;
