@@ -26,8 +26,8 @@ use super::super::user::Credentials;
 use super::inherited::ignore_nothing;
 use super::seccomp_bind::report_binds;
 
-/// The child is in a process group of its own, and gets `on_parent_death` when the thread that spawns it ends, however it ends (PR_SET_PDEATHSIG, prctl(2)),
-/// and the soft one of `open_files` if there is one.
+/// The child is in a process group of its own, and gets `on_parent_death` when the thread that spawns it ends, however
+/// it ends (PR_SET_PDEATHSIG, prctl(2)), and the soft one of `open_files` if there is one.
 ///
 /// With `report_to`, its bind(2) calls are reported: one byte is sent there before the exec, with the descriptor of the
 /// notifications, or the byte is the reason (errno) that there is none, and the child goes on without the filter.
