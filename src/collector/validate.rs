@@ -29,8 +29,8 @@ impl Collector {
     /// Asks the collector about the config in `candidate`.
     ///
     /// # Errors
-    /// 69 when it cannot be run or be given a config, 75 when it does not answer in time, is killed, or cannot be run as
-    /// the config's owner: none of that says anything about the config.
+    /// 69 when it cannot be run or be given a config, 75 when it does not answer in time, is killed, or cannot be run
+    /// as the config's owner: none of that says anything about the config.
     pub fn validate(&self, candidate: &Path) -> Result<Validation> {
         let path = self.find()?;
         match self.run(&path, "validate", Some(candidate), self.validate_timeout)? {
