@@ -11,12 +11,13 @@ use crate::collector::Collector;
 use crate::collector::output;
 use crate::collector::validate::Validation;
 use crate::config::inspect;
-use crate::config::value::Revision;
+use crate::config::value::{Revision, Value};
 use crate::config::yaml;
 use crate::core::restart_requests::{Asked, Decision, RestartThrottle};
 use crate::error::{Error, Exit, Result};
 use crate::log::redact::Secrets;
 use crate::os::files::FileId;
+use crate::os::user::User;
 use crate::settings::Settings;
 use crate::source::{Failure, Offer, Response, Source};
 use crate::store::Store;
@@ -156,6 +157,7 @@ impl ConfigCheck {
                 let what = "the collector rejects the active config";
                 Err(Error::because(Exit::ConfigRefused, what, output::gist(&output)).within(skipped))
             }
+            Ok(Validation::Denied { user, output }) => Err(not_judged(user, &output).within(skipped)),
             Err(error) => Err(error.within(skipped)),
         }
     }
@@ -174,13 +176,19 @@ impl ConfigCheck {
                 log::info!("collector has no validate command; relying on probation");
                 Ok(CheckOutcome::Install(candidate))
             }
+            Validation::Denied { user, output } => Err(not_judged(user, &self.mask(&value, &output))),
             Validation::Bad(output) => {
-                let found = inspect::secrets(&value, &|name| self.collector.env(name));
-                let output = Secrets::new(self.key.iter().cloned().chain(found)).mask(&output).into_owned();
+                let output = self.mask(&value, &output);
                 let problem = format!("the collector rejects the config: {}", output::gist(&output));
                 Ok(refused(candidate.revision.clone(), problem, program))
             }
         }
+    }
+
+    /// What the collector has said of a config, without what looks like a secret in it.
+    fn mask(&self, config: &Value, output: &str) -> String {
+        let found = inspect::secrets(config, &|name| self.collector.env(name));
+        Secrets::new(self.key.iter().cloned().chain(found)).mask(output).into_owned()
     }
 
     /// The revision of the active config; the file is read again only when it has changed.
@@ -207,6 +215,14 @@ impl ConfigCheck {
 /// How long a check may take at most, for a client that waits for one.
 pub fn longest(settings: &Settings) -> Duration {
     settings.poll_timeout + settings.validate_timeout + crate::collector::program::VERSION_TIMEOUT
+}
+
+fn not_judged(user: User, output: &str) -> Error {
+    let what = format!(
+        "the collector, run as {user}, who owns the config, was refused a file, so the config is not judged: let that \
+         user read it, or chown the config and its directory to root"
+    );
+    Error::because(Exit::TryAgain, what, output::gist(output))
 }
 
 fn refused(revision: Revision, problem: String, collector: Option<FileId>) -> CheckOutcome {
