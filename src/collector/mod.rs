@@ -3,6 +3,7 @@
 //! ```text
 //!   program      where the executable is, and which version it is
 //!   environment  what it is given of the agent's environment, and what it is given besides
+//!   disclosure   what of it must not be shown, and what of its output may be told outside
 //!   validate     what the collector itself says of a config
 //!   process      one child process: output, signals, exit; a command that is run to its end
 //!   output       what a child prints, cut into lines; the last of them are kept
@@ -13,6 +14,7 @@
 //! ```
 //! It starts processes and does not keep them; the one that runs belongs to `agent`.
 
+mod disclosure;
 pub mod environment;
 pub mod handover;
 pub mod health;

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::process::{self, Ended};
 use super::{Collector, cannot_run};
 use crate::error::{Error, Exit, Result};
+use crate::log::Masked;
 use crate::os::child;
 
 /// What the collector's own check says of a config.
@@ -16,7 +17,7 @@ pub enum Validation {
     Good,
     /// This collector cannot validate: the config relies on its probation.
     Unsupported,
-    Bad(String),
+    Bad(Masked),
 }
 
 impl Collector {
@@ -40,8 +41,8 @@ impl Collector {
             )),
             Ended::Exited { output, .. } if lacks_validate(&output) => Ok(Validation::Unsupported),
             Ended::Exited { end, output, .. } => Ok(Validation::Bad(match output.is_empty() {
-                true => format!("{} {end}", path.display()),
-                false => once(&output),
+                true => Masked::from(format!("{} {end}", path.display())),
+                false => Masked::from(once(&output)),
             })),
             Ended::TimedOut { .. } => Err(Error::new(
                 Exit::TryAgain,
