@@ -5,9 +5,11 @@
 //!   yaml     a config file parsed, and a config rendered
 //!   merge    what the collector makes of several configs
 //!   inspect  what the agent must know of a config: health check, secrets
+//!   policy   what a config from the network may do
 //! ```
 
 pub mod inspect;
 pub mod merge;
+pub mod policy;
 pub mod value;
 pub mod yaml;
