@@ -238,7 +238,8 @@ commit() {
 
 noted() { if [ -f "$DESTDIR$manifest" ]; then sed -n "s:^$1 ::p" "$DESTDIR$manifest"; fi; }
 
-# What outlives --uninstall, for --purge. The agent's user may have written an old one, so only these words are believed.
+# What outlives --uninstall, for --purge. The agent's user may have written an old one, so only these words are
+# believed.
 kept=$etc/.installed
 # Where the programs are, for an upgrade from another directory. In root's own directory, since root runs what is there.
 record=$etc.prefix
@@ -478,9 +479,8 @@ put_exec_paths() {
         # Or systemd would let it be written in there.
         printf '%s\n' "$paths" | sed -n 's/%/%%/g;s:^/home/.*:ReadOnlyPaths="-&":p'
     } >"$stage/exec-paths" || die 73 "cannot write $stage"
-    for unit in kmagent kmagent-check; do
-        put 644 "$stage/exec-paths" "/etc/systemd/system/$unit.service.d/exec-paths.conf"
-    done
+    put 644 "$stage/exec-paths" /etc/systemd/system/kmagent.service.d/exec-paths.conf
+    put 644 "$stage/exec-paths" /etc/systemd/system/kmagent-check.service.d/exec-paths.conf
 }
 
 exec_paths() {
@@ -1016,8 +1016,8 @@ put_fresh_config() {
     { chown "$(owner_of "$etc")" "$stage/config.yaml" && mv -f "$stage/config.yaml" "$place"; } || die 73 "cannot write $place"
 }
 
-# $stage/config.yaml becomes $target. The directory is taken meanwhile, or the name could be made to lead elsewhere; what
-# lies there is no config yet, as no link leads to it.
+# $stage/config.yaml becomes $target. The directory is taken meanwhile, or the name could be made to lead elsewhere;
+# what lies there is no config yet, as no link leads to it.
 put_config() {
     dir=$DESTDIR$agents copy=$DESTDIR$(beside "$target" new) mode=''
     take "$dir"

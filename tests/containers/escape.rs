@@ -1,5 +1,5 @@
-//! What a container could write of its host: open_by_handle_at(2) reaches every file of a file system, given any file of
-//! it, with CAP_DAC_READ_SEARCH, which Docker's seccomp profile then allows.
+//! What a container could write of its host: open_by_handle_at(2) reaches every file of a file system, given any file
+//! of it, with CAP_DAC_READ_SEARCH, which Docker's seccomp profile then allows.
 
 use std::fs;
 use std::path::Path;
@@ -11,14 +11,15 @@ use crate::support::bin;
 use crate::support::needs;
 use crate::support::temp_dir::TempDir;
 
-/// Asks for the handle of `host/passwd` as root does, and opens that from `volume`, a directory of the same file system,
-/// with the rights of its arguments. A container guesses the handle: it is little more than an inode's number.
-const ATTEMPT: &str = r#"
-    my ($name_to, $open_by, $host) = @ARGV[0, 1, 2];
+/// The handle of `passwd` in a directory. A container guesses it: it is little more than an inode's number.
+const HANDLE: &str = r#"
+    my ($name_to, $host) = @ARGV;
     my ($handle, $id) = (pack("IIx128", 128, 0), pack("I", 0));
     syscall($name_to + 0, -100, "$host/passwd", $handle, $id, 0) == 0 or die "no handle: $!";
     print unpack("H*", $handle);
 "#;
+
+/// Opens it by way of another directory of that file system, and appends a line.
 const OPEN: &str = r#"
     my ($open_by, $volume, $hex) = @ARGV;
     my $handle = pack("H*", $hex);
@@ -61,7 +62,7 @@ fn no_file_of_the_host_is_opened_by_its_handle() {
     fs::create_dir(host.join("volume")).unwrap();
     fs::write(host.join("passwd"), "root:x:0:0\n").unwrap();
     let place = host.display().to_string();
-    let handle = perl(&[], ATTEMPT, &[CALLS[0], CALLS[1], &place]);
+    let handle = perl(&[], HANDLE, &[CALLS[0], &place]);
     let mut service = compose()["services"]["kmagent"].clone();
     let attempt = |service: &serde_json::Value| {
         let setpriv = std::iter::once("setpriv".to_string()).chain(rights(service, "0")).collect::<Vec<_>>();

@@ -118,7 +118,8 @@ fn the_settings_are_another_file_afterwards() {
     assert_ne!(fs::metadata(root.join("/etc/kmagent/agent.yaml")).unwrap().ino(), old);
 }
 
-/// A link to what only root reads, a second name of it, a FIFO that root would wait for, a directory to move things into.
+/// A link to what only root reads, a second name of it, a FIFO that root would wait for, a directory to move things
+/// into.
 #[test]
 fn what_is_planted_is_refused_and_everything_stays() {
     if !available() {
