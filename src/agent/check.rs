@@ -2,6 +2,7 @@
 //!
 //! It ends before the install. The poller and `--check` both run it; the one that does owns the records that it keeps.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::agent::check_outcome::CheckOutcome;
@@ -11,7 +12,8 @@ use crate::collector::Collector;
 use crate::collector::output;
 use crate::collector::validate::Validation;
 use crate::config::inspect;
-use crate::config::value::Revision;
+use crate::config::policy::{Policy, Violations};
+use crate::config::value::{Revision, Value};
 use crate::config::yaml;
 use crate::core::restart_requests::{Asked, Decision, RestartThrottle};
 use crate::error::{Error, Exit, Result};
@@ -20,7 +22,7 @@ use crate::os::files::FileId;
 use crate::settings::Settings;
 use crate::source::{Failure, Offer, Response, Source};
 use crate::store::Store;
-use crate::store::record::{self, Record, Rejected, unix_now};
+use crate::store::record::{self, PolicyNotice, Record, Rejected, unix_now};
 
 pub struct ConfigCheck {
     source: Source,
@@ -35,6 +37,12 @@ pub struct ConfigCheck {
     /// Bytes of a config as YAML: twice the longest answer, as YAML that is made of JSON has blanks for its braces.
     max_yaml: u64,
     key: Option<String>,
+    policy: Policy,
+    policy_file: PathBuf,
+    /// `None` when this run has looked, or is not to.
+    noticed: Option<Record<PolicyNotice>>,
+    /// No agent runs, so the active config is the confirmed one.
+    is_alone: bool,
 }
 
 impl ConfigCheck {
@@ -49,6 +57,10 @@ impl ConfigCheck {
             is_hidden: false,
             max_yaml: settings.max_config_size.saturating_mul(2),
             key: settings.api_key.as_ref().map(|key| key.expose().to_string()),
+            policy: settings.policy.clone(),
+            policy_file: settings.policy_file.clone(),
+            noticed: Some(Record::open(store.state_dir(), record::POLICY)),
+            is_alone: false,
         }
     }
 
@@ -57,9 +69,15 @@ impl ConfigCheck {
         self.is_hidden = true;
     }
 
+    /// For a host without an agent, which promotes no config.
+    pub fn without_agent(&mut self) {
+        self.is_alone = true;
+    }
+
     /// For a dry run: what it finds must not change what the next check does.
     pub fn read_only(&mut self) {
         self.reporter.read_only();
+        self.noticed = None;
         self.requests.freeze();
     }
 
@@ -79,6 +97,7 @@ impl ConfigCheck {
         if let Source::Nobody { reason } = &self.source {
             return Ok(CheckOutcome::Local { reason: reason.clone() });
         }
+        self.notice_violations();
         let response = self.ask(known)?;
         Ok(self.consider(response, known, pending).unwrap_or_else(CheckOutcome::Postponed))
     }
@@ -89,7 +108,10 @@ impl ConfigCheck {
     }
 
     fn consider(&mut self, response: Response, known: &Snapshot, pending: Option<&Revision>) -> Result<CheckOutcome> {
-        let rejected = known.rejected.as_ref().filter(|rejected| rejected.holds_for(self.collector.file_id()));
+        let rejected = known
+            .rejected
+            .as_ref()
+            .filter(|rejected| rejected.holds_for(self.collector.file_id(), self.policy.identity()));
         let offer = match response.offer.transpose() {
             Ok(offer) => offer,
             // Refused anew each time it would be a new outcome each time, and each outcome is followed by a poll at
@@ -97,7 +119,7 @@ impl ConfigCheck {
             Err(refusal) => {
                 return Ok(match rejected.filter(|rejected| rejected.revision == refusal.revision) {
                     Some(rejected) => CheckOutcome::StillRejected(rejected.clone()),
-                    None => refused(refusal.revision, refusal.problem, None),
+                    None => CheckOutcome::Refused(Rejected::new(refusal.revision, refusal.problem)),
                 });
             }
         };
@@ -160,11 +182,24 @@ impl ConfigCheck {
         }
     }
 
-    /// Renders, writes and validates the candidate.
+    /// Judges, renders, writes and validates the candidate.
     fn prepare(&self, Offer { value, revision }: Offer) -> Result<CheckOutcome> {
+        let violations = self.judge(&value, self.confirmed().as_ref());
+        if !violations.is_empty() {
+            let (what, allow) = (violations.describe(), violations.allow_line());
+            let problem = format!(
+                "the policy refuses the config: {what}. To allow it, add to {}: {allow}",
+                self.policy_file.display()
+            );
+            let policy = Some(self.policy.identity().to_string());
+            return Ok(CheckOutcome::Refused(Rejected { policy, ..Rejected::new(revision, problem) }));
+        }
         let text = match yaml::render_proven(&value, self.max_yaml) {
             Ok(text) => text,
-            Err(error) => return Ok(refused(revision, format!("the config cannot be written as YAML: {error}"), None)),
+            Err(error) => {
+                let problem = format!("the config cannot be written as YAML: {error}");
+                return Ok(CheckOutcome::Refused(Rejected::new(revision, problem)));
+            }
         };
         let candidate = self.store.write_candidate(&text, revision)?;
         let program = self.collector.file_id();
@@ -178,8 +213,43 @@ impl ConfigCheck {
                 let found = inspect::secrets(&value, &|name| self.collector.env(name));
                 let output = Secrets::new(self.key.iter().cloned().chain(found)).mask(&output).into_owned();
                 let problem = format!("the collector rejects the config: {}", output::gist(&output));
-                Ok(refused(candidate.revision.clone(), problem, program))
+                let revision = candidate.revision.clone();
+                Ok(CheckOutcome::Refused(Rejected { collector: program, ..Rejected::new(revision, problem) }))
             }
+        }
+    }
+
+    /// An overlay that cannot be read has no places of its own.
+    fn judge(&self, config: &Value, confirmed: Option<&Value>) -> Violations {
+        let overlay = self.collector.local_config().and_then(|path| self.store.read_overlay(path).ok());
+        self.policy.judge(config, overlay.as_ref(), confirmed)
+    }
+
+    /// The config that has proved itself; before one has, the active one, which no network's offer has become without
+    /// being judged.
+    fn confirmed(&self) -> Option<Value> {
+        let good = if self.is_alone { None } else { self.store.read_last_known_good().ok() };
+        good.or_else(|| self.store.read_config().ok())
+    }
+
+    /// Logs what the active config violates, once for each policy: it stays as it is, but an upgrade or a new policy
+    /// file may refuse the next one.
+    fn notice_violations(&mut self) {
+        let Some(mut noticed) = self.noticed.take() else { return };
+        let policy = self.policy.identity();
+        if noticed.get().is_some_and(|notice| notice.policy == policy) {
+            return;
+        }
+        let violations = self.store.read_config().map(|config| self.judge(&config, None)).unwrap_or_default();
+        if violations.is_empty() {
+            return;
+        }
+        log::warn!(
+            violations = violations.describe(), allow = violations.allow_line(), file:% = self.policy_file.display();
+            "active config violates the policy; it stays in use"
+        );
+        if let Err(error) = noticed.set(Some(PolicyNotice { policy: policy.to_string() })) {
+            log::warn!(error:% = error; "cannot save that the policy's violations were logged; the next start logs them");
         }
     }
 
@@ -207,8 +277,4 @@ impl ConfigCheck {
 /// How long a check may take at most, for a client that waits for one.
 pub fn longest(settings: &Settings) -> Duration {
     settings.poll_timeout + settings.validate_timeout + crate::collector::program::VERSION_TIMEOUT
-}
-
-fn refused(revision: Revision, problem: String, collector: Option<FileId>) -> CheckOutcome {
-    CheckOutcome::Refused(Rejected { revision, problem, at: unix_now(), resolved: false, collector })
 }

@@ -7,6 +7,7 @@
 //!   file        the settings file, read by flat_yaml
 //!   parse       the text of one setting to its value
 //!   api_key     where the API key comes from
+//!   policy      where the policy comes from
 //!   endpoint    where config checks go
 //!   url         what settings and `source` both mean by a URL
 //!   print       what --print-settings shows
@@ -19,6 +20,7 @@ mod endpoint;
 mod file;
 mod flat_yaml;
 pub mod parse;
+mod policy;
 mod precedence;
 pub mod print;
 mod resolve;
@@ -29,6 +31,7 @@ pub mod url;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::policy::Policy;
 use crate::log::LogFormat;
 use crate::log::redact::MASK;
 pub use resolve::{Resolved, agent_paths, resolve};
@@ -104,6 +107,10 @@ pub struct Settings {
     pub run_dir: PathBuf,
     pub ca_file: Option<PathBuf>,
     pub report_extended: bool,
+    /// What configs from the API are held to.
+    pub policy: Policy,
+    /// Its file, or where one would be found.
+    pub policy_file: PathBuf,
     pub on_change: Option<String>,
     pub restart_mode: RestartMode,
     pub stop_timeout: Duration,
