@@ -11,14 +11,15 @@ use crate::agent::report::Reporter;
 use crate::collector::Collector;
 use crate::collector::output;
 use crate::collector::validate::Validation;
-use crate::config::inspect;
 use crate::config::policy::{Policy, Violations};
 use crate::config::value::{Revision, Value};
 use crate::config::yaml;
 use crate::core::restart_requests::{Asked, Decision, RestartThrottle};
 use crate::error::{Error, Exit, Result};
-use crate::log::redact::Secrets;
+use crate::log::Masked;
+use crate::log::masked::{self, Holder};
 use crate::os::files::FileId;
+use crate::os::user::User;
 use crate::settings::Settings;
 use crate::source::{Failure, Offer, Response, Source};
 use crate::store::Store;
@@ -36,7 +37,6 @@ pub struct ConfigCheck {
     is_hidden: bool,
     /// Bytes of a config as YAML: twice the longest answer, as YAML that is made of JSON has blanks for its braces.
     max_yaml: u64,
-    key: Option<String>,
     policy: Policy,
     policy_file: PathBuf,
     /// `None` when this run has looked, or is not to.
@@ -56,7 +56,6 @@ impl ConfigCheck {
             active: None,
             is_hidden: false,
             max_yaml: settings.max_config_size.saturating_mul(2),
-            key: settings.api_key.as_ref().map(|key| key.expose().to_string()),
             policy: settings.policy.clone(),
             policy_file: settings.policy_file.clone(),
             noticed: Some(Record::open(store.state_dir(), record::POLICY)),
@@ -172,12 +171,17 @@ impl ConfigCheck {
             return Ok(());
         }
         let skipped = "restart requested by the API was skipped";
+        let told = |output: &Masked| match self.store.read_config() {
+            Ok(config) => self.told_outside(output, &config),
+            Err(error) => Masked::from(error.to_string()),
+        };
         match self.collector.validate(self.store.config()) {
             Ok(Validation::Good | Validation::Unsupported) => Ok(()),
             Ok(Validation::Bad(output)) => {
                 let what = "the collector rejects the active config";
-                Err(Error::because(Exit::ConfigRefused, what, output::gist(&output)).within(skipped))
+                Err(Error::because(Exit::ConfigRefused, what, told(&output).to_string()).within(skipped))
             }
+            Ok(Validation::Denied { user, output }) => Err(not_judged(user, &told(&output)).within(skipped)),
             Err(error) => Err(error.within(skipped)),
         }
     }
@@ -201,6 +205,7 @@ impl ConfigCheck {
                 return Ok(CheckOutcome::Refused(Rejected::new(revision, problem)));
             }
         };
+        masked::know(Holder::Candidate, self.collector.secrets([&value].into_iter().chain(self.overlay().as_ref())));
         let candidate = self.store.write_candidate(&text, revision)?;
         let program = self.collector.file_id();
         match self.collector.validate(candidate.path())? {
@@ -209,10 +214,9 @@ impl ConfigCheck {
                 log::info!("collector has no validate command; relying on probation");
                 Ok(CheckOutcome::Install(candidate))
             }
+            Validation::Denied { user, output } => Err(not_judged(user, &self.told_outside(&output, &value))),
             Validation::Bad(output) => {
-                let found = inspect::secrets(&value, &|name| self.collector.env(name));
-                let output = Secrets::new(self.key.iter().cloned().chain(found)).mask(&output).into_owned();
-                let problem = format!("the collector rejects the config: {}", output::gist(&output));
+                let problem = format!("the collector rejects the config: {}", self.told_outside(&output, &value));
                 let revision = candidate.revision.clone();
                 Ok(CheckOutcome::Refused(Rejected { collector: program, ..Rejected::new(revision, problem) }))
             }
@@ -221,8 +225,7 @@ impl ConfigCheck {
 
     /// An overlay that cannot be read has no places of its own.
     fn judge(&self, config: &Value, confirmed: Option<&Value>) -> Violations {
-        let overlay = self.collector.local_config().and_then(|path| self.store.read_overlay(path).ok());
-        self.policy.judge(config, overlay.as_ref(), confirmed)
+        self.policy.judge(config, self.overlay().as_ref(), confirmed)
     }
 
     /// The config that has proved itself; before one has, the active one, which no network's offer has become without
@@ -253,6 +256,22 @@ impl ConfigCheck {
         }
     }
 
+    /// What may be told of what the collector said of `config`; the log has all of it.
+    fn told_outside(&self, output: &Masked, config: &Value) -> Masked {
+        let overlay = self.overlay();
+        let configs: Vec<&Value> = [config].into_iter().chain(overlay.as_ref()).collect();
+        let told = self.collector.told_outside(output, &configs);
+        if told != *output {
+            log::error!(output:% = output::gist(output); "collector rejects a config that reads files or URLs");
+        }
+        output::gist(&told)
+    }
+
+    /// As far as it can be read; the collector says what is wrong with it.
+    fn overlay(&self) -> Option<Value> {
+        self.store.read_overlay(self.collector.local_config()?).ok()
+    }
+
     /// The revision of the active config; the file is read again only when it has changed.
     ///
     /// # Errors
@@ -277,4 +296,12 @@ impl ConfigCheck {
 /// How long a check may take at most, for a client that waits for one.
 pub fn longest(settings: &Settings) -> Duration {
     settings.poll_timeout + settings.validate_timeout + crate::collector::program::VERSION_TIMEOUT
+}
+
+fn not_judged(user: User, output: &Masked) -> Error {
+    let what = format!(
+        "the collector, run as {user}, who owns the config, was refused a file, so the config is not judged: let that \
+         user read it, or chown the config and its directory to root"
+    );
+    Error::because(Exit::TryAgain, what, output::gist(output).to_string())
 }

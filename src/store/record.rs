@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic;
 use crate::config::value::Revision;
 use crate::error::{Error, Exit, Result};
+use crate::log::Masked;
 use crate::os::files::{FileId, safe_open};
 use crate::os::{error as os_error, shutdown};
 
@@ -33,7 +34,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
     pub revision: Revision,
-    pub problem: String,
+    pub problem: Masked,
     /// Unix seconds.
     pub at: u64,
     /// Another config has been installed since: it is no problem any more, though still not tried again.
@@ -49,8 +50,8 @@ pub struct Rejected {
 
 impl Rejected {
     /// Just now, for any collector.
-    pub fn new(revision: Revision, problem: String) -> Rejected {
-        Rejected { revision, problem, at: unix_now(), resolved: false, collector: None, policy: None }
+    pub fn new(revision: Revision, problem: impl Into<Masked>) -> Rejected {
+        Rejected { revision, problem: problem.into(), at: unix_now(), resolved: false, collector: None, policy: None }
     }
 
     /// Whether it is rejected with this collector too, and under this policy. Another one may take it: the remedy for a

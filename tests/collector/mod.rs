@@ -14,6 +14,7 @@ mod shipped;
 mod stop;
 mod tls;
 mod values;
+mod written;
 
 use std::fs;
 

@@ -18,7 +18,9 @@ mod judge;
 mod pattern;
 mod references;
 
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use crate::config::value::Value;
 use file::Rules;
@@ -35,7 +37,7 @@ pub struct Policy {
     /// Another policy, and another version of the default one, has another.
     identity: String,
     /// `None`: the source is trusted.
-    rules: Option<Rules>,
+    rules: Option<Arc<Rules>>,
 }
 
 impl Policy {
@@ -53,7 +55,7 @@ impl Policy {
         // The default rules are those of this version.
         let version = Value::String(env!("CARGO_PKG_VERSION").to_string());
         let identity = Value::Array(vec![version, file.clone()]).revision().short().to_string();
-        Ok(Policy { identity, rules: Some(rules) })
+        Ok(Policy { identity, rules: Some(Arc::new(rules)) })
     }
 
     pub fn identity(&self) -> &str {
@@ -111,7 +113,7 @@ impl Violations {
     pub fn allow_line(&self) -> String {
         let mut places: Vec<String> = Vec::new();
         for violation in &self.shown {
-            let place = Value::String(shortened(&violation.place)).canonical();
+            let place = Value::String(shortened(&violation.place).into_owned()).canonical();
             if !places.contains(&place) {
                 places.push(place);
             }
@@ -120,10 +122,11 @@ impl Violations {
     }
 }
 
-fn shortened(place: &str) -> String {
+/// At most `MAX_PLACE`; so no key makes a place that takes long to look at.
+fn shortened(place: &str) -> Cow<'_, str> {
     match place.char_indices().find(|(at, _)| *at >= MAX_PLACE) {
-        Some((end, _)) => format!("{}…", &place[..end]),
-        None => place.to_string(),
+        Some((end, _)) => Cow::Owned(format!("{}…", &place[..end])),
+        None => Cow::Borrowed(place),
     }
 }
 

@@ -181,7 +181,7 @@ fn components_are_denied_and_allowed_by_kind_and_type() {
 fn exporters_send_to_these_hosts_alone() {
     let at = "exporters::otlp::endpoint";
     table(
-        "exporter-endpoints: ['*.example.com', 10.0.0.1]",
+        "exporter-endpoints: ['*.Example.com', 10.0.0.1]",
         "exporter-endpoints",
         &[
             ("exporters: {otlp: {endpoint: 'otel.example.com:4317'}}", ""),
