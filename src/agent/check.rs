@@ -262,7 +262,7 @@ impl ConfigCheck {
         let configs: Vec<&Value> = [config].into_iter().chain(overlay.as_ref()).collect();
         let told = self.collector.told_outside(output, &configs);
         if told != *output {
-            log::error!(output:% = output::gist(output); "collector rejects a config that reads files or URLs");
+            log::error!(output:% = output::gist(output); "error withheld from the API and from status, as the config reads files or URLs");
         }
         output::gist(&told)
     }

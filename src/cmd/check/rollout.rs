@@ -153,7 +153,7 @@ impl<'a> HostRollout<'a> {
             let configs: Vec<&Value> = configs.iter().collect();
             let told: Masked = self.collector.told_outside(&output, &configs);
             if told != output {
-                log::error!(output:% = output::gist(&output); "on-change failed for a config that reads files or URLs");
+                log::error!(output:% = output::gist(&output); "error withheld from the API and from status, as the config reads files or URLs");
             }
             format!("on-change {what}: {}", output::gist(&told))
         }))
