@@ -66,7 +66,7 @@ impl Reply {
         let cut = |text: &mut String| text.truncate(text.floor_char_boundary(limit));
         match self {
             Reply::Status(status) => {
-                let Status { config, polling, .. } = &mut **status;
+                let Status { config, polling, settings_problem, last_error_message, .. } = &mut **status;
                 if config.path.as_os_str().len() > limit {
                     let mut path = config.path.to_string_lossy().into_owned();
                     cut(&mut path);
@@ -75,8 +75,8 @@ impl Reply {
                 let texts = [&mut config.changed_by, &mut config.rejected_because];
                 texts.into_iter().flatten().for_each(cut);
                 let texts = [&mut polling.endpoint, &mut polling.local_because, &mut polling.error];
-                texts.into_iter().flatten().for_each(cut);
-                cut(&mut status.last_error_message);
+                texts.into_iter().flatten().chain(settings_problem).for_each(cut);
+                cut(last_error_message);
             }
             Reply::Checked(outcome) => cut(&mut outcome.message),
             Reply::Error(problem) => cut(problem),
@@ -130,6 +130,9 @@ pub struct Status {
     pub collector: CollectorStatus,
     pub config: ConfigStatus,
     pub polling: PollingStatus,
+    /// What is wrong with the settings, if the agent was started with the last good ones.
+    #[serde(default)]
+    pub settings_problem: Option<String>,
     /// The newest unresolved problem; empty when all is well.
     pub last_error_message: String,
 }
@@ -198,6 +201,7 @@ mod tests {
                 succeeded_at: None,
                 error: Some(long()),
             },
+            settings_problem: Some(long()),
             last_error_message: long(),
         };
         let outcome = Outcome::done(CheckResult::Installed, long());

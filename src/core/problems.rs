@@ -25,11 +25,13 @@ pub struct Problems {
     pub restart: Option<TimedProblem>,
     /// The collector lives and is not let run.
     pub suspended: Option<TimedProblem>,
+    /// The settings are invalid, and the agent was started with the last good ones.
+    pub settings: Option<TimedProblem>,
 }
 
 impl Problems {
     pub fn newest(&self) -> Option<&TimedProblem> {
-        let all = [&self.state, &self.restart, &self.collector, &self.suspended, &self.config];
+        let all = [&self.settings, &self.state, &self.restart, &self.collector, &self.suspended, &self.config];
         all.into_iter().flatten().max_by_key(|timed| timed.at)
     }
 }

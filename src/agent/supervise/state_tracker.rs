@@ -37,7 +37,7 @@ pub(super) struct StateTracker {
 }
 
 impl StateTracker {
-    pub(super) fn new(store: &Store, settings: &Settings) -> StateTracker {
+    pub(super) fn new(store: &Store, settings: &Settings, settings_problem: Option<String>) -> StateTracker {
         let rejected: Record<Rejected> = Record::open(store.state_dir(), record::REJECTED);
         let unresolved = rejected.get().filter(|it| !it.resolved).map(TimedProblem::from);
         let (endpoint, local_because) = match &settings.polling {
@@ -47,7 +47,11 @@ impl StateTracker {
         let key = settings.api_key.as_ref().map(|key| key.expose().to_string());
         StateTracker {
             store: store.clone(),
-            problems: Problems { config: unresolved, ..Problems::default() },
+            problems: Problems {
+                config: unresolved,
+                settings: settings_problem.as_deref().and_then(problem_now),
+                ..Problems::default()
+            },
             rejected,
             installing: None,
             changed_by: None,
