@@ -10,12 +10,12 @@ use crate::agent::report::Reporter;
 use crate::collector::Collector;
 use crate::collector::output;
 use crate::collector::validate::Validation;
-use crate::config::inspect;
 use crate::config::value::{Revision, Value};
 use crate::config::yaml;
 use crate::core::restart_requests::{Asked, Decision, RestartThrottle};
 use crate::error::{Error, Exit, Result};
-use crate::log::redact::Secrets;
+use crate::log::Masked;
+use crate::log::masked::{self, Holder};
 use crate::os::files::FileId;
 use crate::os::user::User;
 use crate::settings::Settings;
@@ -35,7 +35,6 @@ pub struct ConfigCheck {
     is_hidden: bool,
     /// Bytes of a config as YAML: twice the longest answer, as YAML that is made of JSON has blanks for its braces.
     max_yaml: u64,
-    key: Option<String>,
 }
 
 impl ConfigCheck {
@@ -49,7 +48,6 @@ impl ConfigCheck {
             active: None,
             is_hidden: false,
             max_yaml: settings.max_config_size.saturating_mul(2),
-            key: settings.api_key.as_ref().map(|key| key.expose().to_string()),
         }
     }
 
@@ -151,13 +149,17 @@ impl ConfigCheck {
             return Ok(());
         }
         let skipped = "restart requested by the API was skipped";
+        let told = |output: &Masked| match self.store.read_config() {
+            Ok(config) => self.told_outside(output, &config),
+            Err(error) => Masked::from(error.to_string()),
+        };
         match self.collector.validate(self.store.config()) {
             Ok(Validation::Good | Validation::Unsupported) => Ok(()),
             Ok(Validation::Bad(output)) => {
                 let what = "the collector rejects the active config";
-                Err(Error::because(Exit::ConfigRefused, what, output::gist(&output)).within(skipped))
+                Err(Error::because(Exit::ConfigRefused, what, told(&output).to_string()).within(skipped))
             }
-            Ok(Validation::Denied { user, output }) => Err(not_judged(user, &output).within(skipped)),
+            Ok(Validation::Denied { user, output }) => Err(not_judged(user, &told(&output)).within(skipped)),
             Err(error) => Err(error.within(skipped)),
         }
     }
@@ -168,6 +170,7 @@ impl ConfigCheck {
             Ok(text) => text,
             Err(error) => return Ok(refused(revision, format!("the config cannot be written as YAML: {error}"), None)),
         };
+        masked::know(Holder::Candidate, self.collector.secrets([&value].into_iter().chain(self.overlay().as_ref())));
         let candidate = self.store.write_candidate(&text, revision)?;
         let program = self.collector.file_id();
         match self.collector.validate(candidate.path())? {
@@ -176,19 +179,28 @@ impl ConfigCheck {
                 log::info!("collector has no validate command; relying on probation");
                 Ok(CheckOutcome::Install(candidate))
             }
-            Validation::Denied { user, output } => Err(not_judged(user, &self.mask(&value, &output))),
+            Validation::Denied { user, output } => Err(not_judged(user, &self.told_outside(&output, &value))),
             Validation::Bad(output) => {
-                let output = self.mask(&value, &output);
-                let problem = format!("the collector rejects the config: {}", output::gist(&output));
+                let problem = format!("the collector rejects the config: {}", self.told_outside(&output, &value));
                 Ok(refused(candidate.revision.clone(), problem, program))
             }
         }
     }
 
-    /// What the collector has said of a config, without what looks like a secret in it.
-    fn mask(&self, config: &Value, output: &str) -> String {
-        let found = inspect::secrets(config, &|name| self.collector.env(name));
-        Secrets::new(self.key.iter().cloned().chain(found)).mask(output).into_owned()
+    /// What may be told of what the collector said of `config`; the log has all of it.
+    fn told_outside(&self, output: &Masked, config: &Value) -> Masked {
+        let overlay = self.overlay();
+        let configs: Vec<&Value> = [config].into_iter().chain(overlay.as_ref()).collect();
+        let told = self.collector.told_outside(output, &configs);
+        if told != *output {
+            log::error!(output:% = output::gist(output); "collector rejects a config that reads files or URLs");
+        }
+        output::gist(&told)
+    }
+
+    /// As far as it can be read; the collector says what is wrong with it.
+    fn overlay(&self) -> Option<Value> {
+        self.store.read_overlay(self.collector.local_config()?).ok()
     }
 
     /// The revision of the active config; the file is read again only when it has changed.
@@ -217,14 +229,14 @@ pub fn longest(settings: &Settings) -> Duration {
     settings.poll_timeout + settings.validate_timeout + crate::collector::program::VERSION_TIMEOUT
 }
 
-fn not_judged(user: User, output: &str) -> Error {
+fn not_judged(user: User, output: &Masked) -> Error {
     let what = format!(
         "the collector, run as {user}, who owns the config, was refused a file, so the config is not judged: let that \
          user read it, or chown the config and its directory to root"
     );
-    Error::because(Exit::TryAgain, what, output::gist(output))
+    Error::because(Exit::TryAgain, what, output::gist(output).to_string())
 }
 
-fn refused(revision: Revision, problem: String, collector: Option<FileId>) -> CheckOutcome {
-    CheckOutcome::Refused(Rejected { revision, problem, at: unix_now(), resolved: false, collector })
+fn refused(revision: Revision, problem: impl Into<Masked>, collector: Option<FileId>) -> CheckOutcome {
+    CheckOutcome::Refused(Rejected { revision, problem: problem.into(), at: unix_now(), resolved: false, collector })
 }

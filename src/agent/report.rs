@@ -10,6 +10,7 @@ use crate::collector::Collector;
 use crate::config::value::Revision;
 use crate::core::problems::TimedProblem;
 use crate::error::Exit;
+use crate::log::Masked;
 use crate::os::files::FileId;
 use crate::os::host;
 use crate::settings::Settings;
@@ -98,10 +99,10 @@ impl Reporter {
     }
 }
 
-impl From<&Rejected> for TimedProblem {
-    fn from(rejected: &Rejected) -> TimedProblem {
+impl From<&Rejected> for TimedProblem<Masked> {
+    fn from(rejected: &Rejected) -> TimedProblem<Masked> {
         let problem = format!("config {} is rejected: {}", rejected.revision.short(), rejected.problem);
-        TimedProblem { problem, at: rejected.at }
+        TimedProblem { problem: problem.into(), at: rejected.at }
     }
 }
 
@@ -122,7 +123,7 @@ mod tests {
         let revision = crate::config::value::Value::Null.revision();
         let problem = format!("config {} is rejected: boom", revision.short());
         let rejected = Rejected { revision, problem: "boom".into(), at: 7, resolved: false, collector: None };
-        assert_eq!(TimedProblem::from(&rejected), TimedProblem { problem, at: 7 });
+        assert_eq!(TimedProblem::from(&rejected), TimedProblem { problem: problem.into(), at: 7 });
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::process::{self, Ended};
 use super::{Collector, cannot_pass, cannot_run, config_uri};
 use crate::error::{Error, Exit, Result};
+use crate::log::Masked;
 use crate::os::child;
 use crate::os::files::{self, safe_open};
 use crate::os::user::{Credentials, User};
@@ -78,10 +79,10 @@ impl Collector {
 
 /// The files by their names, where the collector has named them as it was given them.
 fn with_names(ended: Ended, names: &[(PathBuf, PathBuf)]) -> Ended {
-    let named = |output: String| {
-        names.iter().fold(output, |output, (path, name)| {
+    let named = |output: Masked| {
+        Masked::from(names.iter().fold(output.to_string(), |output, (path, name)| {
             output.replace(&path.display().to_string(), &name.display().to_string())
-        })
+        }))
     };
     match ended {
         Ended::Exited { status, end, output } => Ended::Exited { status, end, output: named(output) },

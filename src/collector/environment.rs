@@ -55,6 +55,12 @@ impl Environment {
         }
     }
 
+    /// Whether it is the value of a variable that is in every report, or in `status`, anyway.
+    pub fn is_public(&self, value: &str) -> bool {
+        let is_value = |name: &&str| self.value(name).is_some_and(|public| public == value);
+        ["KM_HOST_NAME", "KM_AGENT_VERSION", "KM_COLLECTOR_ENDPOINT", "KM_DOCKER_ENDPOINT"].iter().any(is_value)
+    }
+
     pub fn apply(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_the_agents(name)) {
             command.env_remove(name);

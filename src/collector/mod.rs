@@ -3,6 +3,7 @@
 //! ```text
 //!   program      where the executable is, and which version it is
 //!   environment  what it is given of the agent's environment, and what it is given besides
+//!   disclosure   what of it must not be shown, and what of its output may be told outside
 //!   validate     what the collector itself says of a config
 //!   as_owner     that and its version, asked with the rights of the config's owner
 //!   process      one child process: output, signals, exit; a command that is run to its end
@@ -15,6 +16,7 @@
 //! It starts processes and does not keep them; the one that runs belongs to `agent`.
 
 mod as_owner;
+mod disclosure;
 pub mod environment;
 pub mod handover;
 pub mod health;

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::Collector;
 use super::process::Ended;
 use crate::error::{Error, Exit, Result};
+use crate::log::Masked;
 use crate::os::child;
 use crate::os::user::User;
 
@@ -17,11 +18,11 @@ pub enum Validation {
     Good,
     /// This collector cannot validate: the config relies on its probation.
     Unsupported,
-    Bad(String),
+    Bad(Masked),
     /// With this user's rights it could not read something: the real collector may, so the config is not judged.
     Denied {
         user: User,
-        output: String,
+        output: Masked,
     },
 }
 
@@ -45,9 +46,9 @@ impl Collector {
             )),
             Ended::Exited { output, .. } if lacks_validate(&output) => Ok(Validation::Unsupported),
             Ended::Exited { end, output, .. } => Ok(match self.denied_to(&output) {
-                Some(user) => Validation::Denied { user, output: once(&output) },
-                None if output.is_empty() => Validation::Bad(format!("{} {end}", path.display())),
-                None => Validation::Bad(once(&output)),
+                Some(user) => Validation::Denied { user, output: Masked::from(once(&output)) },
+                None if output.is_empty() => Validation::Bad(Masked::from(format!("{} {end}", path.display()))),
+                None => Validation::Bad(Masked::from(once(&output))),
             }),
             Ended::TimedOut { .. } => Err(Error::new(
                 Exit::TryAgain,

@@ -4,7 +4,8 @@
 //! page all read it, so that a new setting is one row here and one line in `resolve`. It holds no code that parses:
 //! ranges and spellings belong to `parse`.
 
-use crate::log::redact::{mask_url_user, mask_url_users};
+use crate::config::credentials::{mask_url_user, mask_url_users};
+use crate::log::redact::MASK;
 
 /// The settings file that is read when no other is named; only this one may be missing.
 pub const DEFAULT_FILE: &str = "/etc/kmagent/agent.yaml";
@@ -113,7 +114,7 @@ pub fn find(name: &str) -> Option<&'static Setting> {
 /// The text of that setting as it may be shown: without the user part of URLs. An endpoint is one URL as a whole, so
 /// that no blank or quote in a password ends what is masked.
 pub fn masked(name: &str, text: &str) -> String {
-    if name.ends_with("-endpoint") { mask_url_user(text) } else { mask_url_users(text) }
+    if name.ends_with("-endpoint") { mask_url_user(text, MASK) } else { mask_url_users(text, MASK) }
 }
 
 /// Its place in the table, for sorting; an unknown name sorts last.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic;
 use crate::config::value::Revision;
 use crate::error::{Error, Exit, Result};
+use crate::log::Masked;
 use crate::os::files::{FileId, safe_open};
 use crate::os::{error as os_error, shutdown};
 
@@ -32,7 +33,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
     pub revision: Revision,
-    pub problem: String,
+    pub problem: Masked,
     /// Unix seconds.
     pub at: u64,
     /// Another config has been installed since: it is no problem any more, though still not tried again.

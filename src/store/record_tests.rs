@@ -125,7 +125,7 @@ fn a_config_is_rejected_for_the_collector_that_it_failed_with() {
         (None, here, true),
     ] {
         let revision = Value::Null.revision();
-        let rejected = Rejected { revision, problem: String::new(), at: 0, resolved: false, collector: failed_with };
+        let rejected = Rejected { revision, problem: "".into(), at: 0, resolved: false, collector: failed_with };
         assert_eq!(rejected.holds_for(collector), holds, "{failed_with:?} {collector:?}");
     }
 }

@@ -103,10 +103,10 @@ impl<'a> StandaloneCheck<'a> {
         let End::RolledBack { former } = end else {
             return Outcome::done(CheckResult::Installed, format!("installed config {revision}"));
         };
-        let problem = self.rollout.rejected().map_or("", |rejected| rejected.problem.as_str());
+        let problem = self.rollout.rejected().map_or("", |rejected| &*rejected.problem);
         let former = former.map(|former| format!("; with the previous config too, {former}")).unwrap_or_default();
         let message = format!("config {revision} was rolled back: {problem}{former}");
-        Outcome { exit: Exit::ConfigRefused.code(), result: CheckResult::RolledBack, message }
+        Outcome { exit: Exit::ConfigRefused.code(), result: CheckResult::RolledBack, message: message.into() }
     }
 
     fn restart(&mut self) -> Result<Outcome> {
