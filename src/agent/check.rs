@@ -190,11 +190,10 @@ impl ConfigCheck {
     fn prepare(&self, Offer { value, revision }: Offer) -> Result<CheckOutcome> {
         let violations = self.judge(&value, self.confirmed().as_ref());
         if !violations.is_empty() {
-            let (what, allow) = (violations.describe(), violations.allow_line());
-            let problem = format!(
-                "the policy refuses the config: {what}. To allow it, add to {}: {allow}",
-                self.policy_file.display()
-            );
+            let file = self.policy_file.display();
+            let remedy = violations.allow_line().map(|allow| format!(". To allow it, add to {file}: {allow}"));
+            let what = violations.describe();
+            let problem = format!("the policy refuses the config: {what}{}", remedy.unwrap_or_default());
             let policy = Some(self.policy.identity().to_string());
             return Ok(CheckOutcome::Refused(Rejected { policy, ..Rejected::new(revision, problem) }));
         }
@@ -244,11 +243,9 @@ impl ConfigCheck {
             return;
         }
         let violations = self.store.read_config().map(|config| self.judge(&config, None)).unwrap_or_default();
-        if violations.is_empty() {
-            return;
-        }
+        let Some(allow) = violations.allow_line().filter(|_| !violations.is_empty()) else { return };
         log::warn!(
-            violations = violations.describe(), allow = violations.allow_line(), file:% = self.policy_file.display();
+            violations = violations.describe(), allow, file:% = self.policy_file.display();
             "active config violates the policy; it stays in use"
         );
         if let Err(error) = noticed.set(Some(PolicyNotice { policy: policy.to_string() })) {

@@ -6,6 +6,7 @@
 //!   precedence  which of these wins
 //!   file        the settings file, read by flat_yaml
 //!   parse       the text of one setting to its value
+//!   last_good   what a start uses whose settings file has gone bad
 //!   api_key     where the API key comes from
 //!   policy      where the policy comes from
 //!   endpoint    where config checks go
@@ -19,6 +20,7 @@ mod api_key;
 mod endpoint;
 mod file;
 mod flat_yaml;
+pub mod last_good;
 pub mod parse;
 mod policy;
 mod precedence;
@@ -34,7 +36,7 @@ use std::time::Duration;
 use crate::config::policy::Policy;
 use crate::log::LogFormat;
 use crate::log::redact::MASK;
-pub use resolve::{Resolved, agent_paths, resolve};
+pub use resolve::{Resolved, agent_paths, last_good_path, resolve, resolve_last_good};
 
 /// A value that must never be shown. `Debug` is masked, there is no `Display`, and `expose` is the only way to the
 /// text.

@@ -1,7 +1,8 @@
 //! The policy: what a setting names, or what is found beside the settings file.
 //!
 //! It reads the policy file; what the rules mean is for `config::policy`. A file that cannot be read, or has anything
-//! wrong with it, is a problem: it never means a lesser policy.
+//! wrong with it, is a problem: it never means a lesser policy. A start with the last good settings goes on, with a
+//! policy that refuses whatever is offered.
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,10 @@ const MAX_BYTES: u64 = 64 * 1024;
 /// The policy that holds, and the file for more rules, whether it exists or not.
 pub fn choose(from: &mut Layers<'_>) -> (Policy, PathBuf) {
     let beside = from.beside_settings_file("policy.yaml");
+    if from.is_policy_lost() {
+        let cause = "the bad settings file does not say beyond doubt which policy holds";
+        return or_problem(from, beside, Err(cause.to_string()));
+    }
     let policy = match from.winner("policy", path_or_none) {
         Some(ResolvedValue { value: None, text, origin }) => {
             from.row("policy", &text, &origin.to_string());
@@ -53,11 +58,16 @@ fn read(path: &Path) -> Result<Option<Policy>, String> {
     Policy::parse(&rules).map(Some)
 }
 
-/// A failure becomes a problem, and no agent starts.
+/// A failure becomes a problem, and no agent starts, but for one that has started with these settings before.
 fn or_problem(from: &mut Layers<'_>, path: PathBuf, policy: Result<Policy, String>) -> (Policy, PathBuf) {
     let policy = policy.unwrap_or_else(|cause| {
-        from.problem(format!("cannot read the policy: {}: {cause}", path.display()));
-        Policy::default()
+        let problem = format!("cannot read the policy: {}: {cause}", path.display());
+        if from.is_last_good() {
+            from.warnings.push(format!("{problem}; refusing each new config until that is fixed"));
+        } else {
+            from.problem(problem);
+        }
+        Policy::refusing()
     });
     (policy, path)
 }

@@ -50,7 +50,7 @@ impl Case {
 
     fn run(&self) -> Result<Resolved> {
         let env = |name: &str| self.env.iter().find(|(key, _)| key == name).map(|(_, text)| text.clone());
-        resolve_with(&self.flags, &env, &self.dir.join("no-such-file"))
+        settle(Layers::open(&self.flags, &env, &self.dir.join("no-such-file")))
     }
 
     /// The value and the source of a row, with `DIR` for the directory.
@@ -75,7 +75,8 @@ impl Drop for Case {
 
 #[test]
 fn defaults() {
-    let Resolved { settings, rows, warnings } = resolve_with(&[], &|_| None, Path::new("/nonexistent/a.yaml")).unwrap();
+    let layers = Layers::open(&[], &|_| None, Path::new("/nonexistent/a.yaml"));
+    let Resolved { settings, rows, warnings, .. } = settle(layers).unwrap();
     assert_eq!(settings.config, Path::new("/etc/kmagent/config.yaml"));
     assert_eq!(settings.collector_endpoint, "https://otel.kloudmate.com:4318");
     assert_eq!(settings.config_check_interval, Some(Duration::from_secs(60)));
@@ -189,15 +190,17 @@ fn a_named_settings_file_must_exist() {
 
 #[test]
 fn run_dir_stands_beside_a_broken_file() {
-    let case = Case::new("run-dir", "run-dir: /some/run\nbroken: [\n");
+    let case = Case::new("run-dir", "run-dir: /some/run\nrun-dir: /some/run\nbroken: [\n");
     let error = agent_paths(&case.flags, &|_| None).unwrap_err();
     assert_eq!(error.exit(), Exit::Settings);
     assert!(error.to_string().contains("--run-dir"), "{error}");
     let env = |name: &str| (name == "KM_RUN_DIR").then(|| OsString::from("/other/run"));
     assert_eq!(agent_paths(&case.flags, &env).unwrap().run_dir, Path::new("/other/run"));
-    let case = Case::new("run-dir", "run-dir: /some/run\nbroken: x\napi-key-file: /nonexistent\n");
-    assert!(case.run().is_err());
-    assert_eq!(agent_paths(&case.flags, &|_| None).unwrap().run_dir, Path::new("/some/run"));
+    for broken in ["[\n", "x\napi-key-file: /nonexistent\n"] {
+        let case = Case::new("run-dir", &format!("run-dir: /some/run\nbroken: {broken}"));
+        assert!(case.run().is_err());
+        assert_eq!(agent_paths(&case.flags, &|_| None).unwrap().run_dir, Path::new("/some/run"));
+    }
 }
 
 #[test]

@@ -85,6 +85,7 @@ fn every_line_state_and_key_of_the_status_is_there() {
             "rejected_revision": "2", "rejected_because": "it failed",
         },
         "polling": {"endpoint": "https://api.example.com", "local_because": null, "succeeded_at": 1, "error": null},
+        "settings_problem": "they are invalid",
     }))
     .unwrap();
     let shown = status::render(&all);

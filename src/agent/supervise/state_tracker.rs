@@ -40,7 +40,7 @@ pub(super) struct StateTracker {
 }
 
 impl StateTracker {
-    pub(super) fn new(store: &Store, settings: &Settings) -> StateTracker {
+    pub(super) fn new(store: &Store, settings: &Settings, settings_problem: Option<String>) -> StateTracker {
         let rejected: Record<Rejected> = Record::open(store.state_dir(), record::REJECTED);
         let unresolved = rejected.get().filter(|it| !it.resolved).map(TimedProblem::from);
         let (endpoint, local_because) = match &settings.polling {
@@ -49,7 +49,11 @@ impl StateTracker {
         };
         StateTracker {
             store: store.clone(),
-            problems: Problems { config: unresolved, ..Problems::default() },
+            problems: Problems {
+                config: unresolved,
+                settings: settings_problem.as_deref().and_then(problem_now),
+                ..Problems::default()
+            },
             rejected,
             installing: None,
             changed_by: None,
