@@ -6,6 +6,7 @@
 //!   components  what is known of the collector's components: what they run, write, listen on, send to
 //!   address     hosts and paths in a config's texts
 //!   references  ${…} in a config's texts: which providers it asks
+//!   shape       what the value at a place is
 //!   pattern     * in a rule
 //! ```
 //! Local, never remote: nothing here reads a file or knows where a config comes from. The caller judges only what a
@@ -17,6 +18,7 @@ mod file;
 mod judge;
 mod pattern;
 mod references;
+mod shape;
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -116,7 +118,7 @@ impl Violations {
     }
 
     fn of_unknown_rules() -> Violations {
-        let why = "the policy cannot be read, so no config is accepted: see the agent's log";
+        let why = "the policy cannot be read, so no config is accepted";
         Violations { shown: vec![Violation { rule: UNREADABLE, place: "config".to_string(), why }], more: 0 }
     }
 
