@@ -79,6 +79,13 @@ fn expect_stopped(machine: &Machine) {
     assert_eq!(machine.processes("/usr/bin/logger"), [0; 0]);
 }
 
+/// The settings have gone bad since the agent's latest good start.
+#[track_caller]
+fn expect_last_good(machine: &Machine) {
+    let status = machine.status();
+    assert!(status["settings_problem"].as_str().unwrap().contains("is not a duration"), "{status}");
+}
+
 /// A syslog, of which the script's logger(1) is to be a client.
 #[track_caller]
 fn start_syslog(machine: &Machine) {
@@ -157,6 +164,12 @@ fn expect_sysv_works(root: &str) {
     assert_eq!(script("stop").code, Some(0));
 
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
+    let started = script("start");
+    assert!(started.code == Some(0) && started.stderr.contains("is not a duration"), "{started:?}");
+    expect_running(&machine);
+    expect_last_good(&machine);
+    assert_eq!(script("stop").code, Some(0));
+    machine.does("rm /var/lib/kmagent/settings.json");
     let wrong = script("start");
     assert_eq!(wrong.code, Some(6));
     assert!(wrong.stderr.contains("is not a duration"), "{wrong:?}");
@@ -228,6 +241,11 @@ fn openrc() {
     assert_eq!(service("stop").code, Some(0));
 
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
+    assert_eq!(service("start").code, Some(0));
+    expect_running(&machine);
+    expect_last_good(&machine);
+    assert_eq!(service("stop").code, Some(0));
+    machine.does("rm /var/lib/kmagent/settings.json");
     let wrong = service("start");
     assert_eq!(wrong.code, Some(1));
     assert!(wrong.stderr.contains("is not a duration"), "{wrong:?}");
@@ -303,6 +321,8 @@ fn procd_is_asked_for_what_the_agent_needs() {
     machine.settings(&json!({"state-dir": "/srv/kmagent"}));
     assert!(!machine.does("/etc/init.d/kmagent start").contains("KM_STATE_DIR"), "a host may have its own");
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
+    assert!(machine.does("/etc/init.d/kmagent start").contains("set env KM_STATE_DIR=/etc/kmagent/state"));
+    machine.does("rm /etc/kmagent/state/settings.json");
     let wrong = machine.sh("/etc/init.d/kmagent start");
     assert!(wrong.code == Some(1) && wrong.stdout.is_empty(), "{wrong:?}");
 }

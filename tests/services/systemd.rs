@@ -167,6 +167,14 @@ fn what_no_restart_fixes_is_not_restarted() {
     machine.drop_in(UNIT, "[Service]\nRestartSec=100ms");
     machine.settings(&json!({"min-uptime": "soon"}));
     ends_for_good_with("78");
+    // After a good start it uses what was good then.
+    machine.settings(&json!({"min-uptime": "500ms"}));
+    machine.does("systemctl start kmagent");
+    machine.settings(&json!({"min-uptime": "soon"}));
+    machine.does("systemctl restart kmagent");
+    machine.wait_property(UNIT, "StatusText", "collector running");
+    assert!(machine.status()["settings_problem"].is_string());
+    machine.does("systemctl stop kmagent");
     // A lock that another process holds is.
     machine.settings(&json!({"min-uptime": "500ms"}));
     machine.does("setsid runuser -u kmagent -- flock /run/kmagent/lock sleep 600 >/dev/null 2>&1 &");
