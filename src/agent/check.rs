@@ -17,6 +17,7 @@ use crate::error::{Error, Exit, Result};
 use crate::log::Masked;
 use crate::log::masked::{self, Holder};
 use crate::os::files::FileId;
+use crate::os::user::User;
 use crate::settings::Settings;
 use crate::source::{Failure, Offer, Response, Source};
 use crate::store::Store;
@@ -148,16 +149,17 @@ impl ConfigCheck {
             return Ok(());
         }
         let skipped = "restart requested by the API was skipped";
+        let told = |output: &Masked| match self.store.read_config() {
+            Ok(config) => self.told_outside(output, &config),
+            Err(error) => Masked::from(error.to_string()),
+        };
         match self.collector.validate(self.store.config()) {
             Ok(Validation::Good | Validation::Unsupported) => Ok(()),
             Ok(Validation::Bad(output)) => {
                 let what = "the collector rejects the active config";
-                let cause = match self.store.read_config() {
-                    Ok(config) => self.told_outside(&output, &config).to_string(),
-                    Err(error) => error.to_string(),
-                };
-                Err(Error::because(Exit::ConfigRefused, what, cause).within(skipped))
+                Err(Error::because(Exit::ConfigRefused, what, told(&output).to_string()).within(skipped))
             }
+            Ok(Validation::Denied { user, output }) => Err(not_judged(user, &told(&output)).within(skipped)),
             Err(error) => Err(error.within(skipped)),
         }
     }
@@ -177,6 +179,7 @@ impl ConfigCheck {
                 log::info!("collector has no validate command; relying on probation");
                 Ok(CheckOutcome::Install(candidate))
             }
+            Validation::Denied { user, output } => Err(not_judged(user, &self.told_outside(&output, &value))),
             Validation::Bad(output) => {
                 let problem = format!("the collector rejects the config: {}", self.told_outside(&output, &value));
                 Ok(refused(candidate.revision.clone(), problem, program))
@@ -224,6 +227,14 @@ impl ConfigCheck {
 /// How long a check may take at most, for a client that waits for one.
 pub fn longest(settings: &Settings) -> Duration {
     settings.poll_timeout + settings.validate_timeout + crate::collector::program::VERSION_TIMEOUT
+}
+
+fn not_judged(user: User, output: &Masked) -> Error {
+    let what = format!(
+        "the collector, run as {user}, who owns the config, was refused a file, so the config is not judged: let that \
+         user read it, or chown the config and its directory to root"
+    );
+    Error::because(Exit::TryAgain, what, output::gist(output).to_string())
 }
 
 fn refused(revision: Revision, problem: impl Into<Masked>, collector: Option<FileId>) -> CheckOutcome {

@@ -9,6 +9,7 @@ use crate::agent::mailbox::Snapshot;
 use crate::collector::Collector;
 use crate::config::value::Revision;
 use crate::core::problems::TimedProblem;
+use crate::error::Exit;
 use crate::log::Masked;
 use crate::os::files::FileId;
 use crate::os::host;
@@ -83,10 +84,14 @@ impl Reporter {
         if let Some(kept) = self.version.get().filter(|kept| kept.path == path && kept.file == file) {
             return kept.version.clone();
         }
-        let version = self.collector.version(&path).unwrap_or_else(|error| {
-            log::warn!(error:% = error; "cannot determine the collector's version");
-            String::new()
+        let asked = self.collector.version(&path).inspect_err(|error| {
+            log::warn!(error:%; "cannot determine the collector's version");
         });
+        // That says nothing about the program.
+        if asked.as_ref().is_err_and(|error| error.exit() == Exit::TryAgain) {
+            return String::new();
+        }
+        let version = asked.unwrap_or_default();
         if let Err(error) = self.version.set(Some(record::Version { path, file, version: version.clone() })) {
             log::debug!(error:% = error; "cannot save the collector's version; will ask again");
         }

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
 use super::orphans;
+use crate::log::redact::MASK;
 use crate::os::host;
 use crate::settings::{Settings, table};
 
@@ -43,6 +44,14 @@ impl Environment {
             Some((_, value)) => value.to_str().map(str::to_string),
             None if is_the_agents(name.as_ref()) => None,
             None => std::env::var(name).ok(),
+        }
+    }
+
+    /// For a process that other processes of its user can look into, and that is to send nothing: something else stands
+    /// for the key.
+    pub fn hide_key(&self, command: &mut Command) {
+        if self.value("KM_API_KEY").is_some_and(|key| !key.is_empty()) {
+            command.env("KM_API_KEY", MASK);
         }
     }
 

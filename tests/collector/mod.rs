@@ -13,6 +13,7 @@ mod shipped;
 mod stop;
 mod tls;
 mod values;
+mod written;
 
 use std::fs;
 

@@ -13,8 +13,9 @@ const UNIT: &str = "kmagent.service";
 
 /// The exposure, of 100, that `systemd-analyze security` (252) gives the units. What the agent's 21 are for is in its
 /// comments: the network and its sockets (10), /proc (3), other users' files, homes and groups (7), its own name (1).
-/// The check's further ones are for being root and for giving files their owners.
-const EXPOSURE: [(&str, u32); 2] = [("kmagent.service", 21), ("kmagent-check.service", 24)];
+/// The check's further ones are for being root, for giving files their owners, and for running validate with an owner's
+/// rights.
+const EXPOSURE: [(&str, u32); 2] = [("kmagent.service", 21), ("kmagent-check.service", 27)];
 
 /// A machine with the stand-in collector.
 #[track_caller]
@@ -233,6 +234,38 @@ fn the_timer_checks_and_on_change_restarts_what_runs_the_collector() {
     assert_eq!(machine.does("stat -c '%U %a' /etc/kmagent/config.yaml"), "kmagent 600");
     assert!(machine.does("cat /etc/kmagent/config.yaml").contains("name: new"));
     assert_eq!(machine.property("otelcol", "ActiveState"), "active");
+}
+
+/// Its sandbox lets it give root's rights away, and end what runs with others.
+#[test]
+fn the_check_validates_with_the_owners_rights() {
+    if !needs::root() {
+        return;
+    }
+    const CHECK: &str = "kmagent-check.service";
+    let api = Api::plain();
+    let machine = Machine::boot(Network::Shared, &bin::fake());
+    machine.config(&json!({"name": "old"}));
+    machine.settings(&json!({"update-endpoint": api.url(), "validate-timeout": "500ms"}));
+    machine.drop_in(CHECK, "[Service]\nEnvironment=FAKE_LOG=/var/lib/kmagent/fake.log");
+    machine.does("install -d -o kmagent -g kmagent /var/lib/kmagent");
+    api.answer_config(json!({"name": "new"}));
+    machine.does("systemctl start kmagent-check");
+    assert!(machine.journal(CHECK).contains("installed config"));
+    let user = machine.does("echo $(id -u kmagent) $(id -g kmagent)");
+    let (uid, gid) = user.split_once(' ').unwrap();
+    let log = machine.does("cat /var/lib/kmagent/fake.log");
+    let records: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.iter().map(|record| &record["role"]).collect::<Vec<_>>(), ["version", "validate"]);
+    for rights in records.iter().map(|record| &record["rights"]) {
+        assert_eq!((&rights["Uid"], &rights["Gid"]), (&json!([uid; 4].join(" ")), &json!([gid; 4].join(" "))));
+        assert_eq!((&rights["CapPrm"], &rights["Groups"]), (&json!("0000000000000000"), &json!(gid)));
+    }
+    api.answer_config(json!({"fake": {"validate": "hang"}}));
+    assert_ne!(machine.sh("systemctl start kmagent-check").code, Some(0));
+    assert_eq!(machine.property(CHECK, "ExecMainStatus"), "75");
+    assert!(machine.journal(CHECK).contains("did not end within 500ms"));
+    assert_eq!(machine.collectors(), [0; 0]);
 }
 
 #[test]

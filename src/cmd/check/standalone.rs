@@ -29,7 +29,7 @@ impl<'a> StandaloneCheck<'a> {
     /// `is_running` is what an agent that runs says of its collector.
     pub(super) fn new(settings: &'a Settings, is_running: Option<bool>, extent: Extent) -> Result<StandaloneCheck<'a>> {
         let store = Store::new(&settings.config, &settings.state_dir, settings.max_config_file());
-        let collector = Collector::new(settings);
+        let collector = Collector::new(settings).as_owner_of(&settings.config);
         let mut check = ConfigCheck::new(settings, Source::new(settings)?, &collector, &store);
         check.single_attempt();
         if extent == Extent::DryRun {
