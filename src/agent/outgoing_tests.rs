@@ -111,7 +111,7 @@ fn ways_out(said: &str) -> Vec<String> {
     let body = crate::source::kloudmate::request::encode(&report);
     let reply = Reply::Checked(Outcome::done(CheckResult::Unchanged, said)).line();
     let revision = Value::Null.revision();
-    let rejected = Rejected { revision, problem: said.into(), at: 1, resolved: false, collector: None };
+    let rejected = Rejected { at: 1, ..Rejected::new(revision, said) };
     let read_back: Rejected = serde_json::from_value(serde_json::json!({
         "revision": rejected.revision, "problem": said, "at": 1
     }))

@@ -1,6 +1,7 @@
 //! The commands, one file each, and the only place that prints a final error.
 
 pub mod check;
+mod chosen_settings;
 pub mod cli;
 pub mod start;
 pub mod status;
@@ -45,7 +46,9 @@ fn run(cli: Cli) -> Result<Exit> {
         Mode::Stop => stop::run(&settings::agent_paths(&cli.flags, &environment)?),
         Mode::Status { json } => print(&status::run(&settings::agent_paths(&cli.flags, &environment)?, json)?),
         Mode::Check { dry_run, json, splay } => {
-            let settings = settings::resolve(&cli.flags, &environment)?.settings;
+            let resolved = settings::resolve(&cli.flags, &environment);
+            let settings =
+                resolved.map_err(|error| chosen_settings::mention_last_good(error, &cli, &environment))?.settings;
             let extent = if dry_run { check::Extent::DryRun } else { check::Extent::Install };
             // Info is for the log of a resident agent; this one speaks when something is wrong, or when asked to.
             let level =
@@ -61,7 +64,15 @@ fn run(cli: Cli) -> Result<Exit> {
 }
 
 fn print_settings(cli: &Cli) -> Result<Exit> {
-    let resolved = settings::resolve(&cli.flags, &environment)?;
+    let resolved = match settings::resolve(&cli.flags, &environment) {
+        Ok(resolved) => resolved,
+        Err(error) => {
+            if let Some(Ok(last_good)) = settings::resolve_last_good(&cli.flags, &environment) {
+                print(&settings::print::render(&last_good.rows))?;
+            }
+            return Err(chosen_settings::mention_last_good(error, cli, &environment));
+        }
+    };
     for warning in &resolved.warnings {
         complain(&format!("warning: {warning}"));
     }
@@ -73,12 +84,16 @@ fn start(cli: &Cli) -> Result<Exit> {
     this_process::raise_open_files_limit();
     this_process::keep_from_children();
     this_process::default_signals();
-    let resolved = settings::resolve(&cli.flags, &environment)?;
-    log_to_stderr(resolved.settings.log_level, &resolved.settings);
-    for warning in &resolved.warnings {
+    let chosen = chosen_settings::choose(cli, &environment)?;
+    let settings = &chosen.resolved.settings;
+    log_to_stderr(settings.log_level, settings);
+    if let Some(problem) = &chosen.problem {
+        log::error!(problem = problem.as_str(); "settings are invalid; using the last good ones");
+    }
+    for warning in &chosen.resolved.warnings {
         log::warn!(problem = warning.as_str(); "check the settings");
     }
-    start::run(&resolved.settings)
+    start::run(chosen)
 }
 
 fn log_to_stderr(level: log::LevelFilter, settings: &settings::Settings) {

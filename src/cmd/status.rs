@@ -73,6 +73,9 @@ pub fn render(status: &Status) -> String {
             (Some(url), None, None) => format!("{url}, not answered yet"),
         },
     );
+    if let Some(problem) = &status.settings_problem {
+        line("settings", problem.to_string());
+    }
     if !status.last_error_message.is_empty() {
         line("problem", status.last_error_message.to_string());
     }

@@ -67,7 +67,7 @@ impl Reply {
         let cut = |text: &mut Masked| *text = std::mem::take(text).cut(limit);
         match self {
             Reply::Status(status) => {
-                let Status { config, polling, .. } = &mut **status;
+                let Status { config, polling, settings_problem, last_error_message, .. } = &mut **status;
                 if config.path.as_os_str().len() > limit {
                     let path = config.path.to_string_lossy();
                     config.path = path[..path.floor_char_boundary(limit)].into();
@@ -75,8 +75,8 @@ impl Reply {
                 let texts = [&mut config.changed_by, &mut config.rejected_because];
                 texts.into_iter().flatten().for_each(cut);
                 let texts = [&mut polling.endpoint, &mut polling.local_because, &mut polling.error];
-                texts.into_iter().flatten().for_each(cut);
-                cut(&mut status.last_error_message);
+                texts.into_iter().flatten().chain(settings_problem).for_each(cut);
+                cut(last_error_message);
             }
             Reply::Checked(outcome) => cut(&mut outcome.message),
             Reply::Error(problem) => cut(problem),
@@ -130,6 +130,9 @@ pub struct Status {
     pub collector: CollectorStatus,
     pub config: ConfigStatus,
     pub polling: PollingStatus,
+    /// What is wrong with the settings, if the agent was started with the last good ones.
+    #[serde(default)]
+    pub settings_problem: Option<Masked>,
     /// The newest unresolved problem; empty when all is well.
     pub last_error_message: Masked,
 }
@@ -199,6 +202,7 @@ mod tests {
                 succeeded_at: None,
                 error: Some(text()),
             },
+            settings_problem: Some(text()),
             last_error_message: text(),
         };
         let outcome = Outcome::done(CheckResult::Installed, text());

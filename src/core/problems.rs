@@ -23,17 +23,19 @@ pub struct Problems<T> {
     pub restart: Option<TimedProblem<T>>,
     /// The collector lives and is not let run.
     pub suspended: Option<TimedProblem<T>>,
+    /// The settings are invalid, and the agent was started with the last good ones.
+    pub settings: Option<TimedProblem<T>>,
 }
 
 impl<T> Default for Problems<T> {
     fn default() -> Problems<T> {
-        Problems { collector: None, config: None, state: None, restart: None, suspended: None }
+        Problems { collector: None, config: None, state: None, restart: None, suspended: None, settings: None }
     }
 }
 
 impl<T> Problems<T> {
     pub fn newest(&self) -> Option<&TimedProblem<T>> {
-        let all = [&self.state, &self.restart, &self.collector, &self.suspended, &self.config];
+        let all = [&self.settings, &self.state, &self.restart, &self.collector, &self.suspended, &self.config];
         all.into_iter().flatten().max_by_key(|timed| timed.at)
     }
 }

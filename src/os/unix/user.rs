@@ -6,8 +6,7 @@ use std::path::Path;
 
 use rustix::process::{Gid, Uid};
 
-use super::files::{self, safe_open};
-use crate::os::files as facade;
+use crate::os::files::{self, directory_of};
 
 /// Bytes of passwd(5) or group(5): 100,000 users.
 const MAX_TABLE: u64 = 8 * 1024 * 1024;
@@ -57,13 +56,14 @@ impl Credentials {
         if !files::is_root() {
             return None;
         }
-        let target = safe_open::resolve(path).ok();
-        let places = [target.as_deref(), Some(path)];
-        let places = places.into_iter().flatten().flat_map(Path::ancestors);
-        let uid =
-            places.filter_map(|place| std::fs::metadata(place).ok()).map(|meta| meta.uid()).find(|&uid| uid != 0)?;
+        // A link may lead to what is yet to be made.
+        let target = std::fs::read_link(path).map_or(path.to_path_buf(), |link| directory_of(path).join(link));
+        let found = [target.canonicalize(), directory_of(&target).canonicalize(), Ok(path.to_path_buf())];
+        let places = found.iter().flatten().flat_map(|place| place.ancestors());
+        let mut owners = places.filter_map(|place| Some(std::fs::metadata(place).ok()?.uid()));
+        let uid = owners.find(|&uid| uid != 0)?;
         // Without the name service, which may ask the network: who is only known there has no group of his own here.
-        let table = |path: &str| facade::read(Path::new(path), MAX_TABLE).unwrap_or_default();
+        let table = |path: &str| files::read(Path::new(path), MAX_TABLE).unwrap_or_default();
         let [users, groups] = ["/etc/passwd", "/etc/group"].map(table);
         Some(Credentials::from_tables(uid, &String::from_utf8_lossy(&users), &String::from_utf8_lossy(&groups)))
     }
@@ -132,6 +132,13 @@ mod tests {
             assert_eq!(owner(&inner.join("missing")), of_missing);
             chown(place, Some(0), Some(0)).unwrap();
         }
+        // A link of root's own, whose file is yet to be made.
+        let made = dir.join("made");
+        symlink(inner.join("missing"), &made).unwrap();
+        chown(&inner, Some(65534), None).unwrap();
+        assert_eq!(owner(&made), Some(65534));
+        chown(&inner, Some(0), None).unwrap();
+        assert_eq!(owner(&made), None);
         chown(dir.path(), Some(65534), None).unwrap();
         assert_eq!(owner(&file), Some(65534));
     }
