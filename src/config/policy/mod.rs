@@ -99,26 +99,22 @@ impl Violations {
         if self.shown.len() < MAX_SHOWN { self.shown.push(violation) } else { self.more += 1 }
     }
 
-    /// Each with its place and rule.
-    pub fn describe(&self) -> String {
-        let each = self.shown.iter().map(|it| format!("{}: {} (rule {})", shortened(&it.place), it.why, it.rule));
-        let mut text = each.collect::<Vec<_>>().join("; ");
-        if self.more > 0 {
-            let _ = write!(text, "; and {} more", self.more);
-        }
-        text
-    }
-
-    /// The line of a policy file that allows the places shown.
-    pub fn allow_line(&self) -> String {
+    /// Each with its place and rule, and the line of the policy file that allows them.
+    pub fn explain(&self, file: &str) -> String {
+        let mut text = String::new();
         let mut places: Vec<String> = Vec::new();
-        for violation in &self.shown {
-            let place = Value::String(shortened(&violation.place).into_owned()).canonical();
+        for Violation { rule, place, why } in &self.shown {
+            let _ = write!(text, "{}: {why} (rule {rule}); ", shortened(place));
+            let place = Value::String(shortened(place).into_owned()).canonical();
             if !places.contains(&place) {
                 places.push(place);
             }
         }
-        format!("allow: [{}]", places.join(", "))
+        if self.more > 0 {
+            let _ = write!(text, "and {} more; ", self.more);
+        }
+        let _ = write!(text, "to allow it, add to {file}: allow: [{}]", places.join(", "));
+        text
     }
 }
 
