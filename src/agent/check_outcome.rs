@@ -233,7 +233,7 @@ mod tests {
 
     fn rejected() -> Rejected {
         let revision = Value::Null.revision();
-        Rejected { revision, problem: "it is empty".into(), at: 1, resolved: false, collector: None }
+        Rejected { at: 1, ..Rejected::new(revision, "it is empty") }
     }
 
     fn error() -> Error {

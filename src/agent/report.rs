@@ -122,7 +122,7 @@ mod tests {
     fn a_rejected_config_is_a_problem_with_its_name_and_time() {
         let revision = crate::config::value::Value::Null.revision();
         let problem = format!("config {} is rejected: boom", revision.short());
-        let rejected = Rejected { revision, problem: "boom".into(), at: 7, resolved: false, collector: None };
+        let rejected = Rejected { at: 7, ..Rejected::new(revision, "boom") };
         assert_eq!(TimedProblem::from(&rejected), TimedProblem { problem: problem.into(), at: 7 });
     }
 

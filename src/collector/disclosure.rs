@@ -16,8 +16,8 @@ impl Collector {
         Secrets::new(found.filter(|secret| !self.environment.is_public(secret)))
     }
 
-    /// What may be told to the source and to clients of `output`, from a collector with these configs: all of it, unless
-    /// they read more than the environment. Then it may quote what they read, and is only said in the log.
+    /// What may be told to the source and to clients of `output`, from a collector with these configs: all of it,
+    /// unless they read more than the environment. Then it may quote what they read, and is only said in the log.
     pub fn told_outside(&self, output: &Masked, configs: &[&Value]) -> Masked {
         match self.reads_elsewhere(configs) {
             None => output.clone(),

@@ -55,12 +55,12 @@ pub fn mask_url_user(text: &str, mask: &str) -> String {
 /// The user part of each URL in `text`, in order: up to the last `@` of the URL, as an unencoded password may hold a
 /// slash.
 fn url_users(text: &str) -> Vec<Range<usize>> {
-    let user = |(start, end): (usize, usize)| text[start..end].rfind('@').map(|at| start..start + at);
+    let user = |(start, word, _): (usize, usize, usize)| text[start..word].rfind('@').map(|at| start..start + at);
     urls(text).into_iter().filter_map(user).collect()
 }
 
-/// From behind each `://` to the end of the word, or to the next URL of a list.
-fn urls(text: &str) -> Vec<(usize, usize)> {
+/// From behind each `://` to the end of the word, and to the next URL of a list.
+fn urls(text: &str) -> Vec<(usize, usize, usize)> {
     let starts: Vec<usize> = text.match_indices("://").map(|(at, _)| at + "://".len()).collect();
     let ends = starts.iter().skip(1).map(|next| {
         let scheme = &text[..next - "://".len()];
@@ -69,7 +69,7 @@ fn urls(text: &str) -> Vec<(usize, usize)> {
     let ends_url = |c: char| c.is_whitespace() || "\"'<>`".contains(c);
     let url = |(start, next): (usize, usize)| {
         let word = text.get(start..next)?;
-        Some((start, start + word.find(ends_url).unwrap_or(word.len())))
+        Some((start, start + word.find(ends_url).unwrap_or(word.len()), next))
     };
     starts.iter().copied().zip(ends.chain([text.len()])).filter_map(url).collect()
 }
@@ -78,8 +78,9 @@ fn urls(text: &str) -> Vec<(usize, usize)> {
 /// fifty times as long as the text.
 pub fn passwords(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
-    for (start, end) in urls(text) {
-        of_url(&text[start..end], &mut found);
+    for (start, word, next) in urls(text) {
+        of_url(&text[start..word], &mut found);
+        of_url(&text[start..next], &mut found);
     }
     match text.split_once("://") {
         // As one URL, whose password may hold anything.
@@ -215,6 +216,7 @@ mod tests {
             ("http://u:80/pw@host", &["80/pw"]),
             ("http://u:p w@host", &["p w"]),
             ("http://u:one@a,http://u:two@b", &["one", "two"]),
+            ("http://u:p\"a/b@one,http://v:q@two", &["p\"a/b", "q"]),
             ("mongodb://u:p@w@h1:1,h2:2/x", &["p@w", "p"]),
             ("https://0123abcd@sentry.example/1", &["0123abcd"]),
             ("app:hunter22@tcp(db:3306)/x", &["hunter22"]),

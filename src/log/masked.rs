@@ -1,8 +1,8 @@
 //! A text that may leave: no secret that is known is in it.
 //!
 //! Reports, state files, replies on the control socket and lines of the log are made of it, and there is no other way
-//! to make one than through the mask. Whoever learns of a secret calls `know`, under the name of what it is a secret of,
-//! and again when that has others.
+//! to make one than through the mask. Who learns of a secret calls `know`, with what it is a secret of, and again when
+//! that has others.
 
 use std::fmt;
 use std::ops::Deref;

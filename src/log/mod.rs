@@ -79,6 +79,20 @@ impl Logger {
     }
 }
 
+/// `text` as it would be shown: as a message, as a field and as a line of the collector, in each format.
+#[cfg(test)]
+pub fn rendered(text: &str) -> Vec<String> {
+    let lines = |format| {
+        masked::with_known(|secrets| {
+            let style = Style { format, at: SystemTime::UNIX_EPOCH, secrets };
+            let fields: &[(&str, &str)] = &[("field", text)];
+            let record = style.record(&Record::builder().args(format_args!("{text}")).key_values(&fields).build());
+            vec![record, style.collector(text.as_bytes())]
+        })
+    };
+    [LogFormat::Json, LogFormat::Text].into_iter().flat_map(lines).collect()
+}
+
 /// A time as fields have it: in seconds, to the millisecond.
 pub fn seconds(time: Duration) -> f64 {
     time.as_millis() as f64 / 1000.0

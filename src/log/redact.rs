@@ -134,33 +134,41 @@ struct View<'a> {
     places: Option<Vec<usize>>,
 }
 
-/// The text, and the text with one more level of escapes undone each time.
+/// The text, and what it is with more and more escapes undone. Either kind by itself, since a secret may hold what
+/// looks like the other.
 fn each_view(text: &[u8], see: &mut dyn FnMut(&View<'_>)) {
-    let mut view = View { bytes: Cow::Borrowed(text), places: None };
-    see(&view);
-    for _ in 0..MAX_LEVELS {
-        let Some(undone) = view.undone() else { break };
-        view = undone;
-        see(&view);
-    }
+    View { bytes: Cow::Borrowed(text), places: None }.each(MAX_LEVELS, see);
 }
 
 impl View<'_> {
+    fn each(&self, levels: usize, see: &mut dyn FnMut(&View<'_>)) {
+        see(self);
+        for mark in [b'\\', b'%'].into_iter().filter(|_| levels > 0) {
+            if let Some(undone) = self.undone(mark) {
+                undone.each(levels - 1, see);
+            }
+        }
+    }
+
     fn place(&self, at: usize) -> usize {
         self.places.as_ref().map_or(at, |places| places[at])
     }
 
-    /// With the escapes of JSON, Go and URLs undone; `None` when there is none. One that is cut off ends the text.
-    fn undone(&self) -> Option<View<'static>> {
+    /// With the escapes undone that begin with `mark`: those of JSON and Go, or those of URLs; `None` when there is
+    /// none. One that is cut off ends the text.
+    fn undone(&self, mark: u8) -> Option<View<'static>> {
         let (mut bytes, mut places) = (Vec::new(), Vec::new());
-        let (mut at, mut is_escaped) = (self.bytes.iter().position(|byte| matches!(byte, b'%' | b'\\'))?, false);
+        let (mut at, mut is_escaped) = (self.bytes.iter().position(|byte| *byte == mark)?, false);
         bytes.extend_from_slice(&self.bytes[..at]);
         places.extend((0..at).map(|at| self.place(at)));
         while at < self.bytes.len() {
-            let escape = unescape(&self.bytes[at..]);
+            let escape = if self.bytes[at] == mark { unescape(&self.bytes[at..]) } else { Escape::None };
             let (character, length) = match &escape {
                 Escape::None => (&self.bytes[at..=at], 1),
-                Escape::Cut => break,
+                Escape::Cut => {
+                    is_escaped = true;
+                    break;
+                }
                 Escape::Of(character, length) => (character.as_slice(), *length),
             };
             is_escaped |= length > 1;
@@ -322,6 +330,26 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(few.mask_beginning(text), expected);
+        }
+    }
+
+    #[test]
+    fn escapes_of_json_go_and_urls_are_seen_through() {
+        let few = secrets(&["p@ss\"w\u{e9}", "tab\tnew\n", "a/b c", "%41\\x41&", "k&"]);
+        for (text, expected) in [
+            (r#""p@ss\"w\u00e9""#, r#""****""#),
+            (r#"{"e":"at \"p@ss\\\"wé\""}"#, r#"{"e":"at \"****\""}"#),
+            ("user:p%40ss%22w%C3%a9@host", "user:****@host"),
+            (r"tab\tnew\x0a", "****"),
+            ("?q=a%2Fb%20c&x", "?q=****&x"),
+            (r"%41\\x41\u0026 %2541%5Cx41%26", "**** ****"),
+            (r"k\u0026 xk\u0026", "**** xk\\u0026"),
+            (r"\ud83d\ude00 \ud83d \u00 % %4 \", r"\ud83d\ude00 \ud83d \u00 % %4 \"),
+        ] {
+            assert_eq!(few.mask(text), expected, "{text}");
+        }
+        for (text, expected) in [("p%40ss%2", ""), (r#"x p@ss\"#, "x "), (r"x tab\u00", "x "), ("x%5", "x%5")] {
+            assert_eq!(few.mask_beginning(text), expected, "{text}");
         }
     }
 

@@ -24,8 +24,8 @@ const MAX_NESTING: usize = 64;
 const MAX_PROBLEMS: usize = 20;
 
 /// What is looked for in a file that is no mapping: where the agent and its last good settings are, and the program
-/// that these do not name.
-const ON_A_LINE: [&str; 3] = ["collector", "run-dir", "state-dir"];
+/// and the policy that these do not name.
+const ON_A_LINE: [&str; 4] = ["collector", "policy", "run-dir", "state-dir"];
 
 #[derive(Debug)]
 pub struct Entry {
@@ -53,6 +53,8 @@ pub struct SettingsFile {
     pub found: bool,
     /// It could not be read as a mapping, so what it says is not known.
     pub unknown: bool,
+    /// The last good settings stand in for it, and which policy it names is not known.
+    pub policy_lost: bool,
     /// Of a file that is no mapping, some of `ON_A_LINE`.
     pub entries: Vec<Entry>,
     pub problems: Vec<Problem>,

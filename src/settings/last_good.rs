@@ -1,8 +1,8 @@
 //! The settings file of the latest good start, for a start whose own has gone bad: kept in the state directory.
 //!
-//! Without what names programs: the state directory is the collector's user's too, while the settings file may be
-//! root's. `collector` is taken from the bad file, if that says it beyond doubt. Only who owns the state directory
-//! keeps and reads it, so root reads none of another user's.
+//! Without what names programs or the policy: the state directory is the collector's user's too, while the settings
+//! file may be root's. `collector` and `policy` are taken from the bad file, if that says them beyond doubt. Only who
+//! owns the state directory keeps and reads it, so root reads none of another user's.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -15,13 +15,12 @@ use crate::os::user::User;
 pub const FILE_NAME: &str = "settings.yaml";
 
 const COLLECTOR: &str = "collector";
-const NOT_KEPT: [&str; 2] = [COLLECTOR, "on-change"];
+const POLICY: &str = "policy";
+const NOT_KEPT: [&str; 3] = [COLLECTOR, POLICY, "on-change"];
 
 /// Bytes: six for each of a settings file (JSON escapes), and for the names.
 pub const MAX_BYTES: u64 = 512 * 1024;
 
-/// In the place of `collector`, so that a start which lacks it can say so.
-const WAS_NAMED: &str = "# collector is not kept\n";
 const LOST: &str = "the bad settings file does not say on one line which collector to run, or root may not believe it: \
                     `collector` is as if it was not set";
 
@@ -31,15 +30,17 @@ pub fn text(settings_file: &Path, entries: &[Entry]) -> String {
     let mut text = heading(settings_file);
     for Entry { setting, text: value, .. } in entries {
         // JSON's strings are YAML's too. Writing to a String does not fail.
-        match setting.name {
-            COLLECTOR => text.push_str(WAS_NAMED),
-            name if NOT_KEPT.contains(&name) => {}
-            name => {
-                let _ = writeln!(text, "{name}: {}", serde_json::Value::from(value.as_str()));
-            }
-        }
+        let _ = match NOT_KEPT.contains(&setting.name) {
+            true => text.write_str(&not_kept(setting.name)),
+            false => writeln!(text, "{}: {}", setting.name, serde_json::Value::from(value.as_str())),
+        };
     }
     text
+}
+
+/// In a setting's place, so that a start which lacks it knows.
+fn not_kept(name: &str) -> String {
+    format!("# {name} is not kept\n")
 }
 
 fn heading(settings_file: &Path) -> String {
@@ -59,12 +60,14 @@ pub(super) fn read(state_dir: &Path, settings_file: &Path, bad: SettingsFile) ->
     let mut kept = file::parse(&path.display().to_string(), &text);
     kept.entries.retain(|entry| !NOT_KEPT.contains(&entry.setting.name));
     // As root only from a file that is root's: another user could have made it bad to be believed here.
-    let program = bad.entries.into_iter().find(|entry| entry.setting.name == COLLECTOR && !entry.is_repeated);
-    match program.filter(|_| files::owner_may_command(settings_file)) {
-        Some(program) => kept.entries.push(program),
-        None if text.contains(WAS_NAMED) => kept.warnings.push(LOST.to_string()),
-        None => {}
-    }
+    let is_trusted = files::owner_may_command(settings_file);
+    let said = bad.entries.into_iter().filter(|entry| !entry.is_repeated && is_trusted);
+    kept.entries.extend(said.filter(|entry| [COLLECTOR, POLICY].contains(&entry.setting.name)));
+    let is_lost =
+        |name: &str| text.contains(&not_kept(name)) && !kept.entries.iter().any(|entry| entry.setting.name == name);
+    let (program, policy) = (is_lost(COLLECTOR), is_lost(POLICY));
+    kept.warnings.extend(program.then(|| LOST.to_string()));
+    kept.policy_lost = policy;
     Some(kept)
 }
 

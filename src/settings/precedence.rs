@@ -102,7 +102,16 @@ impl<'a> Layers<'a> {
 
     /// What a later start may fall back to; `None` of what was kept for that.
     pub fn to_keep(&self) -> Option<String> {
-        self.last_good.is_none().then(|| last_good::text(&self.file_path, &self.file.entries))
+        (!self.is_last_good()).then(|| last_good::text(&self.file_path, &self.file.entries))
+    }
+
+    pub fn is_last_good(&self) -> bool {
+        self.last_good.is_some()
+    }
+
+    /// Whether there is a policy of which nothing is known.
+    pub fn is_policy_lost(&self) -> bool {
+        self.file.policy_lost
     }
 
     fn find(

@@ -1,7 +1,7 @@
 //! Settles every setting once at start, each problem and warning of all sources included.
 //!
-//! It reads the settings file and the file that holds the API key. A new setting is one line in `settle`; which
-//! source wins is decided in `precedence`, what a text means in `parse`.
+//! It reads the settings file, and the files with the API key and the policy. A new setting is one line in `settle`;
+//! which source wins is decided in `precedence`, what a text means in `parse`.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::file::Problem;
 use super::precedence::Layers;
 use super::print::Row;
-use super::{AgentPaths, Polling, Settings, api_key, endpoint, parse, table};
+use super::{AgentPaths, Polling, Settings, api_key, endpoint, parse, policy, table};
 use crate::error::{Error, Exit, Result};
 use crate::log::LogFormat;
 use crate::os::files::FileId;
@@ -30,8 +30,8 @@ pub struct Resolved {
 
 /// Settles every setting from `env`, `flags` (name and text, as `cli` gives them), the settings file and the defaults.
 ///
-/// Reads the settings file and the file that holds the API key. Fails with `Exit::Settings` and all problems of all
-/// sources, one a line.
+/// Reads the settings file, and the files with the API key and the policy. Fails with `Exit::Settings` and all problems
+/// of all sources, one a line.
 pub fn resolve(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<OsString>) -> Result<Resolved> {
     settle(Layers::open(flags, env, Path::new(table::DEFAULT_FILE)))
 }
@@ -83,6 +83,7 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
     let api_key = api_key::choose(from);
     let collector_endpoint = from.value("collector-endpoint", parse::line);
     let settings_file = from.settings_file().to_path_buf();
+    let (policy, policy_file) = policy::choose(from);
     let settings = Settings {
         settings_file,
         config: from.path("config").expect("a setting with a default"),
@@ -101,6 +102,8 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         run_dir: from.path("run-dir").expect("a setting with a default"),
         ca_file: from.path("ca-file"),
         report_extended: from.value("report-extended", parse::switch),
+        policy,
+        policy_file,
         on_change: from.take("on-change", parse::command),
         restart_mode: from.value("restart-mode", parse::restart_mode),
         stop_timeout: from.value("stop-timeout", parse::timeout),

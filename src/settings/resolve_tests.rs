@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::config::policy::Policy;
 use crate::settings::print;
 
 /// A settings file, a key file, a credential, and what the command line and the environment say; `DIR` in any text is
@@ -103,6 +104,7 @@ fn every_setting_is_taken_from_every_source() {
             "restart-mode" => "restart",
             "max-config-size" => "1MiB",
             "api-key-file" => "DIR/key",
+            "policy" => "none",
             name if name.ends_with("-timeout") || name.ends_with("-interval") || name == "min-uptime" => "7s",
             _ => "/some/text",
         };
@@ -113,6 +115,29 @@ fn every_setting_is_taken_from_every_source() {
         assert_eq!(case.row(setting.name), (shown.to_string(), format!("flag --{}", setting.name)));
         let case = case.env(setting.env, text);
         assert_eq!(case.row(setting.name), (shown.to_string(), format!("environment {}", setting.env)));
+    }
+}
+
+#[test]
+fn the_policy_is_none_a_file_or_what_is_beside_the_settings_file() {
+    let policies = |case: &Case| {
+        let Resolved { settings, rows, .. } = case.run().unwrap();
+        let row = rows.into_iter().find(|row| row.key == "policy").unwrap();
+        (settings.policy.identity().to_string(), row.value.contains("policy.yaml"), row.source)
+    };
+    let standard = Policy::default().identity().to_string();
+    let case = Case::new("policy", "");
+    assert_eq!(policies(&case), (standard.clone(), true, "default".to_string()));
+    let case = case.file("policy.yaml", "listen: loopback\n");
+    let (strict, named, source) = policies(&case);
+    assert!(strict != standard && named && source == "default", "{strict}");
+    let case = case.file("other.yaml", "# nothing\n").flag("policy", "DIR/other.yaml");
+    assert_eq!(policies(&case), (standard, false, "flag --policy".to_string()));
+    let case = case.env("KM_POLICY", "none");
+    assert_eq!(policies(&case), ("none".to_string(), false, "environment KM_POLICY".to_string()));
+    for (file, words) in [("alow: []", "unknown rule"), ("\u{1}", "control characters"), ("- a", "expected")] {
+        let error = Case::new("bad-policy", "").file("policy.yaml", file).run().unwrap_err();
+        assert!(error.what().starts_with("cannot read the policy: ") && error.what().contains(words), "{error}");
     }
 }
 

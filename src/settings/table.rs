@@ -34,6 +34,13 @@ pub enum Fallback {
     Computed,
 }
 
+impl Fallback {
+    /// What it means that there is no value.
+    pub fn meaning(self) -> Option<&'static str> {
+        if let Fallback::Absent(meaning) = self { Some(meaning) } else { None }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A value that the user writes as text: a path, a URL, a duration, a word.
@@ -98,6 +105,7 @@ pub static SETTINGS: &[Setting] = &[
     row("stop-timeout", "KM_STOP_TIMEOUT", Value("30s"), Text, Collector),
     row("min-uptime", "KM_MIN_UPTIME", Value("10s"), Text, Collector),
     row("validate-timeout", "KM_VALIDATE_TIMEOUT", Value("30s"), Text, Collector),
+    row("policy", "KM_POLICY", Absent("policy.yaml beside the settings file, else the default policy"), Text, Server),
     row("poll-timeout", "KM_POLL_TIMEOUT", Value("10s"), Text, Server),
     row("max-config-size", "KM_MAX_CONFIG_SIZE", Value("4MiB"), Text, Server),
 ];

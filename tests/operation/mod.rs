@@ -9,6 +9,7 @@ mod disk;
 mod install;
 mod notify;
 pub mod output;
+mod policy;
 mod polling;
 mod probation;
 mod refusal;

@@ -12,7 +12,7 @@ const SETTINGS: &str = "/etc/kmagent/agent.yaml";
 #[track_caller]
 fn machine(root: &str, service: &str) -> Machine {
     let machine = Machine::bare(root, &bin::fake());
-    machine.does(&format!("cp /services/{service} /etc/init.d/kmagent && chown kmagent /etc/kmagent/api-key"));
+    machine.does(&format!("cp /services/{service} /etc/init.d/kmagent"));
     machine.config(&json!({"fake": {"drain_ms": 1000}}));
     machine.settings(&json!({"min-uptime": "500ms"}));
     machine.write("/etc/secret", "root's");
@@ -272,6 +272,8 @@ fn procd_is_asked_for_what_the_agent_needs() {
         return;
     }
     let machine = machine("busybox", "procd/kmagent");
+    machine.does("ln -sfn /etc/kmagent/state/config.yaml /etc/kmagent/config.yaml && mkdir /etc/kmagent/state");
+    machine.does("mv /var/lib/kmagent/config.yaml /etc/kmagent/state && rmdir /var/lib/kmagent");
     machine.write("/etc/rc.common", RC_COMMON);
     // OpenWrt has no /run of its own.
     machine.does("chmod +x /etc/rc.common && busybox ash -n /etc/init.d/kmagent && umount /run && rm -r /run && mkdir -p /var/run");
@@ -304,14 +306,21 @@ fn procd_is_asked_for_what_the_agent_needs() {
     machine.does(&run);
     expect_running(&machine);
     assert_eq!(machine.does("stat -c '%U %a' /etc/kmagent/state"), "kmagent 700");
-    machine.does("test -s /etc/kmagent/state/last-known-good.yaml && test ! -e /var/lib/kmagent && kmagent stop");
+    machine.does("test -s /etc/kmagent/state/last-known-good.yaml && kmagent stop && rmdir /var/lib/kmagent");
     plant(&machine, "/run/kmagent");
+    plant(&machine, "/etc/kmagent/state");
     machine.does("/etc/init.d/kmagent start");
     expect_nothing_given_away(&machine, "/run/kmagent/ /etc/kmagent/state");
-    machine.does("chown -R root:root /run/kmagent/ && /etc/init.d/kmagent start");
+    machine.does("chown -R root:root /run/kmagent/ /etc/kmagent/state && /etc/init.d/kmagent start");
     expect_nothing_given_away(&machine, "/run/kmagent/ /etc/kmagent/state");
+    // In a directory of the agent's, as earlier releases left it, a link of the agent's leads root nowhere.
+    machine
+        .does("mkdir -m 755 /etc/others && mv /etc/kmagent/state /etc/former && ln -s /etc/others /etc/kmagent/state");
+    machine.does("chown -h kmagent /etc/kmagent /etc/kmagent/state && /etc/init.d/kmagent start");
+    assert_eq!(machine.does("stat -c '%U %a' /etc/others"), "root 755");
     machine.settings(&json!({"state-dir": "/srv/kmagent"}));
     assert!(!machine.does("/etc/init.d/kmagent start").contains("KM_STATE_DIR"), "a host may have its own");
+    machine.does("rm /etc/kmagent/state && mv /etc/former /etc/kmagent/state");
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
     assert!(machine.does("/etc/init.d/kmagent start").contains("set env KM_STATE_DIR=/etc/kmagent/state"));
     machine.does("rm /etc/kmagent/state/settings.yaml");
@@ -331,7 +340,7 @@ fn cron() {
     let api = Api::plain();
     api.answer_config(json!({"fake": {}, "name": "new"}));
     let machine = Machine::boot(Network::Shared, &bin::fake());
-    machine.does("cp /services/sysv/kmagent /etc/init.d/kmagent && chown kmagent /etc/kmagent/api-key");
+    machine.does("cp /services/sysv/kmagent /etc/init.d/kmagent");
     machine.settings(&json!({"min-uptime": "500ms", "update-endpoint": api.url()}));
     // As a crontab's own line is taken as it is, the time excepted.
     let activate = |number: usize| {

@@ -179,3 +179,37 @@ fn root_takes_none_of_another_users() {
     assert_eq!(agent.stop(), 0);
     assert!(!kept.exists());
 }
+
+#[test]
+fn a_policy_is_never_exchanged_for_a_lesser_one() {
+    let api = Api::plain();
+    let builder = Agent::builder().api(&api);
+    let policy = builder.dir().join("etc/strict.yaml");
+    let agent = builder.setting("policy", policy.display().to_string()).build();
+    fs::write(&policy, "deny-components: ['exporters::nop']\n").unwrap();
+    fs::write(agent.config_file(), yaml(&json!({"fake": {}}))).unwrap();
+    agent.spawn();
+    agent.wait_start(1);
+    assert_eq!(agent.stop(), 0);
+    let good = settings(&agent);
+    let line = format!("policy: {}\n", policy.display());
+    let refused_by = |rule: &str, offered: Value| {
+        let seen = api.requests().len();
+        api.answer_config(offered);
+        agent.spawn();
+        api.wait_for_request_after(seen, rule, |request| {
+            request.json()["last_error_message"].as_str().is_some_and(|message| message.contains(rule))
+        });
+        assert_eq!(agent.stop(), 0);
+        assert_eq!(agent.config(), json!({"fake": {}}));
+    };
+    // Whatever else is wrong, its own line is believed.
+    fs::write(agent.settings_file(), format!("{good}colector: x\n")).unwrap();
+    refused_by("(rule deny-components)", json!({"fake": {}, "exporters": {"nop": null}}));
+    // Without one that is beyond doubt, and with a file that has no rules any more, nothing is accepted.
+    fs::write(agent.settings_file(), format!("{good}{line}colector: x\n")).unwrap();
+    refused_by("the policy cannot be read", json!({"fake": {}, "name": "first"}));
+    fs::write(agent.settings_file(), good).unwrap();
+    fs::write(&policy, "deny-component: ['exporters::nop']\n").unwrap();
+    refused_by("the policy cannot be read", json!({"fake": {}, "name": "second"}));
+}

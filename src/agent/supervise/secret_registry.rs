@@ -1,5 +1,5 @@
-//! Whose secrets are masked while the agent runs: those of the configs of all collectors that live, of the two before
-//! them, and of the last known good.
+//! Whose secrets are masked while the agent runs: those of the configs of all collectors that live, of the
+//! one before them, and of the last known good.
 //!
 //! During a hand-over two configs are in use, after one that failed the old one still is, and what was said of one that
 //! has just ended is told a little later.
@@ -9,8 +9,8 @@ use crate::config::value::Value;
 use crate::core::event::ChildId;
 use crate::log::masked::{self, Holder};
 
-/// Collectors that have ended and whose secrets are still known.
-const MAX_ENDED: usize = 2;
+/// Collectors that have ended and whose secrets are still known: the predecessor, which others may go on to quote.
+const MAX_ENDED: usize = 1;
 
 #[derive(Default)]
 pub(super) struct SecretRegistry {

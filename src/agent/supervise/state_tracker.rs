@@ -35,6 +35,8 @@ pub(super) struct StateTracker {
     concluded: bool,
     pub(super) polling: PollingStatus,
     pub(super) secrets: SecretRegistry,
+    /// The identity of the policy.
+    policy: String,
 }
 
 impl StateTracker {
@@ -59,6 +61,7 @@ impl StateTracker {
             concluded: false,
             polling: PollingStatus { endpoint, local_because, succeeded_at: None, error: None },
             secrets: SecretRegistry::default(),
+            policy: settings.policy.identity().to_string(),
         }
     }
 
@@ -111,14 +114,14 @@ impl StateTracker {
     }
 
     pub(super) fn is_rejected(&self, revision: &Revision, collector: Option<FileId>) -> bool {
-        self.rejected.get().is_some_and(|it| it.revision == *revision && it.holds_for(collector))
+        self.rejected.get().is_some_and(|it| it.revision == *revision && it.holds_for(collector, &self.policy))
     }
 
     pub(super) fn rolled_back(&mut self, revision: Option<Revision>, problem: &str, collector: Option<FileId>) {
         let problem = Masked::new(problem);
         self.problems.config = problem_now(&format!("the config was rolled back: {problem}"));
         if let Some(revision) = revision {
-            self.reject(Rejected { revision, problem, at: unix_now(), resolved: false, collector });
+            self.reject(Rejected { collector, ..Rejected::new(revision, problem) });
         }
     }
 

@@ -17,7 +17,7 @@ use crate::log::Masked;
 use crate::log::masked::{self, Holder};
 use crate::os::child;
 use crate::settings::Settings;
-use crate::store::record::{self, Record, Rejected, Unfinished, unix_now};
+use crate::store::record::{self, Record, Rejected, Unfinished};
 use crate::store::{Candidate, Store};
 
 /// `on-change` restarts a service: stopping and starting take less than this with any service manager's defaults
@@ -112,13 +112,7 @@ impl<'a> HostRollout<'a> {
     fn undo(&mut self, revision: &Revision, problem: Problem, has_former: bool) -> Result<()> {
         // First, so that the config is not installed again if this is cut short.
         let collector = self.collector.file_id();
-        self.reject(Rejected {
-            revision: revision.clone(),
-            problem: problem.into(),
-            at: unix_now(),
-            resolved: false,
-            collector,
-        });
+        self.reject(Rejected { collector, ..Rejected::new(revision.clone(), problem) });
         if has_former { self.store.restore_previous() } else { self.store.remove_config() }
     }
 
@@ -159,7 +153,7 @@ impl<'a> HostRollout<'a> {
             let configs: Vec<&Value> = configs.iter().collect();
             let told: Masked = self.collector.told_outside(&output, &configs);
             if told != output {
-                log::error!(output:% = output::gist(&output); "on-change failed for a config that reads files or URLs");
+                log::error!(output:% = output::gist(&output); "error withheld from the API and from status, as the config reads files or URLs");
             }
             format!("on-change {what}: {}", output::gist(&told))
         }))

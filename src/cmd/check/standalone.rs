@@ -32,6 +32,9 @@ impl<'a> StandaloneCheck<'a> {
         let collector = Collector::new(settings).as_owner_of(&settings.config);
         let mut check = ConfigCheck::new(settings, Source::new(settings)?, &collector, &store);
         check.single_attempt();
+        if is_running.is_none() {
+            check.without_agent();
+        }
         if extent == Extent::DryRun {
             check.read_only();
         }

@@ -75,8 +75,8 @@ const SECRET_KEYS: [&str; 22] = [
 /// Unless it ends in one of these: then it says where the secret is, which an operator wants to read in a log.
 const LOCATION_SUFFIXES: [&str; 5] = ["_file", "_path", "_url", "_uri", "_id"];
 
-/// The strings of `config` that must not appear in logs and messages: what the environment holds under each name that it
-/// refers to, values of keys that say so, values of headers, and passwords in URLs and connection strings, with the
+/// The strings of `config` that must not appear in logs and messages: what the environment holds under each name that
+/// it refers to, values of keys that say so, values of headers, and passwords in URLs and connection strings, with the
 /// environment put in; each line by itself, and also without a scheme such as `Bearer`.
 pub fn secrets(config: &Value, env: &Env<'_>) -> Vec<String> {
     let mut found = Found { env, texts: Vec::new(), password_bytes: 0 };

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::components::has;
 use super::references::is_variable;
 
 /// The host of `host`, `host:port`, `[v6]:port` or a URL; empty if it names none.
@@ -10,8 +11,7 @@ use super::references::is_variable;
 pub fn host(text: &str) -> Option<&str> {
     let authority = match text.split_once("://") {
         Some((scheme, rest)) => {
-            let is_known = ["http", "https", "tcp", "udp", "ws", "wss"].contains(&scheme);
-            is_known.then(|| rest.split(['/', '?', '#']).next().unwrap_or(rest))?
+            has("http https tcp udp ws wss", scheme).then(|| rest.split(['/', '?', '#']).next().unwrap_or(rest))?
         }
         None => text,
     };
@@ -66,15 +66,20 @@ pub fn is_below(path: &str, folders: &[String]) -> Result<(), &'static str> {
     if !path.starts_with('/') || path.contains("..") || path.contains('\\') {
         return Err("the path is not absolute, or has .. or a backslash");
     }
-    let literal = path.split(['*', '?', '[', '{']).next().unwrap_or(path);
-    // Up to the last whole name.
-    let literal = if literal.len() < path.len() { &literal[..=literal.rfind('/').unwrap_or(0)] } else { literal };
-    let names = |path: &str| -> Vec<String> {
-        path.split('/').filter(|name| !matches!(*name, "" | ".")).map(str::to_string).collect()
+    // Up to the last whole name before a wildcard.
+    let literal = match path.bytes().position(|byte| b"*?[{".contains(&byte)) {
+        Some(wildcard) => &path[..=path[..wildcard].rfind('/').unwrap_or(0)],
+        None => path,
     };
-    let path = names(literal);
-    let is_inside = folders.iter().any(|folder| path.starts_with(&names(folder)));
+    let is_inside = folders.iter().any(|folder| {
+        let mut names = names(literal);
+        self::names(folder).all(|name| names.next() == Some(name))
+    });
     if is_inside { Ok(()) } else { Err("the path is outside of the folders") }
+}
+
+fn names(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|name| !matches!(*name, "" | "."))
 }
 
 #[cfg(test)]

@@ -28,119 +28,46 @@ impl Section {
 
 /// Name a program, or what makes one run: journald's, jmx's, and the kubeconfig of prometheus' service discovery, whose
 /// users may have an `exec` (client-go).
-pub const RUNS: [&str; 4] = ["journalctl_path", "jar_path", "additional_jars", "kubeconfig_file"];
+pub const RUNS: &str = "journalctl_path jar_path additional_jars kubeconfig_file";
 
 /// It ran what its `exec` said, until contrib removed it.
 pub const RUNNER: &str = "prometheusexec";
 
 /// Name a file that is written: pprof's, ecs_observer's.
-pub const WRITES: [&str; 2] = ["save_to_file", "result_file"];
+pub const WRITES: &str = "save_to_file result_file";
 
 /// Zap's: each is stdout, stderr or a file.
-pub const LOG_OUTPUTS: [&str; 2] = ["output_paths", "error_output_paths"];
+pub const LOG_OUTPUTS: &str = "output_paths error_output_paths";
 
 /// The operator of the log receivers that writes a file, in any format (contrib's pkg/stanza/operator/output/file).
 pub const FILE_OUTPUT: &str = "file_output";
 
 /// Exporters whose hosts are all in keys that `is_address` knows.
-const SENDERS: [&str; 15] = [
-    "clickhouse",
-    "elasticsearch",
-    "influxdb",
-    "jaeger",
-    "kafka",
-    "loki",
-    "opensearch",
-    "otelarrow",
-    "otlp",
-    "otlpgrpc",
-    "otlphttp",
-    "prometheusremotewrite",
-    "splunkhec",
-    "syslog",
-    "zipkin",
-];
+const SENDERS: &str = "clickhouse elasticsearch influxdb jaeger kafka loki opensearch otelarrow otlp otlpgrpc otlphttp \
+    prometheusremotewrite splunkhec syslog zipkin";
 
 /// Exporters that send nothing: debug and the like, one that is scraped.
-const KEEPERS: [&str; 5] = ["debug", "file", "logging", "nop", "prometheus"];
+const KEEPERS: &str = "debug file logging nop prometheus";
 
 /// Receivers that only connect, read and look; of prometheus all but its `api_server`.
-const CLIENTS: [&str; 49] = [
-    "aerospike",
-    "apache",
-    "awscloudwatch",
-    "awscloudwatchmetrics",
-    "awscontainerinsightreceiver",
-    "awsecscontainermetrics",
-    "azuremonitor",
-    "bigip",
-    "chrony",
-    "couchdb",
-    "dockerstats",
-    "elasticsearch",
-    "expvar",
-    "filelog",
-    "filestats",
-    "flinkmetrics",
-    "googlecloudmonitoring",
-    "haproxy",
-    "hostmetrics",
-    "httpcheck",
-    "iis",
-    "journald",
-    "k8scluster",
-    "k8sevents",
-    "k8sobjects",
-    "kafka",
-    "kafkametrics",
-    "kubeletstats",
-    "memcached",
-    "mongodb",
-    "mysql",
-    "nginx",
-    "nop",
-    "ntp",
-    "oracledb",
-    "otlpjsonfile",
-    "podmanstats",
-    "postgresql",
-    "prometheus",
-    "rabbitmq",
-    "receivercreator",
-    "redis",
-    "saphana",
-    "snmp",
-    "sqlquery",
-    "sqlserver",
-    "vcenter",
-    "windowseventlog",
-    "zookeeper",
-];
+const CLIENTS: &str = "aerospike apache awscloudwatch awscloudwatchmetrics awscontainerinsightreceiver \
+    awsecscontainermetrics azuremonitor bigip chrony couchdb dockerstats elasticsearch expvar \
+    filelog filestats flinkmetrics googlecloudmonitoring haproxy hostmetrics httpcheck iis journald \
+    k8scluster k8sevents k8sobjects kafka kafkametrics kubeletstats memcached mongodb mysql nginx \
+    nop ntp oracledb otlpjsonfile podmanstats postgresql prometheus rabbitmq receivercreator redis \
+    saphana snmp sqlquery sqlserver vcenter windowseventlog zookeeper";
 
 /// Extensions that do not listen, besides those that say so by the end of their type.
-const QUIET_EXTENSIONS: [&str; 7] =
-    ["cgroupruntime", "headerssetter", "memoryballast", "memorylimiter", "opamp", "sumologic", "ack"];
-const QUIET_ENDS: [&str; 5] = ["auth", "encoding", "observer", "storage", "client"];
+const QUIET_EXTENSIONS: &str = "cgroupruntime headerssetter memoryballast memorylimiter opamp sumologic ack";
+const QUIET_ENDS: &str = "auth encoding observer storage client";
 
-const ADDRESSES: [&str; 17] = [
-    "addr",
-    "address",
-    "addresses",
-    "brokers",
-    "cloudid",
-    "endpoint",
-    "endpoints",
-    "host",
-    "hostname",
-    "hostnames",
-    "hosts",
-    "listen",
-    "server",
-    "servers",
-    "uri",
-    "url",
-    "urls",
-];
+const ADDRESSES: &str = "addr address addresses brokers cloudid endpoint endpoints host hostname hostnames hosts listen \
+    server servers uri url urls";
+
+/// Whether one of the words of a list is this one.
+pub fn has(list: &str, word: &str) -> bool {
+    list.split(' ').any(|own| own == word)
+}
 
 /// The type in a component's id, `type` or `type/name`, without underscores.
 pub fn kind(id: &str) -> String {
@@ -149,9 +76,9 @@ pub fn kind(id: &str) -> String {
 
 /// Whether where this exporter sends is known: `None` if it is not.
 pub fn sends(kind: &str) -> Option<bool> {
-    if SENDERS.contains(&kind) {
+    if has(SENDERS, kind) {
         Some(true)
-    } else if KEEPERS.contains(&kind) {
+    } else if has(KEEPERS, kind) {
         Some(false)
     } else {
         None
@@ -165,14 +92,14 @@ pub fn may_listen(section: Section, kind: &str) -> bool {
         Section::Exporters => kind == "prometheus",
         Section::Processors => kind == "remotetap",
         Section::Connectors => false,
-        Section::Receivers => !CLIENTS.contains(&kind),
-        Section::Extensions => !QUIET_EXTENSIONS.contains(&kind) && !QUIET_ENDS.iter().any(|end| kind.ends_with(end)),
+        Section::Receivers => !has(CLIENTS, kind),
+        Section::Extensions => !has(QUIET_EXTENSIONS, kind) && !QUIET_ENDS.split(' ').any(|end| kind.ends_with(end)),
     }
 }
 
 /// Keys that hold a host, an address or a URL, alone or behind an underscore.
 pub fn is_address(key: &str) -> bool {
-    ADDRESSES.contains(&key.rsplit('_').next().unwrap_or(key))
+    has(ADDRESSES, key.rsplit('_').next().unwrap_or(key))
 }
 
 /// Keys of that component that hold paths of this host.
@@ -185,6 +112,6 @@ pub fn is_path(section: Section, kind: &str, key: &str) -> bool {
         "include" => section == Section::Receivers,
         "path" | "paths" | "file" | "files" | "folder" => section != Section::Processors,
         "directory" | "filename" | "datasource" => true,
-        _ => ["_file", "_files", "_path", "_dir", "_directory"].iter().any(|end| key.ends_with(end)),
+        _ => "_file _files _path _dir _directory".split(' ').any(|end| key.ends_with(end)),
     }
 }

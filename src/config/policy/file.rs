@@ -2,36 +2,27 @@
 //!
 //! A file with anything else in it is an error, never a lesser policy.
 
+use std::net::Ipv6Addr;
+
 use super::components::{self, Section};
-use super::pattern::Pattern;
+use super::pattern::matches;
 use crate::config::value::Value;
 
 const KEYS: [&str; 7] =
     ["deny-components", "allow-components", "exporter-endpoints", "listen", "paths", "providers", "allow"];
 
-#[derive(Clone, Debug)]
+/// Texts of the file, of which each is one that its rule takes.
+#[derive(Debug)]
 pub struct Rules {
-    pub denied: Vec<ComponentPattern>,
+    pub denied: Vec<String>,
     /// `None`: any. So below.
-    pub allowed: Option<Vec<ComponentPattern>>,
-    pub exporter_hosts: Option<Vec<Pattern>>,
+    pub allowed: Option<Vec<String>>,
+    pub exporter_hosts: Option<Vec<String>>,
     pub only_loopback: bool,
     pub folders: Option<Vec<String>>,
     pub providers: Vec<String>,
-    /// Places, key by key; what is below one is meant too.
-    pub exceptions: Vec<Vec<Pattern>>,
-}
-
-#[derive(Clone, Debug)]
-pub struct ComponentPattern {
-    section: Option<Section>,
-    kind: Pattern,
-}
-
-impl ComponentPattern {
-    pub fn matches(&self, section: Section, kind: &str) -> bool {
-        self.section.is_none_or(|own| own == section) && self.kind.matches(kind)
-    }
+    /// Places; what is below one is meant too.
+    pub exceptions: Vec<String>,
 }
 
 impl Rules {
@@ -50,62 +41,69 @@ impl Rules {
             Some(Some("loopback")) => true,
             Some(_) => return Err("listen: it takes loopback or any".to_string()),
         };
+        const COMPONENT: &str = "is not KIND::TYPE, as in receivers::journald: the kinds are receivers, processors, \
+                                 exporters, connectors, extensions and *, and * in a type stands for any characters";
+        const HOST: &str = "is not a host: write it without scheme and port, as in *.example.com";
+        const PLACE: &str =
+            "is not a place: write its keys with :: between them, as in receivers::journald::journalctl_path";
+        let folder = "is not an absolute path without .. and wildcards";
         Ok(Rules {
-            denied: list(file, "deny-components", component)?.unwrap_or_default(),
-            allowed: list(file, "allow-components", component)?,
-            exporter_hosts: list(file, "exporter-endpoints", host)?,
+            denied: list(file, "deny-components", is_component, COMPONENT)?.unwrap_or_default(),
+            allowed: list(file, "allow-components", is_component, COMPONENT)?,
+            exporter_hosts: list(file, "exporter-endpoints", is_host, HOST)?,
             only_loopback,
-            folders: list(file, "paths", folder)?,
-            providers: list(file, "providers", provider)?.unwrap_or_else(|| vec!["env".to_string()]),
-            exceptions: list(file, "allow", place)?.unwrap_or_default(),
+            folders: list(file, "paths", is_folder, folder)?,
+            providers: list(file, "providers", is_scheme, "is not a provider's scheme, as in file")?
+                .unwrap_or_else(|| vec!["env".to_string()]),
+            exceptions: list(file, "allow", is_place, PLACE)?.unwrap_or_default(),
         })
     }
 }
 
-fn list<T>(file: &Value, rule: &str, parse: fn(&str) -> Result<T, &'static str>) -> Result<Option<Vec<T>>, String> {
+fn list(file: &Value, rule: &str, fits: fn(&str) -> bool, otherwise: &str) -> Result<Option<Vec<String>>, String> {
     let Some(value) = file.get(rule) else { return Ok(None) };
     let items = value.as_array().ok_or_else(|| format!("{rule}: it takes a list, as in {rule}: [a, b]"))?;
-    let parse = |item: &Value| {
-        let text = item.as_str().ok_or_else(|| format!("{rule}: each item is a text: quote it"))?;
-        parse(text).map_err(|cause| format!("{rule}: {text:?} {cause}"))
-    };
-    items.iter().map(parse).collect::<Result<_, _>>().map(Some)
+    let mut texts = Vec::new();
+    for item in items {
+        match item.as_str() {
+            Some(text) if fits(text) => texts.push(text.to_string()),
+            Some(text) => return Err(format!("{rule}: {text:?} {otherwise}")),
+            None => return Err(format!("{rule}: each item is a text: quote it")),
+        }
+    }
+    Ok(Some(texts))
 }
 
-fn component(text: &str) -> Result<ComponentPattern, &'static str> {
-    const FORM: &str = "is not KIND::TYPE, as in receivers::journald: the kinds are receivers, processors, exporters, \
-                        connectors, extensions and *, and * in a type stands for any characters";
-    let (section, kind) = text.split_once("::").ok_or(FORM)?;
-    let section = match section {
-        "*" => None,
-        _ => Some(Section::named(section).ok_or(FORM)?),
-    };
-    let is_type = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_*".contains(&byte));
-    is_type.then(|| ComponentPattern { section, kind: Pattern::new(&components::kind(kind)) }).ok_or(FORM)
+/// Whether one of these patterns is meant for a component of that type.
+pub fn names_component(patterns: &[String], section: Section, kind: &str) -> bool {
+    patterns
+        .iter()
+        .filter_map(|pattern| pattern.split_once("::"))
+        .any(|(of, own)| (of == "*" || Section::named(of) == Some(section)) && matches(&components::kind(own), kind))
 }
 
-fn host(text: &str) -> Result<Pattern, &'static str> {
-    let is_host = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-*".contains(&byte))
-        || text.parse::<std::net::Ipv6Addr>().is_ok();
-    let pattern = || Pattern::new(&text.to_ascii_lowercase());
-    is_host.then(pattern).ok_or("is not a host: write it without scheme and port, as in *.example.com")
+fn is_component(text: &str) -> bool {
+    text.split_once("::").is_some_and(|(section, kind)| {
+        let is_kind =
+            !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_*".contains(&byte));
+        is_kind && (section == "*" || Section::named(section).is_some())
+    })
 }
 
-fn folder(text: &str) -> Result<String, &'static str> {
-    let is_folder = text.starts_with('/') && !text.contains("..") && !text.contains(['*', '?', '[', '{', '\\', '$']);
-    is_folder.then(|| text.to_string()).ok_or("is not an absolute path without .. and wildcards")
+fn is_host(text: &str) -> bool {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-*".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_name) || text.parse::<Ipv6Addr>().is_ok()
 }
 
-fn provider(text: &str) -> Result<String, &'static str> {
-    let is_scheme = text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte));
-    is_scheme.then(|| text.to_string()).ok_or("is not a provider's scheme, as in file")
+fn is_folder(text: &str) -> bool {
+    text.starts_with('/') && !text.contains("..") && !text.bytes().any(|byte| b"*?[{\\$".contains(&byte))
 }
 
-fn place(text: &str) -> Result<Vec<Pattern>, &'static str> {
-    let keys: Vec<&str> = text.split("::").collect();
-    let is_place = keys.iter().all(|key| !key.is_empty());
-    is_place
-        .then(|| keys.into_iter().map(Pattern::new).collect())
-        .ok_or("is not a place: write its keys with :: between them, as in receivers::journald::journalctl_path")
+fn is_scheme(text: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte);
+    text.as_bytes().first().is_some_and(u8::is_ascii_alphabetic) && text.bytes().all(is_letter)
+}
+
+fn is_place(text: &str) -> bool {
+    text.split("::").all(|key| !key.is_empty())
 }

@@ -3,28 +3,31 @@
 //! A key with `::` is several keys, as for the collector (confmap's key delimiter). What the overlay says about such a
 //! place is not looked for, as the collector may take either.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::address;
-use super::components::{self, Section};
-use super::file::Rules;
+use super::components::{self, Section, has};
+use super::file::{Rules, names_component};
+use super::pattern;
 use super::references;
-use super::{Violation, Violations};
+use super::shape::{is_empty, names_address, texts};
+use super::{Violation, Violations, shortened};
 use crate::config::value::Value;
 
 /// Keys down to a value; far more than any config has, and little enough for any thread's stack.
 const MAX_DEPTH: usize = 200;
 
 pub fn judge(rules: &Rules, offered: &Value, overlay: Option<&Value>, confirmed: Option<&Value>) -> Violations {
-    let mut walk = Walk { rules, place: Vec::new(), found: Violations::default() };
+    let mut walk = Walk { rules, place: String::new(), depth: 0, found: Violations::default() };
     walk.value(offered, Beside { overlay, confirmed }, Scope { part: Part::Root, kind: "" });
     walk.found
 }
 
 struct Walk<'a> {
     rules: &'a Rules,
-    place: Vec<Cow<'a, str>>,
+    /// The keys down to where it is, with `::` between them, and how many.
+    place: String,
+    depth: usize,
     found: Violations,
 }
 
@@ -68,11 +71,11 @@ impl<'a> Walk<'a> {
                 let confirmed = beside.confirmed.and_then(Value::as_array).unwrap_or_default();
                 for (nth, item) in items.iter().enumerate() {
                     let beside = Beside { overlay: None, confirmed: confirmed.get(nth) };
-                    self.place.push(Cow::Owned(nth.to_string()));
+                    let above = self.descend(&nth.to_string());
                     if !self.is_exception() {
                         self.value(item, beside, scope);
                     }
-                    self.place.pop();
+                    self.ascend(above);
                 }
             }
             Value::Object(entries) => {
@@ -80,7 +83,7 @@ impl<'a> Walk<'a> {
                 let overlay = by_key(beside.overlay);
                 let confirmed = by_key(beside.confirmed);
                 for (key, value) in entries {
-                    let of = |map: &HashMap<&str, &'a Value>| map.get(key.as_str()).copied();
+                    let of = |map: &BTreeMap<&str, &'a Value>| map.get(key.as_str()).copied();
                     let beside = Beside { overlay: of(&overlay), confirmed: of(&confirmed) };
                     self.entry(key, value, beside, scope);
                 }
@@ -96,8 +99,8 @@ impl<'a> Walk<'a> {
         if rest.is_none() && beside.overlay.is_some() && !both_are_maps {
             return;
         }
-        self.place.push(Cow::Borrowed(key));
-        if self.place.len() > MAX_DEPTH {
+        let above = self.descend(key);
+        if self.depth > MAX_DEPTH {
             self.violate("providers", "it is nested too deeply to be judged", value, beside);
         } else if !self.is_exception() {
             if let Err(why) = references::judge(key, &self.rules.providers) {
@@ -119,20 +122,37 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        self.place.pop();
+        self.ascend(above);
+    }
+
+    /// The length of the place above.
+    fn descend(&mut self, key: &str) -> usize {
+        let above = self.place.len();
+        if self.depth > 0 {
+            self.place.push_str("::");
+        }
+        self.place.push_str(&shortened(key));
+        self.depth += 1;
+        above
+    }
+
+    fn ascend(&mut self, above: usize) {
+        self.place.truncate(above);
+        self.depth -= 1;
     }
 
     fn is_exception(&self) -> bool {
-        self.rules
-            .exceptions
-            .iter()
-            .any(|own| own.len() == self.place.len() && own.iter().zip(&self.place).all(|(own, key)| own.matches(key)))
+        self.rules.exceptions.iter().any(|own| {
+            let mut keys = self.place.split("::");
+            own.split("::").all(|own| keys.next().is_some_and(|key| pattern::matches(own, key)))
+                && keys.next().is_none()
+        })
     }
 
     /// Notes it, unless the confirmed config has this value here.
     fn violate(&mut self, rule: &'static str, why: &'static str, value: &Value, beside: Beside<'_>) {
         if beside.confirmed != Some(value) {
-            self.found.push(Violation { rule, place: self.place.join("::"), why });
+            self.found.push(Violation { rule, place: self.place.clone(), why });
         }
     }
 
@@ -140,7 +160,7 @@ impl<'a> Walk<'a> {
     fn unknown_part(&mut self, text: &str, value: &Value, beside: Beside<'_>, scope: Scope<'_>) {
         let rules = self.rules;
         let has_components = matches!(scope.part, Part::Root | Part::Components(_));
-        let is_component = matches!(scope.part, Part::Component(_)) && self.place.len() == 2;
+        let is_component = matches!(scope.part, Part::Component(_)) && self.depth == 2;
         let covered = [
             (has_components && !rules.denied.is_empty(), "deny-components"),
             (has_components && rules.allowed.is_some(), "allow-components"),
@@ -161,10 +181,9 @@ impl<'a> Walk<'a> {
             return;
         }
         let rules = self.rules;
-        let matches = |patterns: &[super::file::ComponentPattern]| patterns.iter().any(|it| it.matches(section, kind));
-        if matches(&rules.denied) {
+        if names_component(&rules.denied, section, kind) {
             self.violate("deny-components", "the component is denied", value, beside);
-        } else if rules.allowed.as_ref().is_some_and(|allowed| !matches(allowed)) {
+        } else if rules.allowed.as_ref().is_some_and(|allowed| !names_component(allowed, section, kind)) {
             self.violate("allow-components", "the component is none of those allowed", value, beside);
         }
         if kind == components::RUNNER {
@@ -186,14 +205,14 @@ impl<'a> Walk<'a> {
 
     fn key(&mut self, key: &str, value: &'a Value, beside: Beside<'a>, Scope { part, kind }: Scope<'_>) {
         let rules = self.rules;
-        if components::RUNS.contains(&key) && !is_empty(value) {
+        if has(components::RUNS, key) && !is_empty(value) {
             self.violate("programs", "it names a program to run", value, beside);
         }
         let is_file_exporter = part == Part::Component(Section::Exporters) && kind == "file" && key == "path";
-        if (components::WRITES.contains(&key) || is_file_exporter) && !is_empty(value) {
+        if (has(components::WRITES, key) || is_file_exporter) && !is_empty(value) {
             self.writes(texts(value), value, beside);
         }
-        if components::LOG_OUTPUTS.contains(&key) && !is_empty(value) {
+        if has(components::LOG_OUTPUTS, key) && !is_empty(value) {
             let has_others = value.as_array().unwrap_or_default().iter().any(|item| item.as_str().is_none());
             let mut files = texts(value).filter(|_| !has_others);
             files.iter_mut().for_each(|files| files.retain(|output| !matches!(*output, "stdout" | "stderr")));
@@ -204,8 +223,9 @@ impl<'a> Walk<'a> {
         let is_address = components::is_address(key);
         if let Some(hosts) = rules.exporter_hosts.as_deref().filter(|_| is_address && sends_from(part, kind, key)) {
             let is_allowed = |text: &str| {
-                let host = address::host(text).filter(|host| !host.is_empty()).map(str::to_ascii_lowercase);
-                host.is_some_and(|host| hosts.iter().any(|own| own.matches(host.strip_suffix('.').unwrap_or(&host))))
+                let host = address::host(text).unwrap_or_default().to_ascii_lowercase();
+                let host = host.strip_suffix('.').unwrap_or(&host);
+                !host.is_empty() && hosts.iter().any(|own| pattern::matches(&own.to_ascii_lowercase(), host))
             };
             self.each_text("exporter-endpoints", value, beside, &|text| match is_allowed(text) {
                 true => Ok(()),
@@ -256,8 +276,8 @@ impl<'a> Walk<'a> {
     /// Operators of log receivers are objects in a list, and any of them may be the one that writes a file.
     fn file_output(&mut self, value: &Value, beside: Beside<'_>) {
         let Some(kind) = value.get("type").and_then(Value::as_str) else { return };
-        let is_operator = self.place.len() > 1 && self.place[self.place.len() - 2] == "operators";
-        if kind == components::FILE_OUTPUT || is_operator && references::is_variable(kind) {
+        let is_operator = || self.place.rsplit("::").nth(1) == Some("operators");
+        if kind == components::FILE_OUTPUT || references::is_variable(kind) && is_operator() {
             self.writes(value.get("path").and_then(texts), value, beside);
         }
     }
@@ -301,37 +321,7 @@ fn listens_at(part: Part, kind: &str, key: &str) -> bool {
     }
 }
 
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        _ => false,
-    }
-}
-
-/// Whether a component says where it listens or sends: in each of its protocols, if it has some.
-fn names_address(value: &Value) -> bool {
-    let Some(entries) = value.as_object() else { return false };
-    if let Some(protocols) = value.get("protocols").and_then(Value::as_object) {
-        return !protocols.is_empty() && protocols.iter().all(|(_, protocol)| names_address(protocol));
-    }
-    entries.iter().any(|(key, value)| match value {
-        Value::Object(_) => names_address(value),
-        _ => components::is_address(key) && !is_empty(value) && texts(value).is_some(),
-    })
-}
-
-/// The texts of a list, or of a text, which the collector takes apart at commas. `None`: anything else.
-fn texts(value: &Value) -> Option<Vec<&str>> {
-    match value {
-        Value::String(text) => Some(text.split(',').collect()),
-        Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect()),
-        _ => None,
-    }
-}
-
-fn by_key(value: Option<&Value>) -> HashMap<&str, &Value> {
+fn by_key(value: Option<&Value>) -> BTreeMap<&str, &Value> {
     let entries = value.and_then(Value::as_object).unwrap_or_default();
     entries.iter().map(|(key, value)| (key.as_str(), value)).collect()
 }

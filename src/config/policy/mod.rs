@@ -6,6 +6,7 @@
 //!   components  what is known of the collector's components: what they run, write, listen on, send to
 //!   address     hosts and paths in a config's texts
 //!   references  ${…} in a config's texts: which providers it asks
+//!   shape       what the value at a place is
 //!   pattern     * in a rule
 //! ```
 //! Local, never remote: nothing here reads a file or knows where a config comes from. The caller judges only what a
@@ -17,8 +18,11 @@ mod file;
 mod judge;
 mod pattern;
 mod references;
+mod shape;
 
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use crate::config::value::Value;
 use file::Rules;
@@ -29,19 +33,35 @@ const MAX_SHOWN: usize = 8;
 /// Bytes of a place that are shown: four times the longest one of a config that people write.
 const MAX_PLACE: usize = 400;
 
+/// The rule of a policy that cannot be read.
+const UNREADABLE: &str = "policy";
+
 /// What configs from a source are held to.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Another policy, and another version of the default one, has another.
     identity: String,
-    /// `None`: the source is trusted.
-    rules: Option<Rules>,
+    hold: Hold,
+}
+
+#[derive(Clone, Debug)]
+enum Hold {
+    /// The source is trusted.
+    Nothing,
+    Rules(Arc<Rules>),
+    /// There are rules that nobody can read.
+    Everything,
 }
 
 impl Policy {
     /// Nothing is judged.
     pub fn none() -> Policy {
-        Policy { identity: "none".to_string(), rules: None }
+        Policy { identity: "none".to_string(), hold: Hold::Nothing }
+    }
+
+    /// Whatever is offered is refused, since which rules hold is not known.
+    pub fn refusing() -> Policy {
+        Policy { identity: "unknown".to_string(), hold: Hold::Everything }
     }
 
     /// The rules of a policy file, in addition to those of the default policy, which an empty file stands for.
@@ -53,7 +73,7 @@ impl Policy {
         // The default rules are those of this version.
         let version = Value::String(env!("CARGO_PKG_VERSION").to_string());
         let identity = Value::Array(vec![version, file.clone()]).revision().short().to_string();
-        Ok(Policy { identity, rules: Some(rules) })
+        Ok(Policy { identity, hold: Hold::Rules(Arc::new(rules)) })
     }
 
     pub fn identity(&self) -> &str {
@@ -63,7 +83,11 @@ impl Policy {
     /// What `offered` violates with `overlay` over it, whose places are the site's own. What the confirmed config has
     /// at the same place with the same value is allowed.
     pub fn judge(&self, offered: &Value, overlay: Option<&Value>, confirmed: Option<&Value>) -> Violations {
-        self.rules.as_ref().map(|rules| judge::judge(rules, offered, overlay, confirmed)).unwrap_or_default()
+        match &self.hold {
+            Hold::Nothing => Violations::default(),
+            Hold::Rules(rules) => judge::judge(rules, offered, overlay, confirmed),
+            Hold::Everything => Violations::of_unknown_rules(),
+        }
     }
 }
 
@@ -93,6 +117,11 @@ impl Violations {
         self.shown.is_empty()
     }
 
+    fn of_unknown_rules() -> Violations {
+        let why = "the policy cannot be read, so no config is accepted";
+        Violations { shown: vec![Violation { rule: UNREADABLE, place: "config".to_string(), why }], more: 0 }
+    }
+
     fn push(&mut self, violation: Violation) {
         if self.shown.len() < MAX_SHOWN { self.shown.push(violation) } else { self.more += 1 }
     }
@@ -107,23 +136,27 @@ impl Violations {
         text
     }
 
-    /// The line of a policy file that allows the places shown.
-    pub fn allow_line(&self) -> String {
+    /// The line of a policy file that allows the places shown; `None` where the policy itself is what is wrong.
+    pub fn allow_line(&self) -> Option<String> {
+        if self.shown.iter().any(|violation| violation.rule == UNREADABLE) {
+            return None;
+        }
         let mut places: Vec<String> = Vec::new();
         for violation in &self.shown {
-            let place = Value::String(shortened(&violation.place)).canonical();
+            let place = Value::String(shortened(&violation.place).into_owned()).canonical();
             if !places.contains(&place) {
                 places.push(place);
             }
         }
-        format!("allow: [{}]", places.join(", "))
+        Some(format!("allow: [{}]", places.join(", ")))
     }
 }
 
-fn shortened(place: &str) -> String {
+/// At most `MAX_PLACE`; so no key makes a place that takes long to look at.
+fn shortened(place: &str) -> Cow<'_, str> {
     match place.char_indices().find(|(at, _)| *at >= MAX_PLACE) {
-        Some((end, _)) => format!("{}…", &place[..end]),
-        None => place.to_string(),
+        Some((end, _)) => Cow::Owned(format!("{}…", &place[..end])),
+        None => Cow::Borrowed(place),
     }
 }
 

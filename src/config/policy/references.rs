@@ -1,4 +1,5 @@
-//! Which providers a config's text asks for values, as the collector's confmap finds its references (confmap/expand.go).
+//! Which providers a config's text asks for values, as the collector's confmap finds its references
+//! (confmap/expand.go).
 //!
 //! The innermost reference is expanded first, and what comes out is searched again; `$${` is an escape. Variables of
 //! this host may be set or not: what a reference says as their default is the source's text, and becomes a part of the

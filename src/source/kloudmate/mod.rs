@@ -5,7 +5,7 @@
 
 pub mod answer;
 mod client;
-mod request;
+pub mod request;
 
 use crate::error::Result;
 use crate::settings::Settings;
