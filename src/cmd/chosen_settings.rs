@@ -6,9 +6,10 @@ use std::ffi::OsString;
 
 use super::cli::Cli;
 use crate::error::{Error, Exit, Result};
+use crate::os::files::safe_open;
 use crate::settings::{self, Resolved, last_good};
 use crate::source::Source;
-use crate::store::record::Record;
+use crate::store::atomic;
 
 type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
@@ -44,11 +45,16 @@ pub fn choose(cli: &Cli, env: Environment<'_>) -> Result<ChosenSettings> {
     }
 }
 
-/// For the next start. By who owns the state directory alone, so that nobody reads another user's.
+/// For a later start, if they have changed. By who owns the state directory alone, so that nobody reads another user's.
 pub fn keep(resolved: &Resolved) {
-    let state_dir = &resolved.settings.state_dir;
-    let Some(settings) = resolved.to_keep.as_ref().filter(|_| last_good::is_own(state_dir)) else { return };
-    if let Err(error) = Record::open(state_dir, last_good::FILE_NAME).set(Some(settings.clone())) {
+    let Some(text) = resolved.to_keep.as_ref().filter(|_| last_good::is_own(&resolved.settings.state_dir)) else {
+        return;
+    };
+    let path = resolved.settings.state_dir.join(last_good::FILE_NAME);
+    if safe_open::read(&path, last_good::MAX_BYTES).is_ok_and(|kept| kept == text.as_bytes()) {
+        return;
+    }
+    if let Err(error) = atomic::write(&path, text.as_bytes()) {
         log::warn!(error:%; "cannot save the settings; a start with invalid ones cannot use them");
     }
 }

@@ -32,7 +32,7 @@ pub struct Entry {
     pub setting: &'static Setting,
     /// The scalar's own text; never empty.
     pub text: String,
-    /// Counted from 1; 0 if it is not from the file.
+    /// Counted from 1.
     pub line: usize,
     /// The file has the key more than once.
     pub is_repeated: bool,
@@ -101,7 +101,7 @@ pub fn read(path: &Path, max_bytes: u64) -> Result<Option<(String, bool)>, Strin
     Ok(Some((text, open_to_all)))
 }
 
-fn parse(name: &str, text: &str) -> SettingsFile {
+pub(super) fn parse(name: &str, text: &str) -> SettingsFile {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut file = SettingsFile { found: true, ..SettingsFile::default() };
     let pairs = match yaml::nesting(text.as_bytes()) {

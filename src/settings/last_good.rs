@@ -4,85 +4,76 @@
 //! file may be root's. `collector` and `policy` are taken from the bad file, if that says them beyond doubt. Only who
 //! owns the state directory keeps and reads it, so root reads none of another user's.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::fmt::Write;
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
-use super::file::{Entry, SettingsFile};
-use super::table::{self, Kind};
+use super::file::{self, Entry, SettingsFile};
 use crate::os::files::{self, safe_open};
 use crate::os::user::User;
 
 /// In the state directory.
-pub const FILE_NAME: &str = "settings.json";
+pub const FILE_NAME: &str = "settings.yaml";
 
 const COLLECTOR: &str = "collector";
 const POLICY: &str = "policy";
 const NOT_KEPT: [&str; 3] = [COLLECTOR, POLICY, "on-change"];
 
+/// Bytes: six for each of a settings file (JSON escapes), and for the names.
+pub const MAX_BYTES: u64 = 512 * 1024;
+
 const LOST: &str = "the bad settings file does not say on one line which collector to run, or root may not believe it: \
                     `collector` is as if it was not set";
 
-/// Bytes: six for each of a settings file (JSON escapes), and for the names.
-const MAX_BYTES: u64 = 512 * 1024;
-
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastGood {
-    /// Another agent's, of which this could be the default state directory, are not to be taken.
-    settings_file: PathBuf,
-    /// As they stand in the file.
-    settings: BTreeMap<String, String>,
-    /// Whether the file names the collector.
-    names_collector: bool,
-    /// Whether it names the policy.
-    #[serde(default)]
-    names_policy: bool,
+/// What is kept of a settings file: a settings file itself, whose first line says of which one. Another agent's, of
+/// which this could be the default state directory, must not be taken.
+pub fn text(settings_file: &Path, entries: &[Entry]) -> String {
+    let mut text = heading(settings_file);
+    for Entry { setting, text: value, .. } in entries {
+        // JSON's strings are YAML's too. Writing to a String does not fail.
+        let _ = match NOT_KEPT.contains(&setting.name) {
+            true => text.write_str(&not_kept(setting.name)),
+            false => writeln!(text, "{}: {}", setting.name, serde_json::Value::from(value.as_str())),
+        };
+    }
+    text
 }
 
-/// There may be a key in it.
-impl fmt::Debug for LastGood {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LastGood")
-    }
+/// In a setting's place, so that a start which lacks it knows.
+fn not_kept(name: &str) -> String {
+    format!("# {name} is not kept\n")
 }
 
-impl LastGood {
-    pub(super) fn of(settings_file: &Path, file: &SettingsFile) -> LastGood {
-        let kept = file.entries.iter().filter(|entry| !NOT_KEPT.contains(&entry.setting.name));
-        let settings = kept.map(|entry| (entry.setting.name.to_string(), entry.text.clone())).collect();
-        let names = |name: &str| file.entries.iter().any(|entry| entry.setting.name == name);
-        let (names_collector, names_policy) = (names(COLLECTOR), names(POLICY));
-        LastGood { settings_file: settings_file.to_path_buf(), settings, names_collector, names_policy }
-    }
+fn heading(settings_file: &Path) -> String {
+    format!("# of {settings_file:?} at the latest good start\n")
+}
 
-    /// `None` if there are none that are this user's, of this settings file.
-    pub(super) fn read(state_dir: &Path, settings_file: &Path) -> Option<LastGood> {
-        let path = state_dir.join(FILE_NAME);
-        if !is_own(state_dir) || !is_own(&path) {
-            return None;
-        }
-        let bytes = safe_open::read(&path, MAX_BYTES).ok()?;
-        serde_json::from_slice(&bytes).ok().filter(|kept: &LastGood| kept.settings_file == settings_file)
+/// What was kept in `state_dir` of this settings file, in its place; `None` if there is nothing that is this user's.
+pub(super) fn read(state_dir: &Path, settings_file: &Path, bad: SettingsFile) -> Option<SettingsFile> {
+    let path = state_dir.join(FILE_NAME);
+    if !is_own(state_dir) || !is_own(&path) {
+        return None;
     }
+    let text = String::from_utf8(safe_open::read(&path, MAX_BYTES).ok()?).ok()?;
+    if !text.starts_with(&heading(settings_file)) {
+        return None;
+    }
+    let mut kept = file::parse(&path.display().to_string(), &text);
+    kept.entries.retain(|entry| !NOT_KEPT.contains(&entry.setting.name));
+    // As root only from a file that is root's: another user could have made it bad to be believed here.
+    let is_trusted = files::owner_may_command(settings_file);
+    let said = bad.entries.into_iter().filter(|entry| !entry.is_repeated && is_trusted);
+    kept.entries.extend(said.filter(|entry| [COLLECTOR, POLICY].contains(&entry.setting.name)));
+    let is_lost =
+        |name: &str| text.contains(&not_kept(name)) && !kept.entries.iter().any(|entry| entry.setting.name == name);
+    let (program, policy) = (is_lost(COLLECTOR), is_lost(POLICY));
+    kept.warnings.extend(program.then(|| LOST.to_string()));
+    kept.policy_lost = policy;
+    Some(kept)
+}
 
-    /// In place of the bad file; an entry from here has no line. What a later version has kept is passed over.
-    pub(super) fn instead_of(self, bad: SettingsFile) -> SettingsFile {
-        let kept = self.settings.into_iter().filter_map(|(name, text)| {
-            let setting = table::find(&name).filter(|setting| setting.kind != Kind::NotInFile)?;
-            (!NOT_KEPT.contains(&setting.name)).then_some(Entry { setting, text, line: 0, is_repeated: false })
-        });
-        // As root only from a file that is root's: another user could have made it bad to be believed here.
-        let is_trusted = files::owner_may_command(&self.settings_file);
-        let said = bad.entries.into_iter().filter(|entry| !entry.is_repeated && is_trusted);
-        let taken = said.filter(|entry| [COLLECTOR, POLICY].contains(&entry.setting.name));
-        let entries: Vec<Entry> = kept.chain(taken).collect();
-        let has = |name: &str| entries.iter().any(|entry| entry.setting.name == name);
-        let warnings = (self.names_collector && !has(COLLECTOR)).then(|| LOST.to_string()).into_iter().collect();
-        let policy_lost = self.names_policy && !has(POLICY);
-        SettingsFile { found: true, entries, warnings, policy_lost, ..SettingsFile::default() }
-    }
+/// Whether an entry of the two together is from what was kept.
+pub(super) fn is_kept(entry: &Entry) -> bool {
+    !NOT_KEPT.contains(&entry.setting.name)
 }
 
 /// Whether this user may keep settings there.

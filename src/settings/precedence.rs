@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::file::{self, Problem, SettingsFile};
-use super::last_good::{self, LastGood};
+use super::last_good;
 use super::parse;
 use super::print::Row;
 use super::table::{self, Fallback, Kind, Setting};
@@ -18,12 +18,7 @@ use super::table::{self, Fallback, Kind, Setting};
 pub enum Origin {
     Environment(&'static str),
     Flag(&'static str),
-    File {
-        path: PathBuf,
-        line: usize,
-    },
-    /// A settings file that has gone bad since.
-    LastGood(PathBuf),
+    File { path: PathBuf, line: usize },
 }
 
 impl Origin {
@@ -32,7 +27,7 @@ impl Origin {
         match self {
             Origin::Environment(_) => 0,
             Origin::Flag(_) => 1,
-            Origin::File { .. } | Origin::LastGood(_) => 2,
+            Origin::File { .. } => 2,
         }
     }
 }
@@ -43,7 +38,6 @@ impl fmt::Display for Origin {
             Origin::Environment(name) => write!(f, "environment {name}"),
             Origin::Flag(name) => write!(f, "flag --{name}"),
             Origin::File { path, line } => write!(f, "file {}:{line}", path.display()),
-            Origin::LastGood(path) => write!(f, "last good settings {}", path.display()),
         }
     }
 }
@@ -63,7 +57,7 @@ pub struct Layers<'a> {
     file: SettingsFile,
     /// Whether environment or flags name the settings file.
     named: bool,
-    /// Where the entries without a line are from.
+    /// The file that stands for the settings file, if that is bad.
     last_good: Option<PathBuf>,
     pub rows: Vec<Row>,
     pub problems: Vec<Problem>,
@@ -92,8 +86,9 @@ impl<'a> Layers<'a> {
     ) -> Option<Layers<'a>> {
         let mut layers = Layers::find(flags, env, default_file);
         let path = layers.last_good_path();
-        let kept = LastGood::read(path.parent()?, &layers.file_path)?;
-        layers.file = kept.instead_of(std::mem::take(&mut layers.file));
+        let bad = std::mem::take(&mut layers.file);
+        layers.file = last_good::read(path.parent()?, &layers.file_path, bad)?;
+        layers.problems.append(&mut layers.file.problems);
         layers.warnings.append(&mut layers.file.warnings);
         layers.last_good = Some(path);
         Some(layers)
@@ -105,6 +100,11 @@ impl<'a> Layers<'a> {
         named.unwrap_or_else(|| self.value("state-dir", parse::path)).join(last_good::FILE_NAME)
     }
 
+    /// What a later start may fall back to; `None` of what was kept for that.
+    pub fn to_keep(&self) -> Option<String> {
+        (!self.is_last_good()).then(|| last_good::text(&self.file_path, &self.file.entries))
+    }
+
     pub fn is_last_good(&self) -> bool {
         self.last_good.is_some()
     }
@@ -112,11 +112,6 @@ impl<'a> Layers<'a> {
     /// Whether there is a policy of which nothing is known.
     pub fn is_policy_lost(&self) -> bool {
         self.file.policy_lost
-    }
-
-    /// What a later start may fall back to.
-    pub fn last_good(&self) -> LastGood {
-        LastGood::of(&self.file_path, &self.file)
     }
 
     fn find(
@@ -250,11 +245,8 @@ impl<'a> Layers<'a> {
         }
         let entry = self.file.entries.iter().find(|entry| entry.setting == setting);
         let entry = entry.map(|entry| {
-            let origin = match &self.last_good {
-                Some(path) if entry.line == 0 => Origin::LastGood(path.clone()),
-                _ => Origin::File { path: self.file_path.clone(), line: entry.line },
-            };
-            (entry.text.clone(), origin)
+            let path = self.last_good.as_ref().filter(|_| last_good::is_kept(entry)).unwrap_or(&self.file_path);
+            (entry.text.clone(), Origin::File { path: path.clone(), line: entry.line })
         });
         variable.into_iter().chain(flag).chain(entry).collect()
     }
@@ -265,7 +257,6 @@ fn problem(setting: &Setting, text: &str, origin: &Origin, cause: &str) -> Probl
         Origin::Environment(name) => (0, name.to_string()),
         Origin::Flag(name) => (0, format!("--{name}")),
         Origin::File { path, line } => (*line, format!("{}:{line}: {}", path.display(), setting.name)),
-        Origin::LastGood(path) => (0, format!("{}: {}", path.display(), setting.name)),
     };
     let text = match setting.kind {
         Kind::Secret => format!("{place}: the value {cause}"),

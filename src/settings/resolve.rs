@@ -8,7 +8,6 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::file::Problem;
-use super::last_good::LastGood;
 use super::precedence::Layers;
 use super::print::Row;
 use super::{AgentPaths, Polling, Settings, api_key, endpoint, parse, policy, table};
@@ -26,7 +25,7 @@ pub struct Resolved {
     /// What the user should know but what does not stop us; a whole line each.
     pub warnings: Vec<String>,
     /// What to keep for a start whose settings file has gone bad. `None` if this is what was kept.
-    pub to_keep: Option<LastGood>,
+    pub to_keep: Option<String>,
 }
 
 /// Settles every setting from `env`, `flags` (name and text, as `cli` gives them), the settings file and the defaults.
@@ -79,7 +78,7 @@ pub fn agent_paths(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Optio
 }
 
 fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
-    let to_keep = (!layers.is_last_good()).then(|| layers.last_good());
+    let to_keep = layers.to_keep();
     let from = &mut layers;
     let api_key = api_key::choose(from);
     let collector_endpoint = from.value("collector-endpoint", parse::line);

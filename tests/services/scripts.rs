@@ -169,7 +169,7 @@ fn expect_sysv_works(root: &str) {
     expect_running(&machine);
     expect_last_good(&machine);
     assert_eq!(script("stop").code, Some(0));
-    machine.does("rm /var/lib/kmagent/settings.json");
+    machine.does("rm /var/lib/kmagent/settings.yaml");
     let wrong = script("start");
     assert_eq!(wrong.code, Some(6));
     assert!(wrong.stderr.contains("is not a duration"), "{wrong:?}");
@@ -245,7 +245,7 @@ fn openrc() {
     expect_running(&machine);
     expect_last_good(&machine);
     assert_eq!(service("stop").code, Some(0));
-    machine.does("rm /var/lib/kmagent/settings.json");
+    machine.does("rm /var/lib/kmagent/settings.yaml");
     let wrong = service("start");
     assert_eq!(wrong.code, Some(1));
     assert!(wrong.stderr.contains("is not a duration"), "{wrong:?}");
@@ -320,9 +320,10 @@ fn procd_is_asked_for_what_the_agent_needs() {
     assert_eq!(machine.does("stat -c '%U %a' /etc/others"), "root 755");
     machine.settings(&json!({"state-dir": "/srv/kmagent"}));
     assert!(!machine.does("/etc/init.d/kmagent start").contains("KM_STATE_DIR"), "a host may have its own");
+    machine.does("rm /etc/kmagent/state && mv /etc/former /etc/kmagent/state");
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
     assert!(machine.does("/etc/init.d/kmagent start").contains("set env KM_STATE_DIR=/etc/kmagent/state"));
-    machine.does("rm /etc/kmagent/state/settings.json");
+    machine.does("rm /etc/kmagent/state/settings.yaml");
     let wrong = machine.sh("/etc/init.d/kmagent start");
     assert!(wrong.code == Some(1) && wrong.stdout.is_empty(), "{wrong:?}");
 }

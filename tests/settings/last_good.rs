@@ -23,17 +23,16 @@ fn settings(agent: &Agent) -> String {
 }
 
 fn kept(agent: &Agent) -> Value {
-    serde_json::from_slice(&fs::read(agent.state_dir().join("settings.json")).unwrap()).unwrap()
+    serde_yaml::from_str(&fs::read_to_string(agent.state_dir().join("settings.yaml")).unwrap()).unwrap()
 }
 
 #[test]
 fn they_are_kept_for_their_owner_without_what_names_programs_and_written_when_they_change() {
     let agent = started(Agent::builder().setting("on-change", "true").setting("host-name", "web-1"));
-    let path = agent.state_dir().join("settings.json");
-    let settings_file = json!(agent.settings_file());
+    let path = agent.state_dir().join("settings.yaml");
     let text = kept(&agent);
-    assert_eq!((&text["settings_file"], &text["settings"]["host-name"]), (&settings_file, &json!("web-1")));
-    assert!(text["settings"]["collector"].is_null() && text["settings"]["on-change"].is_null(), "{text}");
+    assert_eq!((&text["host-name"], &text["min-uptime"]), (&json!("web-1"), &json!("1s")));
+    assert!(text["collector"].is_null() && text["on-change"].is_null(), "{text}");
     let identity = || fs::metadata(&path).map(|meta| (meta.ino(), meta.mtime_nsec(), meta.mode() & 0o777)).unwrap();
     let before = identity();
     assert_eq!(before.2, 0o600);
@@ -46,7 +45,7 @@ fn they_are_kept_for_their_owner_without_what_names_programs_and_written_when_th
     assert_eq!(identity(), before);
     fs::write(agent.settings_file(), settings(&agent).replace("web-1", "web-2")).unwrap();
     start(3);
-    assert_eq!(kept(&agent)["settings"]["host-name"], "web-2");
+    assert_eq!(kept(&agent)["host-name"], "web-2");
 }
 
 #[test]
@@ -74,7 +73,7 @@ fn a_start_with_a_bad_file_uses_them_and_everybody_is_told() {
         } else {
             assert_eq!(shown.code, Some(78));
             let row = shown.stdout.lines().find(|line| line.starts_with("host-name")).unwrap();
-            assert!(row.contains("web-1") && row.contains("(last good settings "), "{row}");
+            assert!(row.contains("web-1") && row.contains("/state/settings.yaml:"), "{row}");
             for output in [shown, agent.run(["--check"])] {
                 assert_eq!(output.code, Some(78), "{output:?}");
                 assert!(output.stderr.contains(problem) && output.stderr.contains("last good settings"), "{output:?}");
@@ -97,7 +96,7 @@ fn a_start_with_a_bad_file_uses_them_and_everybody_is_told() {
         let line = log.iter().find(|line| line.msg() == "settings are invalid; using the last good ones").unwrap();
         assert!(line.level() == "error" && line.field("problem").contains(problem), "{line:?}");
         assert_eq!(agent.stop(), 0);
-        assert_eq!(kept(&agent)["settings"]["host-name"], "web-1");
+        assert_eq!(kept(&agent)["host-name"], "web-1");
     }
     // Once it is right again there is nothing to say.
     fs::write(agent.settings_file(), bad).unwrap();
@@ -105,7 +104,7 @@ fn a_start_with_a_bad_file_uses_them_and_everybody_is_told() {
     let status = agent.wait_status("an agent", |_| true);
     assert_eq!((&status["settings_problem"], &status["last_error_message"]), (&Value::Null, &json!("")));
     assert_eq!(agent.stop(), 0);
-    assert_eq!(kept(&agent)["settings"]["host-name"], "web-2");
+    assert_eq!(kept(&agent)["host-name"], "web-2");
 }
 
 #[test]
@@ -151,7 +150,7 @@ fn root_takes_none_of_another_users() {
     }
     let agent = started(Agent::builder());
     fs::write(agent.settings_file(), format!("{}colector: x\n", settings(&agent))).unwrap();
-    let (state, kept) = (agent.state_dir(), agent.state_dir().join("settings.json"));
+    let (state, kept) = (agent.state_dir(), agent.state_dir().join("settings.yaml"));
     for path in [&state, &kept] {
         chown(path, Some(NOBODY), None).unwrap();
         agent.run(["start"]).fails(78, "colector");
