@@ -20,3 +20,8 @@ pub mod store;
 #[cfg(unix)]
 #[path = "../tests/support/needs.rs"]
 mod needs;
+
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "../tests/support/thread_time.rs"]
+mod thread_time;

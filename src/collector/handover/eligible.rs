@@ -305,18 +305,8 @@ mod tests {
             let (ids, components) = (ids.join(", "), components.join(", "));
             yaml(&format!("{{exporters: {{{components}}}, service: {{pipelines: {{logs: {{exporters: [{ids}]}}}}}}}}"))
         };
-        // This thread's own, whatever else the processor does.
-        let spent = || {
-            let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-            Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
-        };
         let time = |config: &Value| {
-            let run = || {
-                let before = spent();
-                assert_eq!(may_overlap(&[config], &[config], &PLENTY), Ok(()));
-                spent() - before
-            };
-            (0..5).map(|_| run()).min().unwrap()
+            crate::thread_time::least(|| assert_eq!(may_overlap(&[config], &[config], &PLENTY), Ok(())))
         };
         let (few, many) = (time(&config(150)), time(&config(3000)));
         assert!(many < few * 100, "{many:?} instead of {few:?}");
