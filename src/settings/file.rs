@@ -11,7 +11,8 @@ use super::flat_yaml::{self, Shape};
 use super::suggest;
 use super::table::{self, Kind, SETTINGS, Setting};
 use crate::config::yaml;
-use crate::os::{error as os_error, files};
+use crate::os::error as os_error;
+use crate::os::files::{self, safe_open};
 
 /// Ten times a settings file with a comment for each setting. It is read once for each line that is reported, and a
 /// mistaken name (a collector's config, a log) should be noticed at once.
@@ -81,15 +82,26 @@ pub fn readable_by_all(path: &Path) -> String {
 
 /// The text of a small file, and whether every user can read it; `None` if it does not exist. Fails with the cause.
 pub fn read(path: &Path, max_bytes: u64) -> Result<Option<(String, bool)>, String> {
-    let file = match files::open_regular(path) {
+    let file = match safe_open::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{error}{}", os_error::remedy_for_read(&error))),
+        Err(error) => return Err(without_path(path, &error)),
     };
     let open_to_all = files::is_readable_by_all(&file.metadata().map_err(|error| error.to_string())?);
     let bytes = files::read_opened(&file, max_bytes).map_err(|error| error.to_string())?;
     let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_string())?;
     Ok(Some((text, open_to_all)))
+}
+
+/// The error of a file that a link leads to names that one.
+fn without_path(path: &Path, error: &std::io::Error) -> String {
+    let (text, name) = (error.to_string(), path.display().to_string());
+    match text.strip_prefix(&name) {
+        // Its remedy is in the text.
+        Some(rest) if rest.starts_with(" is ") => format!("it{rest}"),
+        Some(rest) => format!("{}{}", rest.trim_start_matches(": "), os_error::remedy_for_read(error)),
+        None => format!("{text}{}", os_error::remedy_for_read(error)),
+    }
 }
 
 fn parse(name: &str, text: &str) -> SettingsFile {

@@ -1,7 +1,10 @@
 //! Users: who runs this process, who owns a file, who is at the other end of a connection.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use crate::os::files::Place;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User(pub(super) u32);
@@ -14,8 +17,8 @@ impl User {
 
     /// `None` when there is no such file, or it cannot be looked at.
     pub fn owner_of(path: &Path) -> Option<User> {
-        use std::os::unix::fs::MetadataExt;
-        std::fs::metadata(path).ok().map(|meta| User(meta.uid()))
+        let meta = Place::followed(path).and_then(|place| place.look()).ok().flatten()?;
+        Some(User(meta.uid()))
     }
 
     pub fn is_root(self) -> bool {
