@@ -3,6 +3,7 @@
 mod alone;
 mod killed;
 mod on_change;
+mod others_settings;
 mod output;
 mod with_agent;
 

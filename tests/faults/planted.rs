@@ -42,7 +42,11 @@ struct Scene {
 
 impl Scene {
     fn new(builder: Builder) -> Scene {
+        // The settings are root's, or root would take no collector from them.
+        let settings = builder.dir().join("agent.yaml");
+        let builder = builder.arg("--agent-config").arg(settings.display().to_string());
         let agent = builder.config(yaml(&json!({"fake": {}, "name": "old"}))).build();
+        fs::rename(agent.settings_file(), settings).unwrap();
         for directory in ["etc", "state", "run"] {
             let path = agent.dir().join(directory);
             fs::create_dir_all(&path).unwrap();
@@ -257,7 +261,7 @@ fn a_planted_link_in_the_middle_of_a_path_is_not_followed() {
         let builder = Agent::builder().api(&api).without("api-key");
         let named = builder.dir().join(path).display().to_string();
         let builder = match setting {
-            "agent-config" => builder.arg("--agent-config").arg(named),
+            "agent-config" => builder.env("KM_AGENT_CONFIG", named),
             _ => builder.setting(setting, named),
         };
         let scene = Scene::new(builder);

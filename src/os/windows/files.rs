@@ -191,6 +191,11 @@ pub mod safe_open {
         Err(unsupported())
     }
 
+    /// As `open`, of a file that says what is to be done; and who else could have written it.
+    pub fn open_to_obey(_path: &Path) -> io::Result<(File, Option<String>)> {
+        Err(unsupported())
+    }
+
     /// Which file is at `path`, through links that may be followed.
     pub fn identity(_path: &Path) -> io::Result<Option<FileId>> {
         Err(unsupported())

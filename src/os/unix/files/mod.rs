@@ -4,6 +4,7 @@
 //! decides what is written where.
 
 mod attributes;
+mod authority;
 mod place;
 mod regular;
 pub mod safe_open;

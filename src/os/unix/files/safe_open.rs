@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::{Place, regular};
+use super::{Place, authority, regular};
 use crate::os::files::{self, FileId};
 
 /// The content of a regular file of at most so many bytes.
@@ -25,6 +25,18 @@ pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
 /// As for `read`.
 pub fn open(path: &Path) -> io::Result<File> {
     Place::followed(path)?.open_safely()
+}
+
+/// As `open`, of a file that says what is to be done; and for root, if another user could have written it, who that is
+/// and the command that ends it.
+///
+/// # Errors
+/// As for `read`.
+pub fn open_to_obey(path: &Path) -> io::Result<(File, Option<String>)> {
+    let place = Place::followed(path)?;
+    let file = place.open_safely()?;
+    let others = authority::others(&place, &file)?;
+    Ok((file, others))
 }
 
 /// Which file is at `path`, through links that may be followed; `None` when there is none.
