@@ -9,6 +9,7 @@
 //!                               files of the kernel and the system, by name
 //!   read_opened                 every file is read so: not more than a limit
 //!   make_private_directory, make_readable_directory
+//!   command_to_link             what lets a user replace a file in root's directory
 //!   hold                        a file that its process is about to put in place
 //!   identity                    whether it is still the same file
 //!   open_lock, lock_holder      the file that a lock is taken on, and the process that holds it
@@ -25,8 +26,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use super::platform::files::{
-    Directory, Place, hold, identity, is_program, is_readable_by_all, is_root, lock_holder, make_private_directory,
-    make_readable_directory, open_lock, open_regular, owner_may_command, safe_open,
+    Directory, Place, command_to_link, hold, identity, is_program, is_readable_by_all, is_root, lock_holder,
+    make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command, safe_open,
 };
 
 /// Tells whether a file is still the one that was seen. State files hold it.

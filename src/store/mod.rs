@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use crate::config::value::{Revision, Value};
 use crate::config::yaml;
 use crate::error::{Error, Exit, Result};
-use crate::os::files::{Directory, FileId, Place, named, safe_open};
+use crate::os::files::{self, Directory, FileId, Place, named, safe_open};
 use crate::os::{error as os_error, shutdown};
 use atomic::NewFile;
 
@@ -126,7 +126,7 @@ impl Store {
         }
         let copied = safe_open::read(default, self.max_bytes)
             .and_then(|bytes| self.target().and_then(|target| atomic::write_at(&target, &bytes)));
-        copied.map(|()| true).map_err(|error| self.cannot_write("cannot install the default config", error))
+        copied.map(|()| true).map_err(|error| self.cannot_replace("cannot install the default config", error))
     }
 
     /// Whether there is a last known good to go back to, or something that cannot be looked at.
@@ -183,7 +183,7 @@ impl Store {
         let file = self
             .target()
             .and_then(|target| atomic::write_new(&target, CANDIDATE_MARK, text.as_bytes()))
-            .map_err(|error| self.cannot_write("cannot write the new config", error))?;
+            .map_err(|error| self.cannot_replace("cannot write the new config", error))?;
         Ok(Candidate { file: Box::new(file), revision })
     }
 
@@ -194,7 +194,7 @@ impl Store {
     pub fn install(&self, candidate: &Candidate) -> Result<()> {
         self.target()
             .and_then(|target| candidate.file.replace(&target))
-            .map_err(|error| self.cannot_write("cannot install the new config", error))
+            .map_err(|error| self.cannot_replace("cannot install the new config", error))
     }
 
     /// Compares the active config with the last known good, byte by byte.
@@ -232,7 +232,7 @@ impl Store {
     }
 
     fn restore(&self, source: &Path) -> Result<()> {
-        let failed = |error| self.cannot_write("cannot restore the previous config", error);
+        let failed = |error| self.cannot_replace("cannot restore the previous config", error);
         let bytes = self.read(source).map_err(failed)?;
         let target = self.target().map_err(failed)?;
         let restored = atomic::write_new(&target, CANDIDATE_MARK, &bytes).map_err(failed)?;
@@ -270,7 +270,7 @@ impl Store {
     pub fn remove_config(&self) -> Result<()> {
         self.target()
             .and_then(|target| target.remove().map_err(|error| named(&target.path(), error)))
-            .map_err(|error| self.cannot_write("cannot remove the config", error))
+            .map_err(|error| self.cannot_replace("cannot remove the config", error))
     }
 
     /// Where a roll back keeps what it replaced.
@@ -285,6 +285,23 @@ impl Store {
         let beside = self.target().map(|target| target.directory().clone());
         for directory in beside.into_iter().chain(Directory::open(&self.state_dir)) {
             atomic::sweep(&directory, CANDIDATE_MARK);
+        }
+    }
+
+    /// What root is to run where the agent may not write in the config's directory: as installed there is a link to the
+    /// agent's own, in whose place configuration management has put a file.
+    pub fn command_to_link(&self) -> Option<String> {
+        files::command_to_link(&self.config, &self.state_dir.join(self.config.file_name()?))
+    }
+
+    fn cannot_replace(&self, what: &str, error: io::Error) -> Error {
+        let is_refused = matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
+        match self.command_to_link().filter(|_| is_refused) {
+            Some(command) => {
+                let remedy = "the agent may not write there: as root, run";
+                Error::because(Exit::CannotWrite, format!("{what} ({remedy}: {command})"), error)
+            }
+            None => self.cannot_write(what, error),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::json;
 
@@ -17,8 +17,8 @@ use crate::support::needs;
 /// Debian's nobody and nogroup; any that is not root will do.
 const NOBODY: u32 = 65534;
 
-/// An agent whose config, state and run directories are nobody's, with a collector and an `on-change` that say that they
-/// were run. The program is where nobody can run it.
+/// An agent whose config, state and run directories are nobody's, with a collector and an `on-change` that say that
+/// they were run. The program is where nobody can run it.
 struct Scene {
     agent: Agent,
 }
@@ -71,14 +71,9 @@ impl Scene {
 
     /// `--check` as that user.
     fn check_as_nobody(&self) -> Output {
-        let inner = self.agent.command(["--check"]);
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]);
-        command.arg(inner.get_program()).args(inner.get_args());
-        command.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        let mut command = self.agent.command_as(NOBODY, &["--check"]);
         // Where it may write the log of the stand-in.
         command.env("FAKE_LOG", self.agent.state_dir().join("fake.log"));
-        command.stdin(Stdio::null()).current_dir("/");
         bin::output(command)
     }
 }

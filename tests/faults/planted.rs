@@ -290,6 +290,36 @@ fn a_planted_link_in_the_middle_of_a_path_is_not_followed() {
     }
 }
 
+/// Beside the settings, where it is looked for: the API would get what root alone may read.
+#[test]
+fn a_planted_key_is_not_sent() {
+    if !needs::root() {
+        return;
+    }
+    for link in LINKS {
+        let api = Api::plain();
+        let scene = Scene::new(Agent::builder().api(&api).without("api-key"));
+        let settings = scene.file("etc/agent.yaml");
+        fs::rename(scene.file("agent.yaml"), &settings).unwrap();
+        fs::write(&scene.victim, "SECRET-of-root").unwrap();
+        scene.plant(link, "etc/api-key");
+        for command in ["--check", "--print-settings", "start"] {
+            let mut command = scene.agent.command([command]);
+            command.env("KM_AGENT_CONFIG", &settings);
+            let output = bin::output(command);
+            output.fails(78, &format!("etc/api-key: it {REFUSED}"));
+            assert!(!output.stderr.contains("SECRET-of-root"), "{output:?}");
+        }
+        assert_eq!(api.requests().len(), 0, "{link:?}");
+        fs::remove_file(scene.file("etc/api-key")).unwrap();
+        fs::write(scene.file("etc/api-key"), "own-key").unwrap();
+        let mut command = scene.agent.command(["--check"]);
+        command.env("KM_AGENT_CONFIG", &settings);
+        bin::output(command);
+        assert_eq!(api.requests()[0].header("authorization"), Some("own-key"), "{link:?}");
+    }
+}
+
 /// While root works there, nobody exchanges directories for links as fast as the kernel does it.
 #[test]
 fn a_directory_that_turns_into_a_link_meanwhile_leads_nowhere() {

@@ -218,6 +218,18 @@ impl Agent {
         command
     }
 
+    /// `command` as another user, who must be able to run the program. Needs root.
+    pub fn command_as(&self, user: u32, args: &[&str]) -> Command {
+        let inner = self.command(args);
+        let user = user.to_string();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        command.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        command.stdin(Stdio::null()).current_dir("/");
+        command
+    }
+
     /// Runs a command to its end.
     #[track_caller]
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {

@@ -119,6 +119,11 @@ impl Place {
     }
 }
 
+/// What lets a user replace a file in another's directory.
+pub fn command_to_link(_path: &Path, _target: &Path) -> Option<String> {
+    None
+}
+
 /// With all above it that are missing; no other user may look into what is made.
 pub fn make_private_directory(_path: &Path) -> io::Result<()> {
     Err(unsupported())

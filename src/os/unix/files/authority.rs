@@ -1,18 +1,21 @@
-//! Who besides root could have written what root is about to obey, and the command that ends it.
+//! Who besides root could have written what root is about to obey, and what ends that; and what lets a user replace a
+//! file whose directory is root's.
 //!
-//! That is who owns the file or may write it, and who may put another in its place, or in that of a directory on the
-//! way to it.
+//! Who could have written it is who owns the file or may write it, and who may put another in its place, or in that of
+//! a directory on the way to it.
 
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::walk::{is_trusted, is_writable_by_others};
-use super::{Place, is_root};
+use rustix::fs::{Access, AtFlags};
 
-/// `None` for an ordinary user, whose files are that user's affair, and where root alone could. Otherwise who could, and
-/// what to do.
+use super::walk::{is_trusted, is_writable_by_others};
+use super::{Directory, Place, is_root};
+
+/// `None` for an ordinary user, whose files are that user's affair, and where root alone could. Otherwise who could,
+/// and what to do.
 pub(super) fn others(place: &Place, file: &File) -> io::Result<Option<String>> {
     if !is_root() {
         return Ok(None);
@@ -46,6 +49,30 @@ pub(super) fn others(place: &Place, file: &File) -> io::Result<Option<String>> {
         commands.push(format!("chmod g+r,go-w {}", path.display()));
     }
     Ok(who.map(|who| format!("{who}: run: {}", commands.join(" && "))))
+}
+
+/// What root is to run so that the file at `path` can be replaced: it moves to `target`, in a directory of ours, and a
+/// link leads there. `None` where it can be replaced as it is, where that would not help, and for anything but a file
+/// or nothing.
+pub fn command_to_link(path: &Path, target: &Path) -> Option<String> {
+    let (from, to) = (Place::new(path).ok()?, Place::new(target).ok()?);
+    let found = from.look().ok()?;
+    if found.as_ref().is_some_and(|meta| !meta.is_file())
+        || is_writable(from.directory())
+        || !is_writable(to.directory())
+    {
+        return None;
+    }
+    let (owner, path, target) = (&to.directory().meta, path.display(), target.display());
+    let link = format!("ln -s {target} {path}");
+    Some(match found {
+        Some(_) => format!("mv {path} {target} && chown {}:{} {target} && {link}", owner.uid(), owner.gid()),
+        None => link,
+    })
+}
+
+fn is_writable(directory: &Directory) -> bool {
+    rustix::fs::accessat(&directory.handle, c".", Access::WRITE_OK, AtFlags::empty()).is_ok()
 }
 
 fn whose(path: &Path, meta: &Metadata) -> String {

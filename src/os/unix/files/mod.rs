@@ -20,6 +20,7 @@ use std::path::Path;
 use fs_err as fs;
 use rustix::fs::OFlags;
 
+pub use authority::command_to_link;
 pub use place::Place;
 pub use regular::open_regular;
 pub use walk::Directory;
