@@ -3,6 +3,7 @@
 
 use crate::agent::check_outcome::Effects;
 use crate::core::problems::TimedProblem;
+use crate::log::Masked;
 use crate::source::Failure;
 use crate::store::record::Rejected;
 
@@ -42,7 +43,7 @@ pub enum PollerCommand {
 pub struct Snapshot {
     /// One that is starting counts as running.
     pub is_collector_running: bool,
-    pub problem: Option<TimedProblem>,
+    pub problem: Option<TimedProblem<Masked>>,
     pub rejected: Option<Rejected>,
     pub restarts: u64,
 }

@@ -14,6 +14,7 @@
 //!   identity                    whether it is still the same file
 //!   open_lock, lock_holder      the file that a lock is taken on, and the process that holds it
 //!   is_root, owner_may_command, is_program, is_readable_by_all
+//!   in_memory, path_in_child    content for a child that may not read the file which has it
 //! ```
 //! It knows nothing of configs and decides nothing.
 
@@ -26,8 +27,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use super::platform::files::{
-    Directory, Place, command_to_link, hold, identity, is_program, is_readable_by_all, is_root, lock_holder,
-    make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command, safe_open,
+    Directory, Place, command_to_link, hold, identity, in_memory, is_program, is_readable_by_all, is_root, lock_holder,
+    make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command, path_in_child,
+    safe_open,
 };
 
 /// Tells whether a file is still the one that was seen. State files hold it.

@@ -36,15 +36,19 @@ impl Scene {
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(dir.join("bin")).unwrap();
         bin::copy_kmagent(&dir.join("bin/kmagent"));
-        bin::copy_program(&bin::fake(), &dir.join("fake"));
-        let collector = dir.join("collector");
+        let collector_script = dir.join("script");
         let run = dir.join("collector-was-run");
         bin::write_program(
-            &collector,
-            &format!("#!/bin/sh\ntrue >>{}\nexec {} \"$@\"\n", run.display(), dir.join("fake").display()),
+            &collector_script,
+            &format!("#!/bin/sh\necho run >>{}\nexec {} \"$@\"\n", run.display(), dir.join("collector").display()),
         );
-        let builder = builder.program(dir.join("bin/kmagent")).collector(&collector);
+        let builder =
+            builder.collector_for_all(&bin::fake()).program(dir.join("bin/kmagent")).collector(&collector_script);
         let agent = builder.config(yaml(&json!({"fake": {}, "name": "old"}))).build();
+        for mark in ["collector-was-run", "on-change-was-run"] {
+            fs::write(dir.join(mark), "").unwrap();
+            fs::set_permissions(dir.join(mark), fs::Permissions::from_mode(0o666)).unwrap();
+        }
         for name in ["state", "run"] {
             fs::create_dir(dir.join(name)).unwrap();
             give(&dir.join(name), NOBODYS);
@@ -57,12 +61,12 @@ impl Scene {
 
     fn on_change(builder: Builder) -> Builder {
         let mark = builder.dir().join("on-change-was-run").display().to_string();
-        builder.setting("on-change", format!(": >>{mark}"))
+        builder.setting("on-change", format!("echo run >>{mark}"))
     }
 
     fn was_run(&self) -> (bool, bool) {
-        let is_there = |name: &str| self.agent.dir().join(name).exists();
-        (is_there("collector-was-run"), is_there("on-change-was-run"))
+        let is_marked = |name: &str| fs::metadata(self.agent.dir().join(name)).unwrap().len() > 0;
+        (is_marked("collector-was-run"), is_marked("on-change-was-run"))
     }
 
     fn name(&self) -> String {
@@ -71,9 +75,7 @@ impl Scene {
 
     /// `--check` as that user.
     fn check_as_nobody(&self) -> Output {
-        let mut command = self.agent.command_as(NOBODY, &["--check"]);
-        // Where it may write the log of the stand-in.
-        command.env("FAKE_LOG", self.agent.state_dir().join("fake.log"));
+        let command = self.agent.command_as(NOBODY, &["--check"]);
         bin::output(command)
     }
 }
@@ -122,9 +124,6 @@ fn root_runs_nothing_that_another_user_could_have_named_and_the_command_ends_it(
         // The agent's user still can.
         if directory != ROOTS {
             api.answer_config(json!({"fake": {}, "name": "newer"}));
-            // The command of root's settings makes a file in root's directory.
-            fs::remove_file(scene.agent.dir().join("on-change-was-run")).unwrap();
-            fs::set_permissions(scene.agent.dir(), fs::Permissions::from_mode(0o777)).unwrap();
             let output = scene.check_as_nobody();
             assert_eq!((output.code, scene.name().as_str()), (Some(0), "newer"), "{what}: {output:?}");
         }
@@ -139,7 +138,6 @@ fn another_user_obeys_its_own_settings() {
     }
     let api = Api::plain();
     let scene = Scene::new(Scene::on_change(Agent::builder().api(&api)), NOBODYS, NOBODYS_FILE);
-    fs::set_permissions(scene.agent.dir(), fs::Permissions::from_mode(0o777)).unwrap();
     api.answer_config(json!({"fake": {}, "name": "new"}));
     let output = scene.check_as_nobody();
     assert_eq!((output.code, scene.was_run(), scene.name().as_str()), (Some(0), (true, true), "new"), "{output:?}");
@@ -179,9 +177,9 @@ fn the_default_collector_judges_and_nothing_is_installed_without_on_change() {
 
     let api = Api::plain();
     let builder = Scene::on_change(Agent::builder().api(&api));
-    let collector = builder.dir().join("collector").display().to_string();
+    let collector = builder.dir().join("script").display().to_string();
     let mark = builder.dir().join("on-change-was-run").display().to_string();
-    let builder = builder.env("KM_COLLECTOR", collector).env("KM_ON_CHANGE", format!(": >>{mark}"));
+    let builder = builder.env("KM_COLLECTOR", collector).env("KM_ON_CHANGE", format!("echo run >>{mark}"));
     let scene = Scene::new(builder, NOBODYS, NOBODYS_FILE);
     api.answer_config(json!({"fake": {}, "name": "new"}));
     assert!(scene.agent.run(["--check"]).says().starts_with("installed config "));

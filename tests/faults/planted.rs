@@ -42,11 +42,8 @@ struct Scene {
 
 impl Scene {
     fn new(builder: Builder) -> Scene {
-        // The settings are root's, or root would take no collector from them.
-        let settings = builder.dir().join("agent.yaml");
-        let builder = builder.arg("--agent-config").arg(settings.display().to_string());
+        let builder = builder.collector_for_all(&bin::fake()).settings_apart();
         let agent = builder.config(yaml(&json!({"fake": {}, "name": "old"}))).build();
-        fs::rename(agent.settings_file(), settings).unwrap();
         for directory in ["etc", "state", "run"] {
             let path = agent.dir().join(directory);
             fs::create_dir_all(&path).unwrap();

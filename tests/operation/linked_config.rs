@@ -1,5 +1,5 @@
-//! The layout that the installer makes: settings, key and a link to the config are root's, and the agent's user may read
-//! them; the config that the link leads to is in that user's own directory.
+//! The layout that the installer makes: settings, key and a link to the config are root's, and the agent's user may
+//! read them; the config that the link leads to is in that user's own directory.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

@@ -10,6 +10,7 @@ mod install;
 mod linked_config;
 mod notify;
 pub mod output;
+mod policy;
 mod polling;
 mod probation;
 mod refusal;

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::{Map, Value};
 
 use super::api::Api;
-use super::bin::{Output, fake, kmagent, output};
+use super::bin::{Output, copy_program, fake, kmagent, output};
 use super::machine;
 use super::process;
 use super::temp_dir::TempDir;
@@ -59,6 +59,8 @@ pub struct Builder {
     env: Vec<(String, String)>,
     args: Vec<String>,
     config: Option<String>,
+    /// Below the directory.
+    settings_file: &'static str,
 }
 
 impl Builder {
@@ -77,6 +79,22 @@ impl Builder {
     /// The `collector` setting.
     pub fn collector(self, path: impl AsRef<Path>) -> Builder {
         self.setting("collector", path.as_ref().display().to_string())
+    }
+
+    /// A copy of this collector, where every user can run it; if it is the stand-in, every user can write its log.
+    pub fn collector_for_all(self, program: &Path) -> Builder {
+        let (copy, log) = (self.dir.join("collector"), self.dir.join("fake.log"));
+        copy_program(program, &copy);
+        fs::write(&log, "").unwrap();
+        fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).unwrap();
+        self.collector(copy)
+    }
+
+    /// The settings in the test's own directory, for a test that gives `etc` to another user: as root the agent takes
+    /// no program from a file that another user could replace.
+    pub fn settings_apart(mut self) -> Builder {
+        self.settings_file = "agent.yaml";
+        self
     }
 
     /// Another binary than `bin::kmagent()`.
@@ -122,12 +140,13 @@ impl Builder {
     pub fn build(self) -> Agent {
         fs::create_dir(self.dir.join("etc")).unwrap();
         let settings = serde_yaml::to_string(&self.settings).unwrap();
-        fs::write(self.dir.join("etc/agent.yaml"), settings).unwrap();
+        fs::write(self.dir.join(self.settings_file), settings).unwrap();
         if let Some(text) = &self.config {
             fs::write(self.dir.join("etc/config.yaml"), text).unwrap();
         }
-        let Builder { dir, program, env, args, .. } = self;
+        let Builder { dir, program, env, args, settings_file, .. } = self;
         Agent {
+            settings_file: dir.join(settings_file),
             dir,
             program,
             env,
@@ -151,6 +170,7 @@ impl Builder {
 /// what there is to know.
 pub struct Agent {
     dir: TempDir,
+    settings_file: PathBuf,
     program: PathBuf,
     env: Vec<(String, String)>,
     args: Vec<String>,
@@ -169,6 +189,7 @@ impl Agent {
             env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
             args: Vec::new(),
             config: None,
+            settings_file: "etc/agent.yaml",
         };
         let path = |name| builder.dir.join(name).display().to_string();
         let (config, state, run, log) = (path("etc/config.yaml"), path("state"), path("run"), path("fake.log"));
@@ -189,7 +210,7 @@ impl Agent {
     }
 
     pub fn settings_file(&self) -> PathBuf {
-        self.dir.join("etc/agent.yaml")
+        self.settings_file.clone()
     }
 
     pub fn state_dir(&self) -> PathBuf {

@@ -30,12 +30,20 @@ impl Supervise {
             return Event::Exited { child, problem: String::new(), cause: ExitCause::Unrelated };
         }
         let uptime = self.now().saturating_sub(dead.started_at);
-        let problem = self.state_tracker.crashed(&status, uptime, &dead.process.tail());
+        let tail = dead.process.tail();
+        let told = if self.state_tracker.secrets.reads_elsewhere(child) {
+            // Its lines are in the log already.
+            let configs = self.configs();
+            self.collectors.collector().told_outside(&tail, &configs.iter().collect::<Vec<_>>())
+        } else {
+            tail.clone()
+        };
+        let problem = self.state_tracker.crashed(&status, uptime, &told);
         log::warn!(
             pid = pid, status = status.as_str(), uptime_seconds = crate::log::seconds(uptime);
             "collector exited unexpectedly"
         );
-        let cause = handover::exit_cause(&self.collectors, &dead, &problem);
+        let cause = handover::exit_cause(&self.collectors, &dead, &tail);
         Event::Exited { child, problem, cause }
     }
 

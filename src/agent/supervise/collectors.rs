@@ -90,9 +90,9 @@ impl Collectors {
         self.started_program
     }
 
-    /// A variable of the collector's environment.
-    pub(super) fn env(&self, name: &str) -> Option<String> {
-        self.collector.env(name)
+    /// The program and its arguments.
+    pub(super) fn collector(&self) -> &Collector {
+        &self.collector
     }
 
     /// The config that is laid over the active one, if there is to be one.

@@ -32,6 +32,10 @@ use crate::os::wait::Waitable;
 
 /// Most calls served at a turn, so that a collector that does nothing but bind keeps nobody else from his turn.
 const SERVE_LIMIT: usize = 64;
+/// Most sockets that are remembered: collectors have a dozen, and a hundred bytes each are 100 KiB.
+const BOUND_LIMIT: usize = 1024;
+/// Least binds between two looks at which of them are closed.
+const SWEEP_INTERVAL: usize = 64;
 
 #[derive(Debug)]
 pub struct BindWatch {
@@ -39,6 +43,8 @@ pub struct BindWatch {
     child: Pid,
     /// In the order of their bind(2).
     bound: Vec<Bound>,
+    /// After so many more, those that are closed are forgotten.
+    until_sweep: usize,
     /// The first bind(2) that we could do nothing for.
     unprepared: Option<String>,
     /// The latest port that it wanted twice.
@@ -120,9 +126,14 @@ impl BindWatch {
         });
         let child = child.try_into().ok().and_then(Pid::from_raw);
         match (got.bytes, byte[0], rights.zip(child)) {
-            (1, 0, Some((notifications, child))) => {
-                Ok(BindWatch { notifications, child, bound: Vec::new(), unprepared: None, wanted_twice: None })
-            }
+            (1, 0, Some((notifications, child))) => Ok(BindWatch {
+                notifications,
+                child,
+                bound: Vec::new(),
+                until_sweep: SWEEP_INTERVAL,
+                unprepared: None,
+                wanted_twice: None,
+            }),
             // We have no descriptor left to take it with.
             (1, 0, None) => Err(Refusal::Lost(Errno::MFILE.into())),
             (1, errno, _) => Err(unfiltered(Errno::from_raw_os_error(errno.into()))),
@@ -221,9 +232,11 @@ impl BindWatch {
         if domain != AddressFamily::UNIX && !(is_inet && carries_data && !any_port) {
             return Ok(None);
         }
-        // What was known by this descriptor is closed, or was in vain: so the list stays as short as the table of
-        // descriptors.
+        // What was known by this descriptor is closed, or was in vain.
         self.bound.retain(|known| (known.process, known.fd) != (process, notification.socket));
+        if !self.has_room() {
+            return Err(format!("it has bound more than {BOUND_LIMIT} sockets"));
+        }
         let cookie =
             sockopt::socket_cookie(&copy).map_err(|errno| format!("cannot read a socket's cookie: {errno}"))?;
         let shares = is_inet && sockopt::socket_reuseport(&copy) == Ok(true);
@@ -233,6 +246,23 @@ impl BindWatch {
                 .map_err(|errno| format!("cannot set SO_REUSEPORT on a socket: {errno}"))?;
         }
         Ok(Some(Bound { process, fd: notification.socket, cookie, bound_at: Instant::now(), wanted, shares }))
+    }
+
+    /// Whether one more socket can be remembered. Those of processes that have ended are forgotten, and whatever else is
+    /// closed: so seldom that a bind(2) costs no more for it, however many there are.
+    fn has_room(&mut self) -> bool {
+        self.until_sweep -= 1;
+        if self.until_sweep == 0 {
+            self.bound.retain(|known| !matches!(known.copy(), Ok(None)));
+            self.until_sweep = self.bound.len().max(SWEEP_INTERVAL);
+        }
+        self.bound.len() < BOUND_LIMIT
+    }
+
+    /// How many sockets are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.bound.len()
     }
 
     /// Whether sharing hides no conflict: with another socket of its own, or with a process that is no partner. When we

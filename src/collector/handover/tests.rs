@@ -20,8 +20,9 @@ use crate::os::unix::sys::seccomp_bind;
 use crate::os::wait::{Waitable, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What the stand-in listens on, as `tcp:ADDRESS udp:ADDRESS mptcp:ADDRESS unix:PATH`, `closed:ADDRESS` no longer, and
-/// on `retried:ADDRESS` when it has the port to itself.
+/// What the stand-in listens on, as `tcp:ADDRESS udp:ADDRESS mptcp:ADDRESS unix:PATH`, `closed:ADDRESS` no longer, on
+/// `retried:ADDRESS` when it has the port to itself, and no longer on `descriptors:PORT` and `processes:PORT`, of many
+/// addresses, in one process and in one for each.
 const LISTEN: &str = "KMAGENT_TEST_LISTEN";
 const NAME: &str = "KMAGENT_TEST_NAME";
 
@@ -31,7 +32,7 @@ const NAME: &str = "KMAGENT_TEST_NAME";
 fn stand_in() {
     let (Ok(listen), Ok(name)) = (std::env::var(LISTEN), std::env::var(NAME)) else { return };
     let mut serving = Vec::new();
-    let mut kept = Vec::new();
+    let (mut kept, mut files) = (Vec::new(), Vec::new());
     for what in listen.split_whitespace() {
         let (kind, address) = what.split_once(':').unwrap();
         let name = name.clone();
@@ -71,6 +72,20 @@ fn stand_in() {
                 std::mem::forget(socket);
             }
             "closed" => drop(TcpListener::bind(address).unwrap()),
+            "descriptors" => {
+                for at in loopbacks(address) {
+                    drop(TcpListener::bind(at).unwrap());
+                    // Takes the descriptor, so that the next one is another.
+                    files.push(std::fs::File::open("/dev/null").unwrap());
+                }
+            }
+            "processes" => {
+                for at in loopbacks(address) {
+                    let mut child = command("stand_in", &name, &format!("closed:{at} end:"));
+                    assert!(child.stdout(Stdio::null()).status().unwrap().success());
+                }
+            }
+            "end" => return,
             "unix" => kept.push(std::os::unix::net::UnixListener::bind(address).unwrap()),
             other => panic!("{other}"),
         }
@@ -79,6 +94,12 @@ fn stand_in() {
     loop {
         thread::park();
     }
+}
+
+/// More than are remembered before those that are closed are looked for, several times over; each once, since a copy of
+/// a socket may live for a moment in what another test has forked.
+fn loopbacks(port: &str) -> impl Iterator<Item = String> {
+    (1..=250).map(move |last| format!("127.0.77.{last}:{port}"))
 }
 
 /// This binary, which runs one of its tests as another process.
@@ -113,7 +134,7 @@ impl StandIn {
         let mut stand_in = StandIn::begin("refused", listen);
         stand_in.wait_until(partners, |process| process.tail().contains("panicked"));
         stand_in.wait_until(partners, |process| process.has_closed_output());
-        stand_in.0.tail()
+        stand_in.0.tail().to_string()
     }
 
     /// Without waiting for it.
@@ -238,6 +259,24 @@ fn a_bind_is_seen_and_leaves_nothing_behind() {
     fs_err::remove_file(path).unwrap();
     stand_in.end();
     assert!(ask(tcp).is_err());
+}
+
+/// A collector that runs for a year, or whose children bind, costs no more than one that was just started.
+#[test]
+fn sockets_that_are_closed_are_forgotten() {
+    if is_impossible() {
+        return;
+    }
+    let (first, address) = (free("127.0.0.1"), free("127.0.0.1"));
+    for often in ["descriptors", "processes"] {
+        let stand_in = StandIn::start("one", &format!("tcp:{first} {often}:{} tcp:{address}", address.port()));
+        let remembered = stand_in.binds().remembered();
+        assert!((2..=66).contains(&remembered), "{often}: {remembered}");
+        // What lives is not.
+        assert_eq!(stand_in.binds().listeners().unwrap(), [Listener::Tcp(first), Listener::Tcp(address)]);
+        assert_eq!(stand_in.binds().shareable(), Ok(()));
+        stand_in.end();
+    }
 }
 
 /// As without us; SO_REUSEPORT would let both have it, and neither would know.

@@ -7,6 +7,9 @@
 //! is a map with an expansion in it. After an odd number of dollars `${` is literal (confmap 1.51 then leaves the rest
 //! of the text alone too; here it is read on). Keys are never expanded.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use crate::config::value::Value;
 use crate::config::yaml;
 
@@ -56,6 +59,18 @@ pub fn expansions(config: &Value, env: &Env<'_>) -> Vec<Expansion> {
 /// as they are written.
 pub fn expanded(config: &Value, env: &Env<'_>) -> Value {
     Expander::new(env).value(config, &Place::Top, 0)
+}
+
+/// What the environment holds under each name that `config` refers to.
+pub fn referenced(config: &Value, env: &Env<'_>) -> Vec<String> {
+    let values = RefCell::new(BTreeMap::new());
+    let asked = |name: &str| {
+        let value = env(name)?;
+        values.borrow_mut().insert(name.to_owned(), value.clone());
+        Some(value)
+    };
+    Expander::new(&asked).value(config, &Place::Top, 0);
+    values.into_inner().into_values().collect()
 }
 
 /// `text` with its references to the environment replaced; `None` when it has any other.
@@ -190,7 +205,7 @@ impl<'a> Expander<'a> {
         let scheme_end = out.text.len() - body.len();
         let is_known = open.inner_at.is_none_or(|inner_at| inner_at >= scheme_end && scheme_end > body_at);
         let scheme = is_known.then(|| scheme[..scheme.floor_char_boundary(MAX_BODY)].to_string());
-        let value = if scheme.as_deref() == Some(ENV) { self.referenced(body) } else { None };
+        let value = if scheme.as_deref() == Some(ENV) { self.variable(body) } else { None };
         self.note(place, scheme, body);
         out.mark(open.at);
         let value = value.filter(|value| {
@@ -250,7 +265,7 @@ impl<'a> Expander<'a> {
 
     /// `NAME` or `NAME:-default`: a variable that is set, even to nothing, beats the default, and one that is unset is
     /// empty. `None` for what the collector refuses.
-    fn referenced(&self, body: &str) -> Option<String> {
+    fn variable(&self, body: &str) -> Option<String> {
         let (name, default) = body.split_once(":-").unwrap_or((body, ""));
         let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());

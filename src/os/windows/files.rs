@@ -119,6 +119,16 @@ impl Place {
     }
 }
 
+/// Content for a child that may not read the file which has it.
+pub fn in_memory(_content: &[u8]) -> io::Result<File> {
+    Err(unsupported())
+}
+
+/// Where a child that inherits the handle finds it.
+pub fn path_in_child(_file: &File) -> PathBuf {
+    PathBuf::new()
+}
+
 /// What lets a user replace a file in another's directory.
 pub fn command_to_link(_path: &Path, _target: &Path) -> Option<String> {
     None

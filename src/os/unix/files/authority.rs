@@ -57,7 +57,9 @@ pub(super) fn others(place: &Place, file: &File) -> io::Result<Option<String>> {
 pub fn command_to_link(path: &Path, target: &Path) -> Option<String> {
     let (from, to) = (Place::new(path).ok()?, Place::new(target).ok()?);
     let found = from.look().ok()?;
+    let is_ours = from.directory().meta.uid() == rustix::process::geteuid().as_raw();
     if found.as_ref().is_some_and(|meta| !meta.is_file())
+        || is_ours
         || is_writable(from.directory())
         || !is_writable(to.directory())
     {

@@ -5,6 +5,7 @@
 
 mod attributes;
 mod authority;
+mod memory;
 mod place;
 mod regular;
 pub mod safe_open;
@@ -21,6 +22,7 @@ use fs_err as fs;
 use rustix::fs::OFlags;
 
 pub use authority::command_to_link;
+pub use memory::{in_memory, path_in_child};
 pub use place::Place;
 pub use regular::open_regular;
 pub use walk::Directory;
