@@ -74,6 +74,10 @@ impl Policy {
         Ok(Policy { identity, hold: Hold::Rules(Arc::new(rules)) })
     }
 
+    pub fn is_refusing(&self) -> bool {
+        matches!(self.hold, Hold::Everything)
+    }
+
     pub fn identity(&self) -> &str {
         &self.identity
     }
@@ -116,7 +120,7 @@ impl Violations {
     }
 
     fn of_unknown_rules() -> Violations {
-        let why = "the policy cannot be read, so no config is accepted: see the agent's log";
+        let why = "the policy cannot be read, so no config is accepted";
         Violations { shown: vec![Violation { rule: UNREADABLE, place: "config".to_string(), why }], more: 0 }
     }
 
@@ -124,29 +128,26 @@ impl Violations {
         if self.shown.len() < MAX_SHOWN { self.shown.push(violation) } else { self.more += 1 }
     }
 
-    /// Each with its place and rule.
-    pub fn describe(&self) -> String {
-        let each = self.shown.iter().map(|it| format!("{}: {} (rule {})", shortened(&it.place), it.why, it.rule));
-        let mut text = each.collect::<Vec<_>>().join("; ");
-        if self.more > 0 {
-            let _ = write!(text, "; and {} more", self.more);
-        }
-        text
-    }
-
-    /// The line of a policy file that allows the places shown; `None` where the policy itself is what is wrong.
-    pub fn allow_line(&self) -> Option<String> {
-        if self.shown.iter().any(|violation| violation.rule == UNREADABLE) {
-            return None;
-        }
+    /// Each with its place and rule, and the line of the policy file that allows them.
+    pub fn explain(&self, file: &str) -> String {
+        let mut text = String::new();
         let mut places: Vec<String> = Vec::new();
-        for violation in &self.shown {
-            let place = Value::String(shortened(&violation.place).into_owned()).canonical();
+        for Violation { rule, place, why } in &self.shown {
+            let _ = write!(text, "{}: {why} (rule {rule}); ", shortened(place));
+            let place = Value::String(shortened(place).into_owned()).canonical();
             if !places.contains(&place) {
                 places.push(place);
             }
         }
-        Some(format!("allow: [{}]", places.join(", ")))
+        if self.more > 0 {
+            let _ = write!(text, "and {} more; ", self.more);
+        }
+        if self.shown.iter().any(|violation| violation.rule == UNREADABLE) {
+            let _ = write!(text, "fix {file}");
+        } else {
+            let _ = write!(text, "to allow it, add to {file}: allow: [{}]", places.join(", "));
+        }
+        text
     }
 }
 
