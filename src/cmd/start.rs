@@ -19,7 +19,7 @@ use crate::os::lock::Lock;
 use crate::os::service::Notify;
 use crate::os::wake_channel;
 use crate::os::{error as os_error, files, panic_hook};
-use crate::settings::Settings;
+use crate::settings::{Polling, Settings};
 use crate::source::Source;
 use crate::store::Store;
 
@@ -42,6 +42,7 @@ pub fn run(chosen: ChosenSettings) -> Result<Exit> {
     let store = Store::new(&settings.config, &settings.state_dir, settings.max_config_file());
     store.sweep();
     begin(&store);
+    warn_if_unwritable(settings, &store);
     let collector = Collector::new(settings);
     chosen_settings::keep(&resolved);
     let interval = match &source {
@@ -87,6 +88,16 @@ fn begin(store: &Store) {
         log::warn!(
             path:% = store.config().display();
             "config is mounted as a single file and cannot be replaced: mount its directory instead"
+        );
+    }
+}
+
+/// Not in local mode, where nothing is to be replaced.
+fn warn_if_unwritable(settings: &Settings, store: &Store) {
+    if let (Polling::Endpoint(_), Some(command)) = (&settings.polling, store.command_to_link()) {
+        log::warn!(
+            path:% = store.config().display(), command = command.as_str();
+            "config cannot be replaced: a file is where a link belongs; run the command as root"
         );
     }
 }

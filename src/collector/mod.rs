@@ -50,6 +50,8 @@ const OUT_OF_MEMORY_RANK: i32 = 300;
 #[derive(Clone, Debug)]
 pub struct Collector {
     named: Option<PathBuf>,
+    /// Why root does not take the one that the settings file names.
+    ignored: Option<String>,
     local_config: Option<PathBuf>,
     environment: Environment,
     validate_timeout: Duration,
@@ -63,6 +65,7 @@ impl Collector {
     pub fn new(settings: &Settings) -> Collector {
         Collector {
             named: settings.collector.clone(),
+            ignored: settings.why_ignored("collector").map(str::to_string),
             local_config: settings.local_config.clone(),
             environment: Environment::new(settings),
             validate_timeout: settings.validate_timeout,

@@ -33,7 +33,14 @@ impl Collector {
         let dirs: Vec<PathBuf> =
             std::env::split_paths(&path).filter(|dir| dir.is_absolute() && files::owner_may_command(dir)).collect();
         let upstream = UPSTREAM_NAMES.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
+        let own = own.filter(|path| self.ignored.is_none() || leads_to_trusted(path));
         own.chain(upstream.filter(|path| leads_to_trusted(path))).find(|path| is_program(path)).ok_or_else(|| {
+            if let Some(ignored) = &self.ignored {
+                return Error::new(
+                    Exit::Unavailable,
+                    format!("no collector that root may run, so no config is judged: {ignored}"),
+                );
+            }
             missing(format!(
                 "no collector found: neither {OWN_NAME} beside the agent nor {} on PATH{}",
                 UPSTREAM_NAMES.join(" or "),

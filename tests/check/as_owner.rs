@@ -28,7 +28,10 @@ impl Host {
 
     fn from(builder: Builder, collector: &Path, active: &Value) -> Host {
         let overlay = builder.dir().join("overlay.yaml");
-        let builder = builder.collector_for_all(collector).setting("local-config", overlay.display().to_string());
+        let builder = builder
+            .collector_for_all(collector)
+            .settings_apart()
+            .setting("local-config", overlay.display().to_string());
         let on_change = format!("id -u >>{}", builder.dir().join("changes").display());
         let agent = builder.setting("on-change", on_change).config(yaml(active)).build();
         fs::write(&overlay, "{}").unwrap();

@@ -7,6 +7,7 @@ mod collector_process;
 mod crash;
 mod disk;
 mod install;
+mod linked_config;
 mod notify;
 pub mod output;
 mod policy;
