@@ -3,6 +3,7 @@
 
 use crate::agent::check_outcome::Effects;
 use crate::core::problems::TimedProblem;
+use crate::os::process_id::ProcessId;
 use crate::source::Failure;
 use crate::store::record::Rejected;
 
@@ -33,6 +34,10 @@ pub enum PollerCommand {
     /// An operator asks for a check.
     CheckNow {
         ticket: u64,
+    },
+    /// One of two collectors has ended: what was started before the other one, and has lost its parent, ends too.
+    EndDescendants {
+        before: ProcessId,
     },
     Stop,
 }

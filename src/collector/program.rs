@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::handover::privileges;
 use super::process::{self, Ended};
 use super::{Collector, cannot_run};
 use crate::error::{Error, Exit, Result};
@@ -48,6 +49,11 @@ impl Collector {
         FileId::of(&self.find().ok()?)
     }
 
+    /// Whether one that is started now lives on when the agent is killed, until the next one ends it.
+    pub fn outlives_agent(&self) -> bool {
+        self.find().is_ok_and(|path| privileges::outlives_parent(&path))
+    }
+
     /// The version that the collector at `path` prints, as `vX.Y.Z`; empty when it prints none.
     ///
     /// # Errors
@@ -55,8 +61,9 @@ impl Collector {
     pub fn version(&self, path: &Path) -> Result<String> {
         let mut command = Command::new(path);
         command.arg("--version");
-        self.apply_environment(&mut command);
-        let ended = process::run(command, VERSION_TIMEOUT).map_err(|error| cannot_run(path, error))?;
+        let background = Collector::background();
+        self.apply_environment(&mut command, Some(background));
+        let ended = process::run(command, VERSION_TIMEOUT, background).map_err(|error| cannot_run(path, error))?;
         Ok(match ended {
             Ended::Exited { output, .. } => version_in(&output).unwrap_or_default(),
             Ended::TimedOut { .. } => String::new(),

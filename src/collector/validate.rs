@@ -27,8 +27,9 @@ impl Collector {
     /// says anything about the config.
     pub fn validate(&self, candidate: &Path) -> Result<Validation> {
         let path = self.find()?;
-        let command = self.command(&path, Some("validate"), candidate)?;
-        match process::run(command, self.validate_timeout).map_err(|error| cannot_run(&path, error))? {
+        let background = Collector::background();
+        let command = self.command(&path, Some(("validate", background)), candidate)?;
+        match process::run(command, self.validate_timeout, background).map_err(|error| cannot_run(&path, error))? {
             Ended::Exited { status, .. } if status.success() => Ok(Validation::Good),
             // The kernel when memory runs out, an operator, a fault of the collector's own.
             Ended::Exited { status, end, .. } if child::killed_by(status).is_some() => Err(Error::new(

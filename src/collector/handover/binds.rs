@@ -248,8 +248,8 @@ impl BindWatch {
         Ok(Some(Bound { process, fd: notification.socket, cookie, bound_at: Instant::now(), wanted, shares }))
     }
 
-    /// Whether one more socket can be remembered. Those of processes that have ended are forgotten, and whatever else is
-    /// closed: so seldom that a bind(2) costs no more for it, however many there are.
+    /// Whether one more socket can be remembered. Those of processes that have ended are forgotten, and whatever else
+    /// is closed: so seldom that a bind(2) costs no more for it, however many there are.
     fn has_room(&mut self) -> bool {
         self.until_sweep -= 1;
         if self.until_sweep == 0 {

@@ -16,7 +16,7 @@ use rustix::process::{
     set_parent_process_death_signal, setrlimit,
 };
 
-use super::inherited::ignore_nothing;
+use super::inherited::hold_back_nothing;
 use super::seccomp_bind::report_binds;
 
 /// The child gets `on_parent_death` when the thread that spawns it ends, however it ends (PR_SET_PDEATHSIG, prctl(2)),
@@ -31,7 +31,7 @@ pub fn arrange(command: &mut Command, on_parent_death: Signal, open_files: Optio
     unsafe {
         command.pre_exec(move || {
             die_with(parent, on_parent_death)?;
-            ignore_nothing();
+            hold_back_nothing();
             if let Some(channel) = &report_to {
                 report_binds(channel.as_fd())?;
             }
