@@ -1,7 +1,10 @@
 //! The mailboxes of the supervisor and the poller: what each sends to the other. A closed channel means stop. What the
 //! threads share besides is in DESIGN.md, "Threads".
 
+use std::time::Instant;
+
 use crate::agent::check_outcome::Effects;
+use crate::config::value::Revision;
 use crate::core::problems::TimedProblem;
 use crate::os::process_id::ProcessId;
 use crate::source::Failure;
@@ -50,4 +53,15 @@ pub struct Snapshot {
     pub problem: Option<TimedProblem>,
     pub rejected: Option<Rejected>,
     pub restarts: u64,
+    pub postponed: Option<Box<Postponed>>,
+}
+
+/// A config that failed for something which is not its fault, such as a port that another process has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postponed {
+    pub revision: Revision,
+    pub attempts: u32,
+    /// Not tried before.
+    pub until: Instant,
+    pub problem: String,
 }

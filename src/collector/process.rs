@@ -46,6 +46,8 @@ pub struct Process {
     oom_kills: Option<OomKills>,
     /// Of `BindWatch`, also after its end.
     wanted_twice: Option<u16>,
+    /// No bind(2) of it was hidden from us.
+    saw_all_binds: bool,
 }
 
 impl Process {
@@ -65,7 +67,8 @@ impl Process {
                 return Err(error);
             }
         };
-        Ok(Process { child, output: Output::default(), binds, oom_kills, wanted_twice: None })
+        let saw_all_binds = binds.is_ok();
+        Ok(Process { child, output: Output::default(), binds, oom_kills, wanted_twice: None, saw_all_binds })
     }
 
     pub fn id(&self) -> u32 {
@@ -97,12 +100,18 @@ impl Process {
         self.wanted_twice
     }
 
+    /// Whether a port that two of its own sockets wanted would be known.
+    pub fn saw_all_binds(&self) -> bool {
+        self.saw_all_binds
+    }
+
     /// Lets every bind(2) that waits go on; true when there was one. It may share ports with `partners` and nobody
     /// else.
     pub fn serve_binds(&mut self, partners: &[&BindWatch]) -> bool {
         let Ok(watch) = &mut self.binds else { return false };
         let served = watch.serve(partners);
         self.wanted_twice = watch.wanted_twice();
+        self.saw_all_binds = watch.saw_all();
         match served {
             Served::Binds => true,
             Served::Nothing => false,

@@ -6,6 +6,7 @@
 //!   child         a child process: spawn, output, ask to end, kill, reap
 //!   descendants   what children start and leave behind: found, ended, reaped
 //!   orphans       processes that a killed agent left behind
+//!   port_holder   who has a port that a collector wants
 //!   process_id    which process it is, by more than its number
 //!   control       the endpoint that the running agent listens at, and connections to it
 //!   stream        a TCP connection that never blocks
@@ -42,6 +43,6 @@ pub mod shutdown;
 pub mod wake_channel;
 
 pub use platform::{
-    child, control, descendants, error, event, host, orphans, process_id, service, stderr, stream, this_process, user,
-    wait,
+    child, control, descendants, error, event, host, orphans, port_holder, process_id, service, stderr, stream,
+    this_process, user, wait,
 };

@@ -6,7 +6,7 @@ use super::collectors::Exited;
 use super::{Supervise, handover};
 use crate::agent::mailbox::PollerCommand;
 use crate::collector::process::KILL_PATIENCE;
-use crate::core::event::{Event, ExitCause};
+use crate::core::event::{Event, ExitCause, PortHolder};
 use crate::os::descendants::{self, Which};
 use crate::store::Candidate;
 
@@ -48,12 +48,17 @@ impl Supervise {
             return Event::Exited { child, problem: String::new(), cause: ExitCause::Unrelated };
         }
         let uptime = self.now().saturating_sub(dead.started_at);
-        let problem = self.state_tracker.crashed(&status, uptime, &dead.process.tail());
+        let tail = dead.process.tail();
+        let cause = handover::exit_cause(&self.collectors, &dead, &tail);
+        let remedy = match cause {
+            ExitCause::PortInUse(PortHolder::OtherProcess) => handover::port_taken(&self.collectors, &tail),
+            _ => None,
+        };
+        let problem = self.state_tracker.crashed(&status, uptime, remedy, &tail);
         log::warn!(
             pid = pid, status = status.as_str(), uptime_seconds = crate::log::seconds(uptime);
             "collector exited unexpectedly"
         );
-        let cause = handover::exit_cause(&self.collectors, &dead, &problem);
         Event::Exited { child, problem, cause }
     }
 

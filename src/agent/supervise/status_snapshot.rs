@@ -14,6 +14,7 @@ impl StateTracker {
             problem: self.problems.newest().cloned(),
             rejected: self.rejected.get().cloned(),
             restarts,
+            postponed: self.postponed.clone(),
         }
     }
 

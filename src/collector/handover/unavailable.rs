@@ -76,6 +76,10 @@ pub mod binds {
             match *self {}
         }
 
+        pub fn saw_all(&self) -> bool {
+            match *self {}
+        }
+
         pub fn wanted_twice(&self) -> Option<u16> {
             match *self {}
         }

@@ -10,6 +10,7 @@ pub mod host;
 mod open_files;
 pub mod orphans;
 mod pid1;
+pub mod port_holder;
 pub mod process_id;
 pub mod service;
 pub mod stderr;

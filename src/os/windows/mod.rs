@@ -11,6 +11,7 @@ pub mod event;
 pub mod files;
 pub mod host;
 pub mod orphans;
+pub mod port_holder;
 pub mod process_id;
 pub mod service;
 pub mod stderr;
