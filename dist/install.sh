@@ -5,6 +5,10 @@
 # Everything is checked first, then put beside what is there, then swapped in by renames; at last the service is
 # restarted, once. Any failure, including an agent that does not start, rolls everything back. It needs no network, and
 # no program that busybox does not have.
+#
+# Settings and key are root's, since root runs what they name; the config is the agent's, in its state directory, and
+# a link leads there. Where an earlier release has given all of it to the agent's user, it is moved over: the directory
+# is taken first, so that its names are nobody else's to change; then each file is looked at, and replaced by a copy.
 set -eu
 umask 022
 # Bytes, not characters; and messages that can be compared.
@@ -15,6 +19,7 @@ export LC_ALL PATH
 account=kmagent
 etc=/etc/kmagent
 state=/var/lib/kmagent
+nowhere=/nonexistent # the account's home: where it could write, a config could leave an authorized_keys
 newline='
 '
 
@@ -48,7 +53,7 @@ environment:
                        they are written to /etc/kmagent/agent.yaml
 
 At a terminal the key and the collector endpoint are asked for if they are not
-known. Existing settings, key and config are never changed. A failed install is
+known. Existing settings, key and config keep their content. A failed install is
 rolled back, and an agent that was running keeps running or is started again.
 
 exit status:
@@ -125,7 +130,7 @@ go_on() {
     old_dirs=$({ printf '%s\n' "$old_dirs" && noted_left dir; } | sort -ru)
     for file in $old_files $left_beside; do
         place=$DESTDIR$file old=$DESTDIR$(beside "$file" old)
-        if [ ! -e "$place" ] && [ -e "$old" ]; then mv -f "$old" "$place" || die 73 "cannot restore $place"; fi
+        if [ ! -e "$place" ] && [ -e "$old" ]; then move "$old" "$place" || die 73 "cannot restore $place"; fi
         rm -f "$old" "$DESTDIR$(beside "$file" new)" || die 73 "cannot remove the temporary files beside $place"
     done
 }
@@ -138,6 +143,7 @@ pending='' # files that lie beside their place
 aside=''   # files that were moved out of the way
 files=''   # everything that is installed
 changed='' # whether that concerns the running service
+linked=''  # whether the config has become a link
 
 beside() { printf '%s/.%s.kmagent-%s' "${1%/*}" "${1##*/}" "$2"; }
 
@@ -168,7 +174,7 @@ put() {
     pending="$pending $3"
     case $3 in
         "$PREFIX"/share/*) ;;
-        "$PREFIX"/bin/* | "$PREFIX"/lib/kmagent/kmagent-collector | */kmagent.service | /etc/init.d/*) changed=yes ;;
+        "$PREFIX"/bin/* | "$PREFIX"/lib/kmagent/kmagent-collector | */kmagent.service | */kmagent.service.d/* | /etc/init.d/*) changed=yes ;;
     esac
 }
 
@@ -184,7 +190,14 @@ write_through() {
 restore() {
     if [ ! -e "$1" ] && [ ! -h "$1" ]; then return 0; fi
     # Two names of one file are more than mv takes.
-    if [ -e "$2" ] && same "$1" "$2"; then rm -f "$1"; else mv -f "$1" "$2"; fi
+    # shellcheck disable=SC3013 # dash and busybox have it
+    if [ "$1" -ef "$2" ]; then rm -f "$1"; else move "$1" "$2"; fi
+}
+
+# move FILE NAME: mv(1) would follow a link to a directory, and put it in there.
+move() {
+    if [ -h "$2" ]; then rm -f "$2"; fi
+    mv -f "$1" "$2"
 }
 
 # The old file keeps a second name until all is well; at no time is there none.
@@ -209,7 +222,7 @@ set_aside() {
     if [ ! -e "$place" ] && [ ! -h "$place" ]; then return 0; fi
     on_failure "restore '$old' '$place'"
     aside="$aside $1"
-    mv -f "$place" "$old" || die 73 "cannot remove $place"
+    { rm -f "$old" && mv -f "$place" "$old"; } || die 73 "cannot remove $place"
 }
 
 # From here on nothing is undone, so nothing fails any more.
@@ -217,13 +230,16 @@ commit() {
     undo=''
     set +e
     for target in $aside; do rm -f "$DESTDIR$(beside "$target" old)" || warn "could not remove an old $target"; done
+    # No agent can any more.
+    if [ -n "$linked" ]; then rm -f "$DESTDIR$etc"/.config.yaml.candidate-*; fi
 }
 
 # ---- the manifest of what is installed: "WORD REST" lines. It is ours, in a directory of root.
 
 noted() { if [ -f "$DESTDIR$manifest" ]; then sed -n "s:^$1 ::p" "$DESTDIR$manifest"; fi; }
 
-# What outlives --uninstall, for --purge. The agent's user could write it, so only these words are believed.
+# What outlives --uninstall, for --purge. The agent's user may have written an old one, so only these words are
+# believed.
 kept=$etc/.installed
 # Where the programs are, for an upgrade from another directory. In root's own directory, since root runs what is there.
 record=$etc.prefix
@@ -248,7 +264,12 @@ is_busybox() { have "$1" && "$1" --help 2>&1 | grep -q BusyBox; }
 rewrite() {
     file=$1
     shift
-    cp -p "$file" "$file.kmagent-new" && "$@" <"$file" >"$file.kmagent-new" && mv -f "$file.kmagent-new" "$file" && return 0
+    if cp -p "$file" "$file.kmagent-new" && "$@" <"$file" >"$file.kmagent-new" && sync "$file.kmagent-new" &&
+        mv -f "$file.kmagent-new" "$file"; then
+        # SELinux has a label for these files, which a copy lacks.
+        if have restorecon; then restorecon "$file" || :; fi
+        return 0
+    fi
     rm -f "$file.kmagent-new"
     return 1
 }
@@ -276,12 +297,12 @@ add_user() {
     shell=/bin/false
     for nologin in /usr/sbin/nologin /sbin/nologin; do [ ! -x "$nologin" ] || shell=$nologin; done
     if have useradd; then
-        useradd -r -g "$account" -d "$state" -M -s "$shell" "$account"
+        useradd -r -g "$account" -d "$nowhere" -M -s "$shell" "$account"
     elif is_busybox adduser; then
-        adduser -S -D -H -h "$state" -s "$shell" -G "$account" "$account"
+        adduser -S -D -H -h "$nowhere" -s "$shell" -G "$account" "$account"
     else
         gid=$(sed -n "s/^$account:[^:]*:\([0-9]*\):.*/\1/p" /etc/group) && id=$(free_id) &&
-            rewrite /etc/passwd append "$account:x:$id:$gid:kmagent:$state:$shell" &&
+            rewrite /etc/passwd append "$account:x:$id:$gid:kmagent:$nowhere:$shell" &&
             { [ ! -f /etc/shadow ] || rewrite /etc/shadow append "$account:!:::::::"; }
     fi
 }
@@ -327,6 +348,36 @@ drop_group() {
     fi
 }
 
+home_of() { if have getent; then getent passwd "$account"; else grep "^$account:" /etc/passwd; fi | cut -d : -f 6; }
+
+# set_home OLD NEW, while processes of the account run, which usermod(8) refuses. Under the lock of useradd(8) and the
+# like: the number of a process that lives.
+set_home() {
+    tries=0
+    until (set -C && echo $$ >/etc/passwd.lock) 2>/dev/null; do
+        if ! kill -0 "$(cat /etc/passwd.lock)" 2>/dev/null; then rm -f /etc/passwd.lock; fi
+        if [ "$tries" -ge 10 ]; then return 1; fi
+        tries=$((tries + 1))
+        sleep 1
+    done
+    changed_home=''
+    if rewrite /etc/passwd sed "s;^\($account:[^:]*:[^:]*:[^:]*:[^:]*\):$1:;\1:$2:;"; then changed_home=yes; fi
+    rm -f /etc/passwd.lock
+    [ -n "$changed_home" ]
+}
+
+# Earlier releases made the agent's state its home.
+leave_home() {
+    if [ "$(home_of)" != "$state" ]; then return 0; fi
+    if ! grep -q "^$account:.*:$state:" /etc/passwd; then
+        warn "the home of $account is $state, where its collector writes: change it to $nowhere where the account is kept"
+        return 0
+    fi
+    say "changing the home of $account to $nowhere"
+    on_failure "set_home '$nowhere' '$state'"
+    set_home "$state" "$nowhere" || die 71 "cannot change the home of $account"
+}
+
 accounts='' # what is ours, a line each
 claim() {
     note kept "$1"
@@ -346,6 +397,7 @@ make_accounts() {
         claim user
         add_user || die 71 "cannot create the user $account"
     fi
+    leave_home
     # Which may read logs.
     for group in adm systemd-journal; do
         if ! has_group "$group" || is_member "$group"; then continue; fi
@@ -412,6 +464,47 @@ put_services() {
             ;;
         openrc | procd | sysv) put_service 755 "$init/kmagent" /etc/init.d/kmagent ;;
     esac
+    put_exec_paths
+}
+
+# The units let nothing be executed where the agent's user can write. Where an operator keeps programs there, they may
+# be; a directory, since a file that is replaced would be left out.
+put_exec_paths() {
+    paths=$(exec_paths) || return 0
+    if [ "$init" != systemd ] || [ -z "$paths" ]; then return 0; fi
+    {
+        echo "# What install.sh found to be executed here: the agent, or the collector of its settings."
+        echo "[Service]"
+        printf '%s\n' "$paths" | sed 's/%/%%/g;s/.*/ExecPaths="-&"/'
+        # Or systemd would let it be written in there.
+        printf '%s\n' "$paths" | sed -n 's/%/%%/g;s:^/home/.*:ReadOnlyPaths="-&":p'
+    } >"$stage/exec-paths" || die 73 "cannot write $stage"
+    put 644 "$stage/exec-paths" /etc/systemd/system/kmagent.service.d/exec-paths.conf
+    put 644 "$stage/exec-paths" /etc/systemd/system/kmagent-check.service.d/exec-paths.conf
+}
+
+exec_paths() {
+    for program in "$PREFIX/bin/kmagent" "$PREFIX/lib/kmagent/kmagent-collector" "$(setting collector)" \
+        "$(variable_for_service KM_COLLECTOR)" "$(running_collector)"; do
+        [ -n "$DESTDIR" ] || program=$(readlink -f "$program" 2>/dev/null) || continue
+        case $program in
+            *[\"\\]* | *"$newline"*) ;;
+            "$state"/* | /run/kmagent/* | /tmp/* | /var/tmp/* | /dev/shm/* | /home/*) printf '%s\n' "${program%/*}" ;;
+        esac
+    done | sort -u
+}
+
+variable_for_service() {
+    if [ -f "$DESTDIR/etc/default/kmagent" ]; then
+        sed -n "s/^$1=//p" "$DESTDIR/etc/default/kmagent" | tail -n 1 | sed "s/^'\(.*\)'\$/\1/;s/^\"\(.*\)\"\$/\1/"
+    fi
+}
+
+# Whatever tells the agent of it.
+running_collector() {
+    [ -z "$DESTDIR" ] || return 0
+    pid=$(agent_says | sed -n '/"collector": {/,/}/s/ *"pid": \([0-9]*\),*$/\1/p')
+    readlink "/proc/${pid:-none}/exe" 2>/dev/null | sed 's/ (deleted)$//'
 }
 
 # For every service manager the same words. What they print is shown only when they fail.
@@ -607,6 +700,10 @@ stage_settings() {
         eval "value=\${$variable-}"
         [ -z "$value" ] || die 64 "$variable cannot be set here, since the services use fixed directories: unset it"
     done
+    vet agent.yaml api-key policy.yaml .installed
+    if [ -f "$DESTDIR$etc/policy.yaml" ]; then
+        cp "$DESTDIR$etc/policy.yaml" "$stage/policy.yaml" || die 73 "cannot copy $etc/policy.yaml"
+    fi
     if [ -f "$DESTDIR$etc/agent.yaml" ]; then
         say "keeping $etc/agent.yaml"
         cp "$DESTDIR$etc/agent.yaml" "$stage/agent.yaml" || die 73 "cannot copy $etc/agent.yaml"
@@ -666,8 +763,26 @@ setting() { printf '%s\n' "$settings" | sed -n "s:^$1  *= \([^(].*[^ ]\)  *(.*)\
 
 # accepts COLLECTOR: whether it accepts the active config, with the site's overlay.
 accepts() {
-    env -i "PATH=$PATH" KM_API_KEY=key "KM_COLLECTOR_ENDPOINT=$(setting collector-endpoint)" \
-        "KM_DOCKER_ENDPOINT=$(setting docker-endpoint)" KM_AGENT_VERSION=0 "$@" 2>&1
+    program=$1
+    shift
+    # By a descriptor, since the account may not reach into the directory that the tarball was unpacked in.
+    as_account env -i "PATH=$PATH" KM_API_KEY=key "KM_COLLECTOR_ENDPOINT=$(setting collector-endpoint)" \
+        "KM_DOCKER_ENDPOINT=$(setting docker-endpoint)" KM_AGENT_VERSION=0 /proc/self/fd/9 "$@" 9<"$program" 2>&1
+}
+
+# With the account's rights: a config is the API's, and what it names is opened by who validates it. A system without
+# such a program says 77. Before the account is there, the config is root's own.
+as_account() {
+    if ! has_user; then
+        "$@"
+    elif have setpriv && setpriv --help 2>&1 | grep -q -e --reuid; then
+        setpriv --reuid="$account" --regid="$account" --init-groups "$@"
+    elif have su; then
+        # shellcheck disable=SC2016 # for that shell
+        su -s /bin/sh -c 'exec "$@"' -- "$account" sh "$@"
+    else
+        return 77
+    fi
 }
 
 # A collector that rejects the active config would leave the host with none, as its last known good would be rejected
@@ -682,7 +797,11 @@ check_collector() {
     say "checking $config with the collector of this release"
     set -- validate "--config=$config"
     if [ -f "$overlay" ]; then set -- "$@" "--config=$overlay"; fi
-    complaint=$(accepts "$new" "$@") && return 0
+    code=0
+    complaint=$(accepts "$new" "$@") || code=$?
+    if [ "$code" -eq 0 ] || [ "$code" -eq 77 ]; then return 0; fi
+    # The service may read more than the account alone.
+    case $complaint in *'permission denied'*) warn "cannot check $config: $account may not read what it names" && return 0 ;; esac
     if [ -x "$PREFIX/lib/kmagent/kmagent-collector" ] && ! accepts "$PREFIX/lib/kmagent/kmagent-collector" "$@" >/dev/null; then
         warn "the collector rejects $config, as the previous one did"
         return 0
@@ -691,44 +810,244 @@ check_collector() {
     die 65 "the collector of this release rejects the active config $config: fix it, or use the tarball without a collector"
 }
 
-# own OPTION PATH: makes the account the owner of what is root's.
-own() {
-    if [ ! -e "$2" ] || [ -h "$2" ]; then return 0; fi
-    owner=$(owner_of "$2")
-    if [ "$owner" != 0:0 ]; then return 0; fi
-    say "changing the owner of $2 to $account"
-    on_failure "if [ -e '$2' ]; then chown $1 0:0 '$2'; fi"
-    chown "$1" "$account:$account" "$2" || die 73 "cannot change the owner of $2 to $account"
+# kind PATH: what it is, how many names it has, whose it is: "- 1 0". stat(1) is not everywhere.
+kind() {
+    # shellcheck disable=SC2012
+    ls -ldn "$1" 2>/dev/null | sed 's/^\(.\)[^ ]* *\([0-9]*\) *\([0-9]*\) .*/\1 \2 \3/'
 }
 owner_of() {
-    # shellcheck disable=SC2012 # stat(1) is not everywhere
+    # shellcheck disable=SC2012
     ls -ldn "$1" | sed 's/^[^ ]*  *[0-9]*  *\([0-9]*\)  *\([0-9]*\).*/\1:\2/'
+}
+# As chmod(1) takes it.
+mode_of() {
+    # shellcheck disable=SC2012
+    ls -ld "$1" | sed 's/^.\(...\)\(...\)\(...\).*/u=\1,g=\2,o=\3/;s/-//g'
+}
+is_the_account_s() { has_user && [ "$(owner_of "$1" | cut -d : -f 1)" = "$(id -u "$account")" ]; }
+
+# take DIRECTORY: from the agent's user, who from then on changes no name in it. An agent that runs still reads there;
+# what it wants to write it tries again. Only where the directory above is root's.
+take() {
+    if [ -n "$DESTDIR" ] || [ ! -d "$1" ] || [ -h "$1" ] || ! is_the_account_s "$1"; then return 0; fi
+    owner=$(owner_of "$1") mode=$(mode_of "$1")
+    say "changing the owner of $1 to root"
+    on_failure "chown -h $owner '$1' && chmod $mode '$1'"
+    { chmod g+rx "$1" && chown -h "0:$account" "$1"; } || die 73 "cannot change the owner of $1 to root"
+}
+
+# vet NAME...: refuses what the agent's user may have put there for root to read or replace. It may be missing, a file
+# without a second name, or a link of root's.
+vet() {
+    if [ -n "$DESTDIR" ]; then return 0; fi
+    for name; do
+        case $(kind "$etc/$name") in
+            '' | '- 1 '* | 'l '*' 0') ;;
+            *) die 78 "$etc/$name is a link, has a second name or is no file, and another user may have put it there:" \
+                "remove it; nothing was changed" ;;
+        esac
+    done
+}
+
+# put_setting NAME: $stage/NAME in its place, root's, for the agent to read. A copy, since the agent's user may hold the
+# old file open; that keeps a second name until all is well.
+put_setting() {
+    place=$DESTDIR$etc/$1
+    if [ -h "$place" ]; then return 0; fi
+    if [ -n "$DESTDIR" ]; then
+        owner=$(owner_of "$stage/$1")
+    elif is_root_s "$etc"; then
+        owner=0:$(id -g "$account")
+    else
+        # An operator's layout.
+        if [ -s "$place" ]; then return 0; fi
+        owner=$(owner_of "$etc")
+    fi
+    if [ ! -e "$place" ]; then
+        say "writing $etc/$1"
+        on_failure "rm -f '$place'"
+    elif ! same "$stage/$1" "$place"; then
+        say "writing $etc/$1"
+        keep_old "$etc/$1"
+    elif [ "$(owner_of "$place") $(mode_of "$place")" = "$owner u=rw,g=r,o=" ]; then
+        return 0
+    else
+        say "changing the owner of $etc/$1 to root, and its group to $account"
+        if [ "$1" = agent.yaml ]; then name_programs "$place"; fi
+        keep_old "$etc/$1"
+    fi
+    if [ -z "$DESTDIR" ]; then chown "$owner" "$stage/$1" || die 73 "cannot change the owner of $1"; fi
+    { chmod 640 "$stage/$1" && mv -f "$stage/$1" "$DESTDIR$etc/$1"; } || die 73 "cannot write $place"
+}
+
+# What was the agent's user's to write, and is root's from now on.
+name_programs() {
+    if [ -n "$DESTDIR" ] || ! is_the_account_s "$1"; then return 0; fi
+    for name in collector on-change; do
+        value=$(setting "$name")
+        if [ -n "$value" ]; then say "$etc/agent.yaml sets $name, which root runs: check that it is yours: $value"; fi
+    done
+}
+
+# keep_old FILE: under a second name.
+keep_old() {
+    place=$DESTDIR$1 old=$DESTDIR$(beside "$1" old)
+    note beside "$1"
+    rm -f "$old" || die 73 "cannot remove $old"
+    on_failure "restore '$old' '$place'"
+    aside="$aside $1"
+    ln "$place" "$old" 2>/dev/null || cp -p "$place" "$old" || die 73 "cannot save $place as $old"
 }
 
 place_settings() {
     made='' making='kept dir'
+    find_readers
     make_dirs "$etc"
     make_dirs "${state%/*}"
-    if [ ! -d "$DESTDIR$state" ]; then
-        { on_failure "rmdir '$DESTDIR$state'" && mkdir -m 700 "$DESTDIR$state"; } || die 73 "cannot create the directory $DESTDIR$state"
-    fi
-    for file in $fresh; do
-        say "writing $etc/$file"
-        if [ -e "$DESTDIR$etc/$file" ]; then on_failure ": >'$DESTDIR$etc/$file'"; else on_failure "rm -f '$DESTDIR$etc/$file'"; fi
-        if [ -z "$DESTDIR" ]; then chown "$account:$account" "$stage/$file" || die 73 "cannot change the owner of $file to $account"; fi
-        mv -f "$stage/$file" "$DESTDIR$etc/$file" || die 73 "cannot write $DESTDIR$etc/$file"
+    own_directory "$etc" "0:$account" u=rwx,g=rx,o=
+    drop_links
+    for file in agent.yaml api-key policy.yaml; do
+        if [ -e "$stage/$file" ]; then put_setting "$file"; fi
     done
-    if [ -n "$DESTDIR" ]; then return 0; fi
-    # The agent renames its config in there, so the directory must be its own. Once it is, new files there
-    # keep their owner: one could be a hard link to a file that the account must not read.
-    owner=$(owner_of "$etc")
-    if [ "$owner" = 0:0 ]; then
-        for file in agent.yaml api-key config.yaml config.yaml.rejected; do own -h "$etc/$file"; done
-        own -h "$etc"
-    fi
-    own -R "$state"
+    if [ "$init" = procd ]; then agents=$etc/state; else agents=$state; fi
+    target=$agents/config.yaml
+    for dir in "$state" "$agents"; do
+        if [ ! -d "$DESTDIR$dir" ]; then
+            { on_failure "rmdir '$DESTDIR$dir'" && mkdir -m 700 "$DESTDIR$dir"; } || die 73 "cannot create the directory $DESTDIR$dir"
+        fi
+    done
+    link_config
+    for dir in "$state" "$agents"; do
+        if [ -n "$DESTDIR" ] || [ "$(owner_of "$dir" | cut -d : -f 1)" != 0 ]; then continue; fi
+        give "$dir"
+    done
 }
 
+# own_directory PATH OWNER MODE: not one that an operator has given to another user.
+own_directory() {
+    owner=$(owner_of "$DESTDIR$1") mode=$(mode_of "$DESTDIR$1")
+    if [ -z "$owner" ] || [ -z "$mode" ]; then die 73 "cannot look at $1"; fi
+    if [ -n "$DESTDIR" ]; then
+        if [ "$mode" != "$3" ]; then on_failure "chmod $mode '$DESTDIR$1'" && chmod "$3" "$DESTDIR$1"; fi
+        return 0
+    fi
+    if [ "${owner%:*}" != 0 ]; then return 0; fi
+    if [ "$readers" = yes ]; then set -- "$1" "$2" "$mode"; fi
+    if [ "$owner $mode" = "0:$(id -g "$account") $3" ]; then return 0; fi
+    say "changing the owner of $1 to root, and its group to $account"
+    # What was made for this goes anyway.
+    case " $made" in *" $1 "*) ;; *) on_failure "chown -h $owner '$1' && chmod $mode '$1'" ;; esac
+    { chown -h "$2" "$1" && chmod "$3" "$1"; } || die 73 "cannot change the owner of $1"
+}
+
+# In root's directory links are followed: none may be the agent's user's.
+drop_links() {
+    if [ -n "$DESTDIR" ]; then return 0; fi
+    for place in "$etc"/* "$etc"/.[!.]*; do
+        case $(kind "$place") in
+            'l '*' 0' | [!l]* | '') ;;
+            l*)
+                case $place in *"'"* | *"$newline"*) die 78 "$place is a link of another user's: remove it" ;; esac
+                say "removing $place, a link to $(readlink "$place") that is not root's"
+                set_aside "$place"
+                ;;
+        esac
+    done
+}
+
+# give DIRECTORY, which is new, or root's, who has then run the agent: to the agent's user with all that root made in
+# there, the innermost first. What is that user's already is not looked into; what has a second name may be something
+# else of root's.
+give() {
+    for entry in "$1"/* "$1"/.[!.]*; do
+        case $entry in *"'"* | *"$newline"*) continue ;; esac
+        case $(kind "$entry") in
+            'd '*' 0') give "$entry" ;;
+            '- 1 0') give_one "$entry" ;;
+        esac
+    done
+    give_one "$1"
+}
+give_one() {
+    say "changing the owner of $1 to $account"
+    on_failure "chown -h $(owner_of "$1") '$1'"
+    chown -h "$account:$account" "$1" || die 73 "cannot change the owner of $1 to $account"
+}
+
+# The name in root's directory leads to where the agent may replace its config. Of a file there the content goes along,
+# unless it has a second name: then it may be a file that the agent's user must not read.
+link_config() {
+    place=$DESTDIR$etc/config.yaml
+    if [ -n "$readers" ] || ! is_root_s "$etc" || ! { is_root_s "$agents" || is_the_account_s "$agents"; }; then
+        if [ -e "$stage/config.yaml" ]; then put_fresh_config; fi
+        return 0
+    fi
+    case $(kind "$place") in
+        l*) return 0 ;;
+        d*) warn "$etc/config.yaml is a directory" && return 0 ;;
+        '- 1 '*)
+            cp -p "$place" "$stage/config.yaml" || die 73 "cannot copy $place"
+            say "moving $etc/config.yaml to $target; a link leads there"
+            put_config
+            keep_old "$etc/config.yaml"
+            ;;
+        '')
+            if [ -e "$stage/config.yaml" ]; then say "writing $etc/config.yaml" && put_config; fi
+            on_failure "rm -f '$place'"
+            ;;
+        *)
+            say "removing $etc/config.yaml, which has a second name or is no file: the last known good config is used"
+            set_aside "$etc/config.yaml"
+            ;;
+    esac
+    new=$DESTDIR$(beside "$etc/config.yaml" new)
+    note beside "$etc/config.yaml"
+    rm -f "$new"
+    on_failure "rm -f '$new'"
+    { ln -s "$target" "$new" && mv -f "$new" "$place"; } || die 73 "cannot make the link $place"
+    linked=yes
+}
+is_root_s() { [ -n "$DESTDIR" ] || [ "$(owner_of "$1" | cut -d : -f 1)" = 0 ]; }
+
+# An operator has given the directory to a user who may replace the config there.
+put_fresh_config() {
+    say "writing $etc/config.yaml"
+    on_failure "rm -f '$place'"
+    { chown "$(owner_of "$etc")" "$stage/config.yaml" && mv -f "$stage/config.yaml" "$place"; } || die 73 "cannot write $place"
+}
+
+# $stage/config.yaml becomes $target. The directory is taken meanwhile, or the name could be made to lead elsewhere;
+# what lies there is no config yet, as no link leads to it.
+put_config() {
+    dir=$DESTDIR$agents copy=$DESTDIR$(beside "$target" new) mode=''
+    take "$dir"
+    if [ -d "$DESTDIR$target" ] && [ ! -h "$DESTDIR$target" ]; then die 73 "$target is a directory: remove it"; fi
+    rm -f "$copy" "$DESTDIR$target" || die 73 "cannot remove $target"
+    on_failure "rm -f '$copy' '$DESTDIR$target'"
+    cp -p "$stage/config.yaml" "$copy" || die 73 "cannot write $copy"
+    sync "$copy" 2>/dev/null || die 73 "cannot sync $copy to the disk"
+    mv -f "$copy" "$DESTDIR$target" || die 73 "cannot write $DESTDIR$target"
+    # Else it goes with the directory.
+    if [ -n "$mode" ]; then
+        say "changing the owner of $agents to $account"
+        { chown -h "$account:$account" "$DESTDIR$target" "$dir" && chmod "$mode" "$dir"; } ||
+            die 73 "cannot change the owner of $dir"
+    fi
+}
+
+# Another service may read the config, of a host where cron or a timer does the checks, and would not if it were moved.
+find_readers() {
+    readers='' place=$etc/config.yaml
+    if [ -n "$DESTDIR" ] || [ -z "$old_init" ] || [ "$action" != none ] || agent_says >/dev/null; then return 0; fi
+    # shellcheck disable=SC2012
+    case $(kind "$place"):$(ls -ld "$place" 2>/dev/null) in
+        '- 1 '*:???????r* | '- 1 '*:??????????+*) readers=yes ;;
+        '- 1 '*:????r*) case $(owner_of "$place") in *":$(id -g "$account")" | *:0) ;; *) readers=yes ;; esac ;;
+    esac
+    if [ -n "$readers" ]; then
+        say "keeping $etc/config.yaml where it is, since others may read it; an agent could not replace it there"
+    fi
+}
 note_settings() {
     already=$(noted_kept)
     {
@@ -853,6 +1172,7 @@ install_all() {
     [ -n "$init" ] || init=${old_init:-$(find_init)}
     scripts='' was=stopped collector_was=''
     take_stage
+    take "$etc"
     go_on
     check_machine
     stage_settings
@@ -992,6 +1312,7 @@ uninstall() {
     init=${init:-none}
     old_files=$(noted file)
     old_dirs=$(noted dir)
+    take "$etc"
     go_on
     say "removing kmagent from $DESTDIR$PREFIX"
     begun=yes
@@ -1032,14 +1353,17 @@ disable_service() {
 
 purge() {
     say "removing settings, config, key and state"
+    take "$etc"
+    undo=''
     noted=$(noted_kept)
     trouble=''
-    for file in agent.yaml api-key config.yaml config.yaml.rejected .installed; do
+    for file in agent.yaml api-key policy.yaml config.yaml config.yaml.rejected .installed; do
         rm -f "$DESTDIR$etc/$file" || trouble=yes
     done
     rm -f "$DESTDIR$etc"/.config.yaml.candidate-* || trouble=yes
     # The second is the one on OpenWrt.
-    rm -rf "$DESTDIR$state" "$DESTDIR$etc/state" || trouble=yes
+    remove_state "$state" || trouble=yes
+    remove_state "$etc/state" || trouble=yes
     for file in /etc/default/kmagent /etc/conf.d/kmagent; do
         if [ -f "$DESTDIR$file" ]; then say "removing $file" && rm -f "$DESTDIR$file" || trouble=yes; fi
     done
@@ -1056,6 +1380,13 @@ purge() {
     left=''
     printf '%s\n' "$noted" | sed -n 's/^dir //p' | sort -r | while read -r dir; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
     [ -z "$trouble" ] || die 73 "not everything could be removed, see above"
+}
+
+# Not as it lies there: while root goes down into it by name, its owner could put a link in the way.
+remove_state() {
+    if [ -h "$DESTDIR$1" ] || [ ! -d "$DESTDIR$1" ]; then rm -f "$DESTDIR$1" && return 0; fi
+    private=$DESTDIR$(beside "$1" old)
+    rm -rf "$private" && mkdir -m 700 "$private" && mv -f "$DESTDIR$1" "$private/" && rm -rf "$private"
 }
 
 drop_accounts() {

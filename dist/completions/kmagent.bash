@@ -8,7 +8,7 @@ _kmagent() {
     local settings='--agent-config --config --collector --collector-endpoint --api-key --api-key-file
         --config-check-interval --update-endpoint --local-config --docker-mode --docker-endpoint --host-name --log-level
         --log-format --state-dir --run-dir --ca-file --allow-http --report-extended --on-change --restart-mode
-        --stop-timeout --min-uptime --validate-timeout --poll-timeout --max-config-size'
+        --stop-timeout --min-uptime --validate-timeout --policy --poll-timeout --max-config-size'
     local cur=${COMP_WORDS[COMP_CWORD]} mode='' given=' ' flag='' value_of='' takes_value='' prefix='' word i
     COMPREPLY=()
 
@@ -41,7 +41,7 @@ _kmagent() {
     if [[ $value_of ]]; then
         local kind=''
         case $value_of in
-            --agent-config | --config | --collector | --api-key-file | --local-config | --ca-file) kind=-f ;;
+            --agent-config | --config | --collector | --api-key-file | --local-config | --ca-file | --policy) kind=-f ;;
             --state-dir | --run-dir) kind=-d ;;
             --docker-mode | --allow-http | --report-extended) kind='true false' ;;
             --log-level) kind='error warn info debug' ;;

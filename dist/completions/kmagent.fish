@@ -86,6 +86,7 @@ complete -c kmagent -n '__kmagent_takes update-endpoint' -l update-endpoint -x -
 complete -c kmagent -n '__kmagent_takes ca-file' -l ca-file -r -F -d 'the authorities that may sign the API\'s certificate'
 complete -c kmagent -n '__kmagent_takes allow-http' -l allow-http -a 'true false' -d 'allows sending the API key in cleartext'
 complete -c kmagent -n '__kmagent_takes report-extended' -l report-extended -a 'true false' -d 'reports revisions, restarts and uptime too'
+complete -c kmagent -n '__kmagent_takes policy' -l policy -r -F -d 'the rules for the API\'s configs'
 complete -c kmagent -n '__kmagent_takes poll-timeout' -l poll-timeout -x -d 'timeout for the API\'s whole answer'
 complete -c kmagent -n '__kmagent_takes max-config-size' -l max-config-size -x -d 'maximum size of the API\'s answer'
 complete -c kmagent -n '__kmagent_takes collector' -l collector -r -F -d 'the collector\'s executable'

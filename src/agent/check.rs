@@ -2,6 +2,7 @@
 //!
 //! It ends before the install. The poller and `--check` both run it; the one that does owns the records that it keeps.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::agent::check_outcome::CheckOutcome;
@@ -10,17 +11,19 @@ use crate::agent::report::Reporter;
 use crate::collector::Collector;
 use crate::collector::output;
 use crate::collector::validate::Validation;
-use crate::config::inspect;
-use crate::config::value::Revision;
+use crate::config::policy::{Policy, Violations};
+use crate::config::value::{Revision, Value};
 use crate::config::yaml;
 use crate::core::restart_requests::{Asked, Decision, RestartThrottle};
 use crate::error::{Error, Exit, Result};
-use crate::log::redact::Secrets;
+use crate::log::Masked;
+use crate::log::masked::{self, Holder};
 use crate::os::files::FileId;
+use crate::os::user::User;
 use crate::settings::Settings;
 use crate::source::{Failure, Offer, Response, Source};
 use crate::store::Store;
-use crate::store::record::{self, Record, Rejected, unix_now};
+use crate::store::record::{self, PolicyNotice, Record, Rejected, unix_now};
 
 pub struct ConfigCheck {
     source: Source,
@@ -34,7 +37,12 @@ pub struct ConfigCheck {
     is_hidden: bool,
     /// Bytes of a config as YAML: twice the longest answer, as YAML that is made of JSON has blanks for its braces.
     max_yaml: u64,
-    key: Option<String>,
+    policy: Policy,
+    policy_file: PathBuf,
+    /// `None` when this run has looked, or is not to.
+    noticed: Option<Record<PolicyNotice>>,
+    /// No agent runs, so the active config is the confirmed one.
+    is_alone: bool,
 }
 
 impl ConfigCheck {
@@ -48,7 +56,10 @@ impl ConfigCheck {
             active: None,
             is_hidden: false,
             max_yaml: settings.max_config_size.saturating_mul(2),
-            key: settings.api_key.as_ref().map(|key| key.expose().to_string()),
+            policy: settings.policy.clone(),
+            policy_file: settings.policy_file.clone(),
+            noticed: Some(Record::open(store.state_dir(), record::POLICY)),
+            is_alone: false,
         }
     }
 
@@ -57,9 +68,15 @@ impl ConfigCheck {
         self.is_hidden = true;
     }
 
+    /// For a host without an agent, which promotes no config.
+    pub fn without_agent(&mut self) {
+        self.is_alone = true;
+    }
+
     /// For a dry run: what it finds must not change what the next check does.
     pub fn read_only(&mut self) {
         self.reporter.read_only();
+        self.noticed = None;
         self.requests.freeze();
     }
 
@@ -79,6 +96,7 @@ impl ConfigCheck {
         if let Source::Nobody { reason } = &self.source {
             return Ok(CheckOutcome::Local { reason: reason.clone() });
         }
+        self.notice_violations();
         let response = self.ask(known)?;
         Ok(self.consider(response, known, pending).unwrap_or_else(CheckOutcome::Postponed))
     }
@@ -89,7 +107,10 @@ impl ConfigCheck {
     }
 
     fn consider(&mut self, response: Response, known: &Snapshot, pending: Option<&Revision>) -> Result<CheckOutcome> {
-        let rejected = known.rejected.as_ref().filter(|rejected| rejected.holds_for(self.collector.file_id()));
+        let rejected = known
+            .rejected
+            .as_ref()
+            .filter(|rejected| rejected.holds_for(self.collector.file_id(), self.policy.identity()));
         let offer = match response.offer.transpose() {
             Ok(offer) => offer,
             // Refused anew each time it would be a new outcome each time, and each outcome is followed by a poll at
@@ -97,7 +118,7 @@ impl ConfigCheck {
             Err(refusal) => {
                 return Ok(match rejected.filter(|rejected| rejected.revision == refusal.revision) {
                     Some(rejected) => CheckOutcome::StillRejected(rejected.clone()),
-                    None => refused(refusal.revision, refusal.problem, None),
+                    None => CheckOutcome::Refused(Rejected::new(refusal.revision, refusal.problem)),
                 });
             }
         };
@@ -157,22 +178,40 @@ impl ConfigCheck {
             return Ok(());
         }
         let skipped = "restart requested by the API was skipped";
+        let told = |output: &Masked| match self.store.read_config() {
+            Ok(config) => self.told_outside(output, &config),
+            Err(error) => Masked::from(error.to_string()),
+        };
         match self.collector.validate(self.store.config()) {
             Ok(Validation::Good | Validation::Unsupported) => Ok(()),
             Ok(Validation::Bad(output)) => {
                 let what = "the collector rejects the active config";
-                Err(Error::because(Exit::ConfigRefused, what, output::gist(&output)).within(skipped))
+                Err(Error::because(Exit::ConfigRefused, what, told(&output).to_string()).within(skipped))
             }
+            Ok(Validation::Denied { user, output }) => Err(not_judged(user, &told(&output)).within(skipped)),
             Err(error) => Err(error.within(skipped)),
         }
     }
 
-    /// Renders, writes and validates the candidate.
+    /// Judges, renders, writes and validates the candidate.
     fn prepare(&self, Offer { value, revision }: Offer) -> Result<CheckOutcome> {
+        let violations = self.judge(&value, self.confirmed().as_ref());
+        if !violations.is_empty() {
+            let file = self.policy_file.display();
+            let remedy = violations.allow_line().map(|allow| format!(". To allow it, add to {file}: {allow}"));
+            let what = violations.describe();
+            let problem = format!("the policy refuses the config: {what}{}", remedy.unwrap_or_default());
+            let policy = Some(self.policy.identity().to_string());
+            return Ok(CheckOutcome::Refused(Rejected { policy, ..Rejected::new(revision, problem) }));
+        }
         let text = match yaml::render_proven(&value, self.max_yaml) {
             Ok(text) => text,
-            Err(error) => return Ok(refused(revision, format!("the config cannot be written as YAML: {error}"), None)),
+            Err(error) => {
+                let problem = format!("the config cannot be written as YAML: {error}");
+                return Ok(CheckOutcome::Refused(Rejected::new(revision, problem)));
+            }
         };
+        masked::know(Holder::Candidate, self.collector.secrets([&value].into_iter().chain(self.overlay().as_ref())));
         let candidate = self.store.write_candidate(&text, revision)?;
         let program = self.collector.file_id();
         match self.collector.validate(candidate.path())? {
@@ -181,13 +220,60 @@ impl ConfigCheck {
                 log::info!("collector has no validate command; relying on probation");
                 Ok(CheckOutcome::Install(candidate))
             }
+            Validation::Denied { user, output } => Err(not_judged(user, &self.told_outside(&output, &value))),
             Validation::Bad(output) => {
-                let found = inspect::secrets(&value, &|name| self.collector.env(name));
-                let output = Secrets::new(self.key.iter().cloned().chain(found)).mask(&output).into_owned();
-                let problem = format!("the collector rejects the config: {}", output::gist(&output));
-                Ok(refused(candidate.revision.clone(), problem, program))
+                let problem = format!("the collector rejects the config: {}", self.told_outside(&output, &value));
+                let revision = candidate.revision.clone();
+                Ok(CheckOutcome::Refused(Rejected { collector: program, ..Rejected::new(revision, problem) }))
             }
         }
+    }
+
+    /// An overlay that cannot be read has no places of its own.
+    fn judge(&self, config: &Value, confirmed: Option<&Value>) -> Violations {
+        self.policy.judge(config, self.overlay().as_ref(), confirmed)
+    }
+
+    /// The config that has proved itself; before one has, the active one, which no network's offer has become without
+    /// being judged.
+    fn confirmed(&self) -> Option<Value> {
+        let good = if self.is_alone { None } else { self.store.read_last_known_good().ok() };
+        good.or_else(|| self.store.read_config().ok())
+    }
+
+    /// Logs what the active config violates, once for each policy: it stays as it is, but an upgrade or a new policy
+    /// file may refuse the next one.
+    fn notice_violations(&mut self) {
+        let Some(mut noticed) = self.noticed.take() else { return };
+        let policy = self.policy.identity();
+        if noticed.get().is_some_and(|notice| notice.policy == policy) {
+            return;
+        }
+        let violations = self.store.read_config().map(|config| self.judge(&config, None)).unwrap_or_default();
+        let Some(allow) = violations.allow_line().filter(|_| !violations.is_empty()) else { return };
+        log::warn!(
+            violations = violations.describe(), allow, file:% = self.policy_file.display();
+            "active config violates the policy; it stays in use"
+        );
+        if let Err(error) = noticed.set(Some(PolicyNotice { policy: policy.to_string() })) {
+            log::warn!(error:% = error; "cannot save that the policy's violations were logged; the next start logs them");
+        }
+    }
+
+    /// What may be told of what the collector said of `config`; the log has all of it.
+    fn told_outside(&self, output: &Masked, config: &Value) -> Masked {
+        let overlay = self.overlay();
+        let configs: Vec<&Value> = [config].into_iter().chain(overlay.as_ref()).collect();
+        let told = self.collector.told_outside(output, &configs);
+        if told != *output {
+            log::error!(output:% = output::gist(output); "error withheld from the API and from status, as the config reads files or URLs");
+        }
+        output::gist(&told)
+    }
+
+    /// As far as it can be read; the collector says what is wrong with it.
+    fn overlay(&self) -> Option<Value> {
+        self.store.read_overlay(self.collector.local_config()?).ok()
     }
 
     /// The revision of the active config; the file is read again only when it has changed.
@@ -216,6 +302,10 @@ pub fn longest(settings: &Settings) -> Duration {
     settings.poll_timeout + settings.validate_timeout + crate::collector::program::VERSION_TIMEOUT
 }
 
-fn refused(revision: Revision, problem: String, collector: Option<FileId>) -> CheckOutcome {
-    CheckOutcome::Refused(Rejected { revision, problem, at: unix_now(), resolved: false, collector })
+fn not_judged(user: User, output: &Masked) -> Error {
+    let what = format!(
+        "the collector, run as {user}, who owns the config, was refused a file, so the config is not judged: let that \
+         user read it, or chown the config and its directory to root"
+    );
+    Error::because(Exit::TryAgain, what, output::gist(output).to_string())
 }

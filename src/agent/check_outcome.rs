@@ -7,6 +7,7 @@ use log::Level;
 use crate::control::{CheckResult, Outcome};
 use crate::core::problems::TimedProblem;
 use crate::error::{Error, Exit};
+use crate::log::Masked;
 use crate::store::Candidate;
 use crate::store::record::Rejected;
 
@@ -54,7 +55,7 @@ pub struct Effects {
 pub struct LogLine {
     pub level: Level,
     pub message: &'static str,
-    pub fields: Vec<(&'static str, String)>,
+    pub fields: Vec<(&'static str, Masked)>,
     /// Written once for as long as checks in a row have the same one.
     pub once: Option<String>,
 }
@@ -71,8 +72,8 @@ pub enum ProblemUpdate {
         rejected: Rejected,
         is_new: bool,
     },
-    Postponed(String),
-    NotRestarted(String),
+    Postponed(Masked),
+    NotRestarted(Masked),
 }
 
 /// What is to be done with the collector.
@@ -139,13 +140,13 @@ impl CheckOutcome {
             },
             CheckOutcome::NotRestarted(error) => {
                 let log = LogLine::error("collector not restarted; the next check will retry").because(&error);
-                let problem = ProblemUpdate::NotRestarted(error.to_string());
+                let problem = ProblemUpdate::NotRestarted(error.to_string().into());
                 Effects { problem, ..Effects::new(log, Outcome::failed(&error)) }
             }
             CheckOutcome::Refused(rejected) => {
                 let log = LogLine::error("new config rejected; nothing changed")
                     .field("revision", rejected.revision.short())
-                    .field("problem", rejected.problem.as_str());
+                    .field("problem", &*rejected.problem);
                 Effects::rejected(log, rejected, true)
             }
             CheckOutcome::StillRejected(rejected) => {
@@ -155,11 +156,11 @@ impl CheckOutcome {
             }
             CheckOutcome::Postponed(error) => {
                 let log = LogLine::error("new config not applied; the next check will retry").because(&error);
-                let problem = ProblemUpdate::Postponed(error.to_string());
+                let problem = ProblemUpdate::Postponed(error.to_string().into());
                 Effects { problem, ..Effects::new(log, Outcome::failed(&error)) }
             }
             CheckOutcome::Local { reason } => {
-                let message = format!("no API endpoint: {reason}");
+                let message = format!("no API endpoint: {reason}").into();
                 let reply = Outcome { exit: Exit::Settings.code(), result: Failed, message };
                 let log = LogLine::debug("local mode").field("reason", reason);
                 Effects { order: Order::StartIfStopped, ..Effects::new(log, reply) }
@@ -214,7 +215,7 @@ impl LogLine {
         LogLine::new(Level::Error, message)
     }
 
-    fn field(mut self, name: &'static str, value: impl Into<String>) -> LogLine {
+    fn field(mut self, name: &'static str, value: impl Into<Masked>) -> LogLine {
         self.fields.push((name, value.into()));
         self
     }
@@ -232,7 +233,7 @@ mod tests {
 
     fn rejected() -> Rejected {
         let revision = Value::Null.revision();
-        Rejected { revision, problem: "it is empty".to_string(), at: 1, resolved: false, collector: None }
+        Rejected { at: 1, ..Rejected::new(revision, "it is empty") }
     }
 
     fn error() -> Error {
@@ -255,7 +256,7 @@ mod tests {
             (CheckOutcome::Local { reason: "r".to_string() }, 78, Failed, "no API endpoint: r"),
         ] {
             let effects = outcome.effects();
-            assert_eq!(effects.reply, Outcome { exit, result, message: message.to_string() });
+            assert_eq!(effects.reply, Outcome { exit, result, message: message.into() });
         }
     }
 
@@ -281,7 +282,7 @@ mod tests {
         for outcome in [CheckOutcome::NotRestarted(error()), CheckOutcome::Postponed(error())] {
             let log = outcome.effects().log;
             assert_eq!((log.level, log.once.as_deref()), (Level::Error, Some("cannot write")));
-            assert_eq!(log.fields, [("error", "cannot write: disk full".to_string())]);
+            assert_eq!(log.fields, [("error", "cannot write: disk full".into())]);
         }
         assert_eq!(CheckOutcome::NotYet.effects().log.once, None);
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::agent::check_outcome::Effects;
 use crate::config::value::Revision;
 use crate::core::problems::TimedProblem;
+use crate::log::Masked;
 use crate::os::process_id::ProcessId;
 use crate::source::Failure;
 use crate::store::record::Rejected;
@@ -50,7 +51,7 @@ pub enum PollerCommand {
 pub struct Snapshot {
     /// One that is starting counts as running.
     pub is_collector_running: bool,
-    pub problem: Option<TimedProblem>,
+    pub problem: Option<TimedProblem<Masked>>,
     pub rejected: Option<Rejected>,
     pub restarts: u64,
     pub postponed: Option<Box<Postponed>>,

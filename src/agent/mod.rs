@@ -15,3 +15,6 @@ pub mod mailbox;
 pub mod poller;
 pub mod report;
 pub mod supervise;
+
+#[cfg(test)]
+mod outgoing_tests;

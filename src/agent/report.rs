@@ -9,6 +9,8 @@ use crate::agent::mailbox::Snapshot;
 use crate::collector::Collector;
 use crate::config::value::Revision;
 use crate::core::problems::TimedProblem;
+use crate::error::Exit;
+use crate::log::Masked;
 use crate::os::files::FileId;
 use crate::os::host;
 use crate::settings::Settings;
@@ -82,10 +84,14 @@ impl Reporter {
         if let Some(kept) = self.version.get().filter(|kept| kept.path == path && kept.file == file) {
             return kept.version.clone();
         }
-        let version = self.collector.version(&path).unwrap_or_else(|error| {
-            log::warn!(error:% = error; "cannot determine the collector's version");
-            String::new()
+        let asked = self.collector.version(&path).inspect_err(|error| {
+            log::warn!(error:%; "cannot determine the collector's version");
         });
+        // That says nothing about the program.
+        if asked.as_ref().is_err_and(|error| error.exit() == Exit::TryAgain) {
+            return String::new();
+        }
+        let version = asked.unwrap_or_default();
         if let Err(error) = self.version.set(Some(record::Version { path, file, version: version.clone() })) {
             log::debug!(error:% = error; "cannot save the collector's version; will ask again");
         }
@@ -93,10 +99,10 @@ impl Reporter {
     }
 }
 
-impl From<&Rejected> for TimedProblem {
-    fn from(rejected: &Rejected) -> TimedProblem {
+impl From<&Rejected> for TimedProblem<Masked> {
+    fn from(rejected: &Rejected) -> TimedProblem<Masked> {
         let problem = format!("config {} is rejected: {}", rejected.revision.short(), rejected.problem);
-        TimedProblem { problem, at: rejected.at }
+        TimedProblem { problem: problem.into(), at: rejected.at }
     }
 }
 
@@ -116,8 +122,8 @@ mod tests {
     fn a_rejected_config_is_a_problem_with_its_name_and_time() {
         let revision = crate::config::value::Value::Null.revision();
         let problem = format!("config {} is rejected: boom", revision.short());
-        let rejected = Rejected { revision, problem: "boom".into(), at: 7, resolved: false, collector: None };
-        assert_eq!(TimedProblem::from(&rejected), TimedProblem { problem, at: 7 });
+        let rejected = Rejected { at: 7, ..Rejected::new(revision, "boom") };
+        assert_eq!(TimedProblem::from(&rejected), TimedProblem { problem: problem.into(), at: 7 });
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The commands, one file each, and the only place that prints a final error.
 
 pub mod check;
+mod chosen_settings;
 pub mod cli;
 pub mod start;
 pub mod status;
@@ -9,12 +10,14 @@ pub mod stop;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
 
+use crate::config::credentials::passwords;
+use crate::config::inspect::is_secret_name;
 use crate::control::{CheckResult, Outcome};
 use crate::error::{Error, Exit, Result};
+use crate::log::masked::{self, Holder};
 use crate::log::redact::Secrets;
-use crate::log::sanitize;
+use crate::log::{Masked, sanitize};
 use crate::os::{panic_hook, this_process};
 use crate::settings;
 use cli::{Cli, Mode};
@@ -43,7 +46,9 @@ fn run(cli: Cli) -> Result<Exit> {
         Mode::Stop => stop::run(&settings::agent_paths(&cli.flags, &environment)?),
         Mode::Status { json } => print(&status::run(&settings::agent_paths(&cli.flags, &environment)?, json)?),
         Mode::Check { dry_run, json, splay } => {
-            let settings = settings::resolve(&cli.flags, &environment)?.settings;
+            let resolved = settings::resolve(&cli.flags, &environment);
+            let settings =
+                resolved.map_err(|error| chosen_settings::mention_last_good(error, &cli, &environment))?.settings;
             let extent = if dry_run { check::Extent::DryRun } else { check::Extent::Install };
             // Info is for the log of a resident agent; this one speaks when something is wrong, or when asked to.
             let level =
@@ -59,7 +64,15 @@ fn run(cli: Cli) -> Result<Exit> {
 }
 
 fn print_settings(cli: &Cli) -> Result<Exit> {
-    let resolved = settings::resolve(&cli.flags, &environment)?;
+    let resolved = match settings::resolve(&cli.flags, &environment) {
+        Ok(resolved) => resolved,
+        Err(error) => {
+            if let Some(Ok(last_good)) = settings::resolve_last_good(&cli.flags, &environment) {
+                print(&settings::print::render(&last_good.rows))?;
+            }
+            return Err(chosen_settings::mention_last_good(error, cli, &environment));
+        }
+    };
     for warning in &resolved.warnings {
         complain(&format!("warning: {warning}"));
     }
@@ -71,18 +84,37 @@ fn start(cli: &Cli) -> Result<Exit> {
     this_process::raise_open_files_limit();
     this_process::keep_from_children();
     this_process::default_signals();
-    let resolved = settings::resolve(&cli.flags, &environment)?;
-    log_to_stderr(resolved.settings.log_level, &resolved.settings);
-    for warning in &resolved.warnings {
+    let chosen = chosen_settings::choose(cli, &environment)?;
+    let settings = &chosen.resolved.settings;
+    log_to_stderr(settings.log_level, settings);
+    if let Some(problem) = &chosen.problem {
+        log::error!(problem = problem.as_str(); "settings are invalid; using the last good ones");
+    }
+    for warning in &chosen.resolved.warnings {
         log::warn!(problem = warning.as_str(); "check the settings");
     }
-    start::run(&resolved.settings)
+    start::run(chosen)
 }
 
 fn log_to_stderr(level: log::LevelFilter, settings: &settings::Settings) {
     crate::log::init(level, settings.log_format);
     let key = settings.api_key.iter().map(|key| key.expose().to_string());
-    crate::log::set_secrets(Arc::new(Secrets::new(key)));
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    masked::know(Holder::Agent, Secrets::new(key.chain(of_environment(variables))));
+}
+
+/// What children are given and nobody may see, whether a config refers to it or not: what is in variables with the name
+/// of a secret, and passwords in any, such as a proxy's.
+fn of_environment(variables: impl Iterator<Item = (String, String)>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, value) in variables {
+        found.extend(passwords(&value).into_iter().map(str::to_owned));
+        if is_secret_name(&name) {
+            found.extend(value.lines().map(|line| line.trim().to_owned()));
+        }
+    }
+    found
 }
 
 /// Silent when nothing changed; an error goes to standard error, for scripts too.
@@ -93,7 +125,7 @@ fn print_outcome(outcome: &Outcome, json: bool) -> Result<Exit> {
     } else if exit == Exit::Done && outcome.result != CheckResult::Unchanged {
         print(&format!("{}\n", sanitize::line(&outcome.message)))?;
     }
-    if exit == Exit::Done { Ok(exit) } else { Err(Error::new(exit, outcome.message.clone())) }
+    if exit == Exit::Done { Ok(exit) } else { Err(Error::new(exit, &*outcome.message)) }
 }
 
 fn environment(name: &str) -> Option<OsString> {
@@ -113,6 +145,6 @@ fn print(text: &str) -> Result<Exit> {
 /// To standard error; when that is closed there is nobody left to tell. What the API or a collector said may be part of
 /// it, so nothing in it is to move a terminal's cursor.
 fn complain(line: &str) {
-    let line = line.replace(sanitize::is_invisible, " ");
+    let line = Masked::new(line).replace(sanitize::is_invisible, " ");
     let _ = writeln!(std::io::stderr(), "kmagent: {line}");
 }

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
+use super::chosen_settings::{self, ChosenSettings};
 use crate::agent::check::ConfigCheck;
 use crate::agent::mailbox::SupervisorEvent;
 use crate::agent::poller::Poller;
@@ -32,7 +33,9 @@ const DEFAULT_CONFIG: &str = "../share/kmagent/config.yaml";
 
 /// # Errors
 /// Something that the agent needs before the first start is refused to it.
-pub fn run(settings: &Settings) -> Result<Exit> {
+pub fn run(chosen: ChosenSettings) -> Result<Exit> {
+    let ChosenSettings { resolved, source, problem } = chosen;
+    let settings = &resolved.settings;
     let clock = Instant::now();
     make_directories(settings)?;
     let _lock = Lock::take(&settings.run_dir)?;
@@ -44,7 +47,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     store.sweep();
     begin(&store);
     let collector = Collector::new(settings);
-    let source = Source::new(settings)?;
+    chosen_settings::keep(&resolved);
     let interval = match &source {
         Source::KloudMate(_) => settings.config_check_interval,
         Source::Nobody { reason } => {
@@ -71,7 +74,7 @@ pub fn run(settings: &Settings) -> Result<Exit> {
     spawned.map_err(|error| refused("a thread", error))?;
     log::info!(version = env!("CARGO_PKG_VERSION"), config:% = settings.config.display(); "agent started");
     let parts = Parts { clock, exits, mail, poller: mailbox, server, notify: Notify::from_env(), collector, store };
-    let exit = Supervise::new(parts, settings, seed()).run();
+    let exit = Supervise::new(parts, settings, problem, seed()).run();
     log::info!("agent stopped");
     Ok(exit)
 }

@@ -56,7 +56,7 @@ pub fn render(status: &Status) -> String {
     let revision = status.config.revision.as_deref().map_or("none", |revision| short(revision));
     line("config", format!("{}, revision {revision}", status.config.path.display()));
     if let Some(manner) = &status.config.changed_by {
-        line("changed by", manner.clone());
+        line("changed by", manner.to_string());
     }
     if let Some(rejected) = &status.config.rejected_revision {
         line(
@@ -74,8 +74,11 @@ pub fn render(status: &Status) -> String {
             (Some(url), None, None) => format!("{url}, not answered yet"),
         },
     );
+    if let Some(problem) = &status.settings_problem {
+        line("settings", problem.to_string());
+    }
     if !status.last_error_message.is_empty() {
-        line("problem", status.last_error_message.clone());
+        line("problem", status.last_error_message.to_string());
     }
     text
 }

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
 use super::orphans;
+use crate::log::redact::MASK;
 use crate::os::host;
 use crate::settings::{Settings, table};
 
@@ -45,6 +46,20 @@ impl Environment {
             None if is_the_agents(name.as_ref()) => None,
             None => std::env::var(name).ok(),
         }
+    }
+
+    /// For a process that other processes of its user can look into, and that is to send nothing: something else stands
+    /// for the key.
+    pub fn hide_key(&self, command: &mut Command) {
+        if self.value("KM_API_KEY").is_some_and(|key| !key.is_empty()) {
+            command.env("KM_API_KEY", MASK);
+        }
+    }
+
+    /// Whether it is the value of a variable that is in every report, or in `status`, anyway.
+    pub fn is_public(&self, value: &str) -> bool {
+        let is_value = |name: &&str| self.value(name).is_some_and(|public| public == value);
+        ["KM_HOST_NAME", "KM_AGENT_VERSION", "KM_COLLECTOR_ENDPOINT", "KM_DOCKER_ENDPOINT"].iter().any(is_value)
     }
 
     pub fn apply(&self, command: &mut Command) {

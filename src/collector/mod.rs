@@ -3,7 +3,9 @@
 //! ```text
 //!   program      where the executable is, and which version it is
 //!   environment  what it is given of the agent's environment, and what it is given besides
+//!   disclosure   what of it must not be shown, and what of its output may be told outside
 //!   validate     what the collector itself says of a config
+//!   as_owner     that and its version, asked with the rights of the config's owner
 //!   process      one child process: output, signals, exit; a command that is run to its end
 //!   output       what a child prints, cut into lines; the last of them are kept
 //!   health       its health check, asked without waiting
@@ -13,6 +15,8 @@
 //! ```
 //! It starts processes and does not keep them; the one that runs belongs to `agent`.
 
+mod as_owner;
+mod disclosure;
 pub mod environment;
 pub mod handover;
 pub mod health;
@@ -36,6 +40,7 @@ use crate::os::child::{self, OnParentDeath};
 use crate::os::descendants;
 use crate::os::error as os_error;
 use crate::os::files::safe_open;
+use crate::os::user::Credentials;
 use crate::settings::Settings;
 
 /// The collector's rank when memory runs out (oom_score_adj): before the agent, which has started it and can do so
@@ -49,6 +54,10 @@ pub struct Collector {
     local_config: Option<PathBuf>,
     environment: Environment,
     validate_timeout: Duration,
+    /// With whose rights `validate` and `--version` are run; `None` means ours.
+    owner: Option<Credentials>,
+    /// Bytes of a config file.
+    max_config_file: u64,
 }
 
 impl Collector {
@@ -58,6 +67,8 @@ impl Collector {
             local_config: settings.local_config.clone(),
             environment: Environment::new(settings),
             validate_timeout: settings.validate_timeout,
+            owner: None,
+            max_config_file: settings.max_config_file(),
         }
     }
 
@@ -76,7 +87,7 @@ impl Collector {
     /// 69 when there is no collector, or it cannot be executed or be given its config.
     pub fn spawn(&self, config: &Path, binds: Binds) -> Result<Process> {
         let path = self.find()?;
-        let mut command = self.command(&path, None, config)?;
+        let mut command = self.command(&path, None, self.configs(config))?;
         let binds = match privileges::watchable(&path) {
             Err(reason) if binds == Binds::Watched => Binds::Unwatched(reason),
             Ok(()) | Err(_) => binds,
@@ -87,15 +98,24 @@ impl Collector {
         Process::spawn(command, OnParentDeath::AskToEnd, binds).map_err(|error| cannot_run(&path, error))
     }
 
+    /// A config, and the overlay.
+    fn configs<'a>(&'a self, config: &'a Path) -> impl Iterator<Item = &'a Path> {
+        [config].into_iter().chain(self.local_config())
+    }
+
     /// # Errors
     /// 69 when another user may have planted a config: the collector would read it with our rights, and say what is in
     /// it.
-    fn command(&self, path: &Path, question: Option<(&str, Background)>, config: &Path) -> Result<Command> {
+    fn command<'a>(
+        &self,
+        path: &Path,
+        question: Option<(&str, Background)>,
+        configs: impl Iterator<Item = &'a Path>,
+    ) -> Result<Command> {
         let mut command = Command::new(path);
         command.args(question.map(|(verb, _)| verb));
-        for config in [config].into_iter().chain(self.local_config()) {
-            let refused = |error| Error::because(Exit::Unavailable, "cannot pass the config to the collector", error);
-            safe_open::look(config).map_err(refused)?;
+        for config in configs {
+            safe_open::look(config).map_err(cannot_pass)?;
             command.arg("--config").arg(config_uri(config));
         }
         self.apply_environment(&mut command, question.map(|(_, background)| background));
@@ -126,6 +146,10 @@ fn config_uri(path: &Path) -> OsString {
     let mut uri = OsString::from("file:");
     uri.push(path);
     uri
+}
+
+fn cannot_pass(error: std::io::Error) -> Error {
+    Error::because(Exit::Unavailable, "cannot pass the config to the collector", error)
 }
 
 fn cannot_run(path: &Path, error: std::io::Error) -> Error {

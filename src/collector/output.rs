@@ -4,7 +4,9 @@
 //! there. Of a command that is run to its end the beginning matters too: a `Transcript` has all of it, and `gist` is
 //! what fits a message.
 
-use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use crate::log::{Masked, masked};
 
 /// Bytes of the longest line that is passed on whole.
 pub const LINE_LIMIT: usize = 64 * 1024;
@@ -20,7 +22,8 @@ const OMISSION: &str = "\n[...]\n";
 #[derive(Debug, Default)]
 pub struct Output {
     line: Vec<u8>,
-    tail: Vec<u8>,
+    /// Whole lines, so that a secret in one is recognised: as many as it takes to have `TAIL_LIMIT` bytes.
+    tail: VecDeque<Vec<u8>>,
 }
 
 impl Output {
@@ -38,7 +41,7 @@ impl Output {
                     let (now, later) = bytes.split_at(bytes.len().min(room));
                     self.line.extend_from_slice(now);
                     if self.line.len() == LINE_LIMIT {
-                        self.finish_line(emit);
+                        self.cut_line(emit);
                     }
                     bytes = later;
                 }
@@ -54,21 +57,42 @@ impl Output {
     }
 
     /// The last lines, oldest first.
-    pub fn tail(&self) -> String {
-        String::from_utf8_lossy(&self.tail).trim().to_string()
+    pub fn tail(&self) -> Masked {
+        let mut text = Vec::new();
+        for line in &self.tail {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+        // Whole lines, unless the last one alone is too long.
+        Masked::new(&String::from_utf8_lossy(&text)).part(|text| {
+            let text = text.trim();
+            let last = &text[text.ceil_char_boundary(text.len().saturating_sub(TAIL_LIMIT))..];
+            let begins_line = last.len() == text.len() || text[..text.len() - last.len()].ends_with('\n');
+            let next = last.find('\n').filter(|_| !begins_line).map_or(0, |end| end + 1);
+            last[next..].trim()
+        })
+    }
+
+    /// What is there of a line that is too long is a line; but for what may be the beginning of a secret, which goes
+    /// into the next one.
+    fn cut_line(&mut self, emit: &mut dyn FnMut(&[u8])) {
+        let cut = masked::cut(&self.line);
+        let rest = if cut > LINE_LIMIT / 2 { self.line.split_off(cut) } else { Vec::new() };
+        self.finish_line(emit);
+        self.line = rest;
     }
 
     fn finish_line(&mut self, emit: &mut dyn FnMut(&[u8])) {
         let line = std::mem::take(&mut self.line);
         let text = line.strip_suffix(b"\r").unwrap_or(&line);
         emit(text);
-        self.tail.extend_from_slice(&text[text.len().saturating_sub(TAIL_LIMIT)..]);
-        self.tail.push(b'\n');
-        if self.tail.len() > TAIL_LIMIT {
-            let excess = self.tail.len() - TAIL_LIMIT;
-            // Whole lines, unless the last one alone is too long.
-            let cut = self.tail[excess..].iter().position(|&byte| byte == b'\n').map_or(excess, |end| excess + end + 1);
-            self.tail.drain(..if cut < self.tail.len() { cut } else { excess });
+        self.tail.push_back(text.to_vec());
+        let mut size: usize = self.tail.iter().map(|line| line.len() + 1).sum();
+        while let Some(oldest) = self.tail.front()
+            && size - oldest.len() > TAIL_LIMIT
+        {
+            size -= oldest.len() + 1;
+            self.tail.pop_front();
         }
     }
 }
@@ -90,18 +114,18 @@ impl Transcript {
     }
 
     /// All of it; `tail` stands for what was too much.
-    pub fn close(self, tail: &str) -> String {
+    pub fn close(self, tail: &str) -> Masked {
         let text = String::from_utf8_lossy(&self.text);
         let tail = if self.is_full { [OMISSION, tail].concat() } else { String::new() };
-        [text.trim(), &tail].concat().trim().to_string()
+        Masked::new([text.trim(), &tail].concat().trim())
     }
 }
 
 /// The first and the last lines, where all of it would be too long for a message: what it is about stands at the
-/// beginning, what it came to at the end. Secrets must have been masked, since a cut could make one unrecognisable.
-pub fn gist(text: &str) -> Cow<'_, str> {
+/// beginning, what it came to at the end. It takes a masked one, since a cut could make a secret unrecognisable.
+pub fn gist(text: &Masked) -> Masked {
     if text.len() <= GIST_LIMIT {
-        return Cow::Borrowed(text);
+        return text.clone();
     }
     let half = (GIST_LIMIT - OMISSION.len()) / 2;
     let first = &text[..text.floor_char_boundary(half)];
@@ -109,7 +133,7 @@ pub fn gist(text: &str) -> Cow<'_, str> {
     // Whole lines, unless one alone is too long.
     let first = first.rfind('\n').map_or(first, |end| &first[..end]);
     let last = last.find('\n').map_or(last, |end| &last[end + 1..]);
-    Cow::Owned([first, OMISSION, last].concat())
+    Masked::new(&[first, OMISSION, last].concat())
 }
 
 #[cfg(test)]
@@ -151,7 +175,7 @@ mod tests {
         assert!(tail.lines().all(|line| line.starts_with("line ")));
         let tail = lines(&[&vec![b'y'; LINE_LIMIT]]).1.tail();
         assert!(tail.len() > TAIL_LIMIT / 2 && tail.len() <= TAIL_LIMIT);
-        assert_eq!(lines(&[b"\xff bad"]).1.tail(), "\u{fffd} bad");
+        assert_eq!(&*lines(&[b"\xff bad"]).1.tail(), "\u{fffd} bad");
     }
 
     #[test]
@@ -161,24 +185,24 @@ mod tests {
             lines.iter().for_each(|line| transcript.add(line));
             transcript.close(tail)
         };
-        assert_eq!(close(&[], ""), "");
-        assert_eq!(close(&[b"one", b"", b"two", b""], "two"), "one\n\ntwo");
+        assert_eq!(&*close(&[], ""), "");
+        assert_eq!(&*close(&[b"one", b"", b"two", b""], "two"), "one\n\ntwo");
         let long = vec![b'x'; TRANSCRIPT_LIMIT];
-        assert_eq!(close(&[b"one", &long, b"two"], "two"), "one\n[...]\ntwo");
-        assert_eq!(close(&[&long], "xx"), "[...]\nxx");
+        assert_eq!(&*close(&[b"one", &long, b"two"], "two"), "one\n[...]\ntwo");
+        assert_eq!(&*close(&[&long], "xx"), "[...]\nxx");
     }
 
     #[test]
     fn a_gist_has_the_first_and_the_last_whole_lines() {
         let short = "x".repeat(GIST_LIMIT);
-        assert!(matches!(gist(&short), Cow::Borrowed(text) if text == short));
+        assert_eq!(*gist(&short.as_str().into()), short);
         let lines: Vec<String> = (0..1000).map(|number| format!("line {number}")).collect();
         let text = lines.join("\n");
-        let found = gist(&text);
+        let found = gist(&text.as_str().into());
         assert!(found.len() <= GIST_LIMIT && found.len() > GIST_LIMIT - 50, "{}", found.len());
         assert!(found.starts_with("line 0\nline 1\n") && found.ends_with("\nline 998\nline 999"), "{found}");
         assert!(found.lines().all(|line| line == "[...]" || lines.iter().any(|whole| whole == line)), "{found}");
-        let found = gist(&"é".repeat(GIST_LIMIT)).into_owned();
+        let found = gist(&"é".repeat(GIST_LIMIT).into());
         assert!(found.len() <= GIST_LIMIT && found.starts_with('é') && found.ends_with('é'), "{found}");
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::collector::handover::binds::{BindChannel, BindWatch, Refusal, Served};
 use crate::collector::oom_kills::OomKills;
 use crate::collector::output::{Output, Transcript};
+use crate::log::Masked;
 use crate::os::child::{self, Child, OnParentDeath};
 use crate::os::descendants::{self, Which};
 use crate::os::process_id::ProcessId;
@@ -144,7 +145,7 @@ impl Process {
     }
 
     /// The last lines that it printed.
-    pub fn tail(&self) -> String {
+    pub fn tail(&self) -> Masked {
         self.output.tail()
     }
 
@@ -191,10 +192,10 @@ pub enum Ended {
     Exited {
         status: ExitStatus,
         end: String,
-        output: String,
+        output: Masked,
     },
     TimedOut {
-        output: String,
+        output: Masked,
     },
 }
 
@@ -272,7 +273,7 @@ mod tests {
         ] {
             match run(shell(script), minute, Background::Stays).unwrap() {
                 Ended::Exited { end, output, .. } => {
-                    assert_eq!((end.as_str(), output.as_str()), (expected, lines));
+                    assert_eq!((end.as_str(), &*output), (expected, lines));
                 }
                 Ended::TimedOut { .. } => panic!("{script} timed out"),
             }
@@ -292,6 +293,6 @@ mod tests {
     #[test]
     fn leftovers_of_the_group_do_not_hold_the_reaping_up() {
         let ended = run(shell("sleep 1000 & echo done"), Duration::from_secs(60), Background::Stays).unwrap();
-        assert!(matches!(ended, Ended::Exited { output, .. } if output == "done"));
+        assert!(matches!(ended, Ended::Exited { output, .. } if *output == *"done"));
     }
 }

@@ -1,12 +1,11 @@
 //! The collector's executable: where it is looked for, whether root may run it, and which version it is.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
+use super::Collector;
 use super::handover::privileges;
-use super::process::{self, Ended};
-use super::{Collector, cannot_run};
+use super::process::Ended;
 use crate::error::{Error, Exit, Result};
 use crate::os::files::{self, FileId, is_program};
 
@@ -59,12 +58,7 @@ impl Collector {
     /// # Errors
     /// 69 when it cannot be run.
     pub fn version(&self, path: &Path) -> Result<String> {
-        let mut command = Command::new(path);
-        command.arg("--version");
-        let background = Collector::background();
-        self.apply_environment(&mut command, Some(background));
-        let ended = process::run(command, VERSION_TIMEOUT, background).map_err(|error| cannot_run(path, error))?;
-        Ok(match ended {
+        Ok(match self.run(path, "--version", None, VERSION_TIMEOUT)? {
             Ended::Exited { output, .. } => version_in(&output).unwrap_or_default(),
             Ended::TimedOut { .. } => String::new(),
         })

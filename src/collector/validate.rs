@@ -1,14 +1,16 @@
 //! What the collector itself says of a config: `<collector> validate`, run to its end.
 //!
 //! It sees what a start would: same environment (but for the runtime's own GODEBUG), user, working directory and
-//! overlay.
+//! overlay. In a check that root makes alone it has the rights of the config's owner (`as_owner`).
 
 use std::path::Path;
 
-use super::process::{self, Ended};
-use super::{Collector, cannot_run};
+use super::Collector;
+use super::process::Ended;
 use crate::error::{Error, Exit, Result};
+use crate::log::Masked;
 use crate::os::child;
+use crate::os::user::User;
 
 /// What the collector's own check says of a config.
 #[derive(Debug)]
@@ -16,20 +18,23 @@ pub enum Validation {
     Good,
     /// This collector cannot validate: the config relies on its probation.
     Unsupported,
-    Bad(String),
+    Bad(Masked),
+    /// With this user's rights it could not read something: the real collector may, so the config is not judged.
+    Denied {
+        user: User,
+        output: Masked,
+    },
 }
 
 impl Collector {
     /// Asks the collector about the config in `candidate`.
     ///
     /// # Errors
-    /// 69 when it cannot be run or be given a config, 75 when it does not answer in time or is killed: none of that
-    /// says anything about the config.
+    /// 69 when it cannot be run or be given a config, 75 when it does not answer in time, is killed, or cannot be run
+    /// as the config's owner: none of that says anything about the config.
     pub fn validate(&self, candidate: &Path) -> Result<Validation> {
         let path = self.find()?;
-        let background = Collector::background();
-        let command = self.command(&path, Some(("validate", background)), candidate)?;
-        match process::run(command, self.validate_timeout, background).map_err(|error| cannot_run(&path, error))? {
+        match self.run(&path, "validate", Some(candidate), self.validate_timeout)? {
             Ended::Exited { status, .. } if status.success() => Ok(Validation::Good),
             // The kernel when memory runs out, an operator, a fault of the collector's own.
             Ended::Exited { status, end, .. } if child::killed_by(status).is_some() => Err(Error::new(
@@ -40,10 +45,11 @@ impl Collector {
                 ),
             )),
             Ended::Exited { output, .. } if lacks_validate(&output) => Ok(Validation::Unsupported),
-            Ended::Exited { end, output, .. } => Ok(Validation::Bad(match output.is_empty() {
-                true => format!("{} {end}", path.display()),
-                false => once(&output),
-            })),
+            Ended::Exited { end, output, .. } => Ok(match self.denied_to(&output) {
+                Some(user) => Validation::Denied { user, output: Masked::from(once(&output)) },
+                None if output.is_empty() => Validation::Bad(Masked::from(format!("{} {end}", path.display()))),
+                None => Validation::Bad(Masked::from(once(&output))),
+            }),
             Ended::TimedOut { .. } => Err(Error::new(
                 Exit::TryAgain,
                 format!(

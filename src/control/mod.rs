@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::error::Exit;
+use crate::log::Masked;
 use crate::os;
 
 /// Keys that this version does not know are ignored, so that a later client can say more.
@@ -33,7 +34,7 @@ pub enum Reply {
     Stopped,
     Checked(Outcome),
     /// The request was not understood.
-    Error(String),
+    Error(Masked),
     /// Too many have come at once, and this one had not said yet what it wants.
     Busy,
 }
@@ -63,20 +64,19 @@ impl Reply {
     }
 
     fn cut(&mut self, limit: usize) {
-        let cut = |text: &mut String| text.truncate(text.floor_char_boundary(limit));
+        let cut = |text: &mut Masked| *text = std::mem::take(text).cut(limit);
         match self {
             Reply::Status(status) => {
-                let Status { config, polling, .. } = &mut **status;
+                let Status { config, polling, settings_problem, last_error_message, .. } = &mut **status;
                 if config.path.as_os_str().len() > limit {
-                    let mut path = config.path.to_string_lossy().into_owned();
-                    cut(&mut path);
-                    config.path = path.into();
+                    let path = config.path.to_string_lossy();
+                    config.path = path[..path.floor_char_boundary(limit)].into();
                 }
                 let texts = [&mut config.changed_by, &mut config.rejected_because];
                 texts.into_iter().flatten().for_each(cut);
                 let texts = [&mut polling.endpoint, &mut polling.local_because, &mut polling.error];
-                texts.into_iter().flatten().for_each(cut);
-                cut(&mut status.last_error_message);
+                texts.into_iter().flatten().chain(settings_problem).for_each(cut);
+                cut(last_error_message);
             }
             Reply::Checked(outcome) => cut(&mut outcome.message),
             Reply::Error(problem) => cut(problem),
@@ -92,17 +92,17 @@ pub struct Outcome {
     pub exit: u8,
     pub result: CheckResult,
     /// What happened, in a sentence; the error when there is one.
-    pub message: String,
+    pub message: Masked,
 }
 
 impl Outcome {
-    pub fn done(result: CheckResult, message: impl Into<String>) -> Outcome {
+    pub fn done(result: CheckResult, message: impl Into<Masked>) -> Outcome {
         Outcome { exit: Exit::Done.code(), result, message: message.into() }
     }
 
     /// Of a check that could not be made or finished.
     pub fn failed(error: &Error) -> Outcome {
-        Outcome { exit: error.exit().code(), result: CheckResult::Failed, message: error.to_string() }
+        Outcome { exit: error.exit().code(), result: CheckResult::Failed, message: error.to_string().into() }
     }
 }
 
@@ -130,8 +130,11 @@ pub struct Status {
     pub collector: CollectorStatus,
     pub config: ConfigStatus,
     pub polling: PollingStatus,
+    /// What is wrong with the settings, if the agent was started with the last good ones.
+    #[serde(default)]
+    pub settings_problem: Option<Masked>,
     /// The newest unresolved problem; empty when all is well.
-    pub last_error_message: String,
+    pub last_error_message: Masked,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -154,21 +157,21 @@ pub struct ConfigStatus {
     /// Of the active config; `None` when there is none, or it cannot be read.
     pub revision: Option<String>,
     /// How the latest one took effect: `hand-over`, or `restart` and why; `None` before the first change.
-    pub changed_by: Option<String>,
+    pub changed_by: Option<Masked>,
     pub rejected_revision: Option<String>,
-    pub rejected_because: Option<String>,
+    pub rejected_because: Option<Masked>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PollingStatus {
     /// `None` in local mode.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Masked>,
     /// Why there is no polling.
-    pub local_because: Option<String>,
+    pub local_because: Option<Masked>,
     /// When the latest check was answered.
     pub succeeded_at: Option<u64>,
     /// Why the latest check failed, if it did.
-    pub error: Option<String>,
+    pub error: Option<Masked>,
 }
 
 /// Where the agent of a run directory listens.
@@ -183,6 +186,7 @@ mod tests {
     #[test]
     fn a_reply_fits_whatever_is_in_it() {
         let long = || "\u{1}".repeat(200_000);
+        let text = || Masked::from(long());
         let status = Status {
             agent_version: "2.0.0".into(),
             pid: 1,
@@ -197,20 +201,21 @@ mod tests {
             config: ConfigStatus {
                 path: long().into(),
                 revision: None,
-                changed_by: Some(long()),
+                changed_by: Some(text()),
                 rejected_revision: None,
-                rejected_because: Some(long()),
+                rejected_because: Some(text()),
             },
             polling: PollingStatus {
-                endpoint: Some(long()),
-                local_because: Some(long()),
+                endpoint: Some(text()),
+                local_because: Some(text()),
                 succeeded_at: None,
-                error: Some(long()),
+                error: Some(text()),
             },
-            last_error_message: long(),
+            settings_problem: Some(text()),
+            last_error_message: text(),
         };
-        let outcome = Outcome::done(CheckResult::Installed, long());
-        for reply in [Reply::Status(Box::new(status)), Reply::Checked(outcome), Reply::Error(long())] {
+        let outcome = Outcome::done(CheckResult::Installed, text());
+        for reply in [Reply::Status(Box::new(status)), Reply::Checked(outcome), Reply::Error(text())] {
             let line = reply.line();
             assert!(line.len() <= REPLY_LIMIT && line.ends_with(b"\n"), "{}", line.len());
             assert!(line.len() > 2000, "no more is cut than has to be");
@@ -218,6 +223,6 @@ mod tests {
         }
         let outcome = Outcome::done(CheckResult::Installed, "é".repeat(4096));
         let Reply::Checked(cut) = serde_json::from_slice(&Reply::Checked(outcome).line()).unwrap() else { panic!() };
-        assert_eq!(cut.message, "é".repeat(2048));
+        assert_eq!(*cut.message, "é".repeat(2048));
     }
 }

@@ -107,7 +107,7 @@ impl Server {
             }
             Progress::Gone => false,
             Progress::Confused(problem) => {
-                client.write(&Reply::Error(problem));
+                client.write(&Reply::Error(problem.into()));
                 false
             }
         });

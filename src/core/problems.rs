@@ -3,33 +3,39 @@
 //! A problem stays until the thing that it was about works: the collector's until one has proved itself, the config's
 //! until another config is active. The newest one is reported. Times are Unix seconds.
 
-use super::event::Problem;
-
-/// What went wrong, and when.
+/// What went wrong, in a `T`, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TimedProblem {
-    pub problem: Problem,
+pub struct TimedProblem<T> {
+    pub problem: T,
     pub at: u64,
 }
 
 /// The unresolved problems, one of a kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Problems {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems<T> {
     /// It crashed, is not healthy, or cannot be started.
-    pub collector: Option<TimedProblem>,
+    pub collector: Option<TimedProblem<T>>,
     /// A config was refused, rolled back or could not be installed.
-    pub config: Option<TimedProblem>,
+    pub config: Option<TimedProblem<T>>,
     /// The agent's own files: the last known good or the rejected revision could not be kept.
-    pub state: Option<TimedProblem>,
+    pub state: Option<TimedProblem<T>>,
     /// A restart that the API asks for cannot be dared.
-    pub restart: Option<TimedProblem>,
+    pub restart: Option<TimedProblem<T>>,
     /// The collector lives and is not let run.
-    pub suspended: Option<TimedProblem>,
+    pub suspended: Option<TimedProblem<T>>,
+    /// The settings are invalid, and the agent was started with the last good ones.
+    pub settings: Option<TimedProblem<T>>,
 }
 
-impl Problems {
-    pub fn newest(&self) -> Option<&TimedProblem> {
-        let all = [&self.state, &self.restart, &self.collector, &self.suspended, &self.config];
+impl<T> Default for Problems<T> {
+    fn default() -> Problems<T> {
+        Problems { collector: None, config: None, state: None, restart: None, suspended: None, settings: None }
+    }
+}
+
+impl<T> Problems<T> {
+    pub fn newest(&self) -> Option<&TimedProblem<T>> {
+        let all = [&self.settings, &self.state, &self.restart, &self.collector, &self.suspended, &self.config];
         all.into_iter().flatten().max_by_key(|timed| timed.at)
     }
 }
@@ -40,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_newest_problem_is_reported_and_the_config_s_when_they_are_as_old() {
-        let timed = |problem: &str, at| Some(TimedProblem { problem: problem.into(), at });
+        let timed = |problem, at| Some(TimedProblem { problem, at });
         let mut problems = Problems::default();
         assert_eq!(problems.newest(), None);
         problems.config = timed("config", 10);

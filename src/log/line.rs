@@ -5,7 +5,6 @@
 //! message, a field or the collector's output can forge a line or drive a terminal. Secrets are masked piece by piece
 //! before escaping, since an escaped secret would no longer be recognised.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::SystemTime;
 
@@ -13,6 +12,7 @@ use log::kv::{self, Key, VisitSource, VisitValue};
 use log::{Level, Record};
 
 use crate::log::LogFormat;
+use crate::log::masked::Masked;
 use crate::log::redact::Secrets;
 use crate::log::sanitize::{self, json_string};
 use crate::log::utc::Utc;
@@ -27,15 +27,19 @@ const MAX_COLLECTOR_LINE: usize = 64 * 1024;
 pub struct Style<'a> {
     pub format: LogFormat,
     pub at: SystemTime,
-    pub secrets: &'a Secrets,
+    pub secrets: &'a [&'a Secrets],
 }
 
 impl Style<'_> {
+    fn mask(&self, text: &str) -> Masked {
+        Masked::with(self.secrets, text)
+    }
+
     /// One of the agent's records, with its fields.
     pub fn record(&self, record: &Record) -> String {
         let target = record.target();
         let target = target.strip_prefix("kmagent::").unwrap_or(target);
-        let mut line = self.start(record.level(), target, &record.args().to_string());
+        let mut line = self.start(record.level(), target, &self.mask(&record.args().to_string()));
         // A field whose `Display` fails is left out; the line is worth more than the field.
         let _ = record.key_values().visit(&mut Fields { style: self, line: &mut line });
         self.end(line)
@@ -45,21 +49,16 @@ impl Style<'_> {
     pub fn collector(&self, bytes: &[u8]) -> String {
         let text = String::from_utf8_lossy(bytes.trim_ascii_end());
         // Masked before it is cut, or the cut could leave a part of a secret.
-        let text = self.secrets.mask(&text);
-        let mut end = text.len().min(MAX_COLLECTOR_LINE);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let text = &text[..end];
+        let text = self.mask(&text).cut(MAX_COLLECTOR_LINE);
         match self.format {
-            LogFormat::Json => self.end(self.start(Level::Info, COLLECTOR, text)),
+            LogFormat::Json => self.end(self.start(Level::Info, COLLECTOR, &text)),
             LogFormat::Text => {
                 let mut line = String::with_capacity(text.len() + 1);
-                if looks_like_ours(text) {
+                if looks_like_ours(&text) {
                     line.push_str("collector: ");
                 }
-                for c in text.chars() {
-                    if c == '\t' { line.push(c) } else { sanitize::push(&mut line, c) }
+                for (at, c) in text.char_indices() {
+                    if c == '\t' { line.push(c) } else { push(&mut line, &text[at..], c) }
                 }
                 self.end(line)
             }
@@ -68,13 +67,14 @@ impl Style<'_> {
 
     /// Stands in for `count` lines that could not be written.
     pub fn dropped(&self, count: u64) -> String {
-        let mut line = self.start(Level::Warn, "logger", "log lines dropped: the reader of stderr is too slow");
+        let message = self.mask("log lines dropped: the reader of stderr is too slow");
+        let mut line = self.start(Level::Warn, "logger", &message);
         self.field(&mut line, "count", &Field::Bare(count.to_string()));
         self.end(line)
     }
 
-    fn start(&self, level: Level, target: &str, message: &str) -> String {
-        let (at, message) = (Utc::from(self.at), self.secrets.mask(message));
+    fn start(&self, level: Level, target: &str, message: &Masked) -> String {
+        let at = Utc::from(self.at);
         let mut line = String::with_capacity(96 + message.len());
         match self.format {
             LogFormat::Json => {
@@ -82,13 +82,13 @@ impl Style<'_> {
                 let _ = write!(line, r#"{{"ts":"{at}","level":"{level}","target":"#);
                 line.push_str(&json_string(target));
                 line.push_str(r#","msg":"#);
-                line.push_str(&json_string(&message));
+                line.push_str(&json_string(message));
             }
             LogFormat::Text => {
                 let _ = write!(line, "{at} {level:<5} ");
                 target.chars().for_each(|c| sanitize::push(&mut line, c));
                 line.push_str(": ");
-                message.chars().for_each(|c| sanitize::push(&mut line, c));
+                push_all(&mut line, message);
             }
         }
         line
@@ -99,9 +99,9 @@ impl Style<'_> {
             Field::Bare(text) => (text, true),
             Field::Text(text) => (text, false),
         };
-        let text = self.secrets.mask(text);
         // A number with a masked part is no number any more.
-        let is_bare = is_bare && matches!(text, Cow::Borrowed(_));
+        let masked = self.mask(text);
+        let (is_bare, text) = (is_bare && *masked == **text, masked);
         match self.format {
             LogFormat::Json => {
                 line.push(',');
@@ -115,7 +115,7 @@ impl Style<'_> {
                 line.push('=');
                 let is_word = !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || "\"\\=".contains(c));
                 if is_word {
-                    text.chars().for_each(|c| sanitize::push(line, c));
+                    push_all(line, &text);
                 } else {
                     push_quoted(line, &text);
                 }
@@ -188,13 +188,28 @@ impl VisitValue<'_> for Field {
 
 fn push_quoted(line: &mut String, text: &str) {
     line.push('"');
-    for c in text.chars() {
+    for (at, c) in text.char_indices() {
         if c == '"' || c == '\\' {
             line.push('\\');
         }
-        sanitize::push(line, c);
+        push(line, &text[at..], c);
     }
     line.push('"');
+}
+
+fn push_all(line: &mut String, text: &str) {
+    text.char_indices().for_each(|(at, c)| push(line, &text[at..], c));
+}
+
+/// Appends `c`, with which `rest` begins, escaped where it misleads: also in a priority, `<0>`, which the journal takes
+/// from the beginning of a line (sd-daemon(3)), or of what it makes one of when a line is longer than its LineMax: a
+/// collector could choose one that is shown on every terminal.
+fn push(line: &mut String, rest: &str, c: char) {
+    let is_priority = || {
+        let digits = rest[1..].bytes().take_while(u8::is_ascii_digit).count();
+        (1..=3).contains(&digits) && rest[1 + digits..].starts_with('>')
+    };
+    if c == '<' && is_priority() { line.extend(c.escape_unicode()) } else { sanitize::push(line, c) }
 }
 
 /// Whether a line begins as ours do in text form: a time stamp, a blank, a level. The collector's own have a tab there.

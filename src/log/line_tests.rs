@@ -9,7 +9,7 @@ use crate::log::sanitize::is_invisible;
 
 const TS: &str = "2026-11-22T14:04:37.123Z";
 
-fn style(format: LogFormat, secrets: &Secrets) -> Style<'_> {
+fn style<'a>(format: LogFormat, secrets: &'a [&'a Secrets]) -> Style<'a> {
     Style { format, at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_356_277_123), secrets }
 }
 
@@ -22,7 +22,7 @@ fn line(format: LogFormat, message: &str, fields: &[(&str, kv::Value)]) -> Strin
         String::new(),
         "4711".to_owned(),
     ]);
-    style(format, &secrets).record(
+    style(format, &[&secrets]).record(
         &Record::builder()
             .level(Level::Info)
             .target("kmagent::supervise")
@@ -73,9 +73,9 @@ fn text_quotes_only_what_needs_it() {
 fn nobody_can_forge_a_line_or_a_terminal_escape() {
     const ATTACK: &str = "a\nb\r\u{1b}[31m\u{9b}2J\0\u{7f}\u{2028}\u{202e}\u{200f}\u{61c}\u{e0041}c";
     for format in [LogFormat::Json, LogFormat::Text] {
-        for line in [line(format, ATTACK, &[("field", ATTACK.into())]), {
-            style(format, &Secrets::default()).collector(ATTACK.as_bytes())
-        }] {
+        for line in
+            [line(format, ATTACK, &[("field", ATTACK.into())]), { style(format, &[]).collector(ATTACK.as_bytes()) }]
+        {
             let (last, others) = line.as_bytes().split_last().unwrap();
             assert_eq!(*last, b'\n');
             assert!(!std::str::from_utf8(others).unwrap().contains(is_invisible), "{line:?}");
@@ -95,14 +95,14 @@ fn secrets_are_masked_wherever_they_stand() {
         assert!(!line.contains("4711") && !line.contains("secret"), "{line}");
     }
     let quoted = Secrets::new(vec!["a\"b\\c".to_owned()]);
+    let quoted = [&quoted];
     assert_eq!(style(LogFormat::Text, &quoted).collector(b"x a\"b\\c y"), "x **** y\n");
     assert!(style(LogFormat::Json, &quoted).collector(b"x a\"b\\c y").contains("x **** y"));
 }
 
 #[test]
 fn collector_lines_are_passed_on() {
-    let none = Secrets::default();
-    let (json, text) = (style(LogFormat::Json, &none), style(LogFormat::Text, &none));
+    let (json, text) = (style(LogFormat::Json, &[]), style(LogFormat::Text, &[]));
     assert_eq!(text.collector(b"2026\tinfo\tready {\"a\":\"b\"}\r\n"), "2026\tinfo\tready {\"a\":\"b\"}\n");
     assert_eq!(text.collector(b"bad \xff utf-8"), "bad \u{fffd} utf-8\n");
     assert_eq!(
@@ -114,20 +114,32 @@ fn collector_lines_are_passed_on() {
 
 #[test]
 fn a_collector_line_does_not_pass_for_one_of_ours() {
-    let none = Secrets::default();
     let ours = line(LogFormat::Text, "agent stopped", &[]);
     let ours = ours.trim_end();
-    assert_eq!(style(LogFormat::Text, &none).collector(ours.as_bytes()), format!("collector: {ours}\n"));
-    let json = style(LogFormat::Json, &none).collector(ours.as_bytes());
+    assert_eq!(style(LogFormat::Text, &[]).collector(ours.as_bytes()), format!("collector: {ours}\n"));
+    let json = style(LogFormat::Json, &[]).collector(ours.as_bytes());
     assert!(json.contains(r#""target":"collector""#) && json.contains("agent stopped"), "{json}");
     for theirs in ["2026-11-22T14:04:37.123Z\tinfo\tready", "2026-11-22T14:04:37.123+0100 info", "2026"] {
-        assert_eq!(style(LogFormat::Text, &none).collector(theirs.as_bytes()), format!("{theirs}\n"));
+        assert_eq!(style(LogFormat::Text, &[]).collector(theirs.as_bytes()), format!("{theirs}\n"));
     }
+}
+
+/// The journal would take it from them (sd-daemon(3)), wherever it splits a line.
+#[test]
+fn nobody_chooses_a_priority_of_the_journal() {
+    for (text, shown) in [("<0>a <191>b", "\\u{3c}0>a \\u{3c}191>b"), ("<a> <> <1 <1234> x<y", "<a> <> <1 <1234> x<y")]
+    {
+        assert_eq!(style(LogFormat::Text, &[]).collector(text.as_bytes()), format!("{shown}\n"));
+        let ours = line(LogFormat::Text, text, &[("word", text.replace(' ', "").as_str().into())]);
+        assert!(ours.contains(&format!(": {shown} word={}", shown.replace(' ', ""))), "{ours}");
+    }
+    let line = style(LogFormat::Json, &[]).collector(b"<0>a");
+    assert!(line.starts_with('{') && line.contains(r#""msg":"<0>a""#), "{line}");
 }
 
 #[test]
 fn dropped_lines_are_counted() {
-    let line = style(LogFormat::Json, &Secrets::default()).dropped(7);
+    let line = style(LogFormat::Json, &[]).dropped(7);
     let json: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!((json["level"].as_str(), json["count"].as_u64()), (Some("warn"), Some(7)));
 }

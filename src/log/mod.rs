@@ -4,20 +4,21 @@
 //! the key included, cut into rows that no mask would recognise. `line` decides how a line looks, `sink` how it is
 //! written without ever holding up its writer for long. This module never reads settings and never exits.
 
-mod line;
+pub mod line;
+pub mod masked;
 pub mod redact;
 pub mod sanitize;
 mod sink;
 pub mod utc;
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::log::redact::Secrets;
 use crate::os::stderr;
 use line::{COLLECTOR, Style};
+pub use masked::Masked;
 use sink::Sink;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,6 @@ pub enum LogFormat {
 
 struct Logger {
     format: LogFormat,
-    secrets: Mutex<Arc<Secrets>>,
     /// Locked only to write: a field's `Display` that logs must find it free.
     sink: Mutex<Sink>,
 }
@@ -39,18 +39,11 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 pub fn init(level: LevelFilter, format: LogFormat) {
     let logger = LOGGER.get_or_init(|| {
         let sink = Mutex::new(Sink::new(stderr::open()));
-        Logger { format, secrets: Mutex::default(), sink }
+        Logger { format, sink }
     });
     // It fails when a logger is set already, which can only be this one.
     let _ = log::set_logger(logger);
     log::set_max_level(level);
-}
-
-/// Replaces the texts that every later line shows as `****`. Nothing is masked before the first call.
-pub fn set_secrets(secrets: Arc<Secrets>) {
-    if let Some(logger) = LOGGER.get() {
-        *lock(&logger.secrets) = secrets;
-    }
 }
 
 /// Passes on one line of the collector's output, given without its newline, at every level but `off`.
@@ -78,11 +71,26 @@ impl Log for Logger {
 
 impl Logger {
     fn write(&self, render: impl FnOnce(&Style) -> String) {
-        let secrets = Arc::clone(&lock(&self.secrets));
-        let style = Style { format: self.format, at: SystemTime::now(), secrets: &secrets };
-        let line = render(&style);
-        lock(&self.sink).write(&line, |count| style.dropped(count));
+        masked::with_known(|secrets| {
+            let style = Style { format: self.format, at: SystemTime::now(), secrets };
+            let line = render(&style);
+            lock(&self.sink).write(&line, |count| style.dropped(count));
+        });
     }
+}
+
+/// `text` as it would be shown: as a message, as a field and as a line of the collector, in each format.
+#[cfg(test)]
+pub fn rendered(text: &str) -> Vec<String> {
+    let lines = |format| {
+        masked::with_known(|secrets| {
+            let style = Style { format, at: SystemTime::UNIX_EPOCH, secrets };
+            let fields: &[(&str, &str)] = &[("field", text)];
+            let record = style.record(&Record::builder().args(format_args!("{text}")).key_values(&fields).build());
+            vec![record, style.collector(text.as_bytes())]
+        })
+    };
+    [LogFormat::Json, LogFormat::Text].into_iter().flat_map(lines).collect()
 }
 
 /// A time as fields have it: in seconds, to the millisecond.
@@ -136,7 +144,7 @@ mod tests {
         }
         let (mut reader, writer) = std::io::pipe().unwrap();
         let sink = Mutex::new(Sink::new(crate::os::stderr::Stderr::instead(writer)));
-        let logger = Logger { format: LogFormat::Text, secrets: Mutex::default(), sink };
+        let logger = Logger { format: LogFormat::Text, sink };
         logger.log(&Record::builder().target("kmagent").args(format_args!("{}", Nested(&logger))).build());
         drop(logger);
         let mut written = String::new();

@@ -1,50 +1,23 @@
-//! Texts that must never be shown, and how they are masked in others: known secrets, and whatever a URL names as its
-//! user.
+//! Known secrets, and how they are masked in a text: as they are, and as JSON, Go's `%q` and URLs write them.
 //!
 //! A config can hold a hundred thousand of them, and each line of the collector's output is looked at: so they are
-//! sorted, and a text is gone through once. Which texts are secret is decided elsewhere (`inspect::secrets`, the API
-//! key).
+//! sorted, and a text is gone through once, once more for each level of escapes. Which texts are secret is decided
+//! elsewhere (`inspect::secrets`, the API key).
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// What stands in place of a secret, everywhere.
 pub const MASK: &str = "****";
 
-/// `text` with the user part of each URL in it masked.
-pub fn mask_url_users(text: &str) -> String {
-    let mut masked = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("://") {
-        let (before, after) = rest.split_at(start + 3);
-        // To the end of the word, not only of the authority: an unescaped password may hold a slash.
-        let end = after.find(|c: char| c.is_whitespace() || c == '"' || c == '\'').unwrap_or(after.len());
-        masked.push_str(before);
-        rest = match after[..end].rfind('@') {
-            Some(at) => {
-                masked.push_str(MASK);
-                &after[at..]
-            }
-            None => after,
-        };
-    }
-    masked.push_str(rest);
-    masked
-}
-
-/// `text`, which is one URL and nothing else, with its user part masked, whatever characters that holds.
-pub fn mask_url_user(text: &str) -> String {
-    match (text.split_once("://"), text.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://{MASK}@{place}"),
-        (None, Some((_, place))) => format!("{MASK}@{place}"),
-        (_, None) => text.to_string(),
-    }
-}
+/// How often escapes are undone: an error that quotes a URL, in a line of JSON.
+const MAX_LEVELS: usize = 3;
 
 /// Bytes of a secret from which on it is masked wherever it occurs. A shorter one is masked as a whole word only: a key
 /// of one letter would take that letter out of every text, and its places would tell what it is.
-const LONG: usize = 6;
+pub const LONG: usize = 6;
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Secrets {
     /// Sorted by their bytes; none is shorter than `LONG`, none comes twice.
     long: Vec<String>,
@@ -75,61 +48,37 @@ impl Secrets {
         Secrets { long, short, begins }
     }
 
-    /// `text` with each secret in it replaced; of several that overlap nothing is left.
-    pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let Some((mut start, mut end)) = self.find(text, 0) else { return Cow::Borrowed(text) };
-        let (mut masked, mut rest) = (String::with_capacity(text.len()), 0);
-        loop {
-            // One may begin within another and reach further.
-            let mut at = start + 1;
-            while at < end {
-                end = end.max(self.end_of(text, at).unwrap_or(at));
-                at += 1;
-            }
-            masked.push_str(&text[rest..start]);
-            masked.push_str(MASK);
-            rest = end;
-            match self.find(text, end) {
-                Some(found) => (start, end) = found,
-                None => break,
+    /// Adds where secrets stand in `view`, in order; those that overlap come each.
+    fn find(&self, view: &View<'_>, found: &mut Vec<Range<usize>>) {
+        for (at, byte) in view.bytes.iter().enumerate() {
+            if self.begins[usize::from(*byte)]
+                && let Some(length) = self.longest_at_start(&view.bytes[at..]).or_else(|| self.word_at(&view.bytes, at))
+            {
+                found.push(view.place(at)..view.place(at + length));
             }
         }
-        masked.push_str(&text[rest..]);
-        Cow::Owned(masked)
     }
 
-    /// `mask` for a text whose end is cut off: what may be the beginning of a secret at its end is left out.
-    pub fn mask_beginning(&self, text: &str) -> String {
-        let all = || self.long.iter().chain(&self.short);
-        let longest = all().map(String::len).max().unwrap_or(0);
-        let from = text.ceil_char_boundary(text.len().saturating_sub(longest));
-        let begins = |rest: &str| all().any(|secret| secret.len() > rest.len() && secret.starts_with(rest));
-        let is_cut = |at: &usize| begins(&text[*at..]);
-        let cut = (from..text.len()).filter(|at| text.is_char_boundary(*at)).find(is_cut).unwrap_or(text.len());
-        self.mask(&text[..cut]).into_owned()
-    }
-
-    /// Where the first secret from `from` on begins and ends; both are between characters, as a secret is text itself.
-    fn find(&self, text: &str, from: usize) -> Option<(usize, usize)> {
-        (from..text.len()).find_map(|at| Some((at, self.end_of(text, at)?)))
-    }
-
-    /// Where the longest secret ends that begins at `at`.
-    fn end_of(&self, text: &str, at: usize) -> Option<usize> {
-        let rest = &text.as_bytes()[at..];
-        let may_begin = self.begins[usize::from(rest[0])];
-        may_begin.then(|| self.longest_at_start(rest).or_else(|| self.word_at(text, at)))?.map(|length| at + length)
+    /// Where the text must end at the latest, so that it does not end in the middle of a secret.
+    fn cut(&self, view: &View<'_>) -> Option<usize> {
+        let longest = self.long.iter().chain(&self.short).map(String::len).max().unwrap_or(0);
+        let from = view.bytes.len().saturating_sub(longest);
+        let begins = |secrets: &[String], rest: &[u8]| {
+            let next = secrets.partition_point(|secret| secret.as_bytes() <= rest);
+            secrets.get(next).is_some_and(|secret| secret.as_bytes().starts_with(rest))
+        };
+        let is_cut = |at: &usize| begins(&self.long, &view.bytes[*at..]) || begins(&self.short, &view.bytes[*at..]);
+        (from..view.bytes.len()).find(is_cut).map(|at| view.place(at))
     }
 
     /// How long the longest of the short secrets is that stands at `at` as a whole word.
-    fn word_at(&self, text: &str, at: usize) -> Option<usize> {
-        let before = text[..at].chars().next_back();
+    fn word_at(&self, text: &[u8], at: usize) -> Option<usize> {
         (1..LONG).rev().find(|length| {
-            let Some(word) = text.get(at..at + length) else { return false };
-            let after = text[at + length..].chars().next();
-            !joins(before, word.chars().next())
-                && !joins(word.chars().next_back(), after)
-                && self.short.binary_search_by(|secret| secret.as_str().cmp(word)).is_ok()
+            let end = at + length;
+            let Some(word) = text.get(at..end) else { return false };
+            self.short.binary_search_by(|secret| secret.as_bytes().cmp(word)).is_ok()
+                && !(is_of_word(last(&text[..at])) && is_of_word(first(word)))
+                && !(is_of_word(last(word)) && is_of_word(first(&text[end..])))
         })
     }
 
@@ -150,45 +99,190 @@ impl Secrets {
     }
 }
 
-/// Whether two neighbours belong to one word.
-fn joins(left: Option<char>, right: Option<char>) -> bool {
-    let is_of_word = |character: Option<char>| character.is_some_and(|it| it.is_alphanumeric() || it == '_');
-    is_of_word(left) && is_of_word(right)
+/// `text` with each secret of these in it replaced; of several that overlap nothing is left.
+pub fn mask<'a>(all: &[&Secrets], text: &'a str) -> Cow<'a, str> {
+    let mut found = Vec::new();
+    each_view(text.as_bytes(), &mut |view| all.iter().for_each(|secrets| secrets.find(view, &mut found)));
+    if found.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    found.sort_unstable_by_key(|range| range.start);
+    let (mut masked, mut rest) = (String::with_capacity(text.len()), 0);
+    for Range { start, end } in found {
+        // One may begin within another and reach further.
+        if start >= rest {
+            masked.push_str(&text[rest..start]);
+            masked.push_str(MASK);
+        }
+        rest = rest.max(end);
+    }
+    masked.push_str(&text[rest..]);
+    Cow::Owned(masked)
+}
+
+/// Where a text that goes on must be cut, so that what follows does not begin in the middle of a secret.
+pub fn cut(all: &[&Secrets], text: &[u8]) -> usize {
+    let mut end = text.len();
+    each_view(text, &mut |view| all.iter().filter_map(|it| it.cut(view)).for_each(|at| end = end.min(at)));
+    end
+}
+
+/// A text, perhaps with its escapes undone.
+struct View<'a> {
+    bytes: Cow<'a, [u8]>,
+    /// Where each of the bytes, and their end, is in the text; `None` for the text itself.
+    places: Option<Vec<usize>>,
+}
+
+/// The text, and what it is with more and more escapes undone. Either kind by itself, since a secret may hold what
+/// looks like the other.
+fn each_view(text: &[u8], see: &mut dyn FnMut(&View<'_>)) {
+    View { bytes: Cow::Borrowed(text), places: None }.each(MAX_LEVELS, see);
+}
+
+impl View<'_> {
+    fn each(&self, levels: usize, see: &mut dyn FnMut(&View<'_>)) {
+        see(self);
+        for mark in [b'\\', b'%'].into_iter().filter(|_| levels > 0) {
+            if let Some(undone) = self.undone(mark) {
+                undone.each(levels - 1, see);
+            }
+        }
+    }
+
+    fn place(&self, at: usize) -> usize {
+        self.places.as_ref().map_or(at, |places| places[at])
+    }
+
+    /// With the escapes undone that begin with `mark`: those of JSON and Go, or those of URLs; `None` when there is
+    /// none. One that is cut off ends the text.
+    fn undone(&self, mark: u8) -> Option<View<'static>> {
+        let (mut bytes, mut places) = (Vec::new(), Vec::new());
+        let (mut at, mut is_escaped) = (self.bytes.iter().position(|byte| *byte == mark)?, false);
+        bytes.extend_from_slice(&self.bytes[..at]);
+        places.extend((0..at).map(|at| self.place(at)));
+        while at < self.bytes.len() {
+            let escape = if self.bytes[at] == mark { unescape(&self.bytes[at..]) } else { Escape::None };
+            let (character, length) = match &escape {
+                Escape::None => (&self.bytes[at..=at], 1),
+                Escape::Cut => {
+                    is_escaped = true;
+                    break;
+                }
+                Escape::Of(character, length) => (character.as_slice(), *length),
+            };
+            is_escaped |= length > 1;
+            bytes.extend_from_slice(character);
+            places.resize(bytes.len(), self.place(at));
+            at += length;
+        }
+        places.push(self.place(at));
+        is_escaped.then_some(View { bytes: Cow::Owned(bytes), places: Some(places) })
+    }
+}
+
+enum Escape {
+    None,
+    /// The text may end within it.
+    Cut,
+    /// It stands for this, and has so many bytes.
+    Of(Vec<u8>, usize),
+}
+
+/// The escape that `text`, which is not empty, begins with: `%40`, `\n`, `\"`, `\x1b`, `\u0026`, `\U0001f600`.
+fn unescape(text: &[u8]) -> Escape {
+    let hex = |from: usize, count: usize| {
+        let digits = text.get(from..).unwrap_or_default();
+        let digits = &digits[..digits.len().min(count)];
+        let value = digits.iter().try_fold(0u32, |value, byte| Some(value << 4 | char::from(*byte).to_digit(16)?));
+        (value.filter(|_| digits.len() == count), value.is_some() && digits.len() < count)
+    };
+    let byte = |from: usize, length: usize| match hex(from, 2) {
+        (Some(value), _) => Escape::Of(vec![value as u8], length),
+        (None, is_cut) => {
+            if is_cut {
+                Escape::Cut
+            } else {
+                Escape::None
+            }
+        }
+    };
+    let point = |count: usize, length: usize| match hex(2, count) {
+        (Some(high @ 0xd800..=0xdbff), _) if text.get(6..8).is_none_or(|next| next == b"\\u") => match hex(8, 4) {
+            (Some(low @ 0xdc00..=0xdfff), _) => of(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00), 12),
+            (_, is_cut) => {
+                if is_cut {
+                    Escape::Cut
+                } else {
+                    Escape::None
+                }
+            }
+        },
+        (Some(value), _) => of(value, length),
+        (None, is_cut) => {
+            if is_cut {
+                Escape::Cut
+            } else {
+                Escape::None
+            }
+        }
+    };
+    let one = |character: u8| Escape::Of(vec![character], 2);
+    match (text[0], text.get(1)) {
+        (b'%', _) => byte(1, 3),
+        (b'\\', None) => Escape::Cut,
+        (b'\\', Some(character)) => match character {
+            b'"' | b'\\' | b'\'' | b'/' => one(*character),
+            b'a' => one(7),
+            b'b' => one(8),
+            b't' => one(b'\t'),
+            b'n' => one(b'\n'),
+            b'v' => one(11),
+            b'f' => one(12),
+            b'r' => one(b'\r'),
+            b'x' => byte(2, 4),
+            b'u' => point(4, 6),
+            b'U' => point(8, 10),
+            _ => Escape::None,
+        },
+        _ => Escape::None,
+    }
+}
+
+fn of(point: u32, length: usize) -> Escape {
+    char::from_u32(point).map_or(Escape::None, |it| Escape::Of(it.to_string().into_bytes(), length))
+}
+
+/// Whether a letter, digit or underscore is part of a word with such a neighbour.
+fn is_of_word(character: Option<char>) -> bool {
+    character.is_some_and(|it| it.is_alphanumeric() || it == '_')
+}
+
+fn first(text: &[u8]) -> Option<char> {
+    (1..=4).find_map(|length| std::str::from_utf8(text.get(..length)?).ok()?.chars().next())
+}
+
+fn last(text: &[u8]) -> Option<char> {
+    let from = |length| text.len().checked_sub(length);
+    (1..=4).find_map(|length| std::str::from_utf8(&text[from(length)?..]).ok()?.chars().next())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    impl Secrets {
+        fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
+            mask(&[self], text)
+        }
+
+        fn mask_beginning(&self, text: &str) -> String {
+            self.mask(&text[..cut(&[self], text.as_bytes())]).into_owned()
+        }
+    }
+
     fn secrets(texts: &[&str]) -> Secrets {
         Secrets::new(texts.iter().map(|text| text.to_string()))
-    }
-
-    #[test]
-    fn the_user_of_every_url_is_masked() {
-        for (text, expected) in [
-            ("plain", "plain"),
-            ("a@b", "a@b"),
-            ("https://host/path", "https://host/path"),
-            ("https://user:pw@host/path", "https://****@host/path"),
-            ("https://user:p/w@host/path", "https://****@host/path"),
-            ("curl 'https://u:p@a' \"http://v:q@b\" x@y", "curl 'https://****@a' \"http://****@b\" x@y"),
-            ("two\nhttp://u@lines\n", "two\nhttp://****@lines\n"),
-        ] {
-            assert_eq!(mask_url_users(text), expected);
-        }
-    }
-
-    #[test]
-    fn the_user_of_one_url_is_masked_whatever_it_holds() {
-        for (text, expected) in [
-            ("https://host/path", "https://host/path"),
-            ("https://user:p w\"#?/@x@host/path", "https://****@host/path"),
-            ("user:p/w@host", "****@host"),
-            ("no URL at all", "no URL at all"),
-        ] {
-            assert_eq!(mask_url_user(text), expected);
-        }
     }
 
     #[test]
@@ -236,6 +330,26 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(few.mask_beginning(text), expected);
+        }
+    }
+
+    #[test]
+    fn escapes_of_json_go_and_urls_are_seen_through() {
+        let few = secrets(&["p@ss\"w\u{e9}", "tab\tnew\n", "a/b c", "%41\\x41&", "k&"]);
+        for (text, expected) in [
+            (r#""p@ss\"w\u00e9""#, r#""****""#),
+            (r#"{"e":"at \"p@ss\\\"wé\""}"#, r#"{"e":"at \"****\""}"#),
+            ("user:p%40ss%22w%C3%a9@host", "user:****@host"),
+            (r"tab\tnew\x0a", "****"),
+            ("?q=a%2Fb%20c&x", "?q=****&x"),
+            (r"%41\\x41\u0026 %2541%5Cx41%26", "**** ****"),
+            (r"k\u0026 xk\u0026", "**** xk\\u0026"),
+            (r"\ud83d\ude00 \ud83d \u00 % %4 \", r"\ud83d\ude00 \ud83d \u00 % %4 \"),
+        ] {
+            assert_eq!(few.mask(text), expected, "{text}");
+        }
+        for (text, expected) in [("p%40ss%2", ""), (r#"x p@ss\"#, "x "), (r"x tab\u00", "x "), ("x%5", "x%5")] {
+            assert_eq!(few.mask_beginning(text), expected, "{text}");
         }
     }
 

@@ -16,6 +16,7 @@
 //!   identity                    whether it is still the same file
 //!   open_lock, lock_holder      the file that a lock is taken on, and the process that holds it
 //!   is_root, owner_may_command, is_program, is_readable_by_all
+//!   in_memory, path_in_child    content for a child that may not read the file which has it
 //!   safe_open                   reading where another user may have planted something
 //! ```
 //! It knows nothing of configs and decides nothing.
@@ -27,9 +28,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use super::platform::files::{
-    create_private, give_to_owner_of_directory, hold, identity, is_mounted, is_program, is_readable_by_all, is_root,
-    keep_owner_and_mode, lock_holder, make_private_directory, make_readable_directory, names, open_lock, open_regular,
-    owner_may_command, remove_unheld, replace, safe_open, sync_directory,
+    create_private, give_to_owner_of_directory, hold, identity, in_memory, is_mounted, is_program, is_readable_by_all,
+    is_root, keep_owner_and_mode, lock_holder, make_private_directory, make_readable_directory, names, open_lock,
+    open_regular, owner_may_command, path_in_child, remove_unheld, replace, safe_open, sync_directory,
 };
 
 /// Tells whether a file is still the one that was seen. State files hold it.

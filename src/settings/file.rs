@@ -23,13 +23,19 @@ const MAX_NESTING: usize = 64;
 /// Enough to fix a file with; a file with more is not a settings file.
 const MAX_PROBLEMS: usize = 20;
 
+/// What is looked for in a file that is no mapping: where the agent and its last good settings are, and the program
+/// and the policy that these do not name.
+const ON_A_LINE: [&str; 4] = ["collector", "policy", "run-dir", "state-dir"];
+
 #[derive(Debug)]
 pub struct Entry {
     pub setting: &'static Setting,
     /// The scalar's own text; never empty.
     pub text: String,
-    /// Counted from 1.
+    /// Counted from 1; 0 if it is not from the file.
     pub line: usize,
+    /// The file has the key more than once.
+    pub is_repeated: bool,
 }
 
 /// One thing that is wrong with the settings.
@@ -47,6 +53,9 @@ pub struct SettingsFile {
     pub found: bool,
     /// It could not be read as a mapping, so what it says is not known.
     pub unknown: bool,
+    /// The last good settings stand in for it, and which policy it names is not known.
+    pub policy_lost: bool,
+    /// Of a file that is no mapping, some of `ON_A_LINE`.
     pub entries: Vec<Entry>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
@@ -104,12 +113,16 @@ fn parse(name: &str, text: &str) -> SettingsFile {
         Err((line, cause)) => {
             file.problems.push(Problem { line, text: format!("{name}:{line}: {cause}") });
             file.unknown = true;
+            file.entries = ON_A_LINE.iter().filter_map(|name| on_a_line(text, name)).collect();
             return file;
         }
     };
     for (index, pair) in pairs.iter().enumerate() {
         let outcome = match pairs[..index].iter().position(|earlier| earlier.key == pair.key) {
             Some(first) => {
+                for entry in file.entries.iter_mut().filter(|entry| entry.setting.name == pair.key) {
+                    entry.is_repeated = true;
+                }
                 let first = flat_yaml::line_of(text, first);
                 Err(format!("duplicate key {:?}: it is already on line {first}", pair.key))
             }
@@ -119,7 +132,7 @@ fn parse(name: &str, text: &str) -> SettingsFile {
             Ok(_) if pair.text.is_empty() => {}
             Ok(setting) => {
                 let line = flat_yaml::line_of(text, index);
-                file.entries.push(Entry { setting, text: pair.text.clone(), line });
+                file.entries.push(Entry { setting, text: pair.text.clone(), line, is_repeated: false });
             }
             Err(_) if file.problems.len() == MAX_PROBLEMS => {
                 file.problems.push(Problem { line: usize::MAX, text: format!("{name}: more problems follow") });
@@ -132,6 +145,20 @@ fn parse(name: &str, text: &str) -> SettingsFile {
         }
     }
     file
+}
+
+/// The setting of that name, if exactly one line of a text begins with it, and is whole by itself.
+fn on_a_line(text: &str, name: &str) -> Option<Entry> {
+    let lines: Vec<&str> = text.lines().collect();
+    let begins = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'));
+    let at = lines.iter().position(begins)?;
+    let is_whole = yaml::nesting(lines[at].as_bytes()) == 0
+        && !lines[at + 1..].iter().any(begins)
+        && !lines.get(at + 1).is_some_and(|next| next.starts_with([' ', '\t']));
+    let pairs = if is_whole { flat_yaml::parse(lines[at]).ok()? } else { return None };
+    let [pair] = &pairs[..] else { return None };
+    let setting = accept(&pair.key, pair.shape).ok().filter(|_| !pair.text.is_empty())?;
+    Some(Entry { setting, text: pair.text.clone(), line: at + 1, is_repeated: false })
 }
 
 /// The setting that `key` names, if it may stand in a file with a value of that shape.
@@ -245,6 +272,27 @@ mod tests {
             let [problem] = &texts(&file)[..] else { panic!("{text}: {:?}", file.problems) };
             assert!(line.clone().any(|line| problem.starts_with(&format!("f:{line}: "))), "{text}: {problem}");
             assert!(!problem.contains("SECRET") && !problem.contains(" line "), "{text}: {problem}");
+        }
+    }
+
+    /// A value that goes on in the next line, or stands twice, is not known.
+    #[test]
+    fn of_a_file_that_is_no_mapping_a_line_may_be_known() {
+        for (text, expected) in [
+            ("collector: /a b # c\nbad\tx: [\n", Some("/a b")),
+            ("\"x\ncollector: '/a'\r\nx", Some("/a")),
+            ("x: [\ncollector: /a\n  b\n", None),
+            ("x: [\ncollector: |\n", None),
+            ("x: [\ncollector: [/a]\n", None),
+            ("x: [\ncollector: '/a\n'\n", None),
+            ("x: [\ncollector: /a\ncollector: /b\n", None),
+            ("x: [\ncollector:\n", None),
+            ("x: [\n collector: /a\ncollectors: /a\n", None),
+        ] {
+            let file = parse("f", text);
+            assert!(file.unknown && file.problems.len() == 1, "{text}");
+            let found = file.entries.iter().find(|entry| entry.setting.name == "collector");
+            assert_eq!(found.map(|entry| entry.text.as_str()), expected, "{text}");
         }
     }
 

@@ -6,7 +6,9 @@
 //!   precedence  which of these wins
 //!   file        the settings file, read by flat_yaml
 //!   parse       the text of one setting to its value
+//!   last_good   what a start uses whose settings file has gone bad
 //!   api_key     where the API key comes from
+//!   policy      where the policy comes from
 //!   endpoint    where config checks go
 //!   url         what settings and `source` both mean by a URL
 //!   print       what --print-settings shows
@@ -18,7 +20,9 @@ mod api_key;
 mod endpoint;
 mod file;
 mod flat_yaml;
+pub mod last_good;
 pub mod parse;
+mod policy;
 mod precedence;
 pub mod print;
 mod resolve;
@@ -29,9 +33,10 @@ pub mod url;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::policy::Policy;
 use crate::log::LogFormat;
 use crate::log::redact::MASK;
-pub use resolve::{Resolved, agent_paths, resolve};
+pub use resolve::{Resolved, agent_paths, last_good_path, resolve, resolve_last_good};
 
 /// A value that must never be shown. `Debug` is masked, there is no `Display`, and `expose` is the only way to the
 /// text.
@@ -104,6 +109,10 @@ pub struct Settings {
     pub run_dir: PathBuf,
     pub ca_file: Option<PathBuf>,
     pub report_extended: bool,
+    /// What configs from the API are held to.
+    pub policy: Policy,
+    /// Its file, or where one would be found.
+    pub policy_file: PathBuf,
     pub on_change: Option<String>,
     pub restart_mode: RestartMode,
     pub stop_timeout: Duration,

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::file::{self, Problem, SettingsFile};
+use super::last_good::{self, LastGood};
 use super::parse;
 use super::print::Row;
 use super::table::{self, Fallback, Kind, Setting};
@@ -17,7 +18,12 @@ use super::table::{self, Fallback, Kind, Setting};
 pub enum Origin {
     Environment(&'static str),
     Flag(&'static str),
-    File { path: PathBuf, line: usize },
+    File {
+        path: PathBuf,
+        line: usize,
+    },
+    /// A settings file that has gone bad since.
+    LastGood(PathBuf),
 }
 
 impl Origin {
@@ -26,7 +32,7 @@ impl Origin {
         match self {
             Origin::Environment(_) => 0,
             Origin::Flag(_) => 1,
-            Origin::File { .. } => 2,
+            Origin::File { .. } | Origin::LastGood(_) => 2,
         }
     }
 }
@@ -37,6 +43,7 @@ impl fmt::Display for Origin {
             Origin::Environment(name) => write!(f, "environment {name}"),
             Origin::Flag(name) => write!(f, "flag --{name}"),
             Origin::File { path, line } => write!(f, "file {}:{line}", path.display()),
+            Origin::LastGood(path) => write!(f, "last good settings {}", path.display()),
         }
     }
 }
@@ -56,6 +63,8 @@ pub struct Layers<'a> {
     file: SettingsFile,
     /// Whether environment or flags name the settings file.
     named: bool,
+    /// Where the entries without a line are from.
+    last_good: Option<PathBuf>,
     pub rows: Vec<Row>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
@@ -68,12 +77,60 @@ impl<'a> Layers<'a> {
         env: &'a dyn Fn(&str) -> Option<OsString>,
         default_file: &Path,
     ) -> Layers<'a> {
+        let mut layers = Layers::find(flags, env, default_file);
+        layers.problems.append(&mut layers.file.problems);
+        layers.warnings.append(&mut layers.file.warnings);
+        layers
+    }
+
+    /// The same with the last good settings in the file's place; `None` if there are none. They are looked for in the
+    /// state directory that environment and flags name, or the bad file, or else in the default one.
+    pub fn open_last_good(
+        flags: &'a [(&'static str, String)],
+        env: &'a dyn Fn(&str) -> Option<OsString>,
+        default_file: &Path,
+    ) -> Option<Layers<'a>> {
+        let mut layers = Layers::find(flags, env, default_file);
+        let path = layers.last_good_path();
+        let kept = LastGood::read(path.parent()?, &layers.file_path)?;
+        layers.file = kept.instead_of(std::mem::take(&mut layers.file));
+        layers.warnings.append(&mut layers.file.warnings);
+        layers.last_good = Some(path);
+        Some(layers)
+    }
+
+    /// Where they are, if there are any.
+    pub fn last_good_path(&mut self) -> PathBuf {
+        let named = self.winner("state-dir", parse::path).map(|won| won.value);
+        named.unwrap_or_else(|| self.value("state-dir", parse::path)).join(last_good::FILE_NAME)
+    }
+
+    pub fn is_last_good(&self) -> bool {
+        self.last_good.is_some()
+    }
+
+    /// Whether there is a policy of which nothing is known.
+    pub fn is_policy_lost(&self) -> bool {
+        self.file.policy_lost
+    }
+
+    /// What a later start may fall back to.
+    pub fn last_good(&self) -> LastGood {
+        LastGood::of(&self.file_path, &self.file)
+    }
+
+    fn find(
+        flags: &'a [(&'static str, String)],
+        env: &'a dyn Fn(&str) -> Option<OsString>,
+        default_file: &Path,
+    ) -> Layers<'a> {
         let mut layers = Layers {
             flags,
             env,
             file_path: default_file.to_path_buf(),
             file: SettingsFile::default(),
             named: false,
+            last_good: None,
             rows: Vec::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
@@ -84,8 +141,6 @@ impl<'a> Layers<'a> {
         }
         layers.named = named.is_some();
         layers.file = file::load(&layers.file_path, layers.named);
-        layers.problems.append(&mut layers.file.problems);
-        layers.warnings.append(&mut layers.file.warnings);
         let source = match (named, layers.file.found) {
             (Some(named), _) => named.origin.to_string(),
             (None, true) => "default".to_string(),
@@ -194,8 +249,13 @@ impl<'a> Layers<'a> {
             self.warnings.push(format!("{} in the environment overrides --{}", setting.env, setting.name));
         }
         let entry = self.file.entries.iter().find(|entry| entry.setting == setting);
-        let entry =
-            entry.map(|entry| (entry.text.clone(), Origin::File { path: self.file_path.clone(), line: entry.line }));
+        let entry = entry.map(|entry| {
+            let origin = match &self.last_good {
+                Some(path) if entry.line == 0 => Origin::LastGood(path.clone()),
+                _ => Origin::File { path: self.file_path.clone(), line: entry.line },
+            };
+            (entry.text.clone(), origin)
+        });
         variable.into_iter().chain(flag).chain(entry).collect()
     }
 }
@@ -205,6 +265,7 @@ fn problem(setting: &Setting, text: &str, origin: &Origin, cause: &str) -> Probl
         Origin::Environment(name) => (0, name.to_string()),
         Origin::Flag(name) => (0, format!("--{name}")),
         Origin::File { path, line } => (*line, format!("{}:{line}: {}", path.display(), setting.name)),
+        Origin::LastGood(path) => (0, format!("{}: {}", path.display(), setting.name)),
     };
     let text = match setting.kind {
         Kind::Secret => format!("{place}: the value {cause}"),

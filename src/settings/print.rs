@@ -3,7 +3,8 @@
 //! It only formats what `resolve` found; `cmd` does the printing.
 
 use super::table;
-use crate::log::redact::mask_url_users;
+use crate::config::credentials::mask_url_users;
+use crate::log::redact::MASK;
 use crate::log::sanitize;
 
 /// One setting as it holds, ready to be shown.
@@ -20,7 +21,7 @@ impl Row {
     /// Takes both texts as they were given: URLs lose their user, and each becomes one line.
     pub fn new(key: &'static str, value: &str, source: &str) -> Row {
         let shown = |text: String| sanitize::line(&text).into_owned();
-        Row { key, value: shown(table::masked(key, value)), source: shown(mask_url_users(source)) }
+        Row { key, value: shown(table::masked(key, value)), source: shown(mask_url_users(source, MASK)) }
     }
 }
 

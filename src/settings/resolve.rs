@@ -1,18 +1,20 @@
 //! Settles every setting once at start, each problem and warning of all sources included.
 //!
-//! It reads the settings file and the file that holds the API key. A new setting is one line in `resolve_with`; which
-//! source wins is decided in `precedence`, what a text means in `parse`.
+//! It reads the settings file, and the files with the API key and the policy. A new setting is one line in `settle`;
+//! which source wins is decided in `precedence`, what a text means in `parse`.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::file::Problem;
+use super::last_good::LastGood;
 use super::precedence::Layers;
 use super::print::Row;
-use super::{AgentPaths, Polling, Settings, api_key, endpoint, parse, table};
+use super::{AgentPaths, Polling, Settings, api_key, endpoint, parse, policy, table};
 use crate::error::{Error, Exit, Result};
 use crate::log::LogFormat;
+use crate::os::files::FileId;
 use crate::os::host;
 
 /// The settings, and how they came about.
@@ -23,23 +25,46 @@ pub struct Resolved {
     pub rows: Vec<Row>,
     /// What the user should know but what does not stop us; a whole line each.
     pub warnings: Vec<String>,
+    /// What to keep for a start whose settings file has gone bad. `None` if this is what was kept.
+    pub to_keep: Option<LastGood>,
 }
 
 /// Settles every setting from `env`, `flags` (name and text, as `cli` gives them), the settings file and the defaults.
 ///
-/// Reads the settings file and the file that holds the API key. Fails with `Exit::Settings` and all problems of all
-/// sources, one a line.
+/// Reads the settings file, and the files with the API key and the policy. Fails with `Exit::Settings` and all problems
+/// of all sources, one a line.
 pub fn resolve(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<OsString>) -> Result<Resolved> {
-    resolve_with(flags, env, Path::new(table::DEFAULT_FILE))
+    settle(Layers::open(flags, env, Path::new(table::DEFAULT_FILE)))
+}
+
+/// The same with the last good settings in place of the settings file; `None` if there are none.
+pub fn resolve_last_good(
+    flags: &[(&'static str, String)],
+    env: &dyn Fn(&str) -> Option<OsString>,
+) -> Option<Result<Resolved>> {
+    Layers::open_last_good(flags, env, Path::new(table::DEFAULT_FILE)).map(settle)
+}
+
+/// Where the last good settings are that a start would use, or try to, if there are any.
+pub fn last_good_path(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let path = Layers::open(flags, env, Path::new(table::DEFAULT_FILE)).last_good_path();
+    FileId::of(&path).map(|_| path)
 }
 
 /// Where the agent is, alone, for `stop` and `status`, which must work beside a broken settings file or without leave
-/// to read it.
+/// to read it. Beside a broken one the last good settings say where, if they can be read: the agent that runs was
+/// started with them.
 ///
 /// Fails with `Exit::Settings` when it may stand in a settings file that the user named and that cannot be read: the
 /// default could be another agent's.
 pub fn agent_paths(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Option<OsString>) -> Result<AgentPaths> {
-    let mut layers = Layers::open(flags, env, Path::new(table::DEFAULT_FILE));
+    let default_file = Path::new(table::DEFAULT_FILE);
+    let mut layers = Layers::open(flags, env, default_file);
+    if !layers.problems.is_empty()
+        && let Some(last_good) = Layers::open_last_good(flags, env, default_file)
+    {
+        layers = last_good;
+    }
     let state_dir = layers.winner("state-dir", parse::path).map(|won| won.value);
     let run_dir = match layers.winner("run-dir", parse::path) {
         None if layers.cannot_read_named_file() => {
@@ -53,16 +78,13 @@ pub fn agent_paths(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Optio
     Ok(AgentPaths { run_dir, state_dir, settings_file: layers.settings_file().to_path_buf() })
 }
 
-fn resolve_with(
-    flags: &[(&'static str, String)],
-    env: &dyn Fn(&str) -> Option<OsString>,
-    default_file: &Path,
-) -> Result<Resolved> {
-    let mut layers = Layers::open(flags, env, default_file);
+fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
+    let to_keep = (!layers.is_last_good()).then(|| layers.last_good());
     let from = &mut layers;
     let api_key = api_key::choose(from);
     let collector_endpoint = from.value("collector-endpoint", parse::line);
     let settings_file = from.settings_file().to_path_buf();
+    let (policy, policy_file) = policy::choose(from);
     let settings = Settings {
         settings_file,
         config: from.path("config").expect("a setting with a default"),
@@ -81,6 +103,8 @@ fn resolve_with(
         run_dir: from.path("run-dir").expect("a setting with a default"),
         ca_file: from.path("ca-file"),
         report_extended: from.value("report-extended", parse::switch),
+        policy,
+        policy_file,
         on_change: from.take("on-change", parse::command),
         restart_mode: from.value("restart-mode", parse::restart_mode),
         stop_timeout: from.value("stop-timeout", parse::timeout),
@@ -95,7 +119,7 @@ fn resolve_with(
         return Err(invalid(problems));
     }
     rows.sort_by_key(|row| table::position(row.key));
-    Ok(Resolved { settings, rows, warnings })
+    Ok(Resolved { settings, rows, warnings, to_keep })
 }
 
 fn invalid(problems: Vec<Problem>) -> Error {

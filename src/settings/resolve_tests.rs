@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::config::policy::Policy;
 use crate::settings::print;
 
 /// A settings file, a key file, a credential, and what the command line and the environment say; `DIR` in any text is
@@ -49,7 +50,7 @@ impl Case {
 
     fn run(&self) -> Result<Resolved> {
         let env = |name: &str| self.env.iter().find(|(key, _)| key == name).map(|(_, text)| text.clone());
-        resolve_with(&self.flags, &env, &self.dir.join("no-such-file"))
+        settle(Layers::open(&self.flags, &env, &self.dir.join("no-such-file")))
     }
 
     /// The value and the source of a row, with `DIR` for the directory.
@@ -74,7 +75,8 @@ impl Drop for Case {
 
 #[test]
 fn defaults() {
-    let Resolved { settings, rows, warnings } = resolve_with(&[], &|_| None, Path::new("/nonexistent/a.yaml")).unwrap();
+    let layers = Layers::open(&[], &|_| None, Path::new("/nonexistent/a.yaml"));
+    let Resolved { settings, rows, warnings, .. } = settle(layers).unwrap();
     assert_eq!(settings.config, Path::new("/etc/kmagent/config.yaml"));
     assert_eq!(settings.collector_endpoint, "https://otel.kloudmate.com:4318");
     assert_eq!(settings.config_check_interval, Some(Duration::from_secs(60)));
@@ -102,6 +104,7 @@ fn every_setting_is_taken_from_every_source() {
             "restart-mode" => "restart",
             "max-config-size" => "1MiB",
             "api-key-file" => "DIR/key",
+            "policy" => "none",
             name if name.ends_with("-timeout") || name.ends_with("-interval") || name == "min-uptime" => "7s",
             _ => "/some/text",
         };
@@ -112,6 +115,29 @@ fn every_setting_is_taken_from_every_source() {
         assert_eq!(case.row(setting.name), (shown.to_string(), format!("flag --{}", setting.name)));
         let case = case.env(setting.env, text);
         assert_eq!(case.row(setting.name), (shown.to_string(), format!("environment {}", setting.env)));
+    }
+}
+
+#[test]
+fn the_policy_is_none_a_file_or_what_is_beside_the_settings_file() {
+    let policies = |case: &Case| {
+        let Resolved { settings, rows, .. } = case.run().unwrap();
+        let row = rows.into_iter().find(|row| row.key == "policy").unwrap();
+        (settings.policy.identity().to_string(), row.value.contains("policy.yaml"), row.source)
+    };
+    let standard = Policy::default().identity().to_string();
+    let case = Case::new("policy", "");
+    assert_eq!(policies(&case), (standard.clone(), true, "default".to_string()));
+    let case = case.file("policy.yaml", "listen: loopback\n");
+    let (strict, named, source) = policies(&case);
+    assert!(strict != standard && named && source == "default", "{strict}");
+    let case = case.file("other.yaml", "# nothing\n").flag("policy", "DIR/other.yaml");
+    assert_eq!(policies(&case), (standard, false, "flag --policy".to_string()));
+    let case = case.env("KM_POLICY", "none");
+    assert_eq!(policies(&case), ("none".to_string(), false, "environment KM_POLICY".to_string()));
+    for (file, words) in [("alow: []", "unknown rule"), ("\u{1}", "control characters"), ("- a", "expected")] {
+        let error = Case::new("bad-policy", "").file("policy.yaml", file).run().unwrap_err();
+        assert!(error.what().starts_with("cannot read the policy: ") && error.what().contains(words), "{error}");
     }
 }
 
@@ -164,15 +190,17 @@ fn a_named_settings_file_must_exist() {
 
 #[test]
 fn run_dir_stands_beside_a_broken_file() {
-    let case = Case::new("run-dir", "run-dir: /some/run\nbroken: [\n");
+    let case = Case::new("run-dir", "run-dir: /some/run\nrun-dir: /some/run\nbroken: [\n");
     let error = agent_paths(&case.flags, &|_| None).unwrap_err();
     assert_eq!(error.exit(), Exit::Settings);
     assert!(error.to_string().contains("--run-dir"), "{error}");
     let env = |name: &str| (name == "KM_RUN_DIR").then(|| OsString::from("/other/run"));
     assert_eq!(agent_paths(&case.flags, &env).unwrap().run_dir, Path::new("/other/run"));
-    let case = Case::new("run-dir", "run-dir: /some/run\nbroken: x\napi-key-file: /nonexistent\n");
-    assert!(case.run().is_err());
-    assert_eq!(agent_paths(&case.flags, &|_| None).unwrap().run_dir, Path::new("/some/run"));
+    for broken in ["[\n", "x\napi-key-file: /nonexistent\n"] {
+        let case = Case::new("run-dir", &format!("run-dir: /some/run\nbroken: {broken}"));
+        assert!(case.run().is_err());
+        assert_eq!(agent_paths(&case.flags, &|_| None).unwrap().run_dir, Path::new("/some/run"));
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! page all read it, so that a new setting is one row here and one line in `resolve`. It holds no code that parses:
 //! ranges and spellings belong to `parse`.
 
-use crate::log::redact::{mask_url_user, mask_url_users};
+use crate::config::credentials::{mask_url_user, mask_url_users};
+use crate::log::redact::MASK;
 
 /// The settings file that is read when no other is named; only this one may be missing.
 pub const DEFAULT_FILE: &str = "/etc/kmagent/agent.yaml";
@@ -31,6 +32,13 @@ pub enum Fallback {
     Absent(&'static str),
     /// A value that `resolve` works out at start.
     Computed,
+}
+
+impl Fallback {
+    /// What it means that there is no value.
+    pub fn meaning(self) -> Option<&'static str> {
+        if let Fallback::Absent(meaning) = self { Some(meaning) } else { None }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +105,7 @@ pub static SETTINGS: &[Setting] = &[
     row("stop-timeout", "KM_STOP_TIMEOUT", Value("30s"), Text, Collector),
     row("min-uptime", "KM_MIN_UPTIME", Value("10s"), Text, Collector),
     row("validate-timeout", "KM_VALIDATE_TIMEOUT", Value("30s"), Text, Collector),
+    row("policy", "KM_POLICY", Absent("policy.yaml beside the settings file, else the default policy"), Text, Server),
     row("poll-timeout", "KM_POLL_TIMEOUT", Value("10s"), Text, Server),
     row("max-config-size", "KM_MAX_CONFIG_SIZE", Value("4MiB"), Text, Server),
 ];
@@ -113,7 +122,7 @@ pub fn find(name: &str) -> Option<&'static Setting> {
 /// The text of that setting as it may be shown: without the user part of URLs. An endpoint is one URL as a whole, so
 /// that no blank or quote in a password ends what is masked.
 pub fn masked(name: &str, text: &str) -> String {
-    if name.ends_with("-endpoint") { mask_url_user(text) } else { mask_url_users(text) }
+    if name.ends_with("-endpoint") { mask_url_user(text, MASK) } else { mask_url_users(text, MASK) }
 }
 
 /// Its place in the table, for sorting; an unknown name sorts last.

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ureq::http::Uri;
 
+use crate::config::credentials::{PERCENT_ENCODE, has_cut_user, without_user};
+
 /// An absolute http or https URL.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HttpUrl {
@@ -57,20 +59,6 @@ impl HttpUrl {
     }
 }
 
-/// What to do where `has_cut_user`.
-pub const PERCENT_ENCODE: &str =
-    "in a user name or password write / as %2F, ? as %3F, # as %23 and @ as %40; elsewhere write @ as %40";
-
-/// Whether the URL may end its host earlier than its author meant, in the middle of a password: then the password's
-/// beginning would be taken for host and port, and shown, and what follows for a path.
-pub fn has_cut_user(text: &str) -> bool {
-    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
-    match rest.find(['/', '?', '#', '\\']) {
-        Some(end) => rest[end..].contains('@') || rest[..end].matches('@').count() > 1,
-        None => rest.matches('@').count() > 1,
-    }
-}
-
 /// A host without brackets, and whether it is an IPv4 address.
 fn named_host(host: &str) -> Result<(String, bool), String> {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
@@ -111,11 +99,6 @@ pub fn shown(uri: &Uri) -> String {
     let scheme = uri.scheme_str().map_or(String::new(), |scheme| format!("{scheme}://"));
     let place = uri.authority().map_or("", |authority| without_user(authority.as_str()));
     format!("{scheme}{place}{}", uri.path())
-}
-
-/// `host:port` of `user:password@host:port`.
-fn without_user(authority: &str) -> &str {
-    authority.rsplit_once('@').map_or(authority, |(_, place)| place)
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@ use ureq::tls::{Certificate, PemItem, RootCerts};
 
 use super::failure::ProxyUse;
 use super::proxy;
+use crate::config::credentials::{PERCENT_ENCODE, has_cut_user};
 use crate::error::{Error, Exit, Result};
 use crate::os::files;
 use crate::settings::Secret;
-use crate::settings::url::{HttpUrl, PERCENT_ENCODE, has_cut_user, shown};
+use crate::settings::url::{HttpUrl, shown};
 
 /// Bytes of a PEM bundle: the authorities of a system, which are the largest there is, have a quarter of a MiB, or half
 /// of one with a text for each.

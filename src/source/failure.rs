@@ -14,6 +14,7 @@ use ureq::http::HeaderMap;
 use ureq::http::header::{DATE, RETRY_AFTER};
 
 use crate::error::{Error, Exit};
+use crate::log::Masked;
 use crate::log::utc::{Utc, from_http_date};
 
 /// 2026-01-01 in Unix time, about when this was written: a clock that is earlier is wrong.
@@ -25,7 +26,7 @@ pub struct Failure {
     /// What was asked, and why that failed.
     pub error: Error,
     /// What the server said to it, in part: on one line, without secrets. It may differ each time.
-    pub answer: Option<String>,
+    pub answer: Option<Masked>,
     /// How long the server asks to be left alone, an hour at most; `None` when it does not say.
     pub retry_after: Option<Duration>,
 }

@@ -45,7 +45,7 @@ pub struct Offer {
 pub struct Refusal {
     pub revision: Revision,
     /// Why, in a sentence.
-    pub problem: String,
+    pub problem: &'static str,
 }
 
 impl Source {

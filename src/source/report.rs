@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::value::Revision;
 use crate::core::problems::TimedProblem;
+use crate::log::Masked;
 use crate::log::utc::Utc;
 
 /// Bytes of a problem's text at most (DESIGN.md, "The API").
@@ -23,19 +24,16 @@ pub struct Report<'a> {
     pub collector_version: String,
     pub collector_restarts: u64,
     /// The newest unresolved one.
-    pub problem: Option<&'a TimedProblem>,
+    pub problem: Option<&'a TimedProblem<Masked>>,
     /// The active config's revision; `None` without one.
     pub active: Option<Revision>,
     pub rejected: Option<&'a Revision>,
 }
 
 /// A problem with its time in front, bounded: for a report, and for `status`, which shows what is reported.
-pub fn message(timed: &TimedProblem) -> String {
-    let mut text = format!("{}: {}", Utc::from(SystemTime::UNIX_EPOCH + Duration::from_secs(timed.at)), timed.problem);
-    if text.len() > MESSAGE_LIMIT {
-        text.truncate(text.floor_char_boundary(MESSAGE_LIMIT));
-    }
-    text
+pub fn message(timed: &TimedProblem<Masked>) -> Masked {
+    let text = format!("{}: {}", Utc::from(SystemTime::UNIX_EPOCH + Duration::from_secs(timed.at)), timed.problem);
+    Masked::new(&text).cut(MESSAGE_LIMIT)
 }
 
 #[cfg(test)]
@@ -44,8 +42,8 @@ mod tests {
 
     #[test]
     fn a_message_says_when_and_is_cut_between_characters() {
-        let timed = |problem: String| TimedProblem { problem, at: 1_795_356_277 };
-        assert_eq!(message(&timed("it broke".into())), "2026-11-22T14:04:37.000Z: it broke");
+        let timed = |problem: String| TimedProblem { problem: problem.into(), at: 1_795_356_277 };
+        assert_eq!(&*message(&timed("it broke".into())), "2026-11-22T14:04:37.000Z: it broke");
         let long = message(&timed("é".repeat(4000)));
         assert!(long.len() <= MESSAGE_LIMIT && long.len() > MESSAGE_LIMIT - 2);
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic;
 use crate::config::value::Revision;
 use crate::error::{Error, Exit, Result};
+use crate::log::Masked;
 use crate::os::files::{FileId, safe_open};
 use crate::os::{error as os_error, shutdown};
 
@@ -23,6 +24,7 @@ pub const COLLECTOR_VERSION: &str = "collector-version.json";
 pub const REQUESTS: &str = "restart-requests.json";
 pub const INSTANCE_ID: &str = "instance-id.json";
 pub const UNFINISHED: &str = "unfinished-install.json";
+pub const POLICY: &str = "policy.json";
 
 /// Bytes of a record: the longest one holds a problem, which ends with an excerpt of 3 KiB, and each of its bytes may
 /// be six in JSON.
@@ -32,7 +34,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
     pub revision: Revision,
-    pub problem: String,
+    pub problem: Masked,
     /// Unix seconds.
     pub at: u64,
     /// Another config has been installed since: it is no problem any more, though still not tried again.
@@ -41,14 +43,30 @@ pub struct Rejected {
     /// The collector that it failed with. `None` if any would.
     #[serde(default)]
     pub collector: Option<FileId>,
+    /// The identity of the policy that refused it; `None` if it was not a policy that did.
+    #[serde(default)]
+    pub policy: Option<String>,
 }
 
 impl Rejected {
-    /// Whether it is rejected with this collector too. Another one may take it: the remedy for a config that names what
-    /// a collector lacks is a newer collector.
-    pub fn holds_for(&self, collector: Option<FileId>) -> bool {
-        self.collector.is_none() || collector.is_none() || self.collector == collector
+    /// Just now, for any collector.
+    pub fn new(revision: Revision, problem: impl Into<Masked>) -> Rejected {
+        Rejected { revision, problem: problem.into(), at: unix_now(), resolved: false, collector: None, policy: None }
     }
+
+    /// Whether it is rejected with this collector too, and under this policy. Another one may take it: the remedy for a
+    /// config that names what a collector lacks is a newer collector.
+    pub fn holds_for(&self, collector: Option<FileId>, policy: &str) -> bool {
+        let same_collector = self.collector.is_none() || collector.is_none() || self.collector == collector;
+        same_collector && self.policy.as_ref().is_none_or(|own| own == policy)
+    }
+}
+
+/// That the active config violates a policy was logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyNotice {
+    /// The policy's identity.
+    pub policy: String,
 }
 
 /// What a collector program said its version is.

@@ -100,8 +100,7 @@ fn a_missing_state_directory_is_made() {
 #[test]
 fn what_was_written_before_there_was_resolved_is_read() {
     let revision = Value::Null.revision();
-    let rejected =
-        Rejected { revision: revision.clone(), problem: "boom".into(), at: 7, resolved: false, collector: None };
+    let rejected = Rejected { at: 7, ..Rejected::new(revision.clone(), "boom") };
     let text = format!(r#"{{"revision": "{revision}", "problem": "boom", "at": 7}}"#);
     assert_eq!(serde_json::from_str::<Rejected>(&text).unwrap(), rejected);
 }
@@ -110,6 +109,15 @@ fn what_was_written_before_there_was_resolved_is_read() {
 fn now_is_now() {
     let before = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     assert!((before..before + 60).contains(&unix_now()));
+}
+
+#[test]
+fn a_config_is_rejected_under_the_policy_that_refused_it() {
+    for (own, holds) in [(None, true), (Some("p"), true), (Some("q"), false)] {
+        let policy = own.map(str::to_string);
+        let rejected = Rejected { policy, ..Rejected::new(Value::Null.revision(), "") };
+        assert_eq!(rejected.holds_for(None, "p"), holds, "{own:?}");
+    }
 }
 
 #[test]
@@ -125,7 +133,7 @@ fn a_config_is_rejected_for_the_collector_that_it_failed_with() {
         (None, here, true),
     ] {
         let revision = Value::Null.revision();
-        let rejected = Rejected { revision, problem: String::new(), at: 0, resolved: false, collector: failed_with };
-        assert_eq!(rejected.holds_for(collector), holds, "{failed_with:?} {collector:?}");
+        let rejected = Rejected { collector: failed_with, ..Rejected::new(revision, "") };
+        assert_eq!(rejected.holds_for(collector, "p"), holds, "{failed_with:?} {collector:?}");
     }
 }

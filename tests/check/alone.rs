@@ -218,3 +218,36 @@ fn checks_without_a_place_for_state_still_decide() {
     assert!(output.stderr.contains("kmagent: cannot save the current config"), "{output:?}");
     assert_eq!(agent.config(), json!({"fake": {}}));
 }
+
+#[test]
+fn a_config_that_violates_the_policy_is_65_once_judged_and_not_reported_anew() {
+    let api = Api::plain();
+    let bad = json!({"fake": {}, "receivers": {"journald": {"journalctl_path": "/tmp/x"}}});
+    api.answer_config(bad.clone());
+    let agent = host(&api).config("fake: {}").build();
+    let before = files(&agent);
+    let said = "the policy refuses the config: receivers::journald::journalctl_path: it names a program to run";
+    agent.run(["--check", "--dry-run"]).fails(65, said);
+    assert_eq!(files(&agent), before, "a dry run wrote something");
+    let seen = api.requests().len();
+    agent.run(["--check"]).fails(65, said);
+    assert_eq!(api.requests().len(), seen + 2, "the refusal goes into a further report");
+    let before = files(&agent);
+    agent.run(["--check"]).fails(65, said);
+    assert_eq!((api.requests().len(), files(&agent)), (seen + 3, before));
+    assert_eq!((agent.records_of("validate").len(), agent.config()), (0, json!({"fake": {}})));
+
+    // Another policy is another judgement.
+    fs::write(agent.dir().join("etc/policy.yaml"), "allow: [receivers::journald]").unwrap();
+    agent.run(["--check", "--dry-run"]).says();
+    assert!(agent.run(["--check"]).says().starts_with("installed config "));
+    // What it has now is confirmed: no agent promotes it here.
+    fs::remove_file(agent.dir().join("etc/policy.yaml")).unwrap();
+    let mut next = bad;
+    next["name"] = json!("next");
+    api.answer_config(next);
+    let output = agent.run(["--check"]);
+    assert!(output.stdout.starts_with("installed config "), "{output:?}");
+    assert!(output.stderr.contains("active config violates the policy; it stays in use"), "{output:?}");
+    assert_eq!(agent.run(["--check"]).says(), "", "said again");
+}

@@ -1,6 +1,7 @@
 //! The man page's `--check`: one config check, for cron and for people.
 
 mod alone;
+mod as_owner;
 mod killed;
 mod on_change;
 mod output;

@@ -7,12 +7,14 @@ mod full;
 mod idle;
 mod killed;
 mod live;
+mod policy;
 mod refusal;
 mod rollback;
 mod shipped;
 mod stop;
 mod tls;
 mod values;
+mod written;
 
 use std::fs;
 

@@ -1,5 +1,7 @@
 //! Configs that the real `validate` refuses: nothing changes, and the report has the collector's own words.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use super::{Site, message, settled};
@@ -97,4 +99,47 @@ fn a_validation_longer_than_the_interval_happens_once() {
     let seen = site.api.requests().len();
     agent.wait_until("three polls", || site.api.requests().len() >= seen + 3);
     assert_eq!(agent.count_log(|line| line.msg().starts_with("new config rejected")), 1);
+}
+
+/// The source of a config learns of no file, URL or variable of the host by having it refused.
+#[test]
+fn what_a_refused_config_reads_from_this_host_is_not_told() {
+    let site = Site::new();
+    let builder = site.builder().env("KM_DATABASE", "SECRET\"value<&").setting("api-key", KEY);
+    let file = builder.dir().join("file");
+    fs::write(&file, "SECRET-of-a-file\n").unwrap();
+    let file = file.display();
+    let agent = settled(builder, &site.config());
+    let place = "service::telemetry::logs::level";
+    let withheld =
+        format!("cannot unmarshal the configuration at {place}; because the config reads ${{file:…}} at {place}");
+    for (level, says) in [
+        (format!("x${{file:{file}}}"), &*withheld),
+        (format!("x${{fi${{env:UNSET:-l}}e:{file}}}"), "because the config reads an expansion at"),
+        ("x${env:KM_DATABASE}".to_string(), r#"unrecognized level: "x****""#),
+        ("x${KM_DATABASE} y".to_string(), r#"unrecognized level: "x**** y""#),
+    ] {
+        let mut config = site.config();
+        config["service"]["telemetry"]["logs"]["level"] = json!(level);
+        site.api.answer_config(config);
+        let told = |text: &str| text.contains(says);
+        agent.wait_status("the refusal", |status| told(status["last_error_message"].as_str().unwrap_or_default()));
+        site.api.wait_for_request("the report", |request| told(&message(request)));
+    }
+    // As the whole of a value: YAML, which is expanded again.
+    let mut config = site.config();
+    config["service"]["telemetry"]["logs"] = json!(format!("${{env:UNSET:-level: \"x\\x24\\x7bfile:{file}\\x7d\"}}"));
+    site.api.answer_config(config);
+    let told = |text: &str| text.contains(&format!("because the config reads ${{file:…}} at {place}"));
+    agent.wait_status("the refusal", |status| told(status["last_error_message"].as_str().unwrap_or_default()));
+
+    let mut out: Vec<String> = site.api.requests().iter().map(message).collect();
+    out.push(agent.status().unwrap().to_string());
+    out.push(fs::read_to_string(agent.dir().join("state/rejected.json")).unwrap());
+    for text in out {
+        assert!(!text.contains("SECRET"), "{text}");
+    }
+    // Of a file the local log has all; of a variable nobody has.
+    agent.wait_log("the whole error", |line| line.field("output").contains("SECRET-of-a-file"));
+    assert_eq!(agent.count_log(|line| line.text.contains("SECRET") && line.text.contains("value")), 0);
 }

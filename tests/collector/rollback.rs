@@ -98,3 +98,29 @@ fn an_agent_that_starts_with_a_broken_config_falls_back() {
     let report = site.api.wait_for_request("the reason", |request| message(request).contains("no_such_exporter"));
     assert!(message(&report).contains("rolled back"), "{}", message(&report));
 }
+
+/// The last lines of a crash are not told either when they may quote a file.
+#[test]
+fn what_a_config_reads_from_a_file_is_not_told_when_it_crashes() {
+    let site = Site::new();
+    let builder = site.patient();
+    let secret = builder.dir().join("secret");
+    fs::write(&secret, "SECRET-of-a-file").unwrap();
+    let agent = settled(builder, &site.config());
+    let mut config = site.config();
+    let path = format!("/nonexistent/${{file:{}}}", secret.display());
+    config["exporters"]["otlp_http"]["tls"] = json!({"ca_file": path});
+    let words = [
+        "exited with status 1",
+        "cannot start pipelines at exporters::otlp_http (no such file or directory)",
+        "because the config reads ${file:…} at exporters::otlp_http::tls::ca_file",
+    ];
+    expect_rolled_back(&site, &agent, &config, &words);
+    let mut out: Vec<String> = site.api.requests().iter().map(message).collect();
+    out.push(agent.status().unwrap().to_string());
+    out.push(fs::read_to_string(agent.dir().join("state/rejected.json")).unwrap());
+    for text in out {
+        assert!(!text.contains("SECRET"), "{text}");
+    }
+    agent.wait_log("the collector's own line", |line| line.text.contains("SECRET-of-a-file"));
+}

@@ -129,16 +129,20 @@ fn error_messages_do_not_repeat_a_secret() {
 
 #[test]
 fn the_password_of_a_proxy_is_never_shown() {
-    for (url, exit, says) in [
+    let variables = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].into_iter().cycle();
+    for ((url, exit, says), variable) in [
         ("http://user:SECRET/x@127.0.0.1:1", 78, "not percent-encoded: in a user name or password write / as %2F"),
         ("http://user:1/SECRET@127.0.0.1:1", 78, "not percent-encoded"),
         ("http://user:SECRET#x@127.0.0.1:1", 78, "not percent-encoded"),
         ("http://user:SECRET?x@127.0.0.1:1", 78, "not percent-encoded"),
         ("http://SECRET:x/y", 78, "is not a URL"),
         ("http://user:SECRET%2Fx@127.0.0.1:1", 75, "(through the proxy http://127.0.0.1:1/)"),
-    ] {
+    ]
+    .into_iter()
+    .zip(variables)
+    {
         let builder = Agent::builder().setting("update-endpoint", "https://api.example.com/x").config("fake: {}");
-        let agent = builder.env("HTTPS_PROXY", url).build();
+        let agent = builder.env(variable, url).build();
         let output = agent.run(["--check"]);
         hides_it("a message", &output.stderr);
         output.fails(exit, says);

@@ -7,7 +7,7 @@ use crate::support::agent::Agent;
 use crate::support::api::{Api, Reply};
 
 /// What scripts may rely on: the keys of `status --json`, and the type of each.
-const CONTRACT: [(&str, &str); 17] = [
+const CONTRACT: [(&str, &str); 18] = [
     ("/agent_version", "string"),
     ("/pid", "number"),
     ("/uptime_seconds", "number"),
@@ -25,6 +25,7 @@ const CONTRACT: [(&str, &str); 17] = [
     ("/polling/local_because", "string?"),
     ("/polling/succeeded_at", "number?"),
     ("/polling/error", "string?"),
+    ("/settings_problem", "string?"),
 ];
 
 fn leaves(prefix: &str, value: &Value, found: &mut Vec<String>) {

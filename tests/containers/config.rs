@@ -1,11 +1,12 @@
 //! `dist/docker/config.yaml` at work, in a container as `dist/docker/compose.yaml` describes it.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -18,11 +19,14 @@ use crate::support::agent::Line;
 use crate::support::api::Request;
 use crate::support::http::{Reply, Server};
 use crate::support::otlp::OtlpSink;
-use crate::support::process::free_port;
+use crate::support::process::{self, free_port};
 use crate::support::temp_dir::TempDir;
 use crate::support::wait::wait_until;
 use crate::support::{needs, source};
 
+const HAPROXY: &str = "/usr/sbin/haproxy";
+/// The group adm, on every distribution that has it.
+const ADM: u32 = 4;
 const ID: &str = "5d2f0c1a8b7e4936a1c05e9f3b6d7284c0e1f2a3b4c5d6e7f8091a2b3c4d5e6f";
 
 /// What a host with Docker has, in a directory.
@@ -30,6 +34,8 @@ struct Host {
     dir: TempDir,
     /// Docker's API, behind a Unix socket.
     _docker: Server,
+    /// What compose.yaml puts before it, where there is such a program.
+    proxy: Option<Child>,
     sink: OtlpSink,
     otlp: u16,
 }
@@ -37,11 +43,13 @@ struct Host {
 impl Host {
     fn new() -> Host {
         let dir = TempDir::new();
-        for name in ["log/app", &format!("containers/{ID}")] {
+        for name in ["log/app", "docker", &format!("containers/{ID}")] {
             fs::create_dir_all(dir.join(name)).unwrap();
         }
         let docker = Server::start(0, None, |request| answer(&request)).unwrap();
-        let (socket, port) = (UnixListener::bind(dir.join("docker.sock")).unwrap(), docker.addr.port());
+        let has_proxy = Path::new(HAPROXY).exists();
+        let socket = dir.join(if has_proxy { "docker.sock" } else { "docker/docker.sock" });
+        let (socket, port) = (UnixListener::bind(socket).unwrap(), docker.addr.port());
         thread::spawn(move || {
             while let Ok((client, _)) = socket.accept() {
                 join(client, TcpStream::connect(("127.0.0.1", port)).unwrap());
@@ -49,12 +57,13 @@ impl Host {
         });
         fs::write(dir.join("api-key"), "secret-key\n").unwrap();
         fs::set_permissions(dir.join("api-key"), fs::Permissions::from_mode(0o600)).unwrap();
-        // As logs often are: for their program and root only.
-        let host = Host { dir, _docker: docker, sink: OtlpSink::start(), otlp: free_port() };
-        for log in [host.app_log(), host.container_log()] {
+        let proxy = has_proxy.then(|| start_proxy(dir.path()));
+        let host = Host { dir, _docker: docker, proxy, sink: OtlpSink::start(), otlp: free_port() };
+        // As Debian's syslog and Docker have them.
+        for (log, user, group) in [(host.app_log(), 1000, ADM), (host.container_log(), 0, 0)] {
             fs::write(&log, "").unwrap();
-            fs::set_permissions(&log, fs::Permissions::from_mode(0o600)).unwrap();
-            chown(&log, Some(1000), Some(1000)).unwrap();
+            fs::set_permissions(&log, fs::Permissions::from_mode(0o640)).unwrap();
+            chown(&log, Some(user), Some(group)).unwrap();
         }
         host
     }
@@ -73,7 +82,6 @@ impl Host {
             "/" => PathBuf::from("/"),
             "/var/log" => self.dir.join("log"),
             "/var/lib/docker/containers" => self.dir.join("containers"),
-            "/var/run/docker.sock" => self.dir.join("docker.sock"),
             "./api-key" => self.dir.join("api-key"),
             other => panic!("there is nothing to stand in for {other}"),
         }
@@ -81,10 +89,14 @@ impl Host {
 
     /// The service of compose.yaml, with ports and intervals that suit a test.
     fn run<'a>(&self, volumes: &Volumes) -> Run<'a> {
+        self.run_as(volumes, "0")
+    }
+
+    fn run_as<'a>(&self, volumes: &Volumes, uid: &str) -> Run<'a> {
         let compose = compose();
         let service = &compose["services"]["kmagent"];
-        let text =
-            |value: &Value| substitute(value.as_str().unwrap(), &[("KM_COLLECTOR_ENDPOINT", &self.sink.endpoint())]);
+        let known = [("KM_COLLECTOR_ENDPOINT", &*self.sink.endpoint()), ("KMAGENT_UID", uid)];
+        let text = |value: &Value| substitute(value.as_str().unwrap(), &known);
         let mut run = Run::new(volumes);
         for mount in service["volumes"].as_array().unwrap().iter().filter(|mount| mount["type"] == "bind") {
             let options = if mount["read_only"] == true { "ro" } else { "" };
@@ -99,13 +111,14 @@ impl Host {
             run = run.mount(&file, &format!("/run/secrets/{name}"), "ro");
         }
         for mount in service["tmpfs"].as_array().unwrap() {
-            let (target, options) = mount.as_str().unwrap().split_once(':').unwrap();
+            let mount = text(mount);
+            let (target, options) = mount.split_once(':').unwrap();
             run = run.tmpfs(target, options);
         }
-        assert_eq!((&service["read_only"], &service["cap_drop"]), (&json!(true), &json!(["ALL"])));
-        let added: Vec<_> = service["cap_add"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-        let bounding = format!("--bounding-set=-all,+{}", added.join(",+").to_lowercase());
-        run = run.wrapped(Path::new("/usr/bin/setpriv"), &[&bounding, "--inh-caps=-all", "--no-new-privs"]);
+        run = run.mount(&self.dir.join("docker"), "/var/run", "ro");
+        assert_eq!(service["read_only"], true);
+        let rights = rights(service, uid);
+        run = run.wrapped(Path::new("/usr/bin/setpriv"), &rights.iter().map(String::as_str).collect::<Vec<_>>());
         fs::write(volumes.config().join("local.yaml"), yaml(&self.overlay())).unwrap();
         run.read_only().env("KM_LOCAL_CONFIG", "/etc/kmagent/local.yaml").env("KM_MIN_UPTIME", "3s")
     }
@@ -133,6 +146,44 @@ impl Host {
             append(&self.container_log(), &entry.to_string());
         }
     }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(proxy) = &mut self.proxy {
+            let _ = proxy.kill();
+            let _ = proxy.wait();
+        }
+    }
+}
+
+/// docker-proxy.cfg at work, with the places of a host in `dir`.
+fn start_proxy(dir: &Path) -> Child {
+    let config = source::read("dist/docker/docker-proxy.cfg");
+    let here = |path: &str| dir.join(path).display().to_string();
+    let ours = config.replace("/run/docker-proxy/docker.sock", &here("docker/docker.sock"));
+    let ours = ours.replace("unix@/var/run/docker.sock", &format!("unix@{}", here("docker.sock")));
+    assert!(ours != config && !ours.contains("@/run/") && !ours.contains("@/var/"), "{ours}");
+    fs::write(dir.join("docker-proxy.cfg"), ours).unwrap();
+    let mut command = Command::new(HAPROXY);
+    command.arg("-db").arg("-f").arg(dir.join("docker-proxy.cfg")).stdin(Stdio::null()).stdout(Stdio::null());
+    let proxy = command.spawn().unwrap();
+    wait_until("the proxy's socket", || dir.join("docker/docker.sock").exists());
+    proxy
+}
+
+/// What a service of compose.yaml may do, as arguments of setpriv(1).
+pub fn rights(service: &Value, uid: &str) -> Vec<String> {
+    assert_eq!(service["cap_drop"], json!(["ALL"]));
+    assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]));
+    let names = |key: &str| -> Vec<String> {
+        service[key].as_array().into_iter().flatten().map(|name| name.as_str().unwrap().to_lowercase()).collect()
+    };
+    let capabilities: String = names("cap_add").iter().map(|name| format!(",+{name}")).collect();
+    let groups = format!("--groups={}", names("group_add").join(","));
+    let bounding = format!("--bounding-set=-all{capabilities}");
+    let user = [format!("--reuid={uid}"), "--regid=0".into(), groups];
+    user.into_iter().chain([bounding, "--inh-caps=-all".into(), "--no-new-privs".into()]).collect()
 }
 
 fn append(path: &Path, line: &str) {
@@ -226,6 +277,65 @@ fn it_sends_the_host_its_containers_and_what_programs_send() {
         assert_eq!(host.sink.count(text), times, "{text}");
     }
     assert_eq!(container.stop(), 0);
+}
+
+/// As compose.yaml says: the volumes and the key given to that user, once.
+#[test]
+fn it_runs_as_another_user_once_the_volumes_are_that_user_s() {
+    if !needs::root() {
+        return;
+    }
+    let (host, volumes) = (Host::new(), Volumes::new());
+    let mut container = host.run(&volumes).start();
+    wait_running(&container);
+    assert_eq!(container.stop(), 0);
+    let mut chown = Command::new("chown");
+    chown.args(["-R", "10001"]).args([volumes.config(), volumes.state(), host.dir.join("api-key")]);
+    assert!(chown.status().unwrap().success());
+    let mut container = host.run_as(&volumes, "10001").start();
+    wait_running(&container);
+    let uid = process::status(container.agent()).unwrap().field("Uid").split_whitespace().next().unwrap().to_string();
+    assert_eq!(uid, "10001");
+    host.print("as another user");
+    host.sink.wait_for_text(r#""as another user""#);
+    assert_eq!(container.stop(), 0);
+}
+
+/// Who can send anything else to Docker's socket can become root on the host.
+#[test]
+fn the_proxy_passes_what_docker_stats_asks_and_nothing_else() {
+    if !needs::that(Path::new(HAPROXY).exists(), "no haproxy: on Debian, apt-get install haproxy") {
+        return;
+    }
+    let host = Host::new();
+    let ask = |method: &str, path: &str| {
+        let mut socket = UnixStream::connect(host.dir.join("docker/docker.sock")).unwrap();
+        write!(socket, "{method} {path} HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        let _ = socket.read_to_string(&mut answer);
+        answer.split(' ').nth(1).unwrap_or_default().to_string()
+    };
+    for path in
+        ["/containers/json?all=1", &format!("/containers/{ID}/json"), &format!("/containers/{ID}/stats?stream=false")]
+    {
+        assert_eq!(ask("GET", &format!("/v1.44{path}")), "200", "{path}");
+    }
+    for (method, path) in [
+        ("POST", "/v1.44/containers/create"),
+        ("POST", "/v1.44/containers/json"),
+        ("DELETE", "/v1.44/containers/json"),
+        ("PUT", "/v1.44/containers/json"),
+        ("GET", "/v1.44/containers/web/archive?path=/"),
+        ("GET", &format!("/v1.44/containers/{ID}/archive?path=/etc")),
+        ("GET", &format!("/v1.44/containers/{ID}/json/../export")),
+        ("GET", "/v1.44/containers/json/%2e%2e/secrets"),
+        ("GET", "//containers/json"),
+        ("GET", "/v1.44/secrets"),
+        ("GET", "/v1.44/images/web/get"),
+    ] {
+        assert_eq!(ask(method, path), "403", "{method} {path}");
+    }
 }
 
 /// However deep in /var/log, and where a program keeps them elsewhere, by the line that waits for that.

@@ -89,20 +89,41 @@ fn the_image_and_the_compose_file_agree() {
     assert_eq!(image.stop_signal, "SIGTERM");
 
     let mounts = service["volumes"].as_array().unwrap();
-    let named: Vec<&str> =
-        mounts.iter().filter(|it| it["type"] == "volume").map(|it| it["target"].as_str().unwrap()).collect();
-    assert_eq!(named, image.volumes, "every volume of the image has a name");
-    for mount in mounts.iter().filter(|mount| mount["type"] == "volume") {
-        assert!(compose["volumes"].as_object().unwrap().contains_key(mount["source"].as_str().unwrap()), "{mount}");
-    }
-    // Nothing of the host can be written, and no directory is made on it.
-    for mount in mounts.iter().filter(|mount| mount["type"] == "bind") {
-        assert_eq!((&mount["read_only"], &mount["bind"]["create_host_path"]), (&json!(true), &json!(false)), "{mount}");
-    }
-    let socket = image.env["KM_DOCKER_ENDPOINT"].strip_prefix("unix://").unwrap();
-    let of_socket = mounts.iter().find(|mount| mount["target"] == socket).expect("Docker's socket");
+    let is_volume = |mount: &&Value| mount["type"] == "volume";
+    let written = mounts.iter().filter(is_volume).filter(|mount| mount["read_only"] != true);
+    let written: Vec<&str> = written.map(|it| it["target"].as_str().unwrap()).collect();
+    assert_eq!(written, image.volumes, "every volume of the image has a name");
+    // Docker's socket is as good as root, so it is the proxy's alone.
+    let proxy = &compose["services"]["docker-proxy"];
+    let socket = Path::new(image.env["KM_DOCKER_ENDPOINT"].strip_prefix("unix://").unwrap());
+    let directory = mounts.iter().find(|mount| mount["target"] == socket.parent().unwrap().to_str().unwrap()).unwrap();
+    let behind = proxy["volumes"].as_array().unwrap();
+    let shared = behind.iter().find(|mount| mount["source"] == directory["source"]).expect("the proxy's own socket");
+    let config = source::read("dist/docker/docker-proxy.cfg");
+    let target = Path::new(shared["target"].as_str().unwrap()).join(socket.file_name().unwrap());
+    assert!(config.contains(&format!("bind unix@{} ", target.display())), "{config}");
+    let of_socket = behind.iter().find(|mount| mount["target"] == "/var/run/docker.sock").expect("Docker's socket");
     assert_eq!(substitute(of_socket["source"].as_str().unwrap(), &[]), "/var/run/docker.sock");
     assert_eq!(substitute(of_socket["source"].as_str().unwrap(), &[("DOCKER_SOCK_PATH", "/x")]), "/x");
+    assert!(!texts(&json!(mounts)).iter().any(|text| text.contains("docker.sock")), "{mounts:?}");
+    for service in [service, proxy] {
+        for mount in service["volumes"].as_array().unwrap() {
+            match mount["type"] == "volume" {
+                true => assert!(
+                    compose["volumes"].as_object().unwrap().contains_key(mount["source"].as_str().unwrap()),
+                    "{mount}"
+                ),
+                // Nothing of the host can be written, and no directory is made on it.
+                false => {
+                    let found = (&mount["read_only"], &mount["bind"]["create_host_path"]);
+                    assert_eq!(found, (&json!(true), &json!(false)), "{mount}");
+                }
+            }
+        }
+        let rights = (&service["cap_drop"], &service["cap_add"], &service["privileged"], &service["read_only"]);
+        assert_eq!(rights, (&json!(["ALL"]), &Value::Null, &Value::Null, &json!(true)), "none that opens the host");
+    }
+    assert_eq!(proxy["network_mode"], "none");
     let secret = list(&service["secrets"])[0];
     assert_eq!(service["environment"]["KM_API_KEY_FILE"], format!("/run/secrets/{secret}"));
     assert!(compose["secrets"][secret]["file"].is_string());

@@ -7,6 +7,7 @@ mod authorities;
 mod config;
 mod container;
 mod dockerfile;
+mod escape;
 mod files;
 mod image;
 mod process_one;

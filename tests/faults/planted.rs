@@ -36,6 +36,7 @@ struct Scene {
 
 impl Scene {
     fn new(builder: Builder) -> Scene {
+        let builder = builder.collector_for_all(&bin::fake());
         let agent = builder.config(yaml(&json!({"fake": {}, "name": "old"}))).build();
         for directory in ["etc", "state", "run"] {
             let path = agent.dir().join(directory);

@@ -220,7 +220,7 @@ fn secrets_of_a_collector_that_goes_on_stay_hidden() {
     if !needs::that(refusals == 0, "this host cannot hand over") {
         return;
     }
-    for name in ["bad1", "bad2"] {
+    for name in ["bad1", "bad2", "bad3"] {
         let stderr = format!("dying with SECRET-{name}");
         let bad = config(name, json!({"start": {"exit": 1}, "stderr": stderr}));
         server.play(answer(ok(json!({"restart_required": true, "config": bad}).to_string())));
@@ -231,7 +231,7 @@ fn secrets_of_a_collector_that_goes_on_stay_hidden() {
     }
     let seen = agent.log().len();
     assert_eq!(agent.stop(), 0);
-    // The first failure's secret is nobody's any more, which shows that it is not everything that is masked.
+    // The predecessor's secrets are kept, the first failure's are nobody's any more: not everything is masked.
     agent.wait_log_after(seen, "the goodbye", |line| line.msg() == "leaving with **** and SECRET-bad1");
     let shown = |line: &&Line| line.text.replace("SECRET-bad1", "").contains("SECRET");
     assert_eq!(agent.log().iter().find(shown).map(|line| line.text.clone()), None);

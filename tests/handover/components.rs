@@ -280,6 +280,8 @@ impl Site<'_> {
     fn change(&self, mode: &str) -> Seen {
         let api = Api::plain();
         let builder = Agent::builder().api(&api).collector(collector()).setting("restart-mode", mode);
+        // A journalctl of the test's own is a program that the config names.
+        let builder = builder.setting("policy", "none");
         let builder = builder.setting("min-uptime", "2s").setting("log-level", "info");
         let builder = builder.env("ECS_CONTAINER_METADATA_URI_V4", format!("http://{}", self.mock.addr));
         self.furnish(builder.dir());

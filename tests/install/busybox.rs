@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use super::debian::assert_layout;
 use super::root::{Root, available};
 use super::stage::{OLDER, Stage, VERSION, assert_done};
 use super::tree::assert_same;
@@ -41,7 +42,7 @@ fn a_whole_life_with_the_real_collector() {
     assert!(output.stdout.contains("service manager: sysv"), "{output:#?}");
     let first = root.wait_status("the default config runs", running);
     assert_eq!(first["agent_version"], OLDER);
-    let account = fs::metadata(root.join("/etc/kmagent")).unwrap().uid();
+    let account = fs::metadata(root.join("/var/lib/kmagent")).unwrap().uid();
     let user = |status: &Value| fs::metadata(root.join(&format!("/proc/{}", status["pid"]))).unwrap().uid();
     assert!((100..1000).contains(&account), "{account}");
     assert_eq!(user(&first), account, "it runs as its own user");
@@ -68,9 +69,10 @@ fn a_whole_life_with_the_real_collector() {
     let second = root.wait_status("the API's config runs", |status| {
         running(status) && status["config"]["revision"] != first["config"]["revision"]
     });
-    let config = fs::metadata(root.join("/etc/kmagent/config.yaml")).unwrap();
+    assert_layout(&root, account);
+    let config = fs::metadata(root.join("/var/lib/kmagent/config.yaml")).unwrap();
     assert_eq!((config.uid(), config.mode() & 0o777), (account, 0o600));
-    assert!(root.read("/etc/kmagent/config.yaml").contains("9998"));
+    assert!(root.read("/var/lib/kmagent/config.yaml").contains("9998"));
 
     // ---- upgraded
     let settings = root.read("/etc/kmagent/agent.yaml");
@@ -94,7 +96,7 @@ fn a_whole_life_with_the_real_collector() {
     let output = root.run(&["/usr/local/lib/kmagent/install.sh", "--uninstall"]);
     assert_done(&output);
     wait_until("nothing runs any more", || root.processes().is_empty());
-    assert!(root.join("/etc/kmagent/config.yaml").exists() && root.join("/etc/kmagent/api-key").exists());
+    assert!(root.join("/var/lib/kmagent/config.yaml").exists() && root.join("/etc/kmagent/api-key").exists());
     assert!(!root.join("/usr/local").exists() && !root.join("/etc/init.d/S90kmagent").exists());
     let output = root.install(&new, &[], &["--purge"]);
     assert_done(&output);

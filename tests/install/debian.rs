@@ -18,6 +18,7 @@ use crate::support::source;
 use crate::support::wait::wait_for;
 
 const AGENT: &str = "/usr/local/bin/kmagent";
+const CONFIG: &str = "/var/lib/kmagent/config.yaml";
 
 /// Settings that spare the tests some waiting.
 const QUICK: [(&str, &str); 2] = [("KM_MIN_UPTIME", "300ms"), ("KM_HOST_NAME", "host")];
@@ -27,6 +28,26 @@ fn assert_runs(root: &Root, version: &str) -> u64 {
     let status = root.status().expect("an agent that answers");
     assert_eq!((&status["agent_version"], &status["collector"]["state"]), (&json!(version), &json!("running")));
     status["pid"].as_u64().unwrap()
+}
+
+/// Settings and key are root's, config and state the agent's.
+#[track_caller]
+pub fn assert_layout(root: &Root, agent: u32) {
+    assert_ne!(agent, 0);
+    let of = |path: &str| {
+        let found = fs::symlink_metadata(root.join(path)).unwrap();
+        (found.uid(), found.mode() & 0o7777)
+    };
+    for (path, mode) in [("", 0o750), ("/agent.yaml", 0o640), ("/api-key", 0o640)] {
+        let path = format!("/etc/kmagent{path}");
+        assert_eq!(of(&path), (0, mode), "{path}");
+        let group = fs::metadata(root.join(&path)).unwrap().gid();
+        assert_eq!(root.run(&["id", "-g", "kmagent"]).stdout.trim(), group.to_string(), "{path}");
+    }
+    let link = root.join("/etc/kmagent/config.yaml");
+    assert_eq!((fs::read_link(link).unwrap().to_str(), of("/etc/kmagent/config.yaml").0), (Some(CONFIG), 0));
+    assert_eq!((of(CONFIG), of("/var/lib/kmagent")), ((agent, 0o600), (agent, 0o700)));
+    assert!(root.read("/etc/passwd").contains(":/nonexistent:"), "{}", root.read("/etc/passwd"));
 }
 
 /// In a while, its collector being on probation.
@@ -57,16 +78,7 @@ fn life(root: &Root, init: &str, args: &[&str], stop: &[&str]) {
     root.wait_status("it runs", |status| status["collector"]["state"] == "running");
     let first = assert_runs(root, OLDER);
     let owner = fs::metadata(root.join(&format!("/proc/{first}"))).unwrap().uid();
-    for path in [
-        "/etc/kmagent",
-        "/etc/kmagent/agent.yaml",
-        "/etc/kmagent/api-key",
-        "/etc/kmagent/config.yaml",
-        "/var/lib/kmagent",
-    ] {
-        assert_eq!(fs::metadata(root.join(path)).unwrap().uid(), owner, "{path}");
-    }
-    assert_ne!(owner, 0);
+    assert_layout(root, owner);
     // The installer's own environment would outrank the settings until the next boot.
     let environment = root.read(&format!("/proc/{first}/environ"));
     assert!(!environment.contains("KM_HOST_NAME"), "{environment:?}");
@@ -178,8 +190,8 @@ fn an_upgrade_that_cannot_do_leaves_the_agent_that_runs_alone() {
     with("");
 
     // A collector that does not take the active config.
-    let config = root.read("/etc/kmagent/config.yaml");
-    fs::write(root.join("/etc/kmagent/config.yaml"), format!("{config}\nno-such-thing: 1\n")).unwrap();
+    let config = root.read("/var/lib/kmagent/config.yaml");
+    fs::write(root.join("/var/lib/kmagent/config.yaml"), format!("{config}\nno-such-thing: 1\n")).unwrap();
     let collector = stage::COLLECTOR.replace("grep -q no-such-thing", "grep -q nothing-at-all");
     fs::write(root.join("/usr/local/lib/kmagent/kmagent-collector"), collector).unwrap();
     assert_left_alone(
@@ -188,7 +200,7 @@ fn an_upgrade_that_cannot_do_leaves_the_agent_that_runs_alone() {
         65,
         "rejects the active config /etc/kmagent/config.yaml",
     );
-    fs::write(root.join("/etc/kmagent/config.yaml"), config).unwrap();
+    fs::write(root.join("/var/lib/kmagent/config.yaml"), config).unwrap();
 
     // No room for the new files.
     let fill = "mount -t tmpfs -o size=20m tmpfs /mnt && cp -a /usr/local/. /mnt && dd if=/dev/zero of=/mnt/fill bs=4k 2>/dev/null;
@@ -291,7 +303,7 @@ fn an_installation_that_the_system_refuses_leaves_nothing() {
 }
 
 /// install.sh with that shell script in the place of a program.
-fn install_with(root: &Root, program: &str, script: &str, env: &[(&str, &str)], args: &[&str]) -> Output {
+pub fn install_with(root: &Root, program: &str, script: &str, env: &[(&str, &str)], args: &[&str]) -> Output {
     root.write(&format!("/run/shims/{program}"), script, 0o755);
     let path = "PATH=/run/shims:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
     let words = ["/usr/bin/env", path, "/tmp/kmagent/install.sh"].iter().chain(args).copied().collect::<Vec<_>>();
@@ -378,9 +390,13 @@ fn every_step_says_what_it_does() {
             "creating the system user kmagent",
             "adding kmagent to the group adm",
             "+ usermod -a -G adm kmagent",
-            "changing the owner of /etc/kmagent to kmagent",
-            "+ chown -h kmagent:kmagent /etc/kmagent",
+            "changing the owner of /etc/kmagent to root, and its group to kmagent",
+            "+ chown -h 0:kmagent /etc/kmagent",
+            "writing /etc/kmagent/agent.yaml",
+            "changing the owner of /var/lib/kmagent/config.yaml to kmagent",
+            "+ chown -h kmagent:kmagent /var/lib/kmagent/config.yaml",
             "changing the owner of /var/lib/kmagent to kmagent",
+            "+ chown -h kmagent:kmagent /var/lib/kmagent",
             "enabling the service",
             "+ update-rc.d kmagent defaults",
             "starting the service",
@@ -434,8 +450,7 @@ fn an_image_that_is_made_with_destdir() {
     assert_eq!(root.run(&["/etc/init.d/kmagent", "start"]).code, Some(0));
     let status = root.wait_status("it runs", |status| status["collector"]["state"] == "running");
     let owner = fs::metadata(root.join(&format!("/proc/{}", status["pid"]))).unwrap().uid();
-    assert_eq!(fs::metadata(root.join("/etc/kmagent/config.yaml")).unwrap().uid(), owner);
-    assert_ne!(owner, 0);
+    assert_layout(&root, owner);
 }
 
 /// At a terminal that shows all that it is sent.

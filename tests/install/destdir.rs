@@ -58,9 +58,9 @@ fn everything_is_put_in_its_place() {
     let expected = "\
         f 644 /etc/kmagent.prefix\n\
         f 644 /etc/kmagent/.installed\n\
-        f 600 /etc/kmagent/agent.yaml\n\
-        f 600 /etc/kmagent/api-key\n\
-        f 600 /etc/kmagent/config.yaml\n\
+        f 640 /etc/kmagent/agent.yaml\n\
+        f 640 /etc/kmagent/api-key\n\
+        l 777 /etc/kmagent/config.yaml\n\
         f 755 /usr/local/bin/kmagent\n\
         f 755 /usr/local/lib/kmagent/install.sh\n\
         f 755 /usr/local/lib/kmagent/kmagent-collector\n\
@@ -81,12 +81,17 @@ fn everything_is_put_in_its_place() {
         f 755 /usr/local/share/doc/kmagent/services/sysv/kmagent\n\
         f 644 /usr/local/share/fish/vendor_completions.d/kmagent.fish\n\
         MAN\
-        f 644 /usr/local/share/zsh/site-functions/_kmagent";
+        f 644 /usr/local/share/zsh/site-functions/_kmagent\n\
+        f 600 /var/lib/kmagent/config.yaml";
     let man: String = manual_pages().iter().map(|page| format!("f 644 /usr/local/share/man/{page}\n")).collect();
     assert_eq!(files.join("\n"), expected.replace("MAN", &man));
     assert_eq!(dest.read("/etc/kmagent/api-key"), "sk_1\n");
     assert_eq!(dest.read("/etc/kmagent/agent.yaml"), source::read("dist/agent.yaml"));
-    assert_eq!(dest.read("/etc/kmagent/config.yaml"), source::read("dist/config.yaml"));
+    let link = fs::read_link(dest.join("/etc/kmagent/config.yaml")).unwrap();
+    assert_eq!(link, Path::new("/var/lib/kmagent/config.yaml"), "where the agent may replace it");
+    assert_eq!(dest.read("/var/lib/kmagent/config.yaml"), source::read("dist/config.yaml"));
+    let settings = fs::metadata(dest.join("/etc/kmagent")).unwrap();
+    assert_eq!(settings.mode() & 0o7777, 0o750);
     let state = fs::metadata(dest.join("/var/lib/kmagent")).unwrap();
     assert!(state.is_dir() && state.mode() & 0o7777 == 0o700);
     for step in ["verifying", "installing kmagent", "writing /etc/kmagent/api-key", "new files", "remaining steps"] {
@@ -180,7 +185,7 @@ fn a_key_comes_back_exactly_whichever_way_it_is_given() {
             let dest = Dest::new();
             assert_done(&stage.install(&dest.path(), &env, &args));
             assert_eq!(dest.read("/etc/kmagent/api-key"), format!("{key}\n"), "{env:?} {args:?}");
-            assert_eq!(fs::metadata(dest.join("/etc/kmagent/api-key")).unwrap().mode() & 0o7777, 0o600);
+            assert_eq!(fs::metadata(dest.join("/etc/kmagent/api-key")).unwrap().mode() & 0o7777, 0o640);
         }
     }
     let dest = Dest::new();
@@ -267,7 +272,7 @@ fn an_upgrade_replaces_the_programs_and_keeps_what_is_the_host_s() {
     assert!(dest.join("/usr/local/share/doc/kmagent/GONE").exists());
     for (path, text) in [
         ("/etc/kmagent/agent.yaml", "host-name: mine\n"),
-        ("/etc/kmagent/config.yaml", "receivers: {}\n"),
+        ("/var/lib/kmagent/config.yaml", "receivers: {}\n"),
         ("/etc/kmagent/local.yaml", "extensions: {}\n"),
         ("/var/lib/kmagent/last-known-good.yaml", "receivers: {}\n"),
     ] {
@@ -288,9 +293,60 @@ fn an_upgrade_replaces_the_programs_and_keeps_what_is_the_host_s() {
     assert_same(&tree(&fresh.join("/usr"), &[]), &tree(&dest.join("/usr"), &[]), "a new installation, and an upgrade");
 
     // What was removed by hand, since the API will send one, does not come again.
+    fs::remove_file(dest.join("/var/lib/kmagent/config.yaml")).unwrap();
     fs::remove_file(dest.join("/etc/kmagent/config.yaml")).unwrap();
     assert_done(&old.install(&dest.path(), &[], &[]));
-    assert!(!dest.join("/etc/kmagent/config.yaml").exists());
+    assert!(!dest.join("/var/lib/kmagent/config.yaml").exists());
+    assert!(dest.join("/etc/kmagent/config.yaml").is_symlink(), "the agent could not make one in there");
+}
+
+/// A file, as an earlier release left it or configuration management puts it there.
+#[test]
+fn a_config_that_is_a_file_is_moved_to_where_the_agent_may_replace_it() {
+    let (stage, dest) = (Stage::light(), Dest::new());
+    assert_done(&stage.install(&dest.path(), &[], &["--init", "procd"]));
+    let link = fs::read_link(dest.join("/etc/kmagent/config.yaml")).unwrap();
+    assert_eq!(link, Path::new("/etc/kmagent/state/config.yaml"), "OpenWrt has /var in memory");
+    fs::remove_file(dest.join("/etc/kmagent/config.yaml")).unwrap();
+    stage::write(&dest.join("/etc/kmagent/config.yaml"), b"name: mine\n", 0o640);
+    let output = stage.install(&dest.path(), &[], &[]);
+    assert_done(&output);
+    assert!(output.stdout.contains("moving /etc/kmagent/config.yaml to /etc/kmagent/state/config.yaml"), "{output:#?}");
+    assert!(dest.join("/etc/kmagent/config.yaml").is_symlink());
+    assert_eq!(dest.read("/etc/kmagent/state/config.yaml"), "name: mine\n");
+    assert_eq!(fs::metadata(dest.join("/etc/kmagent/state/config.yaml")).unwrap().mode() & 0o7777, 0o640);
+}
+
+/// A prefix where the units let nothing be executed: they need leave for it.
+#[test]
+fn programs_where_the_agent_s_user_can_write_get_leave_to_be_executed() {
+    let (stage, dest) = (Stage::light(), Dest::new());
+    let env = [("PREFIX", "/home/km"), ("KM_COLLECTOR", "/home/a b/50%/otelcol")];
+    assert_done(&stage.install(&dest.path(), &env, &["--init", "systemd"]));
+    let drop_ins =
+        ["kmagent", "kmagent-check"].map(|unit| format!("/etc/systemd/system/{unit}.service.d/exec-paths.conf"));
+    let expected = [
+        "[Service]",
+        r#"ExecPaths="-/home/a b/50%%""#,
+        r#"ExecPaths="-/home/km/bin""#,
+        r#"ExecPaths="-/home/km/lib/kmagent""#,
+        r#"ReadOnlyPaths="-/home/a b/50%%""#,
+        r#"ReadOnlyPaths="-/home/km/bin""#,
+        r#"ReadOnlyPaths="-/home/km/lib/kmagent""#,
+    ];
+    for drop_in in &drop_ins {
+        assert_eq!(dest.read(drop_in).lines().skip(1).collect::<Vec<_>>(), expected);
+    }
+    assert_done(&stage.install(&dest.path(), &[], &["--purge"]));
+    let dest = Dest::new();
+    fs::create_dir_all(dest.join("/etc/default")).unwrap();
+    fs::write(dest.join("/etc/default/kmagent"), "A=b\nKM_COLLECTOR='/var/lib/kmagent/bin/otelcol'\n").unwrap();
+    assert_done(&stage.install(&dest.path(), &[], &["--init", "systemd"]));
+    assert!(dest.read(&drop_ins[0]).ends_with("ExecPaths=\"-/var/lib/kmagent/bin\"\n"));
+    // It goes with its reason, and there is none elsewhere.
+    fs::remove_file(dest.join("/etc/default/kmagent")).unwrap();
+    assert_done(&stage.install(&dest.path(), &[], &[]));
+    assert!(!drop_ins.iter().any(|drop_in| dest.join(drop_in).exists()));
 }
 
 #[test]

@@ -17,8 +17,11 @@ fn expect_running(root: &Root, version: &str) {
     let status = root.wait_status("it runs", |status| status["collector"]["state"] == "running");
     assert_eq!(status["agent_version"], version);
     let owner = fs::metadata(root.join(&format!("/proc/{}", status["pid"]))).unwrap().uid();
-    assert_eq!(fs::metadata(root.join("/etc/kmagent")).unwrap().uid(), owner);
     assert_ne!(owner, 0);
+    let settings = fs::metadata(root.join("/etc/kmagent")).unwrap();
+    assert_eq!((settings.uid(), settings.mode() & 0o7777), (0, 0o750));
+    let config = fs::read_link(root.join("/etc/kmagent/config.yaml")).unwrap();
+    assert_eq!(fs::metadata(root.join(config.to_str().unwrap())).unwrap().uid(), owner);
 }
 
 /// The four applets, as busybox's loginutils/adduser.c, addgroup.c and deluser.c have them.
@@ -93,14 +96,14 @@ fn accounts_by_the_applets_of_busybox() {
     fs::remove_file(root.join("/run/applets")).unwrap();
     assert_done(&root.install(&stage, &QUICK, &[]));
     expect_running(&root, VERSION);
-    assert!(root.read("/etc/passwd").contains(":/var/lib/kmagent:/usr/sbin/nologin\n"), "{}", root.read("/etc/passwd"));
+    assert!(root.read("/etc/passwd").contains(":/nonexistent:/usr/sbin/nologin\n"), "{}", root.read("/etc/passwd"));
     assert!(root.read("/etc/group").contains("adm:x:4:root,kmagent\n"), "{}", root.read("/etc/group"));
     assert_done(&root.install(&stage, &[], &["--purge"]));
     assert_same(&before, &root.tree(), "before and after");
     assert_eq!(
         root.read("/run/applets"),
         "addgroup -S kmagent\n\
-         adduser -S -D -H -h /var/lib/kmagent -s /usr/sbin/nologin -G kmagent kmagent\n\
+         adduser -S -D -H -h /nonexistent -s /usr/sbin/nologin -G kmagent kmagent\n\
          addgroup kmagent adm\n\
          delgroup kmagent adm\n\
          deluser kmagent\n",
@@ -134,6 +137,7 @@ fn links_in_rc_directories() {
     let stage = release();
     let links = || -> Vec<String> {
         let links = root.tree().into_iter().filter(|(path, entry)| path.starts_with("/etc/") && entry.kind == 'l');
+        let links = links.filter(|(path, _)| path != "/etc/kmagent/config.yaml");
         links.map(|(path, entry)| format!("{path} {}", entry.content)).collect()
     };
     for (chkconfig, start, stop) in [(false, "S90", "K10"), (true, "S50", "K50")] {

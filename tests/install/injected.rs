@@ -11,7 +11,7 @@ use crate::support::bin::{self, Output};
 use crate::support::temp_dir::TempDir;
 
 /// What changes files, and what the decisions are made with.
-const PROGRAMS: [&str; 18] = [
+const PROGRAMS: [&str; 21] = [
     "cp",
     "mv",
     "mkdir",
@@ -30,6 +30,9 @@ const PROGRAMS: [&str; 18] = [
     "od",
     "cmp",
     "tail",
+    "ls",
+    "readlink",
+    "chown",
 ];
 
 /// What changes files, in the order of an upgrade; `rm` too, whose failures keep nothing from being done.

@@ -9,6 +9,7 @@ mod injected;
 mod root;
 mod stage;
 mod systemd;
+mod takeover;
 mod tarball;
 mod template;
 mod tree;

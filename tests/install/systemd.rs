@@ -139,8 +139,8 @@ fn a_life() {
     assert_eq!(machine.does(&format!("stat -c %U /proc/{first}")), "kmagent");
     assert_eq!(machine.does("systemctl is-enabled kmagent"), "enabled");
     assert_eq!(
-        machine.does("stat -c '%U %a' /etc/kmagent/api-key /etc/kmagent/config.yaml"),
-        "kmagent 600\nkmagent 600"
+        machine.does("stat -Lc '%U:%G %a' /etc/kmagent /etc/kmagent/api-key /etc/kmagent/config.yaml /var/lib/kmagent"),
+        "root:kmagent 750\nroot:kmagent 640\nkmagent:kmagent 600\nkmagent:kmagent 700"
     );
     let collector = machine.status()["collector"]["pid"].to_string();
     let variable = format!("tr '\\0' '\\n' </proc/{collector}/environ | grep -x KM_API_KEY=sk_123456");
@@ -256,6 +256,7 @@ fn it_takes_over_from_1_x() {
     machine.expect_running(VERSION);
     assert_eq!(machine.does("cat /etc/kmagent/config.yaml /etc/kmagent/agent.yaml"), config);
     let pid = machine.status()["pid"].to_string();
-    assert_eq!(machine.does(&format!("stat -c %U /proc/{pid} /etc/kmagent/agent.yaml")), "kmagent\nkmagent");
+    let owners = machine.does(&format!("stat -Lc %U /proc/{pid} /etc/kmagent/agent.yaml /etc/kmagent/config.yaml"));
+    assert_eq!(owners, "kmagent\nroot\nkmagent");
     assert!(fs::metadata(&machine.path).is_ok());
 }

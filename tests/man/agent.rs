@@ -85,6 +85,7 @@ fn every_line_state_and_key_of_the_status_is_there() {
             "rejected_revision": "2", "rejected_because": "it failed",
         },
         "polling": {"endpoint": "https://api.example.com", "local_because": null, "succeeded_at": 1, "error": null},
+        "settings_problem": "they are invalid",
     }))
     .unwrap();
     let shown = status::render(&all);
@@ -149,10 +150,15 @@ fn every_file_is_there() {
     let dir = builder.dir().display().to_string();
     let builder =
         builder.setting("on-change", format!("cd {dir} && ls -A etc state run > seen")).setting("min-uptime", "500ms");
-    let agent = builder.config("fake: {stderr: old}").build();
-    fs::write(agent.dir().join("etc/api-key"), "").unwrap();
+    // So that its own poll does not come before the check that is asked for.
+    let builder = builder.setting("config-check-interval", "1h");
+    // What an upgrade finds: it violates the policy, and that is said once.
+    let agent = builder.config("fake: {stderr: old}\nextensions: {pprof: {save_to_file: /x}}").build();
+    for file in ["etc/api-key", "etc/policy.yaml"] {
+        fs::write(agent.dir().join(file), "").unwrap();
+    }
     api.answer_config(config("one"));
-    agent.run(["--check"]).says();
+    assert_eq!(agent.run(["--check"]).code, Some(0));
     let mut seen: BTreeSet<String> =
         fs::read_to_string(agent.dir().join("seen")).unwrap().lines().map(String::from).collect();
     seen.retain(|name| !name.is_empty() && !name.ends_with(':'));

@@ -4,6 +4,7 @@
 mod agent;
 mod check;
 mod examples;
+mod policy;
 mod settings;
 
 use std::collections::BTreeSet;

@@ -10,6 +10,7 @@ mod disk;
 mod install;
 mod notify;
 pub mod output;
+mod policy;
 mod polling;
 mod probation;
 mod refusal;

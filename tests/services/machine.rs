@@ -98,10 +98,14 @@ impl Machine {
                  echo kmagent:x:997:997::/nonexistent:/bin/false >>/etc/passwd
                  echo kmagent:x:997: >>/etc/group
              fi
-             mkdir -p /etc/kmagent /etc/init.d
-             chown kmagent:kmagent /etc/kmagent",
+             mkdir -p /etc/init.d /var/lib
+             mkdir -m 750 /etc/kmagent
+             chgrp kmagent /etc/kmagent
+             mkdir -m 700 /var/lib/kmagent
+             chown kmagent:kmagent /var/lib/kmagent
+             ln -s /var/lib/kmagent/config.yaml /etc/kmagent/config.yaml",
         );
-        self.write("/etc/kmagent/api-key", "key-of-root");
+        self.for_the_agent("/etc/kmagent/api-key", "key-of-root");
     }
 
     /// A command line of a shell, as root.
@@ -126,18 +130,25 @@ impl Machine {
         self.does(&format!("umask 077 && mkdir -p $(dirname {path}) && cat >{path} <<'\\EOF'\n{text}\n\\EOF\n"));
     }
 
-    /// The collector's config, the agent's own.
+    /// A file of root's that the agent can read.
+    #[track_caller]
+    pub fn for_the_agent(&self, path: &str, text: &str) {
+        self.write(path, text);
+        self.does(&format!("chgrp kmagent {path} && chmod 640 {path}"));
+    }
+
+    /// The collector's config, the agent's own, which the link leads to.
     #[track_caller]
     pub fn config(&self, config: &Value) {
-        self.write("/etc/kmagent/config.yaml", &serde_yaml::to_string(config).unwrap());
-        self.does("chown kmagent:kmagent /etc/kmagent/config.yaml");
+        let target = self.does("readlink /etc/kmagent/config.yaml");
+        self.write(&target, &serde_yaml::to_string(config).unwrap());
+        self.does(&format!("chown kmagent:kmagent {target}"));
     }
 
     /// The agent's settings.
     #[track_caller]
     pub fn settings(&self, settings: &Value) {
-        self.write("/etc/kmagent/agent.yaml", &serde_yaml::to_string(settings).unwrap());
-        self.does("chown kmagent:kmagent /etc/kmagent/agent.yaml");
+        self.for_the_agent("/etc/kmagent/agent.yaml", &serde_yaml::to_string(settings).unwrap());
     }
 
     /// Further lines for a unit.

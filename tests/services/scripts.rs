@@ -12,7 +12,7 @@ const SETTINGS: &str = "/etc/kmagent/agent.yaml";
 #[track_caller]
 fn machine(root: &str, service: &str) -> Machine {
     let machine = Machine::bare(root, &bin::fake());
-    machine.does(&format!("cp /services/{service} /etc/init.d/kmagent && chown kmagent /etc/kmagent/api-key"));
+    machine.does(&format!("cp /services/{service} /etc/init.d/kmagent"));
     machine.config(&json!({"fake": {"drain_ms": 1000}}));
     machine.settings(&json!({"min-uptime": "500ms"}));
     machine.write("/etc/secret", "root's");
@@ -77,6 +77,13 @@ fn expect_running(machine: &Machine) -> u32 {
 fn expect_stopped(machine: &Machine) {
     assert_eq!((machine.processes(AGENT), machine.collectors()), (vec![], vec![]));
     assert_eq!(machine.processes("/usr/bin/logger"), [0; 0]);
+}
+
+/// The settings have gone bad since the agent's latest good start.
+#[track_caller]
+fn expect_last_good(machine: &Machine) {
+    let status = machine.status();
+    assert!(status["settings_problem"].as_str().unwrap().contains("is not a duration"), "{status}");
 }
 
 /// A syslog, of which the script's logger(1) is to be a client.
@@ -157,6 +164,12 @@ fn expect_sysv_works(root: &str) {
     assert_eq!(script("stop").code, Some(0));
 
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
+    let started = script("start");
+    assert!(started.code == Some(0) && started.stderr.contains("is not a duration"), "{started:?}");
+    expect_running(&machine);
+    expect_last_good(&machine);
+    assert_eq!(script("stop").code, Some(0));
+    machine.does("rm /var/lib/kmagent/settings.json");
     let wrong = script("start");
     assert_eq!(wrong.code, Some(6));
     assert!(wrong.stderr.contains("is not a duration"), "{wrong:?}");
@@ -228,6 +241,11 @@ fn openrc() {
     assert_eq!(service("stop").code, Some(0));
 
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
+    assert_eq!(service("start").code, Some(0));
+    expect_running(&machine);
+    expect_last_good(&machine);
+    assert_eq!(service("stop").code, Some(0));
+    machine.does("rm /var/lib/kmagent/settings.json");
     let wrong = service("start");
     assert_eq!(wrong.code, Some(1));
     assert!(wrong.stderr.contains("is not a duration"), "{wrong:?}");
@@ -254,6 +272,8 @@ fn procd_is_asked_for_what_the_agent_needs() {
         return;
     }
     let machine = machine("busybox", "procd/kmagent");
+    machine.does("ln -sfn /etc/kmagent/state/config.yaml /etc/kmagent/config.yaml && mkdir /etc/kmagent/state");
+    machine.does("mv /var/lib/kmagent/config.yaml /etc/kmagent/state && rmdir /var/lib/kmagent");
     machine.write("/etc/rc.common", RC_COMMON);
     // OpenWrt has no /run of its own.
     machine.does("chmod +x /etc/rc.common && busybox ash -n /etc/init.d/kmagent && umount /run && rm -r /run && mkdir -p /var/run");
@@ -286,15 +306,23 @@ fn procd_is_asked_for_what_the_agent_needs() {
     machine.does(&run);
     expect_running(&machine);
     assert_eq!(machine.does("stat -c '%U %a' /etc/kmagent/state"), "kmagent 700");
-    machine.does("test -s /etc/kmagent/state/last-known-good.yaml && test ! -e /var/lib/kmagent && kmagent stop");
+    machine.does("test -s /etc/kmagent/state/last-known-good.yaml && kmagent stop && rmdir /var/lib/kmagent");
     plant(&machine, "/run/kmagent");
+    plant(&machine, "/etc/kmagent/state");
     machine.does("/etc/init.d/kmagent start");
     expect_nothing_given_away(&machine, "/run/kmagent/ /etc/kmagent/state");
-    machine.does("chown -R root:root /run/kmagent/ && /etc/init.d/kmagent start");
+    machine.does("chown -R root:root /run/kmagent/ /etc/kmagent/state && /etc/init.d/kmagent start");
     expect_nothing_given_away(&machine, "/run/kmagent/ /etc/kmagent/state");
+    // In a directory of the agent's, as earlier releases left it, a link of the agent's leads root nowhere.
+    machine
+        .does("mkdir -m 755 /etc/others && mv /etc/kmagent/state /etc/former && ln -s /etc/others /etc/kmagent/state");
+    machine.does("chown -h kmagent /etc/kmagent /etc/kmagent/state && /etc/init.d/kmagent start");
+    assert_eq!(machine.does("stat -c '%U %a' /etc/others"), "root 755");
     machine.settings(&json!({"state-dir": "/srv/kmagent"}));
     assert!(!machine.does("/etc/init.d/kmagent start").contains("KM_STATE_DIR"), "a host may have its own");
     machine.does(&format!("echo min-uptime: soon >{SETTINGS}"));
+    assert!(machine.does("/etc/init.d/kmagent start").contains("set env KM_STATE_DIR=/etc/kmagent/state"));
+    machine.does("rm /etc/kmagent/state/settings.json");
     let wrong = machine.sh("/etc/init.d/kmagent start");
     assert!(wrong.code == Some(1) && wrong.stdout.is_empty(), "{wrong:?}");
 }
@@ -311,7 +339,7 @@ fn cron() {
     let api = Api::plain();
     api.answer_config(json!({"fake": {}, "name": "new"}));
     let machine = Machine::boot(Network::Shared, &bin::fake());
-    machine.does("cp /services/sysv/kmagent /etc/init.d/kmagent && chown kmagent /etc/kmagent/api-key");
+    machine.does("cp /services/sysv/kmagent /etc/init.d/kmagent");
     machine.settings(&json!({"min-uptime": "500ms", "update-endpoint": api.url()}));
     // As a crontab's own line is taken as it is, the time excepted.
     let activate = |number: usize| {

@@ -13,8 +13,9 @@ const UNIT: &str = "kmagent.service";
 
 /// The exposure, of 100, that `systemd-analyze security` (252) gives the units. What the agent's 21 are for is in its
 /// comments: the network and its sockets (10), /proc (3), other users' files, homes and groups (7), its own name (1).
-/// The check's further ones are for being root and for giving files their owners.
-const EXPOSURE: [(&str, u32); 2] = [("kmagent.service", 21), ("kmagent-check.service", 24)];
+/// The check's further ones are for being root, for giving files their owners, and for running validate with an owner's
+/// rights.
+const EXPOSURE: [(&str, u32); 2] = [("kmagent.service", 21), ("kmagent-check.service", 27)];
 
 /// A machine with the stand-in collector.
 #[track_caller]
@@ -166,6 +167,14 @@ fn what_no_restart_fixes_is_not_restarted() {
     machine.drop_in(UNIT, "[Service]\nRestartSec=100ms");
     machine.settings(&json!({"min-uptime": "soon"}));
     ends_for_good_with("78");
+    // After a good start it uses what was good then.
+    machine.settings(&json!({"min-uptime": "500ms"}));
+    machine.does("systemctl start kmagent");
+    machine.settings(&json!({"min-uptime": "soon"}));
+    machine.does("systemctl restart kmagent");
+    machine.wait_property(UNIT, "StatusText", "collector running");
+    assert!(machine.status()["settings_problem"].is_string());
+    machine.does("systemctl stop kmagent");
     // A lock that another process holds is.
     machine.settings(&json!({"min-uptime": "500ms"}));
     machine.does("setsid runuser -u kmagent -- flock /run/kmagent/lock sleep 600 >/dev/null 2>&1 &");
@@ -185,13 +194,12 @@ fn the_key_is_roots_and_the_agent_has_it() {
     let machine = Machine::boot(Network::Shared, &bin::fake());
     machine.config(&json!({"fake": {}}));
     machine.settings(&json!({"min-uptime": "500ms", "update-endpoint": api.url(), "config-check-interval": "1s"}));
-    assert_eq!(machine.does("stat -c '%U %a' /etc/kmagent/api-key"), "root 600");
+    assert_eq!(machine.does("stat -c '%U:%G %a' /etc/kmagent/api-key"), "root:kmagent 640");
     machine.write("/etc/default/kmagent", ENVIRONMENT);
     machine.does("systemctl start kmagent");
     let request = api.wait_for_next();
     assert_eq!(request.header("authorization"), Some("key-of-root"));
-    let credential = "/run/credentials/kmagent.service/api-key";
-    assert_eq!(machine.does(&format!("cat {credential} && stat -c '%U %a' {credential}")), "key-of-root\nkmagent 400");
+    assert_eq!(machine.sh("ls -A /run/credentials/kmagent.service").stdout, "", "no copy that outlives a change");
     let collector = machine.wait_for("a collector", || machine.collectors().first().copied());
     let environment = machine.does(&format!("tr '\\0' '\\n' </proc/{collector}/environ"));
     assert!(environment.contains("\nKM_API_KEY=key-of-root\n"), "{environment}");
@@ -204,6 +212,114 @@ fn the_key_is_roots_and_the_agent_has_it() {
         .wait_for_request_after(seen, "a request without a key", |request| request.header("authorization").is_none());
     assert_eq!(request.method, "POST");
     assert_eq!(machine.property(UNIT, "ActiveState"), "active");
+    // A site's own credential, which only systemd and root can read.
+    let seen = api.requests().len();
+    machine.write("/etc/site.key", "key-of-the-site");
+    machine.drop_in(UNIT, "[Service]\nLoadCredential=api-key:/etc/site.key");
+    machine.does("systemctl restart kmagent");
+    api.wait_for_request_after(seen, "the site's key", |request| {
+        request.header("authorization") == Some("key-of-the-site")
+    });
+}
+
+/// The directory is root's before and after, which `ConfigurationDirectory=` would leave so too, and the config is
+/// replaced where the link leads.
+#[test]
+fn a_config_is_replaced_where_the_link_leads() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let machine = Machine::boot(Network::Shared, &bin::fake());
+    machine.config(&json!({"fake": {}}));
+    machine.settings(&json!({"min-uptime": "500ms", "update-endpoint": api.url(), "config-check-interval": "1s"}));
+    machine.does("systemctl start kmagent");
+    machine.wait_running();
+    api.answer_config(json!({"fake": {}, "name": "new"}));
+    machine.wait_for("the API's config", || {
+        machine.sh("cat /var/lib/kmagent/config.yaml").stdout.contains("name: new").then_some(())
+    });
+    machine.wait_running();
+    let owners = machine.does("stat -c '%n %U:%G %a' /etc/kmagent /etc/kmagent/* /var/lib/kmagent/config.yaml");
+    let expected = "/etc/kmagent root:kmagent 750\n/etc/kmagent/agent.yaml root:kmagent 640\n\
+                    /etc/kmagent/api-key root:kmagent 640\n/etc/kmagent/config.yaml root:root 777\n\
+                    /var/lib/kmagent/config.yaml kmagent:kmagent 600";
+    assert_eq!(owners, expected);
+    // An earlier layout goes on under this unit.
+    machine.does(
+        "rm /etc/kmagent/config.yaml && mv /var/lib/kmagent/config.yaml /etc/kmagent && chown -R kmagent:kmagent /etc/kmagent
+         systemctl restart kmagent",
+    );
+    machine.wait_running();
+    api.answer_config(json!({"fake": {}, "name": "newer"}));
+    machine.wait_for("the API's config", || {
+        machine.sh("cat /etc/kmagent/config.yaml").stdout.contains("name: newer").then_some(())
+    });
+}
+
+/// A program that a config has the collector write is not executed, be it `journalctl_path` or whatever comes next.
+#[test]
+fn what_the_agent_s_user_can_write_is_not_executed() {
+    if !needs::root() {
+        return;
+    }
+    let machine = machine(json!({}));
+    machine.does("mkdir -m 777 /home/any && cp /bin/true /home/any/true");
+    let writable = "/var/lib/kmagent /run/kmagent /tmp /var/tmp /dev/shm";
+    // In the agent's own place, with its rights: it copies a program to each directory, and runs it there.
+    let tries = format!(
+        "for dir in {writable}; do
+             cp /bin/true $dir/true && chmod 755 $dir/true
+             $dir/true
+             echo \"$dir $?\"
+             rm -f $dir/true
+         done
+         /home/any/true
+         echo \"/home $?\""
+    );
+    machine.write("/usr/local/lib/probe", &tries);
+    machine.does("chmod 755 /usr/local/lib/probe /home/any/true");
+    let probe = "[Service]\nExecStartPost=/bin/sh /usr/local/lib/probe";
+    machine.drop_in(UNIT, probe);
+    machine.does("systemctl start kmagent");
+    machine.wait_running();
+    let journal = machine.journal(UNIT);
+    for dir in writable.split(' ').chain(["/home"]) {
+        assert!(journal.lines().any(|line| line == format!("{dir} 126")), "{dir}: {journal}");
+    }
+    // The negative control: without it each is.
+    machine.drop_in(UNIT, &format!("{probe}\nNoExecPaths="));
+    machine.does("systemctl restart kmagent");
+    let journal = machine.journal(UNIT);
+    for dir in writable.split(' ').chain(["/home"]) {
+        assert!(journal.lines().any(|line| line == format!("{dir} 0")), "{dir}: {journal}");
+    }
+    // A collector in there runs with the line that install.sh writes, and after it was replaced too.
+    machine.does(&format!("cp {COLLECTOR} /home/any/otelcol"));
+    let elsewhere = "\nEnvironment=KM_COLLECTOR=/home/any/otelcol";
+    machine.drop_in(UNIT, &format!("[Service]{elsewhere}\nExecPaths=\"-/home/any\"\nReadOnlyPaths=\"-/home/any\""));
+    machine.does("systemctl restart kmagent");
+    let collector = || machine.processes("/home/any/otelcol");
+    let first = machine.wait_for("that collector", || collector().first().copied());
+    machine
+        .does(&format!("cp {COLLECTOR} /home/any/next && mv /home/any/next /home/any/otelcol && kill -KILL {first}"));
+    machine.wait_for("the new one", || collector().into_iter().find(|&pid| pid != first));
+}
+
+/// systemd would take `<0>` for a level, and tell everybody who is logged in.
+#[test]
+fn a_collector_s_line_is_no_emergency() {
+    if !needs::root() {
+        return;
+    }
+    let machine = machine(json!({"stderr": "<0>wall"}));
+    machine.drop_in(UNIT, "[Service]\nEnvironment=KM_LOG_FORMAT=text");
+    machine.does("systemctl start kmagent");
+    machine.wait_running();
+    let journal = machine.does("journalctl --sync && journalctl --no-pager -o json -u kmagent");
+    let lines = journal.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines: Vec<Value> = lines.filter(|line| line["MESSAGE"] == "<0>wall").collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line["PRIORITY"] == "6"), "{lines:#?} in {journal}");
 }
 
 #[test]
@@ -230,9 +346,41 @@ fn the_timer_checks_and_on_change_restarts_what_runs_the_collector() {
     machine.wait_property("kmagent-check.service", "ActiveState", "inactive");
     assert_eq!(machine.property("kmagent-check.service", "Result"), "success");
     assert!(machine.journal("kmagent-check.service").contains("installed config"));
-    assert_eq!(machine.does("stat -c '%U %a' /etc/kmagent/config.yaml"), "kmagent 600");
+    assert_eq!(machine.does("stat -Lc '%U %a' /etc/kmagent/config.yaml"), "kmagent 600");
     assert!(machine.does("cat /etc/kmagent/config.yaml").contains("name: new"));
     assert_eq!(machine.property("otelcol", "ActiveState"), "active");
+}
+
+/// Its sandbox lets it give root's rights away, and end what runs with others.
+#[test]
+fn the_check_validates_with_the_owners_rights() {
+    if !needs::root() {
+        return;
+    }
+    const CHECK: &str = "kmagent-check.service";
+    let api = Api::plain();
+    let machine = Machine::boot(Network::Shared, &bin::fake());
+    machine.config(&json!({"name": "old"}));
+    machine.settings(&json!({"update-endpoint": api.url(), "validate-timeout": "500ms"}));
+    machine.drop_in(CHECK, "[Service]\nEnvironment=FAKE_LOG=/var/lib/kmagent/fake.log");
+    machine.does("install -d -o kmagent -g kmagent /var/lib/kmagent");
+    api.answer_config(json!({"name": "new"}));
+    machine.does("systemctl start kmagent-check");
+    assert!(machine.journal(CHECK).contains("installed config"));
+    let user = machine.does("echo $(id -u kmagent) $(id -g kmagent)");
+    let (uid, gid) = user.split_once(' ').unwrap();
+    let log = machine.does("cat /var/lib/kmagent/fake.log");
+    let records: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.iter().map(|record| &record["role"]).collect::<Vec<_>>(), ["version", "validate"]);
+    for rights in records.iter().map(|record| &record["rights"]) {
+        assert_eq!((&rights["Uid"], &rights["Gid"]), (&json!([uid; 4].join(" ")), &json!([gid; 4].join(" "))));
+        assert_eq!((&rights["CapPrm"], &rights["Groups"]), (&json!("0000000000000000"), &json!(gid)));
+    }
+    api.answer_config(json!({"fake": {"validate": "hang"}}));
+    assert_ne!(machine.sh("systemctl start kmagent-check").code, Some(0));
+    assert_eq!(machine.property(CHECK, "ExecMainStatus"), "75");
+    assert!(machine.journal(CHECK).contains("did not end within 500ms"));
+    assert_eq!(machine.collectors(), [0; 0]);
 }
 
 #[test]
@@ -251,7 +399,7 @@ fn what_root_does_by_hand_does_not_lock_the_agent_out() {
     assert!(machine.does("kmagent --check").starts_with("installed config"));
     let made = machine.does("ls -A /run/kmagent /var/lib/kmagent");
     assert!(made.contains("lock") && made.contains("rejected.json"), "{made}");
-    let not_the_agents = "find /run/kmagent /var/lib/kmagent /etc/kmagent ! -user kmagent ! -name api-key";
+    let not_the_agents = "find /run/kmagent /var/lib/kmagent ! -user kmagent";
     assert_eq!(machine.does(not_the_agents), "");
     machine.does("systemctl start kmagent");
     machine.wait_running();

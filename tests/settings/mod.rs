@@ -1,6 +1,7 @@
 //! The man page's SETTINGS: where a value comes from, which one holds, and what is said of a bad one.
 
 mod endpoint;
+mod last_good;
 mod problems;
 mod sources;
 

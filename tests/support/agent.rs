@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::{Map, Value};
 
 use super::api::Api;
-use super::bin::{Output, fake, kmagent, output};
+use super::bin::{Output, copy_program, fake, kmagent, output};
 use super::machine;
 use super::process;
 use super::temp_dir::TempDir;
@@ -77,6 +77,15 @@ impl Builder {
     /// The `collector` setting.
     pub fn collector(self, path: impl AsRef<Path>) -> Builder {
         self.setting("collector", path.as_ref().display().to_string())
+    }
+
+    /// A copy of this collector, where every user can run it; if it is the stand-in, every user can write its log.
+    pub fn collector_for_all(self, program: &Path) -> Builder {
+        let (copy, log) = (self.dir.join("collector"), self.dir.join("fake.log"));
+        copy_program(program, &copy);
+        fs::write(&log, "").unwrap();
+        fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).unwrap();
+        self.collector(copy)
     }
 
     /// Another binary than `bin::kmagent()`.

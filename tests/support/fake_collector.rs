@@ -79,6 +79,8 @@ enum Validate {
     #[default]
     Ok,
     Fail,
+    /// It is refused a file that the config names.
+    Denied,
     Hang,
     /// There is no such command, as in old collectors.
     Missing,
@@ -212,6 +214,7 @@ fn validate(configs: &[String]) {
     match script.validate {
         Validate::Ok => {}
         Validate::Fail => refuse("fake: scripted to refuse this config"),
+        Validate::Denied => refuse("cannot resolve the configuration: open /root/key: permission denied"),
         Validate::Hang => sleep_for_ever(),
         Validate::Missing => unknown_command("validate"),
         Validate::Killed => kill_self("KILL"),
@@ -397,12 +400,26 @@ fn record(role: &str, configs: &[String]) -> usize {
         "env": std::env::vars().collect::<BTreeMap<_, _>>(),
         "fds": FDS.get(),
         "open_files": getrlimit(Resource::Nofile).current,
+        "rights": rights(),
     });
     // One write with O_APPEND: lines of several processes do not mix.
     let mut log = OpenOptions::new().append(true).create(true).open(&path).expect("FAKE_LOG");
     log.write_all(format!("{line}\n").as_bytes()).expect("FAKE_LOG");
     let starts = fs::read_to_string(&path).unwrap_or_default();
     starts.lines().filter(|line| line.contains(r#""role":"run""#)).count()
+}
+
+/// Users, groups and capabilities, as proc_pid_status(5) words them.
+fn rights() -> BTreeMap<String, String> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let pairs = status.lines().filter_map(|line| line.split_once(':'));
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let named = pairs.map(|(name, text)| (name.to_string(), words(text)));
+    named
+        .filter(|(name, _)| {
+            name.starts_with("Cap") || ["Uid", "Gid", "Groups", "NoNewPrivs", "NSsid"].contains(&&**name)
+        })
+        .collect()
 }
 
 /// What each open descriptor refers to, by its number; called before this program has opened any.

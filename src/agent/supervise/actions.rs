@@ -7,6 +7,7 @@ use crate::core::event::{
     Action, ActivationMode, Blame, ChildId, Event, Health, Problem, RestartReason, SpawnResult, TrustLevel, Verdict,
 };
 use crate::error::Error;
+use crate::log::masked::{self, Holder};
 use crate::store::{Candidate, Comparison};
 
 /// Stands for the revision of a config that is no YAML or cannot be read.
@@ -65,7 +66,13 @@ impl Supervise {
         // After the start, which is not to wait for it.
         let configs = self.configs();
         let live: Vec<ChildId> = self.collectors.iter().map(|live| live.child).collect();
-        self.state_tracker.secrets.learn(child, &live, &configs, &|name| self.collectors.env(name));
+        self.state_tracker.secrets.learn(self.collectors.collector(), child, &live, &configs);
+        if self.collectors.starts() == 1
+            && self.trust_level() == TrustLevel::OnProbation
+            && let Ok(good) = self.store.read_last_known_good()
+        {
+            masked::know(Holder::LastKnownGood, self.collectors.collector().secrets([&good]));
+        }
         SpawnResult::Spawned { child, trust: self.trust_level(), is_watched }
     }
 
@@ -192,7 +199,7 @@ impl Supervise {
 
     /// The active config and the overlay, as far as they can be read; the collector itself says what is wrong with
     /// them.
-    fn configs(&self) -> Vec<Value> {
+    pub(super) fn configs(&self) -> Vec<Value> {
         self.store.read_config().ok().into_iter().chain(self.collectors.overlay(&self.store).ok().flatten()).collect()
     }
 }

@@ -54,7 +54,14 @@ impl Supervise {
             ExitCause::PortInUse(PortHolder::OtherProcess) => handover::port_taken(&self.collectors, &tail),
             _ => None,
         };
-        let problem = self.state_tracker.crashed(&status, uptime, remedy, &tail);
+        let told = if self.state_tracker.secrets.reads_elsewhere(child) {
+            // Its lines are in the log already.
+            let configs = self.configs();
+            self.collectors.collector().told_outside(&tail, &configs.iter().collect::<Vec<_>>())
+        } else {
+            tail.clone()
+        };
+        let problem = self.state_tracker.crashed(&status, uptime, remedy, &told);
         log::warn!(
             pid = pid, status = status.as_str(), uptime_seconds = crate::log::seconds(uptime);
             "collector exited unexpectedly"

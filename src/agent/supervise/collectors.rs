@@ -91,6 +91,10 @@ impl Collectors {
         Ok(&self.live[index])
     }
 
+    pub(super) fn starts(&self) -> u64 {
+        self.starts
+    }
+
     /// All starts but the first.
     pub(super) fn restarts(&self) -> u64 {
         self.starts.saturating_sub(1)
@@ -105,9 +109,9 @@ impl Collectors {
         self.started_program
     }
 
-    /// A variable of the collector's environment.
-    pub(super) fn env(&self, name: &str) -> Option<String> {
-        self.collector.env(name)
+    /// The program and its arguments.
+    pub(super) fn collector(&self) -> &Collector {
+        &self.collector
     }
 
     /// The config that is laid over the active one, if there is to be one.

@@ -90,7 +90,8 @@ impl event::Candidate for Candidate {
 }
 
 impl Supervise {
-    pub fn new(parts: Parts, settings: &Settings, seed: u64) -> Supervise {
+    /// With what is wrong with the settings that were given, if these are others.
+    pub fn new(parts: Parts, settings: &Settings, settings_problem: Option<String>, seed: u64) -> Supervise {
         let limits = Limits { min_uptime: settings.min_uptime, stop_timeout: settings.stop_timeout };
         let handover = Handover::new(settings.restart_mode, limits);
         Supervise {
@@ -99,7 +100,7 @@ impl Supervise {
             exits: parts.exits,
             collectors: Collectors::new(parts.collector, handover.binds(), Recorder::new(&settings.run_dir)),
             handover,
-            state_tracker: StateTracker::new(&parts.store, settings),
+            state_tracker: StateTracker::new(&parts.store, settings, settings_problem),
             store: parts.store,
             pending_writes: PendingWrites::default(),
             poller: PollerLink::new(parts.mail, parts.poller),

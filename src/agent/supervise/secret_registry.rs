@@ -1,45 +1,40 @@
-//! The secrets that the supervisor knows of: the key, and what looks like one in the configs of the collectors that
-//! live.
+//! Whose secrets are masked while the agent runs: those of the configs of all collectors that live, of the
+//! one before them, and of the last known good.
 //!
-//! During a hand-over two configs are in use, and after one that failed the old one still is: so they are kept by
-//! collector.
+//! During a hand-over two configs are in use, after one that failed the old one still is, and what was said of one that
+//! has just ended is told a little later.
 
-use std::sync::Arc;
-
-use crate::config::inspect;
+use crate::collector::Collector;
 use crate::config::value::Value;
 use crate::core::event::ChildId;
-use crate::log::redact::Secrets;
+use crate::log::masked::{self, Holder};
 
+/// Collectors that have ended and whose secrets are still known: the predecessor, which others may go on to quote.
+const MAX_ENDED: usize = 1;
+
+#[derive(Default)]
 pub(super) struct SecretRegistry {
-    key: Option<String>,
-    by_collector: Vec<(ChildId, Vec<String>)>,
-    all: Arc<Secrets>,
+    /// Oldest first, and whether its configs read more than the environment.
+    known: Vec<(ChildId, bool)>,
 }
 
 impl SecretRegistry {
-    pub(super) fn new(key: Option<String>) -> SecretRegistry {
-        SecretRegistry { by_collector: Vec::new(), all: Arc::new(Secrets::new(key.clone())), key }
+    /// From now on nothing is shown that looks like a secret in these configs of `child`.
+    pub(super) fn learn(&mut self, collector: &Collector, child: ChildId, live: &[ChildId], configs: &[Value]) {
+        masked::know(Holder::Collector(child.0), collector.secrets(configs));
+        let configs: Vec<&Value> = configs.iter().collect();
+        self.known.push((child, collector.reads_elsewhere(&configs).is_some()));
+        let mut ended = self.known.iter().filter(|(known, _)| !live.contains(known)).count();
+        self.known.retain(|(known, _)| {
+            let is_kept = live.contains(known) || ended <= MAX_ENDED;
+            ended -= usize::from(!live.contains(known));
+            is_kept
+        });
+        masked::forget_collectors(|number| self.known.iter().any(|(known, _)| known.0 == number));
     }
 
-    /// From now on nothing that looks like a secret in these configs of `child` is shown, nor in those that all of
-    /// `live` run with.
-    pub(super) fn learn(
-        &mut self,
-        child: ChildId,
-        live: &[ChildId],
-        configs: &[Value],
-        env: &dyn Fn(&str) -> Option<String>,
-    ) {
-        let found = configs.iter().flat_map(|config| inspect::secrets(config, env));
-        self.by_collector.retain(|(known, _)| live.contains(known));
-        self.by_collector.push((child, found.collect()));
-        let all = self.by_collector.iter().flat_map(|(_, secrets)| secrets);
-        self.all = Arc::new(Secrets::new(self.key.iter().chain(all).cloned()));
-        crate::log::set_secrets(Arc::clone(&self.all));
-    }
-
-    pub(super) fn mask(&self, text: &str) -> String {
-        self.all.mask(text).into_owned()
+    /// Whether what `child` printed may hold what it read from elsewhere; yes for an unknown one.
+    pub(super) fn reads_elsewhere(&self, child: ChildId) -> bool {
+        self.known.iter().find(|(known, _)| *known == child).is_none_or(|(_, reads)| *reads)
     }
 }

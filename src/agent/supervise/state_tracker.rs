@@ -16,42 +16,48 @@ use crate::core::event::Verdict;
 use crate::core::problems::{Problems, TimedProblem};
 use crate::core::retries;
 use crate::error::{Exit, Result};
+use crate::log::Masked;
 use crate::os::files::FileId;
-use crate::settings::{Polling, Settings};
+use crate::settings::{Polling, Settings, table};
 use crate::source::Failure;
 use crate::store::Store;
 use crate::store::record::{self, Record, Rejected, unix_now};
 
 pub(super) struct StateTracker {
     pub(super) store: Store,
-    pub(super) problems: Problems,
+    pub(super) problems: Problems<Masked>,
     pub(super) rejected: Record<Rejected>,
     /// Failed for something that is not its fault.
     pub(super) postponed: Option<Box<Postponed>>,
     /// Installed and without a verdict.
     installing: Option<Revision>,
     /// How the latest config took effect.
-    pub(super) changed_by: Option<String>,
+    pub(super) changed_by: Option<Masked>,
     /// Candidates that have arrived and are neither installed nor discarded.
     queued: u32,
     /// There is an outcome that has not been reported to the server.
     concluded: bool,
     pub(super) polling: PollingStatus,
     pub(super) secrets: SecretRegistry,
+    /// The identity of the policy.
+    policy: String,
 }
 
 impl StateTracker {
-    pub(super) fn new(store: &Store, settings: &Settings) -> StateTracker {
+    pub(super) fn new(store: &Store, settings: &Settings, settings_problem: Option<String>) -> StateTracker {
         let rejected: Record<Rejected> = Record::open(store.state_dir(), record::REJECTED);
         let unresolved = rejected.get().filter(|it| !it.resolved).map(TimedProblem::from);
         let (endpoint, local_because) = match &settings.polling {
-            Polling::Endpoint(url) => (Some(url.clone()), None),
-            Polling::Local { reason } => (None, Some(reason.clone())),
+            Polling::Endpoint(url) => (Some(Masked::new(&table::masked("update-endpoint", url))), None),
+            Polling::Local { reason } => (None, Some(Masked::new(reason))),
         };
-        let key = settings.api_key.as_ref().map(|key| key.expose().to_string());
         StateTracker {
             store: store.clone(),
-            problems: Problems { config: unresolved, ..Problems::default() },
+            problems: Problems {
+                config: unresolved,
+                settings: settings_problem.as_deref().and_then(problem_now),
+                ..Problems::default()
+            },
             rejected,
             postponed: None,
             installing: None,
@@ -59,22 +65,23 @@ impl StateTracker {
             queued: 0,
             concluded: false,
             polling: PollingStatus { endpoint, local_because, succeeded_at: None, error: None },
-            secrets: SecretRegistry::new(key),
+            secrets: SecretRegistry::default(),
+            policy: settings.policy.identity().to_string(),
         }
     }
 
     /// The problem, in words.
-    pub(super) fn crashed(&mut self, status: &str, uptime: Duration, remedy: Option<String>, tail: &str) -> String {
+    pub(super) fn crashed(&mut self, status: &str, uptime: Duration, remedy: Option<String>, tail: &Masked) -> String {
         let remedy = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
         let lines = if tail.is_empty() { String::new() } else { format!("; its last lines:\n{tail}") };
-        let problem = self.mask(&format!("the collector {status} after {:.1} s{remedy}{lines}", uptime.as_secs_f64()));
+        let problem = format!("the collector {status} after {:.1} s{remedy}{lines}", uptime.as_secs_f64());
         self.problems.collector = problem_now(&problem);
         problem
     }
 
     pub(super) fn cannot_start(&mut self, problem: &str) {
         // Said once, however often it is tried.
-        if self.problems.collector.as_ref().is_none_or(|timed| timed.problem != problem) {
+        if self.problems.collector.as_ref().is_none_or(|timed| timed.problem != Masked::new(problem)) {
             log::error!(problem = problem; "collector not started");
         }
         self.problems.collector = problem_now(problem);
@@ -87,7 +94,7 @@ impl StateTracker {
             (false, Some(_)) => format!("there is no collector config {path} yet: waiting for the API to send one"),
             (false, None) => format!("there is no collector config {path}: put one there, then `kmagent --check`"),
         };
-        if self.problems.collector.as_ref().is_none_or(|timed| timed.problem != problem) {
+        if self.problems.collector.as_ref().is_none_or(|timed| timed.problem != Masked::new(&problem)) {
             log::warn!(problem = problem.as_str(); "collector not started");
         }
         self.problems.collector = problem_now(&problem);
@@ -109,31 +116,30 @@ impl StateTracker {
     }
 
     pub(super) fn changed_by(&mut self, words: String) {
-        self.changed_by = Some(words);
+        self.changed_by = Some(words.into());
     }
 
     pub(super) fn is_rejected(&self, revision: &Revision, collector: Option<FileId>) -> bool {
-        self.rejected.get().is_some_and(|it| it.revision == *revision && it.holds_for(collector))
+        self.rejected.get().is_some_and(|it| it.revision == *revision && it.holds_for(collector, &self.policy))
     }
 
     pub(super) fn rolled_back(&mut self, revision: Option<Revision>, problem: &str, collector: Option<FileId>) {
-        let problem = self.mask(problem);
+        let problem = Masked::new(problem);
         self.problems.config = problem_now(&format!("the config was rolled back: {problem}"));
         if let Some(revision) = revision {
-            self.reject(Rejected { revision, problem, at: unix_now(), resolved: false, collector });
+            self.reject(Rejected { collector, ..Rejected::new(revision, problem) });
         }
     }
 
     /// The hand-over to the config failed, which may not be the config's fault.
     pub(super) fn hand_over_failed(&mut self, problem: &str) {
-        let problem = self.mask(problem);
         self.problems.config =
             problem_now(&format!("hand-over failed; the next check will apply this config by restart: {problem}"));
     }
 
     /// The config failed for a port that another process has: it is tried again later, and later each time.
     pub(super) fn postponed(&mut self, revision: Option<Revision>, problem: &str) {
-        let problem = format!("the config will be tried again: {}", self.mask(problem));
+        let problem = format!("the config will be tried again: {problem}");
         self.problems.config = problem_now(&problem);
         self.postponed = revision.map(|revision| {
             let same = self.postponed.take().filter(|earlier| earlier.revision == revision);
@@ -174,7 +180,7 @@ impl StateTracker {
             self.problems.collector = None;
         }
         if let Verdict::Failing(problem) = verdict {
-            self.problems.collector = problem_now(&self.mask(problem));
+            self.problems.collector = problem_now(problem);
         }
         let revision = self.installing.take()?;
         if matches!(verdict, Verdict::Promoted | Verdict::Proved) {
@@ -188,11 +194,11 @@ impl StateTracker {
                 (Exit::Done, CheckResult::Installed, format!("installed config {name}"))
             }
             Verdict::RolledBack(problem) => {
-                let message = format!("config {name} was rolled back: {}", self.mask(problem));
+                let message = format!("config {name} was rolled back: {problem}");
                 (Exit::ConfigRefused, CheckResult::RolledBack, message)
             }
             Verdict::Failing(problem) => {
-                let message = format!("config {name} fails and there is no last known good: {}", self.mask(problem));
+                let message = format!("config {name} fails and there is no last known good: {problem}");
                 (Exit::ConfigRefused, CheckResult::Failed, message)
             }
             Verdict::NotInstalled(problem) => {
@@ -200,7 +206,7 @@ impl StateTracker {
                 (Exit::CannotWrite, CheckResult::Failed, problem.clone())
             }
         };
-        Some(Outcome { exit: exit.code(), result, message })
+        Some(Outcome { exit: exit.code(), result, message: message.into() })
     }
 
     /// Whether the latest candidate is on its way to a verdict.
@@ -210,7 +216,7 @@ impl StateTracker {
 
     /// A config check got no answer. Without the URL, which is known as the endpoint.
     pub(super) fn check_failed(&mut self, failure: &Failure) {
-        self.polling.error = Some(failure.reason());
+        self.polling.error = Some(failure.reason().into());
     }
 
     /// Takes in what a config check found.
@@ -220,10 +226,10 @@ impl StateTracker {
             self.polling.error = None;
         }
         let not_restarted = match found {
-            ProblemUpdate::NotRestarted(problem) => Some(self.mask(problem)),
+            ProblemUpdate::NotRestarted(problem) => Some(problem),
             _ => None,
         };
-        update(&mut self.problems.restart, not_restarted.as_deref());
+        update(&mut self.problems.restart, not_restarted.map(|problem| &**problem));
         match found {
             ProblemUpdate::Resolved if !self.awaits_verdict() => self.resolve(),
             ProblemUpdate::Rejected { rejected, is_new } => {
@@ -233,7 +239,7 @@ impl StateTracker {
                 }
                 self.problems.config = Some(TimedProblem::from(rejected));
             }
-            ProblemUpdate::Postponed(problem) => self.problems.config = problem_now(&self.mask(problem)),
+            ProblemUpdate::Postponed(problem) => self.problems.config = problem_now(problem),
             ProblemUpdate::None | ProblemUpdate::Resolved | ProblemUpdate::NotRestarted(_) => {}
         }
     }
@@ -254,21 +260,18 @@ impl StateTracker {
     fn reject(&mut self, rejected: Rejected) {
         let _ = self.rejected.set(Some(rejected));
     }
-
-    fn mask(&self, text: &str) -> String {
-        self.secrets.mask(text)
-    }
 }
 
 /// A problem keeps its time while it stays the same. True if it is another one.
-fn update(kept: &mut Option<TimedProblem>, problem: Option<&str>) -> bool {
-    let is_new = kept.as_ref().map(|timed| timed.problem.as_str()) != problem;
+fn update(kept: &mut Option<TimedProblem<Masked>>, problem: Option<&str>) -> bool {
+    let problem = problem.map(Masked::new);
+    let is_new = kept.as_ref().map(|timed| &timed.problem) != problem.as_ref();
     if is_new {
-        *kept = problem.and_then(problem_now);
+        *kept = problem.map(|problem| TimedProblem { problem, at: unix_now() });
     }
     is_new
 }
 
-fn problem_now(problem: &str) -> Option<TimedProblem> {
-    Some(TimedProblem { problem: problem.to_string(), at: unix_now() })
+fn problem_now(problem: &str) -> Option<TimedProblem<Masked>> {
+    Some(TimedProblem { problem: problem.into(), at: unix_now() })
 }

@@ -34,6 +34,7 @@ impl StateTracker {
                 rejected_because: rejected.map(|rejected| rejected.problem.clone()),
             },
             polling: self.polling.clone(),
+            settings_problem: self.problems.settings.as_ref().map(|timed| timed.problem.clone()),
             last_error_message: self.problems.newest().map(report::message).unwrap_or_default(),
         }
     }

@@ -9,15 +9,15 @@ use std::time::Duration;
 use crate::collector::Collector;
 use crate::collector::output;
 use crate::collector::process::{self, Background, Ended};
-use crate::config::inspect;
-use crate::config::value::Revision;
+use crate::config::value::{Revision, Value};
 use crate::core::event::Problem;
 use crate::core::rollout::{End, Found, Rollout, Step, Version};
 use crate::error::{Error, Exit, Result};
-use crate::log::redact::Secrets;
+use crate::log::Masked;
+use crate::log::masked::{self, Holder};
 use crate::os::child;
 use crate::settings::Settings;
-use crate::store::record::{self, Record, Rejected, Unfinished, unix_now};
+use crate::store::record::{self, Record, Rejected, Unfinished};
 use crate::store::{Candidate, Store};
 
 /// `on-change` restarts a service: stopping and starting take less than this with any service manager's defaults
@@ -112,7 +112,7 @@ impl<'a> HostRollout<'a> {
     fn undo(&mut self, revision: &Revision, problem: Problem, has_former: bool) -> Result<()> {
         // First, so that the config is not installed again if this is cut short.
         let collector = self.collector.file_id();
-        self.reject(Rejected { revision: revision.clone(), problem, at: unix_now(), resolved: false, collector });
+        self.reject(Rejected { collector, ..Rejected::new(revision.clone(), problem) });
         if has_former { self.store.restore_previous() } else { self.store.remove_config() }
     }
 
@@ -136,6 +136,8 @@ impl<'a> HostRollout<'a> {
     /// Outside 75 when it cannot be run, which says nothing about the config; inside the problem that it met.
     pub(super) fn on_change(&self) -> Result<std::result::Result<(), Problem>> {
         let Some(script) = &self.settings.on_change else { return Ok(Ok(())) };
+        let configs: Vec<Value> = self.configs();
+        masked::know(Holder::Collector(0), self.collector.secrets(&configs));
         // What it starts lives on: where init has no supervisor, that is the collector itself. The command is not
         // named, since it may hold credentials and this goes to the server.
         let (what, output) = match process::run(child::shell(script), ON_CHANGE_TIMEOUT, Background::Stays) {
@@ -149,15 +151,18 @@ impl<'a> HostRollout<'a> {
         Ok(Err(if output.is_empty() {
             format!("on-change {what}")
         } else {
-            format!("on-change {what}: {}", output::gist(&self.mask(&output)))
+            let configs: Vec<&Value> = configs.iter().collect();
+            let told: Masked = self.collector.told_outside(&output, &configs);
+            if told != output {
+                log::error!(output:% = output::gist(&output); "error withheld from the API and from status, as the config reads files or URLs");
+            }
+            format!("on-change {what}: {}", output::gist(&told))
         }))
     }
 
-    /// Without the key, and without what looks like a secret in the active config.
-    fn mask(&self, text: &str) -> String {
-        let env = |name: &str| self.collector.env(name);
-        let config = self.store.read_config().map(|config| inspect::secrets(&config, &env));
-        let key = self.settings.api_key.iter().map(|key| key.expose().to_string());
-        Secrets::new(key.chain(config.unwrap_or_default())).mask(text).into_owned()
+    /// The active config and the overlay, as far as they can be read.
+    fn configs(&self) -> Vec<Value> {
+        let overlay = self.collector.local_config().and_then(|path| self.store.read_overlay(path).ok());
+        self.store.read_config().ok().into_iter().chain(overlay).collect()
     }
 }

@@ -29,9 +29,12 @@ impl<'a> StandaloneCheck<'a> {
     /// `is_running` is what an agent that runs says of its collector.
     pub(super) fn new(settings: &'a Settings, is_running: Option<bool>, extent: Extent) -> Result<StandaloneCheck<'a>> {
         let store = Store::new(&settings.config, &settings.state_dir, settings.max_config_file());
-        let collector = Collector::new(settings);
+        let collector = Collector::new(settings).as_owner_of(&settings.config);
         let mut check = ConfigCheck::new(settings, Source::new(settings)?, &collector, &store);
         check.single_attempt();
+        if is_running.is_none() {
+            check.without_agent();
+        }
         if extent == Extent::DryRun {
             check.read_only();
         }
@@ -103,10 +106,10 @@ impl<'a> StandaloneCheck<'a> {
         let End::RolledBack { former } = end else {
             return Outcome::done(CheckResult::Installed, format!("installed config {revision}"));
         };
-        let problem = self.rollout.rejected().map_or("", |rejected| rejected.problem.as_str());
+        let problem = self.rollout.rejected().map_or("", |rejected| &*rejected.problem);
         let former = former.map(|former| format!("; with the previous config too, {former}")).unwrap_or_default();
         let message = format!("config {revision} was rolled back: {problem}{former}");
-        Outcome { exit: Exit::ConfigRefused.code(), result: CheckResult::RolledBack, message }
+        Outcome { exit: Exit::ConfigRefused.code(), result: CheckResult::RolledBack, message: message.into() }
     }
 
     fn restart(&mut self) -> Result<Outcome> {

@@ -134,7 +134,7 @@ impl StandIn {
         let mut stand_in = StandIn::begin("refused", listen);
         stand_in.wait_until(partners, |process| process.tail().contains("panicked"));
         stand_in.wait_until(partners, |process| process.has_closed_output());
-        stand_in.0.tail()
+        stand_in.0.tail().to_string()
     }
 
     /// Without waiting for it.

@@ -169,7 +169,7 @@ mod tests {
             ("endpoint: '${env:IP}:${PORT}'", Some("127.0.0.1:8080/")),
             ("endpoint: '${env:IP:-10.0.0.1}:1'", Some("10.0.0.1:1/")),
             ("endpoint: '${env:EMPTY:-10.0.0.1}:1'", Some("127.0.0.1:1/")),
-            ("endpoint: 'a:${env:NESTED}'", None),
+            ("endpoint: 'a:${env:NESTED}'", Some("a:8080/")),
             ("endpoint: 'a:${file:x}'", None),
             ("endpoint: 'a:${PORT:-1}'", None),
             ("endpoint: 'a:${env:${PORT}}'", None),

@@ -1,11 +1,14 @@
-//! What the agent must know of a collector config: where its health check answers, and which strings are secrets.
+//! What the agent must know of a collector config: where its health check answers, what it reads from elsewhere, and
+//! which strings are secrets; what may be told of an error.
 //!
 //! Pure questions: the environment is asked through a function, and nothing is read, probed or logged here.
 
+mod complaint;
 mod health_check;
 mod references;
 mod secrets;
 
+pub use complaint::complaint;
 pub use health_check::{HealthCheck, health_check};
-pub use references::Env;
-pub use secrets::secrets;
+pub use references::{Env, Expansion, expanded, expansions};
+pub use secrets::{is_secret_name, secrets};

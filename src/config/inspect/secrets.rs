@@ -2,11 +2,49 @@
 //!
 //! Pure. It finds them; `log::redact` masks them.
 
-use super::references::{Env, expand};
+use super::references::{Env, expand, expanded, referenced};
+use crate::config::credentials::passwords;
 use crate::config::value::Value;
 
-/// Shorter strings are no secrets worth the name, and masking them would make logs unreadable.
-const MIN_SECRET_LENGTH: usize = 6;
+/// A header of an unsuspicious name that is shorter is a number or a flag.
+const MIN_HEADER_LENGTH: usize = 6;
+
+/// Bytes of passwords in URLs and connection strings at most: beyond it a config is made of nothing else.
+const MAX_PASSWORD_BYTES: usize = 16 << 20;
+
+/// What is no secret wherever it stands, and would take the words out of every line.
+const COMMON: [&str; 30] = [
+    "true",
+    "false",
+    "yes",
+    "no",
+    "on",
+    "off",
+    "none",
+    "null",
+    "auto",
+    "default",
+    "all",
+    "any",
+    "env",
+    "file",
+    "basic",
+    "bearer",
+    "http",
+    "https",
+    "grpc",
+    "tcp",
+    "udp",
+    "debug",
+    "info",
+    "warn",
+    "warning",
+    "error",
+    "local",
+    "localhost",
+    "prod",
+    "production",
+];
 
 /// A key that contains one of these, in any case, holds a secret.
 const SECRET_KEYS: [&str; 22] = [
@@ -37,23 +75,34 @@ const SECRET_KEYS: [&str; 22] = [
 /// Unless it ends in one of these: then it says where the secret is, which an operator wants to read in a log.
 const LOCATION_SUFFIXES: [&str; 5] = ["_file", "_path", "_url", "_uri", "_id"];
 
-/// The strings of `config` that must not appear in logs and messages: values of keys that say so, values of headers,
-/// and passwords in URLs; with the environment's values in place of references to it, each line by itself, and also
-/// without a scheme such as `Bearer`.
+/// The strings of `config` that must not appear in logs and messages: what the environment holds under each name that
+/// it refers to, values of keys that say so, values of headers, and passwords in URLs and connection strings, with the
+/// environment put in; each line by itself, and also without a scheme such as `Bearer`.
 pub fn secrets(config: &Value, env: &Env<'_>) -> Vec<String> {
-    let mut found = Vec::new();
-    collect(config, Meaning::Anything, &mut |text| {
-        if let Some(text) = expand(text, env) {
-            for line in text.lines().map(str::trim) {
-                found.push(line.to_owned());
-                found.extend(line.split_once(' ').map(|(_, rest)| rest.to_owned()));
-            }
+    let mut found = Found { env, texts: Vec::new(), password_bytes: 0 };
+    found.collect(config, Meaning::Anything);
+    for value in referenced(config, env) {
+        if !is_number(&value) {
+            found.secret(&value);
         }
-    });
-    found.retain(|secret| secret.len() >= MIN_SECRET_LENGTH);
-    found.sort_unstable();
-    found.dedup();
-    found
+        found.passwords(&value);
+    }
+    let mut texts = found.texts;
+    texts.retain(|text| !text.is_empty() && !COMMON.contains(&text.to_ascii_lowercase().as_str()));
+    texts.sort_unstable();
+    texts.dedup();
+    texts
+}
+
+/// Whether a variable of the environment with that name, which nothing need refer to, holds a secret.
+pub fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    meaning_of(&name) == Meaning::Secret || name.ends_with("_headers")
+}
+
+/// A port, a percentage, the root directory.
+fn is_number(text: &str) -> bool {
+    text.len() < MIN_HEADER_LENGTH && !text.bytes().any(|byte| byte.is_ascii_alphabetic() || !byte.is_ascii())
 }
 
 /// What the keys above a value say of it.
@@ -65,33 +114,92 @@ enum Meaning {
     /// An object of header names and values, or a list of objects of which `value` may be one.
     Headers,
     ListedHeader,
+    HeaderValue,
 }
 
-fn collect(value: &Value, meaning: Meaning, found: &mut dyn FnMut(&str)) {
-    match value {
-        Value::String(text) => {
-            if meaning == Meaning::Secret {
-                found(text);
+struct Found<'a> {
+    env: &'a Env<'a>,
+    texts: Vec<String>,
+    password_bytes: usize,
+}
+
+impl Found<'_> {
+    fn collect(&mut self, value: &Value, meaning: Meaning) {
+        match value {
+            Value::String(text) if text.contains("${") => match expanded(value, self.env) {
+                Value::String(_) => {
+                    let text = expand(text, self.env);
+                    text.into_iter().for_each(|text| self.text(&text, meaning));
+                }
+                // A variable, or its default, that is a list or a map.
+                tree => self.collect_expanded(&tree, meaning),
+            },
+            Value::String(text) => self.text(&text.replace("$$", "$"), meaning),
+            _ => self.inside(value, meaning, &mut |found, value, meaning| found.collect(value, meaning)),
+        }
+    }
+
+    /// The same for a value that has been expanded.
+    fn collect_expanded(&mut self, value: &Value, meaning: Meaning) {
+        match value {
+            Value::String(text) => self.text(text, meaning),
+            _ => self.inside(value, meaning, &mut |found, value, meaning| found.collect_expanded(value, meaning)),
+        }
+    }
+
+    fn inside(&mut self, value: &Value, meaning: Meaning, collect: &mut dyn FnMut(&mut Self, &Value, Meaning)) {
+        match value {
+            Value::Array(items) => {
+                let inner = if meaning == Meaning::Headers { Meaning::ListedHeader } else { meaning };
+                items.iter().for_each(|item| collect(self, item, inner));
             }
-            url_password(text).into_iter().for_each(found);
+            Value::Object(entries) => {
+                for (key, value) in entries {
+                    // Confmap takes `a::b` for a key within a key.
+                    let inner = key.split("::").fold(meaning, below);
+                    collect(self, value, inner);
+                }
+            }
+            Value::String(_) | Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) => {}
         }
-        Value::Array(items) => {
-            let inner = if meaning == Meaning::Headers { Meaning::ListedHeader } else { meaning };
-            items.iter().for_each(|item| collect(item, inner, found));
+    }
+
+    fn text(&mut self, text: &str, meaning: Meaning) {
+        match meaning {
+            Meaning::Secret => self.secret(text),
+            Meaning::HeaderValue if text.len() >= MIN_HEADER_LENGTH => self.secret(text),
+            Meaning::HeaderValue | Meaning::Anything | Meaning::Headers | Meaning::ListedHeader => {}
         }
-        Value::Object(entries) => {
-            for (key, value) in entries {
-                let is_header_value =
-                    meaning == Meaning::Headers || (meaning == Meaning::ListedHeader && key == "value");
-                collect(value, if is_header_value { Meaning::Secret } else { meaning_of(key) }, found);
+        self.passwords(text);
+    }
+
+    fn secret(&mut self, text: &str) {
+        for line in text.lines().map(str::trim) {
+            self.texts.push(line.to_owned());
+            self.texts.extend(line.split_once(' ').map(|(_, rest)| rest.to_owned()));
+        }
+    }
+
+    fn passwords(&mut self, text: &str) {
+        let found = passwords(text);
+        for password in found.into_iter().filter(|password| !is_number(password)) {
+            self.password_bytes += password.len();
+            if self.password_bytes <= MAX_PASSWORD_BYTES {
+                self.texts.push(password.to_owned());
             }
         }
-        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) => {}
     }
 }
 
+/// What a key says of its value where `above` says this.
+fn below(above: Meaning, key: &str) -> Meaning {
+    let own = meaning_of(&key.to_lowercase());
+    let is_header_value = above == Meaning::Headers || above == Meaning::ListedHeader && key == "value";
+    if is_header_value && own != Meaning::Secret { Meaning::HeaderValue } else { own }
+}
+
+/// `key` is in lower case.
 fn meaning_of(key: &str) -> Meaning {
-    let key = key.to_lowercase();
     if key == "headers" {
         Meaning::Headers
     } else if SECRET_KEYS.iter().any(|part| key.contains(part))
@@ -101,14 +209,6 @@ fn meaning_of(key: &str) -> Meaning {
     } else {
         Meaning::Anything
     }
-}
-
-/// The password in `scheme://user:password@host`.
-fn url_password(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let (user_info, _) = authority.rsplit_once('@')?;
-    user_info.split_once(':').map(|(_, password)| password)
 }
 
 #[cfg(test)]
@@ -140,10 +240,12 @@ extensions:
             "abcdef123",
             "first-one",
             "hunter22",
+            "hunter22@db:5432/x?a=b",
             "ikey-0001",
             "listed-value",
             "pa$word",
             "shared-1",
+            "short",
             "sk-12345",
             "tenant-1",
         ];

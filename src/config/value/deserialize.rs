@@ -1,6 +1,7 @@
 //! Reads JSON and YAML into one and the same tree, strictly, and within a budget of memory.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
@@ -45,12 +46,29 @@ impl ReadBudget {
 
 /// Reads a tree, within a budget.
 #[derive(Clone, Copy)]
-pub struct Tree<'a>(pub &'a ReadBudget);
+pub struct Tree<'a> {
+    budget: &'a ReadBudget,
+    /// The key `<<` merges maps, and `LITERAL_MERGE` stands for one that does not.
+    is_yaml: bool,
+}
 
-impl Tree<'_> {
-    fn text<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        self.0.take(text.len() / TEXT_SHARE)?;
-        Ok(Value::String(text.to_owned()))
+/// YAML's key whose value is merged into the map that it is in (yaml.org/type/merge).
+const MERGE: &str = "<<";
+/// What `yaml::parse` writes for a `<<` in quotes, which is a text like any other: the parser does not say which it is.
+pub(in crate::config) const LITERAL_MERGE: &str = "<<\u{f8ff}";
+
+impl<'a> Tree<'a> {
+    pub fn json(budget: &'a ReadBudget) -> Tree<'a> {
+        Tree { budget, is_yaml: false }
+    }
+
+    pub fn yaml(budget: &'a ReadBudget) -> Tree<'a> {
+        Tree { budget, is_yaml: true }
+    }
+
+    /// A text that may have been a `<<` in quotes.
+    fn literal(self, text: String) -> String {
+        if self.is_yaml && text.contains(LITERAL_MERGE) { text.replace(LITERAL_MERGE, MERGE) } else { text }
     }
 }
 
@@ -58,7 +76,7 @@ impl<'de> DeserializeSeed<'de> for Tree<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.0.take(1)?;
+        self.budget.take(1)?;
         deserializer.deserialize_any(self)
     }
 }
@@ -105,7 +123,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        self.text(text)
+        self.budget.take(text.len() / TEXT_SHARE)?;
+        Ok(Value::String(self.literal(text.to_owned())))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
@@ -122,11 +141,15 @@ impl<'de> Visitor<'de> for Tree<'_> {
         while let Some(entry) = map.next_entry_seed(Key(self), self)? {
             entries.push(entry);
         }
-        entries.shrink_to_fit();
-        match repeated_key(&entries) {
-            Some(key) => Err(de::Error::custom(format_args!("duplicate key {key:?}"))),
-            None => Ok(Value::Object(entries)),
+        if let Some(key) = repeated_key(&entries) {
+            return Err(de::Error::custom(format_args!("duplicate key {key:?}")));
         }
+        if self.is_yaml {
+            merge(&mut entries).map_err(de::Error::custom)?;
+            entries.iter_mut().for_each(|(key, _)| *key = self.literal(std::mem::take(key)));
+        }
+        entries.shrink_to_fit();
+        Ok(Value::Object(entries))
     }
 
     /// serde_yaml shows a node with a local tag as an enum.
@@ -143,22 +166,65 @@ fn repeated_key(entries: &[(String, Value)]) -> Option<&str> {
     keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
-/// A key, as text. YAML's integers and booleans become their text, as they do in the collector (`404:` is "404");
-/// other types are refused, since a null or a list under which something is filed is a slip of the pen.
+/// Does what `<<` says: the keys of its map, or of its list of maps, are added to those that are there; what comes
+/// first holds, and what is there anyway comes before all.
+fn merge(entries: &mut Vec<(String, Value)>) -> Result<(), &'static str> {
+    let Some(at) = entries.iter().position(|(key, _)| key == MERGE) else { return Ok(()) };
+    let maps = match entries.remove(at).1 {
+        Value::Array(maps) => maps,
+        map => vec![map],
+    };
+    let mut keys: BTreeSet<String> = entries.iter().map(|(key, _)| key.clone()).collect();
+    for map in maps {
+        let Value::Object(map) = map else { return Err("a merge (<<) takes a map or a list of maps") };
+        for (key, value) in map {
+            if keys.insert(key.clone()) {
+                entries.push((key, value));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A key, as text. What is no text in YAML becomes what it becomes in the collector, whose Go prints it with `%v`:
+/// `404:` is "404", `1.50:` is "1.5", `~:` is "<nil>". Lists and maps are refused, there as here.
 struct Key<'a>(Tree<'a>);
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {
     type Value = String;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        match deserializer.deserialize_any(self.0)? {
+        match deserializer.deserialize_any(Tree::json(self.0.budget))? {
             Value::String(text) => Ok(text),
             Value::Integer(number) => Ok(number.to_string()),
             Value::Bool(flag) => Ok(flag.to_string()),
-            Value::Null | Value::Float(_) | Value::Array(_) | Value::Object(_) => {
-                Err(de::Error::custom("a key must be text"))
-            }
+            Value::Float(number) => Ok(printed_by_go(number)),
+            Value::Null => Ok("<nil>".to_string()),
+            Value::Array(_) | Value::Object(_) => Err(de::Error::custom("a key must be text")),
         }
+    }
+}
+
+/// A float as Go prints it with `%v`: its shortest digits, with an exponent below -4 and from 6 on.
+fn printed_by_go(number: f64) -> String {
+    if number.is_nan() || number.is_infinite() {
+        return if number.is_nan() {
+            "NaN"
+        } else if number > 0.0 {
+            "+Inf"
+        } else {
+            "-Inf"
+        }
+        .to_string();
+    }
+    let scientific = format!("{number:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>() {
+        Ok(exponent @ (..-4 | 6..)) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        _ => number.to_string(),
     }
 }
 
@@ -170,7 +236,7 @@ mod tests {
     fn a_budget_counts_values_and_text() {
         let read = |text: &str, most| {
             let budget = ReadBudget::new(most);
-            let tree = Tree(&budget).deserialize(&mut serde_json::Deserializer::from_str(text));
+            let tree = Tree::json(&budget).deserialize(&mut serde_json::Deserializer::from_str(text));
             assert!(tree.is_ok() || budget.is_used_up());
             tree.map(|_| ()).map_err(|error| error.to_string())
         };

@@ -8,6 +8,7 @@
 mod deserialize;
 mod revision;
 
+pub(in crate::config) use deserialize::LITERAL_MERGE;
 pub use deserialize::{ReadBudget, Tree};
 pub use revision::{NotARevision, Revision};
 
@@ -70,7 +71,7 @@ mod tests {
 
     impl<'de> Deserialize<'de> for Value {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-            Tree(&ReadBudget::new(usize::MAX)).deserialize(deserializer)
+            Tree::json(&ReadBudget::new(usize::MAX)).deserialize(deserializer)
         }
     }
 
@@ -104,8 +105,7 @@ mod tests {
         let cases = [
             ("{a: 1, b: 2, a: 3}", "duplicate key \"a\""),
             ("x: {1: a, '1': b}", "duplicate key \"1\""),
-            ("~: 1", "a key must be text"),
-            ("1.5: 1", "a key must be text"),
+            ("{a: 1}: 1", "a key must be text"),
             ("[a]: 1", "a key must be text"),
             ("a: !secret b", "the YAML tag !secret is not supported"),
             ("a: !map {b: c}", "the YAML tag !map is not supported"),
@@ -129,8 +129,31 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_integers_or_booleans_become_their_text() {
+    fn keys_that_are_no_text_become_what_the_collector_makes_of_them() {
         assert_eq!(yaml("404: a\n-1: b\ntrue: c\n"), json(r#"{"404":"a","-1":"b","true":"c"}"#));
+        // As `print-config` of the collector 0.145 shows them.
+        for (key, expected) in [
+            ("~", "<nil>"),
+            ("0x10", "16"),
+            ("1.50", "1.5"),
+            ("1.0", "1"),
+            ("123456.0", "123456"),
+            ("1234567.5", "1.2345675e+06"),
+            ("12345.678", "12345.678"),
+            ("1e3", "1000"),
+            ("1e6", "1e+06"),
+            ("1e100", "1e+100"),
+            ("18446744073709551616", "1.8446744073709552e+19"),
+            ("0.0001", "0.0001"),
+            ("0.00001", "1e-05"),
+            ("-1.5e-7", "-1.5e-07"),
+            ("-0.0", "-0"),
+            (".inf", "+Inf"),
+            ("-.inf", "-Inf"),
+        ] {
+            let read = yaml(&format!("{key}: x"));
+            assert_eq!(read.as_object().unwrap()[0].0, expected, "{key}");
+        }
     }
 
     #[test]

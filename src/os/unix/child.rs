@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::process_id::ProcessId;
 use super::sys::before_exec;
 use super::wait::Waitable;
 
-pub use super::sys::before_exec::rank_out_of_memory;
+pub use super::sys::before_exec::{rank_out_of_memory, run_as};
 
 /// Where the kernel has no pidfd_open(2) (before 5.3) an exit is noticed this late, unless the end of the output tells.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ impl Child {
     ) -> io::Result<Child> {
         let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
-        command.stdin(Stdio::null()).stdout(theirs.try_clone()?).stderr(theirs).process_group(0);
+        command.stdin(Stdio::null()).stdout(theirs.try_clone()?).stderr(theirs);
         let signal = match on_parent_death {
             OnParentDeath::AskToEnd => Signal::TERM,
             OnParentDeath::Kill => Signal::KILL,

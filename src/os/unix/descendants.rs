@@ -1,13 +1,12 @@
-//! What our children start and leave behind. It becomes a child of ours, whatever group, session or environment it gives
-//! itself (PR_SET_CHILD_SUBREAPER, prctl(2)): so it can be found, ended and reaped.
+//! What our children start and leave behind. It becomes a child of ours, whatever group, session or environment it
+//! gives itself (PR_SET_CHILD_SUBREAPER, prctl(2)): so it can be found, ended and reaped.
 //!
 //! ```text
 //!   known     children that we have started: `child` reaps them, and nothing here touches them
 //!   adopted   every other child: reaped when it has ended; killed when `end` is asked to
-//! ```
-//! `known` is locked from before a fork until the child is in it. So who has the lock sees each child as what it is, and
-//! as nobody else reaps what was adopted, its number stays its own while the lock is held. No wait takes any child that
-//! comes along, which would take the status of one of ours.
+//! ``` `known` is locked from before a fork until the child is in it. So who has the lock sees each child as what it
+//! is, and as nobody else reaps what was adopted, its number stays its own while the lock is held. No wait takes any
+//! child that comes along, which would take the status of one of ours.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -29,14 +28,14 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// The largest one that there is (proc_pid_oom_score_adj(5)). Kubernetes gives it to a pod without requests.
 const MAX_RANK: i32 = 1000;
 
-static KNOWN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+static CHILDREN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// Which of those that were adopted.
 #[derive(Clone, Copy, Debug)]
 pub enum Which {
     All,
-    /// Those of this rank, see `child::rank_out_of_memory`. A child inherits it whatever else it changes, and only root can
-    /// lower it.
+    /// Those of this rank, see `child::rank_out_of_memory`. A child inherits it whatever else it changes, and only root
+    /// can lower it.
     Ranked(i32),
     /// Those that were started before this one.
     Before(ProcessId),
@@ -64,7 +63,7 @@ impl Drop for Known {
 }
 
 fn lock() -> MutexGuard<'static, Vec<Pid>> {
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// From now on what is orphaned below us becomes ours, or no more. Whether it was so before. It fails on no kernel that
@@ -101,7 +100,7 @@ impl Exits {
 
 /// Whoever starts or reaps a child meanwhile does this afterwards.
 fn reap() {
-    let known = match KNOWN.try_lock() {
+    let known = match CHILDREN.try_lock() {
         Ok(known) => known,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(TryLockError::WouldBlock) => return,
@@ -114,8 +113,8 @@ fn reap() {
 }
 
 /// Kills them and what they leave behind in turn, and waits until all of it has ended, but no longer than `patience`.
-/// It reads a file in /proc for each child, where the kernel lists them; else (no CONFIG_PROC_CHILDREN) for each process
-/// of the host: so not where a collector may be waiting.
+/// It reads a file in /proc for each child, where the kernel lists them; else (no CONFIG_PROC_CHILDREN) for each
+/// process of the host: so not where a collector may be waiting.
 pub fn end(which: Which, patience: Duration) {
     let deadline = Instant::now() + patience;
     let mut killed: Vec<u32> = Vec::new();

@@ -1,7 +1,19 @@
-//! Users: who runs this process, who owns a file, who is at the other end of a connection.
+//! Users: who runs this process, who owns a file, who is at the other end of a connection, and what rights a user has.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::process::{Gid, Uid};
+
+use crate::os::files::{self, directory_of};
+
+/// Bytes of passwd(5) or group(5): 100,000 users.
+const MAX_TABLE: u64 = 8 * 1024 * 1024;
+
+/// The group of a user who is in no table: `nogroup`, which owns nothing (the kernel's overflow id). A file's own group
+/// would be no proof, since a directory with the set-group-id bit hands its group down.
+const NO_GROUP: u32 = 65534;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User(pub(super) u32);
@@ -14,7 +26,6 @@ impl User {
 
     /// `None` when there is no such file, or it cannot be looked at.
     pub fn owner_of(path: &Path) -> Option<User> {
-        use std::os::unix::fs::MetadataExt;
         std::fs::metadata(path).ok().map(|meta| User(meta.uid()))
     }
 
@@ -26,5 +37,109 @@ impl User {
 impl fmt::Display for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "user {}", self.0)
+    }
+}
+
+/// A user's rights, for a process that is to have no others (credentials(7)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    pub(super) uid: Uid,
+    pub(super) gid: Gid,
+    /// All of them.
+    pub(super) groups: Vec<Gid>,
+}
+
+impl Credentials {
+    /// Where root runs this process: of the user who could have put something else at `path`. That is the owner of the
+    /// file, or of a directory on the way to it. `None` if only root could.
+    pub fn of_owner(path: &Path) -> Option<Credentials> {
+        if !files::is_root() {
+            return None;
+        }
+        // A link may lead to what is yet to be made.
+        let target = std::fs::read_link(path).map_or(path.to_path_buf(), |link| directory_of(path).join(link));
+        let found = [target.canonicalize(), directory_of(&target).canonicalize(), Ok(path.to_path_buf())];
+        let places = found.iter().flatten().flat_map(|place| place.ancestors());
+        let mut owners = places.filter_map(|place| Some(std::fs::metadata(place).ok()?.uid()));
+        let uid = owners.find(|&uid| uid != 0)?;
+        // Without the name service, which may ask the network: who is only known there has no group of his own here.
+        let table = |path: &str| files::read(Path::new(path), MAX_TABLE).unwrap_or_default();
+        let [users, groups] = ["/etc/passwd", "/etc/group"].map(table);
+        Some(Credentials::from_tables(uid, &String::from_utf8_lossy(&users), &String::from_utf8_lossy(&groups)))
+    }
+
+    pub fn user(&self) -> User {
+        User(self.uid.as_raw())
+    }
+
+    fn from_tables(uid: u32, users: &str, groups: &str) -> Credentials {
+        let entry = |line: &str| -> Option<(String, u32)> {
+            let fields: Vec<&str> = line.split(':').collect();
+            let gid = fields.get(3)?.parse().ok()?;
+            (fields[2].parse() == Ok(uid)).then(|| (fields[0].to_string(), gid))
+        };
+        let (name, gid) = users.lines().find_map(entry).unwrap_or((String::new(), NO_GROUP));
+        let membership = |line: &str| -> Option<u32> {
+            let fields: Vec<&str> = line.split(':').collect();
+            let is_member = fields.get(3)?.split(',').any(|member| !name.is_empty() && member == name);
+            fields[2].parse().ok().filter(|_| is_member)
+        };
+        let all = [gid].into_iter().chain(groups.lines().filter_map(membership));
+        // What is no id is none that a process could have (chown(2)).
+        let groups = all.filter(|&gid| gid != u32::MAX).map(Gid::from_raw).collect();
+        Credentials { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), groups }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_the_groups_that_the_tables_say() {
+        let users = "root:x:0:0:root:/root:/bin/sh\n#c\nbroken\nkmagent:x:997:990::/nonexistent:/bin/false\n";
+        let groups = "root:x:0:\nadm:x:4:syslog,kmagent\ndocker:x:101:kmagentx\nbad\nkmagent:x:990:\nx:x:7:kmagent";
+        let found = |uid, users: &str| {
+            let found = Credentials::from_tables(uid, users, groups);
+            (found.gid.as_raw(), found.groups.iter().map(|gid| gid.as_raw()).collect::<Vec<_>>())
+        };
+        assert_eq!(found(997, users), (990, vec![990, 4, 7]));
+        for unknown in [(998, users), (997, "")] {
+            assert_eq!(found(unknown.0, unknown.1), (NO_GROUP, vec![NO_GROUP]), "{unknown:?}");
+        }
+        assert_eq!(Credentials::from_tables(997, users, groups).user().to_string(), "user 997");
+    }
+
+    #[test]
+    fn who_owns_a_file_or_a_directory_above_it_could_replace_it() {
+        use super::super::files::test_dir::{Dir, write};
+        use std::os::unix::fs::{chown, symlink};
+
+        let dir = Dir::new();
+        let (inner, link) = (dir.join("inner"), dir.join("link"));
+        let file = inner.join("config.yaml");
+        std::fs::create_dir(&inner).unwrap();
+        write(&file, "");
+        symlink(&file, &link).unwrap();
+        let owner = |path: &Path| Credentials::of_owner(path).map(|found| found.uid.as_raw());
+        assert_eq!(owner(&file), None);
+        if !crate::needs::root() {
+            return;
+        }
+        for (place, of_missing) in [(&file, None), (&inner, Some(65534))] {
+            chown(place, Some(65534), Some(0)).unwrap();
+            assert_eq!((owner(&file), owner(&link)), (Some(65534), Some(65534)), "{}", place.display());
+            assert_eq!(owner(&inner.join("missing")), of_missing);
+            chown(place, Some(0), Some(0)).unwrap();
+        }
+        // A link of root's own, whose file is yet to be made.
+        let made = dir.join("made");
+        symlink(inner.join("missing"), &made).unwrap();
+        chown(&inner, Some(65534), None).unwrap();
+        assert_eq!(owner(&made), Some(65534));
+        chown(&inner, Some(0), None).unwrap();
+        assert_eq!(owner(&made), None);
+        chown(dir.path(), Some(65534), None).unwrap();
+        assert_eq!(owner(&file), Some(65534));
     }
 }

@@ -1,5 +1,6 @@
 //! One child process.
 
+use std::fs::File;
 use std::io;
 use std::os::windows::process::CommandExt;
 use std::process::{Command, ExitStatus};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use super::process_id::ProcessId;
 use super::unsupported;
+use super::user::Credentials;
 use super::wait::Waitable;
 
 /// What a child gets when the thread that spawned it ends, however it ends.
@@ -81,6 +83,9 @@ impl Child {
 
 /// The kernel's order of victims when memory runs out is not ours to change here.
 pub fn rank_out_of_memory(_command: &mut Command, _rank: i32) {}
+
+/// No process runs with another user's rights here.
+pub fn run_as(_command: &mut Command, _user: Credentials, _inherit: Vec<File>) {}
 
 /// A command line of an operator's, for the system's shell. It reads the line as it is, not as arguments are quoted.
 pub fn shell(script: &str) -> Command {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::unsupported;
 use crate::os::files::FileId;
@@ -11,6 +11,16 @@ use crate::os::files::FileId;
 /// A file that was not there, for writing; only its owner may read it.
 pub fn create_private(_path: &Path) -> io::Result<fs_err::File> {
     Err(unsupported())
+}
+
+/// Content for a child that may not read the file which has it.
+pub fn in_memory(_content: &[u8]) -> io::Result<File> {
+    Err(unsupported())
+}
+
+/// Where a child that inherits the handle finds it.
+pub fn path_in_child(_file: &File) -> PathBuf {
+    PathBuf::new()
 }
 
 /// Gives a new file the owner and access list of the one that it will replace.

@@ -118,7 +118,7 @@ impl<'de> Visitor<'de> for Config<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<Value>, A::Error> {
-        Tree(self.0).visit_map(map).map(Some)
+        Tree::json(self.0).visit_map(map).map(Some)
     }
 
     fn visit_unit<E>(self) -> Result<Option<Value>, E> {

@@ -15,8 +15,8 @@ use ureq::{Agent, Body};
 
 use super::answer::{Answer, decode};
 use crate::error::{Error, Exit, Result};
-use crate::log::redact::Secrets;
-use crate::log::sanitize;
+use crate::log::redact::{self, Secrets};
+use crate::log::{Masked, sanitize};
 use crate::settings::Secret;
 use crate::settings::url::shown;
 use crate::source::client_options::{authorities, authorization, connect_proxy, endpoint};
@@ -172,7 +172,7 @@ impl Client {
         // A body that breaks off is shown as far as it came. One byte more tells whether there is more.
         let limit = self.looked_at(EXCERPT) as u64 + 1;
         let _: io::Result<usize> = response.body_mut().as_reader().take(limit).read_to_end(&mut body);
-        let answer = sanitize::line(&self.excerpt(&body, EXCERPT)).into_owned();
+        let answer = Masked::new(&sanitize::line(&self.excerpt(&body, EXCERPT)));
         let answer = (!answer.is_empty()).then_some(answer);
         cause += remedy_for(status.as_u16(), self.api_key.is_some());
         Failure { answer, retry_after, ..self.failure(exit_for(status.as_u16()), cause) }
@@ -197,8 +197,8 @@ impl Client {
     }
 
     fn failure(&self, exit: Exit, cause: String) -> Failure {
-        let cause = self.secrets.mask(&cause);
-        let cause = sanitize::line(&cause[..cause.floor_char_boundary(MESSAGE)]).into_owned();
+        let cause = self.mask(&cause).cut(MESSAGE);
+        let cause = sanitize::line(&cause).into_owned();
         let error = Error::because(exit, format!("config check: {}", self.shown), cause);
         Failure { error, answer: None, retry_after: None }
     }
@@ -206,11 +206,15 @@ impl Client {
     /// The beginning of what the server sent, at most `limit` bytes, without the key and without any part of it.
     fn excerpt(&self, text: &[u8], limit: usize) -> String {
         let most = self.looked_at(limit);
-        let masked = match text.get(..most) {
-            Some(beginning) => self.secrets.mask_beginning(&String::from_utf8_lossy(beginning)),
-            None => self.secrets.mask(&String::from_utf8_lossy(text)).into_owned(),
-        };
-        masked[..masked.floor_char_boundary(limit)].trim().to_owned()
+        let (text, is_cut) = text.get(..most).map_or((text, false), |beginning| (beginning, true));
+        let text = String::from_utf8_lossy(text);
+        let end = if is_cut { redact::cut(&[&self.secrets], text.as_bytes()) } else { text.len() };
+        let masked = self.mask(&text[..end]).cut(limit);
+        masked.trim().to_owned()
+    }
+
+    fn mask(&self, text: &str) -> Masked {
+        Masked::new(&redact::mask(&[&self.secrets], text))
     }
 
     /// Enough for a key that begins within the `limit` bytes that are shown.

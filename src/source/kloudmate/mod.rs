@@ -5,7 +5,7 @@
 
 pub mod answer;
 mod client;
-mod request;
+pub mod request;
 
 use crate::error::Result;
 use crate::settings::Settings;
@@ -44,7 +44,7 @@ impl From<Answer> for Response {
             let revision = value.revision();
             match value.as_object() {
                 Some([]) => {
-                    let problem = "the API sent an empty config, which no collector can run".to_string();
+                    let problem = "the API sent an empty config, which no collector can run";
                     Err(Refusal { revision, problem })
                 }
                 _ => Ok(Offer { value, revision }),

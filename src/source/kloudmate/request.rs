@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::log::Masked;
 use crate::source::Report;
 use crate::source::report;
 
@@ -17,7 +18,7 @@ struct Body<'a> {
     hostname: &'a str,
     is_docker: bool,
     /// Empty when all is well.
-    last_error_message: String,
+    last_error_message: Masked,
     platform: &'static str,
     #[serde(flatten)]
     extended: Option<Extended<'a>>,
@@ -94,7 +95,7 @@ mod tests {
     use crate::config::value::Value;
     use crate::core::problems::TimedProblem;
 
-    fn report(problem: &TimedProblem) -> Report<'_> {
+    fn report(problem: &TimedProblem<Masked>) -> Report<'_> {
         Report {
             host_name: "web-1".to_owned(),
             is_docker: false,
@@ -109,8 +110,8 @@ mod tests {
         }
     }
 
-    fn problem() -> TimedProblem {
-        TimedProblem { problem: "it \"broke\"\n".to_owned(), at: 1_795_356_277 }
+    fn problem() -> TimedProblem<Masked> {
+        TimedProblem { problem: "it \"broke\"\n".into(), at: 1_795_356_277 }
     }
 
     #[test]

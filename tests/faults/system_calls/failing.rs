@@ -128,7 +128,7 @@ fn fail_everywhere(scenario: Scenario) {
         let cases: Vec<(Point, &str)> = cases.collect();
         let said = AtomicUsize::new(0);
         let struck = each(&cases, |(point, errno)| {
-            let noticed = failed_at(scenario, thread, &usual, point, errno);
+            let noticed = failed_at(scenario, thread, &rehearsal.scene, &usual, point, errno);
             said.fetch_add(matches!(noticed, Noticed::Said).into(), Ordering::Relaxed);
             !matches!(noticed, Noticed::Missed)
         });
@@ -136,11 +136,18 @@ fn fail_everywhere(scenario: Scenario) {
     }
 }
 
-fn failed_at(scenario: Scenario, thread: Thread, usual: &Usual, point: &Point, errno: &'static str) -> Noticed {
+fn failed_at(
+    scenario: Scenario,
+    thread: Thread,
+    rehearsed: &Scene,
+    usual: &Usual,
+    point: &Point,
+    errno: &'static str,
+) -> Noticed {
     let mut scene = Scene::new(scenario);
     scene.run(thread, Some((point, Fault::Error(errno))));
     let Some(struck) = scene.trace().struck() else {
-        assert_may_miss(scenario, thread, point);
+        assert_may_miss(rehearsed, &scene, point);
         scene.assert_converges();
         return Noticed::Missed;
     };
@@ -207,8 +214,8 @@ fn at_one_point() {
     let thread = if words[1] == "Poller" { Thread::Poller } else { Thread::Supervisor };
     let point = Point { call: words[2].to_string(), number: words[3].parse().unwrap() };
     let errno = errors(&point.call).iter().find(|errno| **errno == words[4]).expect("no such error of that call");
-    let usual = Usual::of(&rehearse(scenario, thread, |_| true).scene);
-    let noticed = failed_at(scenario, thread, &usual, &point, errno);
+    let rehearsed = rehearse(scenario, thread, |_| true).scene;
+    let noticed = failed_at(scenario, thread, &rehearsed, &Usual::of(&rehearsed), &point, errno);
     Table::new("a single system call").row(&format!("{scenario:?}, {thread:?}, {point:?}, {errno}: {noticed:?}"));
 }
 
@@ -257,8 +264,8 @@ fn during_a_roll_back_without_an_agent() {
 fn an_on_change_that_cannot_be_run_is_not_held_against_the_config() {
     let forks = |call: &str| matches!(call, "fork" | "vfork" | "clone" | "clone3");
     let rehearsal = rehearse(Scenario::Check, Thread::Supervisor, forks);
-    let usual = Usual::of(&rehearsal.scene);
-    let last = rehearsal.points.last().unwrap();
-    let noticed = failed_at(Scenario::Check, Thread::Supervisor, &usual, last, "EAGAIN");
+    let (rehearsed, last) = (&rehearsal.scene, rehearsal.points.last().unwrap());
+    let usual = Usual::of(rehearsed);
+    let noticed = failed_at(Scenario::Check, Thread::Supervisor, rehearsed, &usual, last, "EAGAIN");
     assert!(matches!(noticed, Noticed::Said), "{noticed:?}");
 }

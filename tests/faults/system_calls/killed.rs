@@ -43,13 +43,13 @@ fn is_taken(call: &str) -> bool {
 fn kill_everywhere(scenario: Scenario) {
     let mut table = Table::new(&format!("killed: {scenario:?}"));
     for &thread in scenario.threads() {
-        let points = rehearse(scenario, thread, is_taken).points;
-        let struck = each(&points, |point| killed_at(scenario, thread, point));
-        table.row(&format!("{thread:?}: {struck} of {} points", points.len()));
+        let rehearsal = rehearse(scenario, thread, is_taken);
+        let struck = each(&rehearsal.points, |point| killed_at(scenario, thread, &rehearsal.scene, point));
+        table.row(&format!("{thread:?}: {struck} of {} points", rehearsal.points.len()));
     }
 }
 
-fn killed_at(scenario: Scenario, thread: Thread, point: &Point) -> bool {
+fn killed_at(scenario: Scenario, thread: Thread, rehearsed: &Scene, point: &Point) -> bool {
     let mut scene = Scene::new(scenario);
     scene.run(thread, Some((point, Fault::Killed)));
     scene.agent.wait_until("the outcome, or an end", || scene.agent.exit_status().is_some() || scene.is_over());
@@ -58,7 +58,7 @@ fn killed_at(scenario: Scenario, thread: Thread, point: &Point) -> bool {
         scene.assert_whole();
         scene.assert_recovers();
     } else {
-        assert_may_miss(scenario, thread, point);
+        assert_may_miss(rehearsed, &scene, point);
         scene.assert_converges();
     }
     was_killed

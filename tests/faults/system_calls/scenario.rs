@@ -37,7 +37,8 @@ pub enum Scenario {
     CheckRollBack,
 }
 
-/// Of the agent under test: long enough that a scene is over before its next poll, which then repairs what went wrong.
+/// Of the agent under test: its next poll repairs what went wrong. The first pause ends anywhere in it, so some scenes
+/// see a poll more than others.
 const INTERVAL: &str = "3s";
 /// For what is done after the outcome is there.
 const REST: Duration = Duration::from_millis(500);
@@ -74,6 +75,8 @@ pub struct Scene {
     scenario: Scenario,
     trace: Option<Trace>,
     polls_before: usize,
+    /// Those that the API saw while it was traced.
+    polls: usize,
     /// The first line of the log that is about it.
     seen: usize,
     /// The collector that runs before.
@@ -105,7 +108,7 @@ impl Scenario {
     }
 
     /// Whether it begins with the agent's own start.
-    pub fn is_start(self) -> bool {
+    fn is_start(self) -> bool {
         matches!(self, Scenario::Bootstrap | Scenario::FallBack)
     }
 
@@ -147,7 +150,7 @@ impl Scene {
             _ => builder.config(yaml(&good())).build(),
         };
         fs::set_permissions(agent.settings_file(), Permissions::from_mode(0o600)).unwrap();
-        let mut scene = Scene { agent, api, scenario, trace: None, polls_before: 0, seen: 0, old: None };
+        let mut scene = Scene { agent, api, scenario, trace: None, polls_before: 0, polls: 0, seen: 0, old: None };
         match scenario {
             Scenario::Check | Scenario::CheckRollBack => scene.boot(),
             Scenario::Bootstrap => scene.api.answer_config(scenario.sent()),
@@ -203,6 +206,16 @@ impl Scene {
         if let Some(trace) = &mut self.trace {
             trace.detach(&self.agent);
         }
+        self.polls = self.api.requests().len() - self.polls_before;
+    }
+
+    pub fn is_start(&self) -> bool {
+        self.scenario.is_start()
+    }
+
+    /// How often the agent asked in `run`.
+    pub fn polls(&self) -> usize {
+        self.polls
     }
 
     /// Lets it happen without a fault, and returns what strace saw of everybody's files.

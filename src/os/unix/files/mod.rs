@@ -4,6 +4,7 @@
 //! decides what is written where.
 
 mod attributes;
+mod memory;
 mod regular;
 pub mod safe_open;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::{AtFlags, CWD, Dir, OFlags, StatxAttributes, StatxFlags};
 
+pub use memory::{in_memory, path_in_child};
 pub use regular::open_regular;
 
 use crate::os::files::{self, FileId, directory_of};

@@ -1,26 +1,33 @@
-//! What a child does between fork and exec: its parent-death signal, signals that it is not to ignore, the limit on
-//! open files and, if asked, its rank when memory runs out and the filter of `seccomp_bind`.
+//! What a child does between fork and exec: its process group, its parent-death signal, signals that it is not to
+//! ignore, the limit on open files and, if asked, its rank when memory runs out, another user's rights, and the filter
+//! of `seccomp_bind`.
 //!
 //! Everything here runs in a copy of a process with several threads, so it may only do what is async-signal-safe: plain
 //! system calls, no allocation, no lock.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags};
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_dumpable_behavior,
-    set_parent_process_death_signal, setrlimit,
+    set_parent_process_death_signal, setpgid, setrlimit, setsid,
+};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
+use super::super::user::Credentials;
 use super::inherited::hold_back_nothing;
 use super::seccomp_bind::report_binds;
 
-/// The child gets `on_parent_death` when the thread that spawns it ends, however it ends (PR_SET_PDEATHSIG, prctl(2)),
-/// and the soft one of `open_files` if there is one.
+/// The child is in a process group of its own, and gets `on_parent_death` when the thread that spawns it ends, however
+/// it ends (PR_SET_PDEATHSIG, prctl(2)), and the soft one of `open_files` if there is one.
 ///
 /// With `report_to`, its bind(2) calls are reported: one byte is sent there before the exec, with the descriptor of the
 /// notifications, or the byte is the reason (errno) that there is none, and the child goes on without the filter.
@@ -30,6 +37,12 @@ pub fn arrange(command: &mut Command, on_parent_death: Signal, open_files: Optio
     // (`from_raw_os_error` holds a number), as does what it calls.
     unsafe {
         command.pre_exec(move || {
+            // Who leads a session leads a group, and is refused another. The group is not asked for: in a container it
+            // may be one of the host's, for which getpgrp(2) of the library has no value.
+            match setpgid(None, None) {
+                Ok(()) | Err(Errno::PERM) => {}
+                Err(errno) => return Err(errno.into()),
+            }
             die_with(parent, on_parent_death)?;
             hold_back_nothing();
             if let Some(channel) = &report_to {
@@ -58,6 +71,45 @@ pub fn rank_out_of_memory(command: &mut Command, rank: i32) {
             Ok(())
         });
     }
+}
+
+/// The child has this user's rights, no capabilities and no way to get any, and `inherit` under the numbers that they
+/// have here. To be called before `arrange`: the kernel forgets a parent-death signal when rights change.
+///
+/// The spawn fails with EPERM where this process may not give its rights away, or could not kill the child.
+pub fn run_as(command: &mut Command, user: Credentials, inherit: Vec<File>) {
+    // SAFETY: the closure makes system calls and allocates nothing, as does what it calls.
+    unsafe {
+        command.pre_exec(move || {
+            for file in &inherit {
+                rustix::io::fcntl_setfd(file, FdFlags::empty())?;
+            }
+            // In that of root's terminal another process of its user could have it type commands for root's shell
+            // (TIOCSTI, ioctl_tty(2)).
+            setsid()?;
+            give_up_rights(&user)?;
+            Ok(())
+        });
+    }
+}
+
+/// For the child.
+fn give_up_rights(user: &Credentials) -> Result<(), Errno> {
+    if !capabilities(None)?.effective.contains(CapabilitySet::KILL) {
+        return Err(Errno::PERM);
+    }
+    set_no_new_privs(true)?;
+    // It takes CAP_SETPCAP, and without new privileges there is no way to use what stays.
+    for number in 0..u64::BITS {
+        let _ = remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number));
+    }
+    // Older kernels have no such set (before 4.3).
+    let _ = clear_ambient_capability_set();
+    set_thread_groups(&user.groups)?;
+    set_thread_res_gid(user.gid, user.gid, user.gid)?;
+    set_thread_res_uid(user.uid, user.uid, user.uid)?;
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }
 
 /// For the child. To raise it takes no privilege. A child of vfork(2) would raise its parent's too, but where there is

@@ -1,0 +1,66 @@
+//! The settings of a start: those that are given or, where these are bad, those of the latest good start.
+//!
+//! Else a start would end with 78, after which no service manager tries again, and no API could reach the host.
+
+use std::ffi::OsString;
+
+use super::cli::Cli;
+use crate::error::{Error, Exit, Result};
+use crate::settings::{self, Resolved, last_good};
+use crate::source::Source;
+use crate::store::record::Record;
+
+type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+pub struct ChosenSettings {
+    pub resolved: Resolved,
+    pub source: Source,
+    /// What is wrong with those that are given, and what to do.
+    pub problem: Option<String>,
+}
+
+/// # Errors
+/// 78 for bad ones, if there are no last good ones or these cannot be used either.
+pub fn choose(cli: &Cli, env: Environment<'_>) -> Result<ChosenSettings> {
+    let usable = |resolved: Resolved| -> Result<ChosenSettings> {
+        let source = Source::new(&resolved.settings)?;
+        Ok(ChosenSettings { resolved, source, problem: None })
+    };
+    let error = match settings::resolve(&cli.flags, env).and_then(usable) {
+        Err(error) if error.exit() == Exit::Settings => error,
+        result => return result,
+    };
+    let Some(last_good) = settings::resolve_last_good(&cli.flags, env) else { return Err(error) };
+    match last_good.and_then(usable) {
+        Ok(chosen) => {
+            let lines = error.to_string().lines().collect::<Vec<_>>().join("; ");
+            let problem = format!(
+                "the settings are invalid, so the last good ones are used: {lines}: fix this, look at `kmagent \
+                 --print-settings`, and restart the agent"
+            );
+            Ok(ChosenSettings { problem: Some(problem), ..chosen })
+        }
+        Err(_) => Err(Error::new(Exit::Settings, format!("{error}\nthe last good settings cannot be used either"))),
+    }
+}
+
+/// For the next start. By who owns the state directory alone, so that nobody reads another user's.
+pub fn keep(resolved: &Resolved) {
+    let state_dir = &resolved.settings.state_dir;
+    let Some(settings) = resolved.to_keep.as_ref().filter(|_| last_good::is_own(state_dir)) else { return };
+    if let Err(error) = Record::open(state_dir, last_good::FILE_NAME).set(Some(settings.clone())) {
+        log::warn!(error:%; "cannot save the settings; a start with invalid ones cannot use them");
+    }
+}
+
+/// The error of a command that takes no others than those that are given, with what an agent does.
+pub fn mention_last_good(error: Error, cli: &Cli, env: Environment<'_>) -> Error {
+    match settings::last_good_path(&cli.flags, env) {
+        Some(path) if error.exit() == Exit::Settings => {
+            let text =
+                format!("{error}\nuntil that is fixed, the agent uses the last good settings: {}", path.display());
+            Error::new(Exit::Settings, text)
+        }
+        _ => error,
+    }
+}

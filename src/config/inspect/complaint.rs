@@ -1,0 +1,190 @@
+//! What a collector complains of, without what it quotes: the class of the error, and the place in the config.
+//!
+//! Pure. A config that reads files or URLs puts what they hold into the error that refuses it, so of that error only
+//! constant words are taken, and keys that the config has itself.
+
+use crate::config::value::Value;
+
+/// What is looked for in this order: the collector's words for the step that failed.
+const CLASSES: [&str; 14] = [
+    "cannot resolve the configuration",
+    "cannot retrieve the configuration",
+    "cannot convert the confmap.Conf",
+    "cannot unmarshal the configuration",
+    "invalid configuration",
+    "failed to get config",
+    "failed to build pipelines",
+    "cannot build pipelines",
+    "failed to build extensions",
+    "cannot start extensions",
+    "cannot start pipelines",
+    "cannot start receivers",
+    "failed to create service telemetry",
+    "panic",
+];
+
+/// What may be added: the system's words for why.
+const CAUSES: [&str; 6] = [
+    "address already in use",
+    "permission denied",
+    "no such file or directory",
+    "connection refused",
+    "has invalid keys",
+    "unknown type",
+];
+
+/// Words around the name of a component that could not be made or started, and the section that has it.
+const KINDS: [(&str, &str); 5] = [
+    ("receiver", "receivers"),
+    ("processor", "processors"),
+    ("exporter", "exporters"),
+    ("connector", "connectors"),
+    ("extension", "extensions"),
+];
+
+/// The class of the latest error in `output`, and where in `config` it is, as far as that is recognised:
+/// `cannot unmarshal the configuration at service::telemetry::logs::level`.
+pub fn complaint(output: &str, config: &Value) -> String {
+    let error = output.rfind("Error: ").map_or(output, |at| &output[at + "Error: ".len()..]);
+    let class = CLASSES.into_iter().filter_map(|class| Some((error.find(class)?, class))).min_by_key(|(at, _)| *at);
+    // The innermost of those that follow each other: `failed to get config: cannot resolve the configuration: `.
+    let mut rest = class.map_or(error, |(at, _)| &error[at..]);
+    let mut text = class.map_or("error", |(_, class)| class);
+    while let Some((class, inner)) = CLASSES.into_iter().find_map(|it| Some((it, rest.strip_prefix(it)?))) {
+        text = class;
+        rest = inner.trim_start_matches([':', ' ']);
+    }
+    let cause = CAUSES.into_iter().find(|cause| error.contains(cause)).map(|cause| format!(" ({cause})"));
+    let place = place(rest, config);
+    let place = if place.is_empty() { String::new() } else { format!(" at {}", place.join("::")) };
+    format!("{text}{place}{}", cause.unwrap_or_default())
+}
+
+/// The keys that lead to the place. A quoted value may only come behind it.
+fn place<'a>(error: &str, config: &'a Value) -> Vec<&'a str> {
+    let mut walk = Walk { at: config, keys: Vec::new() };
+    if let Some((kind, id)) = component(error) {
+        walk.step(kind);
+        walk.step(id);
+        return walk.keys;
+    }
+    // `exporters::otlp: must be …`, `service::pipelines::logs: references …`
+    if let Some((path, _)) = error.split_once(": ").filter(|(path, _)| path.contains("::")) {
+        path.split("::").all(|key| walk.step(key));
+        return walk.keys;
+    }
+    // `'exporters' error reading configuration for "otlp": decoding failed …`, then what is in it.
+    for line in error.lines().filter(|line| line.starts_with('\'')) {
+        let Some((path, said)) = line[1..].split_once('\'') else { break };
+        if !walk.dotted(path) {
+            break;
+        }
+        if let Some(id) = said.strip_prefix(" error reading configuration for \"").and_then(|it| it.split('"').next())
+            && !walk.step(id)
+        {
+            break;
+        }
+        if !said.ends_with("decoding failed due to the following error(s):") {
+            break;
+        }
+    }
+    walk.keys
+}
+
+/// Of `failed to create "otlp/b" exporter …`: the section and the id.
+fn component(error: &str) -> Option<(&'static str, &str)> {
+    let words = ["failed to create \"", "failed to start \"", "failed to build \""];
+    let (id, rest) = words.iter().find_map(|words| error.strip_prefix(words)?.split_once('"'))?;
+    let kind = rest.trim_start();
+    KINDS.iter().find(|(word, _)| kind.starts_with(word)).map(|(_, section)| (*section, id))
+}
+
+struct Walk<'a> {
+    at: &'a Value,
+    keys: Vec<&'a str>,
+}
+
+impl<'a> Walk<'a> {
+    /// False if there is no such key here.
+    fn step(&mut self, key: &str) -> bool {
+        let found = self.at.as_object().and_then(|entries| entries.iter().find(|(name, _)| name == key));
+        if let Some((key, value)) = found {
+            self.at = value;
+            self.keys.push(key);
+        }
+        found.is_some()
+    }
+
+    /// Keys with dots between them, which they may hold themselves.
+    fn dotted(&mut self, path: &str) -> bool {
+        let mut rest = path;
+        while !rest.is_empty() {
+            let ends = rest.match_indices('.').map(|(at, _)| at).chain([rest.len()]);
+            let Some(end) = ends.collect::<Vec<_>>().into_iter().rev().find(|end| self.at.get(&rest[..*end]).is_some())
+            else {
+                return false;
+            };
+            self.step(&rest[..end]);
+            rest = rest[end..].trim_start_matches('.');
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::yaml;
+
+    /// As the collector 0.145 complains; a secret stands where it quotes a value.
+    #[test]
+    fn class_and_place_are_told_and_no_value() {
+        let config = yaml::parse(
+            br#"
+receivers: {otlp: {protocols: {grpc: {endpoint: 1}}}}
+exporters: {otlp_http/b: {timeout: x}, debug/q.r: {verbosity: x}, tcp: {}}
+extensions: {file_storage: {directory: x}}
+service: {telemetry: {logs: {level: x}}, pipelines: {logs: {exporters: [x]}}}
+s3cret: 1
+"#,
+        )
+        .unwrap();
+        const DECODING: &str = "decoding failed due to the following error(s):";
+        let unmarshal = format!("Error: failed to get config: cannot unmarshal the configuration: {DECODING}\n\n");
+        for (output, expected) in [
+            (
+                format!("{unmarshal}'service.telemetry.logs' {DECODING}\n\n'level' unrecognized level: \"s3cret\"\n"),
+                "cannot unmarshal the configuration at service::telemetry::logs::level",
+            ),
+            (
+                format!("{unmarshal}'receivers' error reading configuration for \"otlp\": {DECODING}\n\n'protocols.grpc' {DECODING}\n\n'endpoint' expected\n's3cret' x"),
+                "cannot unmarshal the configuration at receivers::otlp::protocols::grpc::endpoint",
+            ),
+            (
+                format!("{unmarshal}'exporters' error reading configuration for \"debug/q.r\": {DECODING}\n\n'debugexporter.Config' has invalid keys: s3cret"),
+                "cannot unmarshal the configuration at exporters::debug/q.r (has invalid keys)",
+            ),
+            (
+                "Error: failed to get config: cannot resolve the configuration: unable to read the file file:/s3cret: open /s3cret: no such file or directory".to_owned(),
+                "cannot resolve the configuration (no such file or directory)",
+            ),
+            (
+                "Error: failed to build pipelines: failed to create \"otlp_http/b\" exporter for data type \"logs\": s3cret".to_owned(),
+                "failed to build pipelines at exporters::otlp_http/b",
+            ),
+            (
+                "x\ts3cret\nError: cannot start pipelines: failed to start \"tcp\" exporter: listen tcp s3cret: bind: address already in use\n2026 s3cret".to_owned(),
+                "cannot start pipelines at exporters::tcp (address already in use)",
+            ),
+            ("Error: extensions::file_storage: directory must exist: stat s3cret".to_owned(), "error at extensions::file_storage"),
+            ("Error: invalid configuration: service::pipelines::logs: references exporter \"s3cret\"".to_owned(), "invalid configuration at service::pipelines::logs"),
+            ("Error: s3cret::x: y".to_owned(), "error at s3cret"),
+            ("Error: s4cret::x: y".to_owned(), "error"),
+            (format!("{unmarshal}'service.s4cret' {DECODING}"), "cannot unmarshal the configuration at service"),
+            ("s3cret".to_owned(), "error"),
+            (String::new(), "error"),
+        ] {
+            assert_eq!(complaint(&output, &config), expected, "{output}");
+        }
+    }
+}

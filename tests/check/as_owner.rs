@@ -1,0 +1,200 @@
+//! `--check` as root, of a config that another user owns: what the collector is run for has that user's rights.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{bad_config, config, host};
+use crate::operation::yaml;
+use crate::support::agent::{Agent, Builder};
+use crate::support::api::Api;
+use crate::support::{bin, needs};
+
+const NOBODY: u32 = 65534;
+
+/// A host whose config is nobody's. Its collector and overlay are root's; only root may read the overlay.
+struct Host {
+    agent: Agent,
+    overlay: PathBuf,
+}
+
+impl Host {
+    fn new(api: &Api, collector: &Path, active: &Value) -> Host {
+        Host::from(host(api), collector, active)
+    }
+
+    fn from(builder: Builder, collector: &Path, active: &Value) -> Host {
+        let overlay = builder.dir().join("overlay.yaml");
+        let builder = builder.collector_for_all(collector).setting("local-config", overlay.display().to_string());
+        let on_change = format!("id -u >>{}", builder.dir().join("changes").display());
+        let agent = builder.setting("on-change", on_change).config(yaml(active)).build();
+        fs::write(&overlay, "{}").unwrap();
+        fs::set_permissions(&overlay, fs::Permissions::from_mode(0o600)).unwrap();
+        let host = Host { agent, overlay };
+        host.owned_by(NOBODY);
+        host
+    }
+
+    fn owned_by(&self, user: u32) {
+        for path in [self.agent.dir().join("etc"), self.agent.config_file()] {
+            chown(path, Some(user), Some(user)).unwrap();
+        }
+    }
+
+    /// What the latest of these commands was run with.
+    fn latest(&self, role: &str) -> Value {
+        self.agent.records_of(role).pop().unwrap_or_else(|| panic!("no {role}"))
+    }
+}
+
+#[track_caller]
+fn assert_powerless(record: &Value) {
+    let rights = &record["rights"];
+    let ids = vec![NOBODY.to_string(); 4].join(" ");
+    assert_eq!((&rights["Uid"], &rights["Gid"], &rights["Groups"]), (&json!(ids), &json!(ids), &json!("65534")));
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(rights[set], "0000000000000000", "{set}");
+    }
+    assert_eq!(rights["NoNewPrivs"], "1");
+    // Else it could type commands at root's terminal.
+    assert_eq!(rights["NSsid"], record["pid"].to_string(), "a session of its own");
+}
+
+#[test]
+fn validate_and_version_have_the_owners_rights_and_on_change_has_roots() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let host = Host::new(&api, &bin::fake(), &config("old"));
+    fs::write(&host.overlay, "overlay: laid over it\n").unwrap();
+    api.answer_config(config("new"));
+    for arguments in [&["--check", "--dry-run"][..], &["--check"]] {
+        assert!(host.agent.run(arguments).says().contains("install"));
+        for role in ["version", "validate"] {
+            let record = host.latest(role);
+            assert_powerless(&record);
+            assert_ne!(record["env"]["KM_API_KEY"], "test-key", "its user's other processes can read it");
+        }
+        let texts = host.latest("validate")["texts"].clone();
+        assert_eq!(texts.as_array().map(Vec::len), Some(2), "{texts}");
+        assert!(texts[0].as_str().unwrap().contains("stderr: new"), "{texts}");
+        assert_eq!(texts[1], "overlay: laid over it\n");
+    }
+    assert_eq!(host.agent.config(), config("new"));
+    assert_eq!(fs::read_to_string(host.agent.dir().join("changes")).unwrap(), "0\n");
+
+    // What root owns alone is root's affair; a directory is enough to put something else in place.
+    for (owned, user) in [("etc", NOBODY), ("etc/config.yaml", 0)] {
+        host.owned_by(0);
+        chown(host.agent.dir().join(owned), Some(user), Some(user)).unwrap();
+        api.answer_config(config(owned));
+        host.agent.run(["--check"]).says();
+        let record = host.latest("validate");
+        match user {
+            0 => assert_eq!(
+                (&record["rights"]["Uid"], &record["env"]["KM_API_KEY"]),
+                (&json!("0 0 0 0"), &json!("test-key"))
+            ),
+            _ => assert_powerless(&record),
+        }
+    }
+}
+
+/// In the order of what the check meets: the program, what its user lacks, what the collector says.
+#[test]
+fn what_the_owner_may_not_do_is_not_judged() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let host = Host::new(&api, &bin::fake(), &config("old"));
+    let collector = host.agent.dir().join("collector");
+    let mode = |mode| fs::set_permissions(&collector, fs::Permissions::from_mode(mode)).unwrap();
+    let not_judged = |command: Command, text: &str| {
+        let output = bin::output(command);
+        assert_eq!((output.code, output.stdout.as_str()), (Some(75), ""), "{output:?}");
+        assert!(output.stderr.contains(text) && output.stderr.contains("user 65534"), "{output:?}");
+        assert_eq!(host.agent.config(), config("old"));
+        assert!(!host.agent.state_dir().join("rejected.json").exists(), "{output:?}");
+    };
+
+    api.answer_config(config("new"));
+    mode(0o700);
+    not_judged(host.agent.command(["--check"]), "let that user execute it");
+    mode(0o755);
+    for capability in ["setuid", "setgid", "kill"] {
+        let command = host.agent.command(["--check"]);
+        let mut without = Command::new("setpriv");
+        without
+            .arg(format!("--bounding-set=-{capability}"))
+            .arg("--")
+            .arg(command.get_program())
+            .args(command.get_args());
+        without.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        not_judged(without, "CAP_SETUID, CAP_SETGID and CAP_KILL");
+    }
+    api.answer_config(json!({"fake": {"validate": "denied"}}));
+    not_judged(host.agent.command(["--check"]), "open /root/key: permission denied");
+
+    // The negative controls: for root it is the config's fault, and so is anything else for nobody.
+    host.owned_by(0);
+    assert_eq!(host.agent.run(["--check"]).code, Some(65));
+    host.owned_by(NOBODY);
+    api.answer_config(bad_config());
+    assert_eq!(host.agent.run(["--check"]).code, Some(65));
+    assert_powerless(&host.latest("validate"));
+}
+
+/// It is killed, though it is another user's.
+#[test]
+fn what_hangs_as_the_owner_ends_in_time() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let host = Host::from(host(&api).setting("validate-timeout", "500ms"), &bin::fake(), &config("old"));
+    api.answer_config(json!({"fake": {"validate": "hang"}}));
+    host.agent.run(["--check"]).fails(75, "did not end within 500ms");
+    let pid = host.latest("validate")["pid"].as_u64().unwrap();
+    assert!(!fs::exists(format!("/proc/{pid}")).unwrap());
+}
+
+#[test]
+fn a_real_collector_judges_as_the_owner() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let active = |exporter: &str| {
+        json!({
+            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": "127.0.0.1:0"}}}},
+            "exporters": {exporter: {}},
+            "service": {"pipelines": {"logs": {"receivers": ["otlp"], "exporters": [exporter]}}},
+        })
+    };
+    let host = Host::new(&api, &bin::collector(), &active("debug"));
+    api.answer_config(active("debug/new"));
+    assert!(host.agent.run(["--check"]).says().starts_with("installed config"));
+    // It reads the overlay that its user may not read, and names it.
+    fs::write(&host.overlay, "{broken").unwrap();
+    api.answer_config(active("debug/other"));
+    let output = host.agent.run(["--check"]);
+    assert_eq!(output.code, Some(65), "{output:?}");
+    assert!(!output.stderr.contains("/proc/self/fd"), "{output:?}");
+    // What only root may read.
+    fs::write(&host.overlay, "{}").unwrap();
+    let secret = host.agent.dir().join("secret");
+    fs::write(&secret, "SECRET-of-root").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut reads = active("debug");
+    reads["service"]["telemetry"]["logs"]["level"] = json!(format!("x${{file:{}}}", secret.display()));
+    api.answer_config(reads);
+    let output = host.agent.run(["--check"]);
+    assert_eq!(output.code, Some(75), "{output:?}");
+    assert!(!output.stderr.contains("SECRET-of-root"), "{output:?}");
+    assert_eq!(host.agent.config(), active("debug/new"));
+}
