@@ -15,6 +15,7 @@ use crate::collector::Collector;
 use crate::collector::orphans;
 use crate::control::server::Server;
 use crate::error::{Error, Exit, Result};
+use crate::os::descendants::{self, Exits};
 use crate::os::lock::Lock;
 use crate::os::service::Notify;
 use crate::os::wake_channel;
@@ -39,6 +40,9 @@ pub fn run(chosen: ChosenSettings) -> Result<Exit> {
     make_directories(settings)?;
     let _lock = Lock::take(&settings.run_dir)?;
     orphans::end(&settings.run_dir, settings.stop_timeout);
+    // Before there are threads or children.
+    descendants::adopt(true);
+    let exits = Exits::watch();
     let store = Store::new(&settings.config, &settings.state_dir, settings.max_config_file());
     store.sweep();
     begin(&store);
@@ -70,7 +74,7 @@ pub fn run(chosen: ChosenSettings) -> Result<Exit> {
     let spawned = std::thread::Builder::new().name("poller".to_string()).spawn(move || poller.run());
     spawned.map_err(|error| refused("a thread", error))?;
     log::info!(version = env!("CARGO_PKG_VERSION"), config:% = settings.config.display(); "agent started");
-    let parts = Parts { clock, mail, poller: mailbox, server, notify: Notify::from_env(), collector, store };
+    let parts = Parts { clock, exits, mail, poller: mailbox, server, notify: Notify::from_env(), collector, store };
     let exit = Supervise::new(parts, settings, problem, seed()).run();
     log::info!("agent stopped");
     Ok(exit)

@@ -5,6 +5,7 @@ mod api_failure;
 mod bootstrap;
 mod collector_process;
 mod crash;
+mod descendants;
 mod disk;
 mod install;
 mod linked_config;

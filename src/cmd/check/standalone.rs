@@ -163,5 +163,6 @@ fn known(is_collector_running: bool, rejected: Option<&Rejected>) -> Snapshot {
         problem: rejected.filter(|it| !it.resolved).map(TimedProblem::from),
         rejected: rejected.cloned(),
         restarts: 0,
+        postponed: None,
     }
 }

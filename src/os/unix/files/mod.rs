@@ -13,13 +13,14 @@ pub mod safe_open;
 pub(crate) mod test_dir;
 mod walk;
 
+use std::ffi::OsString;
 use std::fs::{File, Metadata, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use fs_err as fs;
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 
 pub use authority::command_to_link;
 pub use memory::{in_memory, path_in_child};
@@ -28,6 +29,12 @@ pub use regular::open_regular;
 pub use walk::Directory;
 
 use crate::os::files::{self, FileId};
+
+/// The names in a directory of the kernel's own, as far as it can be read.
+pub fn names_in_proc(directory: &Path) -> impl Iterator<Item = OsString> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    place::names_of(rustix::fs::open(directory, flags, Mode::empty()).ok())
+}
 
 /// With all above it that are missing; no other user may look into what is made.
 pub fn make_private_directory(path: &Path) -> io::Result<()> {

@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, Permissions, TryLockError};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -253,16 +253,20 @@ impl Directory {
 
     /// The names in it, as far as it can be read.
     pub fn names(&self) -> impl Iterator<Item = OsString> + use<> {
-        // Not the standard library's, which panics when it cannot close a directory.
-        let entries = self.opened().ok().and_then(|opened| Dir::new(opened).ok());
-        let names = entries.into_iter().flatten().flatten();
-        names.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_os_string())
+        names_of(self.opened().ok())
     }
 
     /// Puts the names in it on the disk.
     pub fn sync(&self) -> io::Result<()> {
         self.opened()?.sync_all()
     }
+}
+
+/// Not the standard library's, which panics when it cannot close a directory.
+pub(super) fn names_of(directory: Option<impl Into<OwnedFd>>) -> impl Iterator<Item = OsString> {
+    let entries = directory.and_then(|opened| Dir::new(opened).ok());
+    let names = entries.into_iter().flatten().flatten();
+    names.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_os_string())
 }
 
 fn descriptor(handle: &File, path: &Path) -> io::Result<PathBuf> {
