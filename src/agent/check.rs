@@ -2,7 +2,6 @@
 //!
 //! It ends before the install. The poller and `--check` both run it; the one that does owns the records that it keeps.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::agent::check_outcome::CheckOutcome;
@@ -23,7 +22,7 @@ use crate::os::user::User;
 use crate::settings::Settings;
 use crate::source::{Failure, Offer, Response, Source};
 use crate::store::Store;
-use crate::store::record::{self, PolicyNotice, Record, Rejected, unix_now};
+use crate::store::record::{self, Record, Rejected, unix_now};
 
 pub struct ConfigCheck {
     source: Source,
@@ -38,9 +37,9 @@ pub struct ConfigCheck {
     /// Bytes of a config as YAML: twice the longest answer, as YAML that is made of JSON has blanks for its braces.
     max_yaml: u64,
     policy: Policy,
-    policy_file: PathBuf,
+    policy_file: String,
     /// `None` when this run has looked, or is not to.
-    noticed: Option<Record<PolicyNotice>>,
+    noticed: Option<Record<String>>,
     /// No agent runs, so the active config is the confirmed one.
     is_alone: bool,
 }
@@ -57,7 +56,7 @@ impl ConfigCheck {
             is_hidden: false,
             max_yaml: settings.max_config_size.saturating_mul(2),
             policy: settings.policy.clone(),
-            policy_file: settings.policy_file.clone(),
+            policy_file: settings.policy_file.display().to_string(),
             noticed: Some(Record::open(store.state_dir(), record::POLICY)),
             is_alone: false,
         }
@@ -197,10 +196,7 @@ impl ConfigCheck {
     fn prepare(&self, Offer { value, revision }: Offer) -> Result<CheckOutcome> {
         let violations = self.judge(&value, self.confirmed().as_ref());
         if !violations.is_empty() {
-            let file = self.policy_file.display();
-            let remedy = violations.allow_line().map(|allow| format!(". To allow it, add to {file}: {allow}"));
-            let what = violations.describe();
-            let problem = format!("the policy refuses the config: {what}{}", remedy.unwrap_or_default());
+            let problem = format!("the policy refuses the config: {}", violations.explain(&self.policy_file));
             let policy = Some(self.policy.identity().to_string());
             return Ok(CheckOutcome::Refused(Rejected { policy, ..Rejected::new(revision, problem) }));
         }
@@ -246,16 +242,16 @@ impl ConfigCheck {
     fn notice_violations(&mut self) {
         let Some(mut noticed) = self.noticed.take() else { return };
         let policy = self.policy.identity();
-        if noticed.get().is_some_and(|notice| notice.policy == policy) {
+        if noticed.get().is_some_and(|noticed| noticed == policy) {
             return;
         }
         let violations = self.store.read_config().map(|config| self.judge(&config, None)).unwrap_or_default();
-        let Some(allow) = violations.allow_line().filter(|_| !violations.is_empty()) else { return };
-        log::warn!(
-            violations = violations.describe(), allow, file:% = self.policy_file.display();
-            "active config violates the policy; it stays in use"
-        );
-        if let Err(error) = noticed.set(Some(PolicyNotice { policy: policy.to_string() })) {
+        if violations.is_empty() || self.policy.is_refusing() {
+            return;
+        }
+        let violations = violations.explain(&self.policy_file);
+        log::warn!(violations = violations.as_str(); "active config violates the policy; it stays in use");
+        if let Err(error) = noticed.set(Some(policy.to_string())) {
             log::warn!(error:% = error; "cannot save that the policy's violations were logged; the next start logs them");
         }
     }

@@ -98,8 +98,6 @@ pub fn passwords(text: &str) -> Vec<&str> {
     }
     assigned(text, &mut found);
     found.retain(|password| !password.is_empty());
-    found.sort_unstable();
-    found.dedup();
     found
 }
 

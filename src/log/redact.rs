@@ -99,24 +99,25 @@ impl Secrets {
     }
 }
 
-/// `text` with each secret of these in it replaced; of several that overlap nothing is left.
+/// `text` with each secret of these in it replaced, those that overlap or touch by one mask.
 pub fn mask<'a>(all: &[&Secrets], text: &'a str) -> Cow<'a, str> {
     let mut found = Vec::new();
     each_view(text.as_bytes(), &mut |view| all.iter().for_each(|secrets| secrets.find(view, &mut found)));
     if found.is_empty() {
         return Cow::Borrowed(text);
     }
-    found.sort_unstable_by_key(|range| range.start);
-    let (mut masked, mut rest) = (String::with_capacity(text.len()), 0);
-    for Range { start, end } in found {
-        // One may begin within another and reach further.
-        if start >= rest {
-            masked.push_str(&text[rest..start]);
-            masked.push_str(MASK);
+    let mut covered = vec![false; text.len()];
+    found.into_iter().for_each(|range| covered[range].fill(true));
+    let mut masked = String::with_capacity(text.len());
+    let mut was_covered = false;
+    for (at, character) in text.char_indices() {
+        match (covered[at], was_covered) {
+            (false, _) => masked.push(character),
+            (true, false) => masked.push_str(MASK),
+            (true, true) => {}
         }
-        rest = rest.max(end);
+        was_covered = covered[at];
     }
-    masked.push_str(&text[rest..]);
     Cow::Owned(masked)
 }
 
@@ -292,7 +293,7 @@ mod tests {
             ("", ""),
             ("nothing here", "nothing here"),
             ("token abcdef123, abcdef.", "token ****, ****."),
-            ("abcdefabcdef", "********"),
+            ("abcdefabcdef", "****"),
             ("abcdef12", "****12"),
             ("abcabcdef", "abc****"),
             ("un été-été!", "un ****!"),

@@ -24,6 +24,7 @@ pub const COLLECTOR_VERSION: &str = "collector-version.json";
 pub const REQUESTS: &str = "restart-requests.json";
 pub const INSTANCE_ID: &str = "instance-id.json";
 pub const UNFINISHED: &str = "unfinished-install.json";
+/// The identity of the policy whose violations by the active config were logged last.
 pub const POLICY: &str = "policy.json";
 
 /// Bytes of a record: the longest one holds a problem, which ends with an excerpt of 3 KiB, and each of its bytes may
@@ -60,13 +61,6 @@ impl Rejected {
         let same_collector = self.collector.is_none() || collector.is_none() || self.collector == collector;
         same_collector && self.policy.as_ref().is_none_or(|own| own == policy)
     }
-}
-
-/// That the active config violates a policy was logged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyNotice {
-    /// The policy's identity.
-    pub policy: String,
 }
 
 /// What a collector program said its version is.

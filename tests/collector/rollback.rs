@@ -103,7 +103,7 @@ fn an_agent_that_starts_with_a_broken_config_falls_back() {
 #[test]
 fn what_a_config_reads_from_a_file_is_not_told_when_it_crashes() {
     let site = Site::new();
-    let builder = site.patient();
+    let builder = site.patient().setting("policy", "none");
     let secret = builder.dir().join("secret");
     fs::write(&secret, "SECRET-of-a-file").unwrap();
     let agent = settled(builder, &site.config());

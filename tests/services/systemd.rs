@@ -306,20 +306,22 @@ fn what_the_agent_s_user_can_write_is_not_executed() {
     machine.wait_for("the new one", || collector().into_iter().find(|&pid| pid != first));
 }
 
-/// systemd would take `<0>` for a level, and tell everybody who is logged in.
+/// systemd would take `<0>` for a level, and show the line to everybody who is logged in. The agent escapes it too.
 #[test]
-fn a_collector_s_line_is_no_emergency() {
+fn a_line_of_the_unit_is_no_emergency() {
     if !needs::root() {
         return;
     }
-    let machine = machine(json!({"stderr": "<0>wall"}));
-    machine.drop_in(UNIT, "[Service]\nEnvironment=KM_LOG_FORMAT=text");
-    machine.does("systemctl start kmagent");
-    machine.wait_running();
-    let journal = machine.does("journalctl --sync && journalctl --no-pager -o json -u kmagent");
-    let lines = journal.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let lines: Vec<Value> = lines.filter(|line| line["MESSAGE"] == "<0>wall").collect();
-    assert!(!lines.is_empty() && lines.iter().all(|line| line["PRIORITY"] == "6"), "{lines:#?} in {journal}");
+    let machine = machine(json!({}));
+    for (lines, message, priority) in [("", "<0>wall", "6"), ("\nSyslogLevelPrefix=yes", "wall", "0")] {
+        machine.drop_in(UNIT, &format!("[Service]\nExecStartPost=/bin/echo <0>wall{lines}"));
+        machine.does("systemctl restart kmagent");
+        let journal = machine.does("journalctl --sync && journalctl --no-pager -o json -u kmagent");
+        let lines = journal.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let found = lines.filter(|line| line["MESSAGE"] == message && line["PRIORITY"] == priority).count();
+        assert_eq!(found, 1, "{message}: {journal}");
+    }
+    assert_eq!(machine.property("kmagent-check.service", "SyslogLevelPrefix"), "no");
 }
 
 #[test]

@@ -8,7 +8,6 @@
 //! of the text alone too; here it is read on). Keys are never expanded.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use crate::config::value::Value;
 use crate::config::yaml;
@@ -63,14 +62,18 @@ pub fn expanded(config: &Value, env: &Env<'_>) -> Value {
 
 /// What the environment holds under each name that `config` refers to.
 pub fn referenced(config: &Value, env: &Env<'_>) -> Vec<String> {
-    let values = RefCell::new(BTreeMap::new());
+    // No more than the environment has.
+    let values = RefCell::new(Vec::new());
     let asked = |name: &str| {
         let value = env(name)?;
-        values.borrow_mut().insert(name.to_owned(), value.clone());
+        let mut values = values.borrow_mut();
+        if !values.contains(&value) {
+            values.push(value.clone());
+        }
         Some(value)
     };
     Expander::new(&asked).value(config, &Place::Top, 0);
-    values.into_inner().into_values().collect()
+    values.into_inner()
 }
 
 /// `text` with its references to the environment replaced; `None` when it has any other.

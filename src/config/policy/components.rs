@@ -3,6 +3,8 @@
 //! From the sources and the documentation of the collector and its contrib repository, 0.145. One that is not here is
 //! taken for the worst. Types have no underscores here: contrib renames `filelog` to `file_log` and so on.
 
+use crate::config::value::Value;
+
 /// Part of a config that has components, by the key that they are under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
@@ -113,5 +115,35 @@ pub fn is_path(section: Section, kind: &str, key: &str) -> bool {
         "path" | "paths" | "file" | "files" | "folder" => section != Section::Processors,
         "directory" | "filename" | "datasource" => true,
         _ => "_file _files _path _dir _directory".split(' ').any(|end| key.ends_with(end)),
+    }
+}
+
+pub fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether a component says where it listens or sends: in each of its protocols, if it has some.
+pub fn names_address(value: &Value) -> bool {
+    let Some(entries) = value.as_object() else { return false };
+    if let Some(protocols) = value.get("protocols").and_then(Value::as_object) {
+        return !protocols.is_empty() && protocols.iter().all(|(_, protocol)| names_address(protocol));
+    }
+    entries.iter().any(|(key, value)| match value {
+        Value::Object(_) => names_address(value),
+        _ => is_address(key) && !is_empty(value) && texts(value).is_some(),
+    })
+}
+
+/// The texts of a list, or of a text, which the collector takes apart at commas. `None`: anything else.
+pub fn texts(value: &Value) -> Option<Vec<&str>> {
+    match value {
+        Value::String(text) => Some(text.split(',').collect()),
+        Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect()),
+        _ => None,
     }
 }

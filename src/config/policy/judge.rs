@@ -3,14 +3,11 @@
 //! A key with `::` is several keys, as for the collector (confmap's key delimiter). What the overlay says about such a
 //! place is not looked for, as the collector may take either.
 
-use std::collections::BTreeMap;
-
 use super::address;
-use super::components::{self, Section, has};
+use super::components::{self, Section, has, is_empty, names_address, texts};
 use super::file::{Rules, names_component};
 use super::pattern;
 use super::references;
-use super::shape::{is_empty, names_address, texts};
 use super::{Violation, Violations, shortened};
 use crate::config::value::Value;
 
@@ -19,7 +16,7 @@ const MAX_DEPTH: usize = 200;
 
 pub fn judge(rules: &Rules, offered: &Value, overlay: Option<&Value>, confirmed: Option<&Value>) -> Violations {
     let mut walk = Walk { rules, place: String::new(), depth: 0, found: Violations::default() };
-    walk.value(offered, Beside { overlay, confirmed }, Scope { part: Part::Root, kind: "" });
+    walk.value(offered, Beside { overlay, confirmed }, Scope { part: Part::Root, kind: "", has_operators: false });
     walk.found
 }
 
@@ -44,6 +41,8 @@ struct Scope<'k> {
     part: Part,
     /// The component's type; empty outside of components.
     kind: &'k str,
+    /// It is the list of a log receiver's operators.
+    has_operators: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,12 +78,11 @@ impl<'a> Walk<'a> {
                 }
             }
             Value::Object(entries) => {
-                self.file_output(value, beside);
-                let overlay = by_key(beside.overlay);
-                let confirmed = by_key(beside.confirmed);
+                self.file_output(value, beside, scope);
+                let sorted = |value: Option<&'a Value>| value.map(Value::sorted).unwrap_or_default();
+                let (overlay, confirmed) = (sorted(beside.overlay), sorted(beside.confirmed));
                 for (key, value) in entries {
-                    let of = |map: &BTreeMap<&str, &'a Value>| map.get(key.as_str()).copied();
-                    let beside = Beside { overlay: of(&overlay), confirmed: of(&confirmed) };
+                    let beside = Beside { overlay: find(&overlay, key), confirmed: find(&confirmed, key) };
                     self.entry(key, value, beside, scope);
                 }
             }
@@ -110,7 +108,8 @@ impl<'a> Walk<'a> {
             let part = part_below(scope, key);
             let is_new = matches!(scope.part, Part::Components(_));
             let is_listener = scope.kind == "prometheus" && key == "api_server";
-            let scope = Scope { part, kind: if is_new || is_listener { &kind } else { scope.kind } };
+            let kind_below = if is_new || is_listener { &kind } else { scope.kind };
+            let scope = Scope { part, kind: kind_below, has_operators: key == "operators" };
             match rest {
                 Some(rest) => self.entry(rest, value, Beside { overlay: None, ..beside }, scope),
                 None => {
@@ -203,7 +202,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn key(&mut self, key: &str, value: &'a Value, beside: Beside<'a>, Scope { part, kind }: Scope<'_>) {
+    fn key(&mut self, key: &str, value: &'a Value, beside: Beside<'a>, Scope { part, kind, .. }: Scope<'_>) {
         let rules = self.rules;
         if has(components::RUNS, key) && !is_empty(value) {
             self.violate("programs", "it names a program to run", value, beside);
@@ -274,10 +273,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Operators of log receivers are objects in a list, and any of them may be the one that writes a file.
-    fn file_output(&mut self, value: &Value, beside: Beside<'_>) {
+    fn file_output(&mut self, value: &Value, beside: Beside<'_>, scope: Scope<'_>) {
         let Some(kind) = value.get("type").and_then(Value::as_str) else { return };
-        let is_operator = || self.place.rsplit("::").nth(1) == Some("operators");
-        if kind == components::FILE_OUTPUT || references::is_variable(kind) && is_operator() {
+        if kind == components::FILE_OUTPUT || scope.has_operators && references::is_variable(kind) {
             self.writes(value.get("path").and_then(texts), value, beside);
         }
     }
@@ -321,7 +319,7 @@ fn listens_at(part: Part, kind: &str, key: &str) -> bool {
     }
 }
 
-fn by_key(value: Option<&Value>) -> BTreeMap<&str, &Value> {
-    let entries = value.and_then(Value::as_object).unwrap_or_default();
-    entries.iter().map(|(key, value)| (key.as_str(), value)).collect()
+fn find<'a>(sorted: &[&'a (String, Value)], key: &str) -> Option<&'a Value> {
+    let at = sorted.binary_search_by(|(own, _)| own.as_bytes().cmp(key.as_bytes()));
+    at.ok().map(|at| &sorted[at].1)
 }

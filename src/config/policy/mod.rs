@@ -6,7 +6,6 @@
 //!   components  what is known of the collector's components: what they run, write, listen on, send to
 //!   address     hosts and paths in a config's texts
 //!   references  ${…} in a config's texts: which providers it asks
-//!   shape       what the value at a place is
 //!   pattern     * in a rule
 //! ```
 //! Local, never remote: nothing here reads a file or knows where a config comes from. The caller judges only what a
@@ -18,7 +17,6 @@ mod file;
 mod judge;
 mod pattern;
 mod references;
-mod shape;
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -76,6 +74,10 @@ impl Policy {
         Ok(Policy { identity, hold: Hold::Rules(Arc::new(rules)) })
     }
 
+    pub fn is_refusing(&self) -> bool {
+        matches!(self.hold, Hold::Everything)
+    }
+
     pub fn identity(&self) -> &str {
         &self.identity
     }
@@ -126,29 +128,26 @@ impl Violations {
         if self.shown.len() < MAX_SHOWN { self.shown.push(violation) } else { self.more += 1 }
     }
 
-    /// Each with its place and rule.
-    pub fn describe(&self) -> String {
-        let each = self.shown.iter().map(|it| format!("{}: {} (rule {})", shortened(&it.place), it.why, it.rule));
-        let mut text = each.collect::<Vec<_>>().join("; ");
-        if self.more > 0 {
-            let _ = write!(text, "; and {} more", self.more);
-        }
-        text
-    }
-
-    /// The line of a policy file that allows the places shown; `None` where the policy itself is what is wrong.
-    pub fn allow_line(&self) -> Option<String> {
-        if self.shown.iter().any(|violation| violation.rule == UNREADABLE) {
-            return None;
-        }
+    /// Each with its place and rule, and the line of the policy file that allows them.
+    pub fn explain(&self, file: &str) -> String {
+        let mut text = String::new();
         let mut places: Vec<String> = Vec::new();
-        for violation in &self.shown {
-            let place = Value::String(shortened(&violation.place).into_owned()).canonical();
+        for Violation { rule, place, why } in &self.shown {
+            let _ = write!(text, "{}: {why} (rule {rule}); ", shortened(place));
+            let place = Value::String(shortened(place).into_owned()).canonical();
             if !places.contains(&place) {
                 places.push(place);
             }
         }
-        Some(format!("allow: [{}]", places.join(", ")))
+        if self.more > 0 {
+            let _ = write!(text, "and {} more; ", self.more);
+        }
+        if self.shown.iter().any(|violation| violation.rule == UNREADABLE) {
+            let _ = write!(text, "fix {file}");
+        } else {
+            let _ = write!(text, "to allow it, add to {file}: allow: [{}]", places.join(", "));
+        }
+        text
     }
 }
 

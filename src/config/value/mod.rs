@@ -40,6 +40,13 @@ impl Value {
         }
     }
 
+    /// The entries of an object in the order of their keys' bytes; none of anything else.
+    pub fn sorted(&self) -> Vec<&(String, Value)> {
+        let mut entries: Vec<_> = self.as_object().unwrap_or_default().iter().collect();
+        entries.sort_unstable_by_key(|(key, _)| key.as_bytes());
+        entries
+    }
+
     pub fn as_array(&self) -> Option<&[Value]> {
         match self {
             Value::Array(items) => Some(items),

@@ -48,11 +48,9 @@ impl Value {
                 }
                 out.push(']');
             }
-            Value::Object(entries) => {
-                let mut sorted: Vec<_> = entries.iter().collect();
-                sorted.sort_unstable_by_key(|(key, _)| key.as_bytes());
+            Value::Object(_) => {
                 out.push('{');
-                for (nth, (key, value)) in sorted.into_iter().enumerate() {
+                for (nth, (key, value)) in self.sorted().into_iter().enumerate() {
                     if nth > 0 {
                         out.push(',');
                     }
