@@ -179,12 +179,7 @@ fn a_real_collector_judges_as_the_owner() {
             "service": {"pipelines": {"logs": {"receivers": ["otlp"], "exporters": [exporter]}}},
         })
     };
-<<<<<<< HEAD
-    let builder = host(&api).setting("policy", "none");
-    let host = Host::from(builder, &bin::collector(), &active("debug"));
-=======
     let host = Host::from(host(&api).setting("policy", "none"), &bin::collector(), &active("debug"));
->>>>>>> t-walk
     api.answer_config(active("debug/new"));
     assert!(host.agent.run(["--check"]).says().starts_with("installed config"));
     // It reads the overlay that its user may not read, and names it.
