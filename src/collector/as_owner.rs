@@ -38,12 +38,12 @@ impl Collector {
     /// # Errors
     /// 69 when it cannot be run or be given a config, 75 when the reason is its user.
     pub(super) fn run(&self, program: &Path, verb: &str, config: Option<&Path>, timeout: Duration) -> Result<Ended> {
-        let configs = config.into_iter().flat_map(|config| self.configs(config));
+        let configs = config.map(|config| self.configs(config)).unwrap_or_default();
         let Some(owner) = &self.owner else {
-            let command = self.command(program, Some(verb), configs)?;
+            let command = self.command(program, Some(verb), &configs)?;
             return process::run(command, timeout).map_err(|error| cannot_run(program, error));
         };
-        let mut command = self.command(program, Some(verb), [].into_iter())?;
+        let mut command = self.command(program, Some(verb), &[])?;
         self.environment.hide_key(&mut command);
         let mut copies = Vec::new();
         for config in configs {
@@ -72,7 +72,7 @@ impl Collector {
 
     /// As whom it was run, if that may be why it has printed this.
     pub(super) fn denied_to(&self, output: &str) -> Option<User> {
-        let output = output.to_lowercase();
+        let output = output.to_ascii_lowercase();
         self.owner.as_ref().map(Credentials::user).filter(|_| DENIALS.iter().any(|denial| output.contains(denial)))
     }
 }
