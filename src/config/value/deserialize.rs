@@ -159,10 +159,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
 }
 
 /// Sorts instead of comparing each with each: a config of 4 MiB can hold half a million keys.
-fn repeated_key(entries: &[(String, Value)]) -> Option<&str> {
-    let mut keys: Vec<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
-    keys.sort_unstable();
-    keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+fn repeated_key(entries: &[Entry]) -> Option<&str> {
+    sorted(entries).windows(2).find(|pair| pair[0].0 == pair[1].0).map(|pair| pair[0].0.as_str())
 }
 
 /// Does what `<<` says: the keys of its map, or of its list of maps, are added to those that are there; what comes
