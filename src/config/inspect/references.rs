@@ -282,7 +282,7 @@ impl<'a> Expander<'a> {
     }
 }
 
-/// The value of a variable. `NAME` or `NAME:-default`: one that is set, even to nothing, beats the default, and one that
+/// The value of a variable: of `NAME` or `NAME:-default`. One that is set, even to nothing, beats the default; one that
 /// is unset is empty. `None` for what the collector refuses.
 fn from_environment<'a>(env: &'a Env<'a>) -> impl Fn(Option<&str>, &str) -> Option<String> + 'a {
     move |scheme, body| {
