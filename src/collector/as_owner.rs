@@ -38,13 +38,13 @@ impl Collector {
     /// # Errors
     /// 69 when it cannot be run or be given a config, 75 when the reason is its user.
     pub(super) fn run(&self, program: &Path, verb: &str, config: Option<&Path>, timeout: Duration) -> Result<Ended> {
-        let configs = config.into_iter().flat_map(|config| self.configs(config));
+        let configs = config.map(|config| self.configs(config)).unwrap_or_default();
         let background = Collector::background();
         let Some(owner) = &self.owner else {
-            let command = self.command(program, Some((verb, background)), configs)?;
+            let command = self.command(program, Some((verb, background)), &configs)?;
             return process::run(command, timeout, background).map_err(|error| cannot_run(program, error));
         };
-        let mut command = self.command(program, Some((verb, background)), [].into_iter())?;
+        let mut command = self.command(program, Some((verb, background)), &[])?;
         self.environment.hide_key(&mut command);
         let mut copies = Vec::new();
         for config in configs {
@@ -74,7 +74,7 @@ impl Collector {
 
     /// As whom it was run, if that may be why it has printed this.
     pub(super) fn denied_to(&self, output: &str) -> Option<User> {
-        let output = output.to_lowercase();
+        let output = output.to_ascii_lowercase();
         self.owner.as_ref().map(Credentials::user).filter(|_| DENIALS.iter().any(|denial| output.contains(denial)))
     }
 }

@@ -195,7 +195,7 @@ impl Found<'_> {
 
 /// What a key says of its value where `above` says this.
 fn below(above: Meaning, key: &str) -> Meaning {
-    let own = meaning_of(&key.to_lowercase());
+    let own = meaning_of(&key.to_ascii_lowercase());
     let is_header_value = above == Meaning::Headers || above == Meaning::ListedHeader && key == "value";
     if is_header_value && own != Meaning::Secret { Meaning::HeaderValue } else { own }
 }
