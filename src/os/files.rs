@@ -13,6 +13,7 @@
 //!   hold                        a file that its process is about to put in place
 //!   identity                    whether it is still the same file
 //!   open_lock, lock_holder      the file that a lock is taken on, and the process that holds it
+//!   is_planted                  why a path was refused
 //!   is_root, owner_may_command, is_program, is_readable_by_all
 //!   in_memory, path_in_child    content for a child that may not read the file which has it
 //! ```
@@ -106,6 +107,23 @@ impl Error for Named {
         // The error itself is in the words already.
         self.error.source()
     }
+}
+
+/// What another user may have put where it was found.
+#[derive(Debug)]
+pub(super) struct Planted(pub(super) String);
+
+impl fmt::Display for Planted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Planted {}
+
+/// Whether a path was refused for what another user may have put there.
+pub fn is_planted(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<Planted>())
 }
 
 /// Where a file is, also when that is the current directory.

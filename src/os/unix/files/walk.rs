@@ -257,7 +257,7 @@ pub(super) fn is_writable_by_others(handle: &File, meta: &Metadata) -> bool {
 
 pub(super) fn planted(path: &Path, what: &str) -> io::Error {
     let text = format!("{} is {what} that another user may have created: remove it", path.display());
-    io::Error::new(io::ErrorKind::PermissionDenied, text)
+    io::Error::new(io::ErrorKind::PermissionDenied, files::Planted(text))
 }
 
 #[cfg(test)]
