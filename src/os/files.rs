@@ -10,6 +10,7 @@
 //!   read_opened                 every file is read so: not more than a limit
 //!   make_private_directory, make_readable_directory
 //!   command_to_link             what lets a user replace a file in root's directory
+//!   confine                     a path that another user has named, of which root uses only what is that user's affair
 //!   hold                        a file that its process is about to put in place
 //!   identity                    whether it is still the same file
 //!   open_lock, lock_holder      the file that a lock is taken on, and the process that holds it
@@ -28,10 +29,29 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use super::platform::files::{
-    Directory, Place, command_to_link, hold, identity, in_memory, is_program, is_readable_by_all, is_root, lock_holder,
-    make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command, path_in_child,
-    safe_open,
+    Directory, Place, command_to_link, confine, hold, identity, in_memory, is_program, is_readable_by_all, is_root,
+    lock_holder, make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command,
+    path_in_child, safe_open,
 };
+
+/// Who besides root could have written what root is about to obey.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Others {
+    /// Who it is, and the command that ends it.
+    pub reason: String,
+    /// Empty when it may be anybody.
+    pub(super) users: Vec<u32>,
+}
+
+/// What a path is named for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    Read,
+    /// A file that is made or replaced.
+    Replace,
+    /// A directory in which files are made.
+    Fill,
+}
 
 /// Tells whether a file is still the one that was seen. State files hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
