@@ -52,12 +52,12 @@ impl Collector {
     /// # Errors
     /// 69 when it cannot be run or be given a config, 75 when the reason is its user.
     pub(super) fn run(&self, program: &Path, verb: &str, config: Option<&Path>, timeout: Duration) -> Result<Ended> {
-        let configs = config.into_iter().flat_map(|config| self.configs(config));
+        let configs = config.map(|config| self.configs(config)).unwrap_or_default();
         let background = Collector::background();
         let owner = match &self.run_as {
             RunAs::Owner(owner) => owner,
             RunAs::Agent => {
-                let command = self.command(program, Some((verb, background)), configs)?;
+                let command = self.command(program, Some((verb, background)), &configs)?;
                 return process::run(command, timeout, background).map_err(|error| cannot_run(program, error));
             }
             RunAs::Unclear(reason) => {
@@ -66,7 +66,7 @@ impl Collector {
                 return Err(Error::new(Exit::TryAgain, format!("{what}: {reason}")));
             }
         };
-        let mut command = self.command(program, Some((verb, background)), [].into_iter())?;
+        let mut command = self.command(program, Some((verb, background)), &[])?;
         self.environment.hide_key(&mut command);
         let mut copies = Vec::new();
         for config in configs {
@@ -96,7 +96,7 @@ impl Collector {
 
     /// As whom it was run, if that may be why it has printed this.
     pub(super) fn denied_to(&self, output: &str) -> Option<User> {
-        let output = output.to_lowercase();
+        let output = output.to_ascii_lowercase();
         match &self.run_as {
             RunAs::Owner(owner) => Some(owner.user()).filter(|_| DENIALS.iter().any(|denial| output.contains(denial))),
             RunAs::Agent | RunAs::Unclear(_) => None,

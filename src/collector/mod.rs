@@ -89,7 +89,7 @@ impl Collector {
     /// 69 when there is no collector, or it cannot be executed or be given its config.
     pub fn spawn(&self, config: &Path, binds: Binds) -> Result<Process> {
         let path = self.find()?;
-        let mut command = self.command(&path, None, self.configs(config))?;
+        let mut command = self.command(&path, None, &self.configs(config))?;
         let binds = match privileges::watchable(&path) {
             Err(reason) if binds == Binds::Watched => Binds::Unwatched(reason),
             Ok(()) | Err(_) => binds,
@@ -101,19 +101,14 @@ impl Collector {
     }
 
     /// A config, and the overlay.
-    fn configs<'a>(&'a self, config: &'a Path) -> impl Iterator<Item = &'a Path> {
-        [config].into_iter().chain(self.local_config())
+    fn configs<'a>(&'a self, config: &'a Path) -> Vec<&'a Path> {
+        [config].into_iter().chain(self.local_config()).collect()
     }
 
     /// # Errors
     /// 69 when another user may have planted a config: the collector would read it with our rights, and say what is in
     /// it.
-    fn command<'a>(
-        &self,
-        path: &Path,
-        question: Option<(&str, Background)>,
-        configs: impl Iterator<Item = &'a Path>,
-    ) -> Result<Command> {
+    fn command(&self, path: &Path, question: Option<(&str, Background)>, configs: &[&Path]) -> Result<Command> {
         let mut command = Command::new(path);
         command.args(question.map(|(verb, _)| verb));
         for config in configs {

@@ -67,6 +67,13 @@ impl Recorder {
         Recorder { run_dir: run_dir.to_path_buf(), started: this_agent(), has_failed: false }
     }
 
+    /// None of them is left, and nothing that they have started.
+    pub fn forget(&self) {
+        for name in [RECORD, NEW_RECORD] {
+            let _ = Place::new(&self.run_dir.join(name)).and_then(|place| place.remove());
+        }
+    }
+
     /// These live.
     pub fn record(&mut self, collectors: impl Iterator<Item = ProcessId>) {
         let Some(started) = &mut self.started else { return };
@@ -80,12 +87,16 @@ impl Recorder {
 }
 
 fn write(run_dir: &Path, started: &Started) -> io::Result<()> {
-    let place = Place::new(&run_dir.join(RECORD))?;
-    let new = place.beside(NEW_RECORD.into());
-    // Of one that was killed before it had renamed it.
-    let _ = new.remove();
-    new.create_private()?.write_all(&serde_json::to_vec(started)?)?;
-    new.rename(&place)
+    let path = run_dir.join(RECORD);
+    let replace = || {
+        let place = Place::new(&path)?;
+        let new = place.beside(NEW_RECORD.into());
+        // Of one that was killed before it had renamed it.
+        let _ = new.remove();
+        new.create_private()?.write_all(&serde_json::to_vec(started)?)?;
+        new.rename(&place)
+    };
+    replace().map_err(|error| files::named(&path, error))
 }
 
 /// Ends them: SIGTERM, `stop_timeout` or half a minute, SIGKILL. The caller holds the lock; what an agent has started

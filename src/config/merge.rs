@@ -4,9 +4,8 @@
 //! (opentelemetry-collector, confmap/resolver.go).
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
-use crate::config::value::Value;
+use crate::config::value::{Value, find, sorted};
 
 /// What the collector finds when it is given these, in the order of its `--config` arguments; null for none.
 pub fn merge<'a>(configs: &[&'a Value]) -> Cow<'a, Value> {
@@ -26,15 +25,15 @@ fn merge_into(below: &mut Value, above: &Value) {
         above.clone_into(below);
         return;
     };
-    // A config of 4 MiB can hold half a million keys: they are not compared each with each.
-    let mut values: BTreeMap<&str, &Value> = upper.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let known = sorted(lower);
+    let new: Vec<_> = upper.iter().filter(|(key, _)| find(&known, key).is_none()).cloned().collect();
+    let by_key = sorted(upper);
     for (key, value) in &mut *lower {
-        if let Some(above) = values.remove(key.as_str()) {
+        if let Some(above) = find(&by_key, key) {
             merge_into(value, above);
         }
     }
-    let is_new = |(key, _): &&(String, Value)| values.contains_key(key.as_str());
-    lower.extend(upper.iter().filter(is_new).cloned());
+    lower.extend(new);
 }
 
 #[cfg(test)]

@@ -32,8 +32,8 @@ pub fn parse(text: &str) -> Result<Vec<Pair>, (usize, String)> {
     let items = Cell::new(text.len());
     let document = || serde_yaml::Deserializer::from_str(text);
     let pairs = document()
-        .deserialize_any(Shapes(&items))
-        .and_then(|shapes| document().deserialize_any(Texts { shapes, most: text.len() }));
+        .deserialize_any(Pass::Shapes(&items))
+        .and_then(|pairs| document().deserialize_any(Pass::Texts { pairs, most: text.len() }));
     pairs.map_err(|error| {
         let line = error.location().map_or(1, |location| location.line());
         // serde_yaml appends the position, which our caller puts in front; and it quotes a value of the wrong type.
@@ -48,102 +48,70 @@ pub fn parse(text: &str) -> Result<Vec<Pair>, (usize, String)> {
 
 /// The line, counted from 1, of the key of the pair at `index` in a text that `parse` accepted.
 pub fn line_of(text: &str, index: usize) -> usize {
-    let outcome = serde_yaml::Deserializer::from_str(text).deserialize_any(FailAt(index));
+    let outcome = serde_yaml::Deserializer::from_str(text).deserialize_any(Pass::FailAt(index));
     outcome.err().and_then(|error| error.location()).map_or(1, |location| location.line())
 }
 
 /// Aliases can multiply what a file holds; nothing else makes more of it than it is long.
 const TOO_MUCH: &str = "its YAML aliases expand to too much";
 
-/// Within so many items of lists and mappings.
-struct Shapes<'a>(&'a Cell<usize>);
-
-impl<'de> Visitor<'de> for Shapes<'_> {
-    type Value = Vec<Shape>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a mapping")
-    }
-
-    /// A document that says `null`.
-    fn visit_unit<E: Error>(self) -> Result<Vec<Shape>, E> {
-        Ok(Vec::new())
-    }
-
-    /// No document: an empty file.
-    fn visit_none<E: Error>(self) -> Result<Vec<Shape>, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Shape>, A::Error> {
-        let mut shapes = Vec::new();
-        while let Some((IgnoredAny, shape)) = map.next_entry_seed(PhantomData, ShapeOf(self.0))? {
-            shapes.push(shape);
-        }
-        Ok(shapes)
-    }
+/// What is done at one reading.
+enum Pass<'a> {
+    /// Pairs of which only the shape is known, within so many items of lists and mappings.
+    Shapes(&'a Cell<usize>),
+    /// Reads the rest of these. `most`: bytes of all texts together, which only aliases can exceed.
+    Texts { pairs: Vec<Pair>, most: usize },
+    /// Fails at the key with this index, for the sake of the error's position.
+    FailAt(usize),
 }
 
-/// Reads the pairs whose values have these shapes.
-struct Texts {
-    shapes: Vec<Shape>,
-    /// Bytes of all texts together, which only aliases can exceed.
-    most: usize,
-}
-
-impl<'de> Visitor<'de> for Texts {
+impl<'de> Visitor<'de> for Pass<'_> {
     type Value = Vec<Pair>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a mapping")
     }
 
+    /// A document that says `null`.
     fn visit_unit<E: Error>(self) -> Result<Vec<Pair>, E> {
         Ok(Vec::new())
     }
 
+    /// No document: an empty file.
     fn visit_none<E: Error>(self) -> Result<Vec<Pair>, E> {
         Ok(Vec::new())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Pair>, A::Error> {
-        let mut pairs = Vec::new();
-        let mut left = self.most;
-        for shape in self.shapes {
-            let Some(key) = map.next_key::<String>()? else { break };
-            let text = match shape {
-                // Asked for a string, serde_yaml gives any scalar as it is written.
-                Shape::Boolean | Shape::Text => map.next_value::<String>()?,
-                Shape::Null | Shape::Collection => {
-                    map.next_value::<IgnoredAny>()?;
-                    String::new()
+        match self {
+            Pass::Shapes(items) => {
+                let mut pairs = Vec::new();
+                while let Some((IgnoredAny, shape)) = map.next_entry_seed(PhantomData, ShapeOf(items))? {
+                    pairs.push(Pair { key: String::new(), shape, text: String::new() });
                 }
-            };
-            let size = key.len() + text.len();
-            left = left.checked_sub(size).ok_or_else(|| Error::custom(TOO_MUCH))?;
-            pairs.push(Pair { key, shape, text });
+                Ok(pairs)
+            }
+            Pass::Texts { mut pairs, most: mut left } => {
+                for Pair { key, shape, text } in &mut pairs {
+                    *key = map.next_key::<String>()?.unwrap_or_default();
+                    match shape {
+                        // Asked for a string, serde_yaml gives any scalar as it is written.
+                        Shape::Boolean | Shape::Text => *text = map.next_value::<String>()?,
+                        Shape::Null | Shape::Collection => _ = map.next_value::<IgnoredAny>()?,
+                    }
+                    left = left.checked_sub(key.len() + text.len()).ok_or_else(|| Error::custom(TOO_MUCH))?;
+                }
+                // serde_yaml takes a mapping that is not read to its end for an error.
+                map.next_key::<IgnoredAny>()?;
+                Ok(pairs)
+            }
+            Pass::FailAt(index) => {
+                for _ in 0..index {
+                    map.next_entry::<IgnoredAny, IgnoredAny>()?;
+                }
+                map.next_key::<NoKey>().map(|_| Vec::new())
+            }
         }
-        // serde_yaml takes a mapping that is not read to its end for an error.
-        map.next_key::<IgnoredAny>()?;
-        Ok(pairs)
-    }
-}
-
-/// Fails at the key with this index, for the sake of the error's position.
-struct FailAt(usize);
-
-impl<'de> Visitor<'de> for FailAt {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a mapping")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        for _ in 0..self.0 {
-            map.next_entry::<IgnoredAny, IgnoredAny>()?;
-        }
-        map.next_key::<NoKey>().map(|_| ())
     }
 }
 

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::file::{self, Entry, SettingsFile};
+use crate::config::value::Value;
 use crate::os::files::{self, safe_open};
 use crate::os::user::User;
 
@@ -32,7 +33,7 @@ pub fn text(settings_file: &Path, entries: &[Entry]) -> String {
         // JSON's strings are YAML's too. Writing to a String does not fail.
         let _ = match NOT_KEPT.contains(&setting.name) {
             true => text.write_str(&not_kept(setting.name)),
-            false => writeln!(text, "{}: {}", setting.name, serde_json::Value::from(value.as_str())),
+            false => writeln!(text, "{}: {}", setting.name, Value::String(value.clone()).canonical()),
         };
     }
     text

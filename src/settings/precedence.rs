@@ -54,6 +54,9 @@ pub struct ResolvedValue<T> {
     pub origin: Origin,
 }
 
+/// Parses a text and keeps its value, unless it has one. Fails with what is wrong with the text.
+type Accept<'a> = dyn FnMut(&str) -> Result<(), String> + 'a;
+
 pub struct Layers<'a> {
     flags: &'a [(&'static str, String)],
     env: &'a dyn Fn(&str) -> Option<OsString>,
@@ -222,7 +225,11 @@ impl<'a> Layers<'a> {
     }
 
     pub fn row(&mut self, key: &'static str, value: &str, source: &str) {
-        self.rows.push(Row::new(key, value, source));
+        let row = Row::new(key, value, source);
+        match self.rows.binary_search_by_key(&table::position(key), |row| table::position(row.key)) {
+            Ok(at) => self.rows[at] = row,
+            Err(at) => self.rows.insert(at, row),
+        }
     }
 
     /// The variable as text; that it is not UTF-8 is a problem. Empty counts as unset.
@@ -239,11 +246,21 @@ impl<'a> Layers<'a> {
 
     /// The value of the highest source, without a row. Problems are collected for every source.
     pub fn winner<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<ResolvedValue<T>> {
+        let mut value = None;
+        let (text, origin) = self.highest(name, &mut |text| {
+            value.get_or_insert(parse(text)?);
+            Ok(())
+        })?;
+        Some(ResolvedValue { value: value?, text, origin })
+    }
+
+    /// The highest of what was given that `accept` takes, to which the others come too.
+    fn highest(&mut self, name: &str, accept: &mut Accept<'_>) -> Option<(String, Origin)> {
         let setting = table::find(name).expect("a row of the table");
         let mut highest = None;
         for (text, origin) in self.given(setting) {
-            match parse(&text) {
-                Ok(value) => highest = highest.or(Some(ResolvedValue { value, text, origin })),
+            match accept(&text) {
+                Ok(()) => highest = highest.or(Some((text, origin))),
                 Err(cause) => self.problems.push(problem(setting, &text, &origin, &cause)),
             }
         }
@@ -252,20 +269,26 @@ impl<'a> Layers<'a> {
 
     /// The value that holds, with its row; `None` if it is absent, or computed by the caller, who then adds the row.
     pub fn take<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        if let Some(given) = self.winner(name, &parse) {
-            self.row(name, &given.text, &given.origin.to_string());
-            return Some(given.value);
+        let mut value = None;
+        self.settle(name, &mut |text| {
+            value.get_or_insert(parse(text)?);
+            Ok(())
+        });
+        value
+    }
+
+    /// Adds the row of the value that holds, which is the first that `accept` takes.
+    fn settle(&mut self, name: &'static str, accept: &mut Accept<'_>) {
+        if let Some((text, origin)) = self.highest(name, accept) {
+            return self.row(name, &text, &origin.to_string());
         }
-        match table::find(name)?.fallback {
+        match table::find(name).expect("a row of the table").fallback {
             Fallback::Value(text) => {
                 self.row(name, text, "default");
-                Some(parse(text).expect("a default that parses"))
+                accept(text).expect("a default that parses");
             }
-            Fallback::Absent(meaning) => {
-                self.row(name, &format!("({meaning})"), "default");
-                None
-            }
-            Fallback::Computed => None,
+            Fallback::Absent(meaning) => self.row(name, &format!("({meaning})"), "default"),
+            Fallback::Computed => {}
         }
     }
 
@@ -278,7 +301,7 @@ impl<'a> Layers<'a> {
     pub fn path(&mut self, name: &'static str, usage: Usage) -> Option<PathBuf> {
         let path = self.take(name, parse::path)?;
         self.may_use(name, &path, usage);
-        if let Some(row) = self.rows.last_mut() {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.key == name) {
             *row = Row::new(name, &path.display().to_string(), &row.source);
         }
         Some(path)

@@ -113,17 +113,19 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         max_config_size: from.value("max-config-size", parse::size),
         ignored: from.ignored.take(),
     };
-    let Layers { mut rows, mut problems, warnings, .. } = layers;
+    let Layers { rows, problems, warnings, .. } = layers;
     if !problems.is_empty() {
-        problems.sort_by_key(|problem| problem.line);
         return Err(invalid(problems));
     }
-    rows.sort_by_key(|row| table::position(row.key));
     Ok(Resolved { settings, rows, warnings, to_keep })
 }
 
 fn invalid(problems: Vec<Problem>) -> Error {
-    let lines: Vec<_> = problems.into_iter().map(|problem| problem.text).collect();
+    let mut sorted: Vec<Problem> = Vec::new();
+    for problem in problems {
+        sorted.insert(sorted.partition_point(|earlier| earlier.line <= problem.line), problem);
+    }
+    let lines: Vec<_> = sorted.into_iter().map(|problem| problem.text).collect();
     Error::new(Exit::Settings, lines.join("\n"))
 }
 

@@ -22,7 +22,7 @@ pub fn hint<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> St
 
 fn folded(word: &str) -> Vec<char> {
     // 64 is above any name of ours, and bounds the work on a word that is not ours.
-    word.trim_start_matches('-').replace('_', "-").to_lowercase().chars().take(64).collect()
+    word.trim_start_matches('-').replace('_', "-").to_ascii_lowercase().chars().take(64).collect()
 }
 
 /// Levenshtein distance, where a swap of neighbours counts as one edit (optimal string alignment).

@@ -46,7 +46,7 @@ pub(super) struct Collectors {
     collector: Collector,
     /// Whether they are to be started so that one can be handed over from.
     binds: Binds,
-    recorder: Recorder,
+    pub(super) recorder: Recorder,
     /// Oldest first; two during a hand-over.
     live: Vec<LiveCollector>,
     probe: Option<(ChildId, Probe)>,

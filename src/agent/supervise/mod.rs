@@ -127,6 +127,7 @@ impl Supervise {
         self.poller.send(PollerCommand::Stop);
         shutdown::begin();
         descendants::end(Which::All, KILL_PATIENCE);
+        self.collectors.recorder.forget();
         self.clients.dismiss_stopped();
         self.store.sweep();
         self.exit

@@ -97,18 +97,18 @@ fn judge(config: &Value, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
 }
 
 /// The ids in a list of components.
-fn used(list: &[Value]) -> impl Iterator<Item = &str> {
-    list.iter().filter_map(Value::as_str).map(str::trim)
+fn used(list: &[Value]) -> impl Iterator<Item = String> {
+    list.iter().filter_map(Value::as_str).map(|id| id.trim().to_owned())
 }
 
-fn judge_each(config: &Value, section: &str, mut ids: Vec<&str>, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
+fn judge_each(config: &Value, section: &str, mut ids: Vec<String>, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
     let Some(components) = config.get(section) else { return };
     if is_reference(components) {
         return obstacles.push(unknown(section));
     }
     ids.sort_unstable();
     for (id, component) in components.as_object().unwrap_or_default() {
-        if ids.binary_search(&id.trim()).is_ok() {
+        if ids.binary_search_by(|used| used.as_str().cmp(id.trim())).is_ok() {
             judge_component(section, id, component, facts, obstacles);
         }
     }

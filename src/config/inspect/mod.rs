@@ -10,5 +10,5 @@ mod secrets;
 
 pub use complaint::complaint;
 pub use health_check::{HealthCheck, health_check};
-pub use references::{Env, Expansion, expansions};
+pub use references::{Env, Expansion, each_expansion, expansions};
 pub use secrets::{is_secret_name, secrets};

@@ -1,6 +1,7 @@
 //! The expansions in a config, `${scheme:body}`: where they are, and what those of the environment are replaced with.
 //!
-//! Pure: the environment is asked through a function; what another provider (`${file:…}`) would give is unknown here.
+//! The one reader of them. Pure: the environment is asked through a function; what another provider (`${file:…}`) would
+//! give is unknown here.
 //! It follows the collector's confmap (expand.go, provider/envprovider), of which four things matter to a judge of
 //! configs. The innermost expansion goes first, and its result is read again: so a scheme can be put together. What a
 //! variable holds, or its default, is YAML when it is the whole of a value: `${env:UNSET:-a: "\x24\x7bfile:…\x7d"}`
@@ -14,6 +15,10 @@ use crate::config::yaml;
 
 /// The value of an environment variable of the collector; `None` when it is not set.
 pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// What an expansion gives: of a scheme, which is unknown (`None`) if it is an expansion itself, and of what is behind
+/// it. `None` leaves the expansion as it is written.
+type Provider<'a> = dyn Fn(Option<&str>, &str) -> Option<String> + 'a;
 
 /// What is expanded in what was expanded at most: enough for variables that name variables.
 const MAX_DEPTH: u32 = 8;
@@ -49,15 +54,23 @@ const ENV: &str = "env";
 /// Every expansion in `config`, with those that only show when a variable or its default is put in. Of more than there
 /// is room for, the rest is one with an unknown scheme.
 pub fn expansions(config: &Value, env: &Env<'_>) -> Vec<Expansion> {
-    let mut expander = Expander::new(env);
+    let provider = from_environment(env);
+    let mut expander = Expander::new(&provider);
     expander.value(config, &Place::Top, 0);
     expander.found
+}
+
+/// Asks for each expansion in `text`, the innermost first. Whether that were all: there is a bound.
+pub fn each_expansion(text: &str, provider: &Provider<'_>) -> bool {
+    let mut expander = Expander::new(provider);
+    expander.feed(&mut Out::default(), text, &Place::Top, false, 0);
+    expander.found.iter().all(|it| it.scheme.is_some())
 }
 
 /// `config` as the collector reads it: with the environment put in, which may add keys and lists. Other expansions stay
 /// as they are written.
 pub fn expanded(config: &Value, env: &Env<'_>) -> Value {
-    Expander::new(env).value(config, &Place::Top, 0)
+    Expander::new(&from_environment(env)).value(config, &Place::Top, 0)
 }
 
 /// What the environment holds under each name that `config` refers to.
@@ -72,13 +85,14 @@ pub fn referenced(config: &Value, env: &Env<'_>) -> Vec<String> {
         }
         Some(value)
     };
-    Expander::new(&asked).value(config, &Place::Top, 0);
+    Expander::new(&from_environment(&asked)).value(config, &Place::Top, 0);
     values.into_inner()
 }
 
 /// `text` with its references to the environment replaced; `None` when it has any other.
 pub fn expand(text: &str, env: &Env<'_>) -> Option<String> {
-    let mut expander = Expander::new(env);
+    let provider = from_environment(env);
+    let mut expander = Expander::new(&provider);
     let mut out = Out::default();
     expander.feed(&mut out, text, &Place::Top, false, 0);
     expander.found.iter().all(Expansion::is_env).then(|| unescape(&out.text))
@@ -140,7 +154,7 @@ impl Out {
 }
 
 struct Expander<'a> {
-    env: &'a Env<'a>,
+    provider: &'a Provider<'a>,
     found: Vec<Expansion>,
     /// Bytes for what is found.
     room: usize,
@@ -148,8 +162,8 @@ struct Expander<'a> {
 }
 
 impl<'a> Expander<'a> {
-    fn new(env: &'a Env<'a>) -> Expander<'a> {
-        Expander { env, found: Vec::new(), room: MAX_FOUND, bytes_left: MAX_BYTES }
+    fn new(provider: &'a Provider<'a>) -> Expander<'a> {
+        Expander { provider, found: Vec::new(), room: MAX_FOUND, bytes_left: MAX_BYTES }
     }
 
     fn value(&mut self, value: &Value, place: &Place<'_>, depth: u32) -> Value {
@@ -207,8 +221,8 @@ impl<'a> Expander<'a> {
         let (scheme, body) = out.text[body_at..].split_once(':').unwrap_or((ENV, &out.text[body_at..]));
         let scheme_end = out.text.len() - body.len();
         let is_known = open.inner_at.is_none_or(|inner_at| inner_at >= scheme_end && scheme_end > body_at);
-        let scheme = is_known.then(|| scheme[..scheme.floor_char_boundary(MAX_BODY)].to_string());
-        let value = if scheme.as_deref() == Some(ENV) { self.variable(body) } else { None };
+        let scheme = is_known.then_some(scheme);
+        let value = (self.provider)(scheme, body);
         self.note(place, scheme, body);
         out.mark(open.at);
         let value = value.filter(|value| {
@@ -254,28 +268,34 @@ impl<'a> Expander<'a> {
         }
     }
 
-    fn note(&mut self, place: &Place<'_>, scheme: Option<String>, body: &str) {
+    fn note(&mut self, place: &Place<'_>, scheme: Option<&str>, body: &str) {
         if self.room == 0 {
             return;
         }
         let mut path = String::new();
         place.write(&mut path);
-        let body = body[..body.floor_char_boundary(MAX_BODY)].to_string();
+        let cut = |text: &str| text[..text.floor_char_boundary(MAX_BODY)].to_owned();
+        let body = cut(body);
         self.room = self.room.saturating_sub(path.len() + body.len() + FOUND_SHARE);
-        let scheme = scheme.filter(|_| self.room > 0);
+        let scheme = scheme.filter(|_| self.room > 0).map(cut);
         self.found.push(Expansion { place: path, scheme, body });
     }
+}
 
-    /// `NAME` or `NAME:-default`: a variable that is set, even to nothing, beats the default, and one that is unset is
-    /// empty. `None` for what the collector refuses.
-    fn variable(&self, body: &str) -> Option<String> {
+/// The value of a variable: of `NAME` or `NAME:-default`. One that is set, even to nothing, beats the default; one that
+/// is unset is empty. `None` for what the collector refuses.
+fn from_environment<'a>(env: &'a Env<'a>) -> impl Fn(Option<&str>, &str) -> Option<String> + 'a {
+    move |scheme, body| {
+        if scheme != Some(ENV) {
+            return None;
+        }
         let (name, default) = body.split_once(":-").unwrap_or((body, ""));
         let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
         if !is_name || default.contains('$') {
             return None;
         }
-        Some((self.env)(name).unwrap_or_else(|| default.to_owned()))
+        Some(env(name).unwrap_or_else(|| default.to_owned()))
     }
 }
 

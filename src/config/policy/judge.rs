@@ -9,7 +9,7 @@ use super::file::{Rules, names_component};
 use super::pattern;
 use super::references;
 use super::{Violation, Violations, shortened};
-use crate::config::value::Value;
+use crate::config::value::{Value, find};
 
 /// Keys down to a value; far more than any config has, and little enough for any thread's stack.
 const MAX_DEPTH: usize = 200;
@@ -317,9 +317,4 @@ fn listens_at(part: Part, kind: &str, key: &str) -> bool {
         Part::Telemetry => matches!(key, "address" | "host"),
         _ => false,
     }
-}
-
-fn find<'a>(sorted: &[&'a (String, Value)], key: &str) -> Option<&'a Value> {
-    let at = sorted.binary_search_by(|(own, _)| own.as_bytes().cmp(key.as_bytes()));
-    at.ok().map(|at| &sorted[at].1)
 }

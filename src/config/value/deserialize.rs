@@ -1,12 +1,11 @@
 //! Reads JSON and YAML into one and the same tree, strictly, and within a budget of memory.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
 
-use super::Value;
+use super::{Entry, Value, find, sorted};
 
 /// How much one reading may bring to memory, whatever the text is that it is read from: dense JSON takes thirty times
 /// its length, and YAML's aliases have no limit of their own.
@@ -160,10 +159,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
 }
 
 /// Sorts instead of comparing each with each: a config of 4 MiB can hold half a million keys.
-fn repeated_key(entries: &[(String, Value)]) -> Option<&str> {
-    let mut keys: Vec<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
-    keys.sort_unstable();
-    keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+fn repeated_key(entries: &[Entry]) -> Option<&str> {
+    sorted(entries).windows(2).find(|pair| pair[0].0 == pair[1].0).map(|pair| pair[0].0.as_str())
 }
 
 /// Does what `<<` says: the keys of its map, or of its list of maps, are added to those that are there; what comes
@@ -174,16 +171,27 @@ fn merge(entries: &mut Vec<(String, Value)>) -> Result<(), &'static str> {
         Value::Array(maps) => maps,
         map => vec![map],
     };
-    let mut keys: BTreeSet<String> = entries.iter().map(|(key, _)| key.clone()).collect();
-    for map in maps {
-        let Value::Object(map) = map else { return Err("a merge (<<) takes a map or a list of maps") };
-        for (key, value) in map {
-            if keys.insert(key.clone()) {
-                entries.push((key, value));
-            }
+    let is_map = |map| if let Value::Object(entries) = map { Some(entries) } else { None };
+    let maps: Option<Vec<_>> = maps.into_iter().map(is_map).collect();
+    let mut maps = maps.ok_or("a merge (<<) takes a map or a list of maps")?;
+    // Two by two, since there may be as many maps as keys.
+    while maps.len() > 1 {
+        let mut rest = maps.into_iter();
+        maps = Vec::new();
+        while let Some(mut map) = rest.next() {
+            add_missing(&mut map, rest.next().unwrap_or_default());
+            maps.push(map);
         }
     }
+    add_missing(entries, maps.pop().unwrap_or_default());
     Ok(())
+}
+
+/// Adds those of the other map whose keys are not there.
+fn add_missing(entries: &mut Vec<Entry>, mut others: Vec<Entry>) {
+    let known = sorted(entries);
+    others.retain(|(key, _)| find(&known, key).is_none());
+    entries.append(&mut others);
 }
 
 /// A key, as text. What is no text in YAML becomes what it becomes in the collector, whose Go prints it with `%v`:

@@ -3,15 +3,17 @@
 //!
 //! ```text
 //!   known     children that we have started: `child` reaps them, and nothing here touches them
+//!   given     children that this program had when it was executed, as of a shell that became it: never killed
 //!   adopted   every other child: reaped when it has ended; killed when `end` is asked to
-//! ``` `known` is locked from before a fork until the child is in it. So who has the lock sees each child as what it
+//! ```
+//! `known` is locked from before a fork until the child is in it. So who has the lock sees each child as what it
 //! is, and as nobody else reaps what was adopted, its number stays its own while the lock is held. No wait takes any
 //! child that comes along, which would take the status of one of ours.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -29,6 +31,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 const MAX_RANK: i32 = 1000;
 
 static CHILDREN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+static GIVEN: OnceLock<Vec<ProcessId>> = OnceLock::new();
 
 /// Which of those that were adopted.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +70,9 @@ fn lock() -> MutexGuard<'static, Vec<Pid>> {
 }
 
 /// From now on what is orphaned below us becomes ours, or no more. Whether it was so before. It fails on no kernel that
-/// runs us (Linux 3.4).
+/// runs us (Linux 3.4). To be called before the first child is started.
 pub fn adopt(adopts: bool) -> bool {
+    GIVEN.get_or_init(|| children().into_iter().filter_map(|pid| Some(Entry::of(pid)?.id)).collect());
     let before = matches!(rustix::process::child_subreaper(), Ok(Some(_)));
     let _ = rustix::process::set_child_subreaper(adopts.then(getpid));
     before
@@ -147,7 +151,7 @@ fn kill(which: Which) -> Vec<(u32, Option<OwnedFd>)> {
     let left = adopted.filter_map(|pid| {
         // An error: it is no child of ours, and was one when it was listed.
         let ended = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-        if !matches!(ended, Ok(None) | Err(Errno::INTR)) || !which.includes(pid) {
+        if !matches!(ended, Ok(None) | Err(Errno::INTR)) || is_given(pid) || !which.includes(pid) {
             return None;
         }
         let _ = rustix::process::kill_process(pid, Signal::KILL);
@@ -155,6 +159,11 @@ fn kill(which: Which) -> Vec<(u32, Option<OwnedFd>)> {
         Some((pid.as_raw_nonzero().get().cast_unsigned(), pidfd))
     });
     left.collect()
+}
+
+fn is_given(pid: Pid) -> bool {
+    let given = GIVEN.get().map(Vec::as_slice).unwrap_or_default();
+    !given.is_empty() && Entry::of(pid).is_some_and(|entry| given.contains(&entry.id))
 }
 
 impl Which {
