@@ -2,7 +2,7 @@
 //!
 //! It ends before the install. The poller and `--check` both run it; the one that does owns the records that it keeps.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::agent::check_outcome::CheckOutcome;
 use crate::agent::mailbox::Snapshot;
@@ -135,6 +135,13 @@ impl ConfigCheck {
         let asked = Asked { restart_required: response.restart, config: revision };
         if pending.is_some() && pending == revision && active.as_ref() != revision {
             return Ok(CheckOutcome::OnItsWay);
+        }
+        if let (Some(postponed), Some(revision)) = (&known.postponed, revision)
+            && postponed.revision == *revision
+            && active.as_ref() != Some(revision)
+            && Instant::now() < postponed.until
+        {
+            return Err(Error::new(Exit::TryAgain, postponed.problem.clone()));
         }
         let decision = requests.decide(asked, active.as_ref(), rejected.map(|it| &it.revision), unix_now());
         if decision == Decision::Restart

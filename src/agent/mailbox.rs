@@ -1,9 +1,13 @@
 //! The mailboxes of the supervisor and the poller: what each sends to the other. A closed channel means stop. What the
 //! threads share besides is in DESIGN.md, "Threads".
 
+use std::time::Instant;
+
 use crate::agent::check_outcome::Effects;
+use crate::config::value::Revision;
 use crate::core::problems::TimedProblem;
 use crate::log::Masked;
+use crate::os::process_id::ProcessId;
 use crate::source::Failure;
 use crate::store::record::Rejected;
 
@@ -35,6 +39,10 @@ pub enum PollerCommand {
     CheckNow {
         ticket: u64,
     },
+    /// One of two collectors has ended: what was started before the other one, and has lost its parent, ends too.
+    EndDescendants {
+        before: ProcessId,
+    },
     Stop,
 }
 
@@ -46,4 +54,15 @@ pub struct Snapshot {
     pub problem: Option<TimedProblem<Masked>>,
     pub rejected: Option<Rejected>,
     pub restarts: u64,
+    pub postponed: Option<Box<Postponed>>,
+}
+
+/// A config that failed for something which is not its fault, such as a port that another process has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postponed {
+    pub revision: Revision,
+    pub attempts: u32,
+    /// Not tried before.
+    pub until: Instant,
+    pub problem: String,
 }

@@ -12,9 +12,11 @@ use log::kv::{Source, Value};
 use crate::agent::check::ConfigCheck;
 use crate::agent::check_outcome::Effects;
 use crate::agent::mailbox::{Checked, PollerCommand, Snapshot, SupervisorEvent};
+use crate::collector::process::KILL_PATIENCE;
 use crate::config::value::Revision;
 use crate::core::cadence::Cadence;
 use crate::error::Exit;
+use crate::os::descendants::{self, Which};
 use crate::os::wake_channel::Sender;
 use crate::source::Failure;
 use crate::store::record::Rejected;
@@ -104,6 +106,9 @@ impl Poller {
             PollerCommand::CheckNow { ticket } => {
                 self.ticket = ticket;
                 self.cadence.asked(self.clock.elapsed());
+            }
+            PollerCommand::EndDescendants { before } => {
+                descendants::end(Which::Before(before), KILL_PATIENCE);
             }
             PollerCommand::Stop => return false,
         }

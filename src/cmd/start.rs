@@ -15,11 +15,12 @@ use crate::collector::Collector;
 use crate::collector::orphans;
 use crate::control::server::Server;
 use crate::error::{Error, Exit, Result};
+use crate::os::descendants::{self, Exits};
 use crate::os::lock::Lock;
 use crate::os::service::Notify;
 use crate::os::wake_channel;
 use crate::os::{error as os_error, files, panic_hook};
-use crate::settings::Settings;
+use crate::settings::{Polling, Settings};
 use crate::source::Source;
 use crate::store::Store;
 
@@ -39,9 +40,13 @@ pub fn run(chosen: ChosenSettings) -> Result<Exit> {
     make_directories(settings)?;
     let _lock = Lock::take(&settings.run_dir)?;
     orphans::end(&settings.run_dir, settings.stop_timeout);
+    // Before there are threads or children.
+    descendants::adopt(true);
+    let exits = Exits::watch();
     let store = Store::new(&settings.config, &settings.state_dir, settings.max_config_file());
     store.sweep();
     begin(&store);
+    warn_if_unwritable(settings, &store);
     let collector = Collector::new(settings);
     chosen_settings::keep(&resolved);
     let interval = match &source {
@@ -69,7 +74,7 @@ pub fn run(chosen: ChosenSettings) -> Result<Exit> {
     let spawned = std::thread::Builder::new().name("poller".to_string()).spawn(move || poller.run());
     spawned.map_err(|error| refused("a thread", error))?;
     log::info!(version = env!("CARGO_PKG_VERSION"), config:% = settings.config.display(); "agent started");
-    let parts = Parts { clock, mail, poller: mailbox, server, notify: Notify::from_env(), collector, store };
+    let parts = Parts { clock, exits, mail, poller: mailbox, server, notify: Notify::from_env(), collector, store };
     let exit = Supervise::new(parts, settings, problem, seed()).run();
     log::info!("agent stopped");
     Ok(exit)
@@ -87,6 +92,16 @@ fn begin(store: &Store) {
         log::warn!(
             path:% = store.config().display();
             "config is mounted as a single file and cannot be replaced: mount its directory instead"
+        );
+    }
+}
+
+/// Not in local mode, where nothing is to be replaced.
+fn warn_if_unwritable(settings: &Settings, store: &Store) {
+    if let (Polling::Endpoint(_), Some(command)) = (&settings.polling, store.command_to_link()) {
+        log::warn!(
+            path:% = store.config().display(), command = command.as_str();
+            "config cannot be replaced: a file is where a link belongs; run the command as root"
         );
     }
 }

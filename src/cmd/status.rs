@@ -51,7 +51,8 @@ pub fn render(status: &Status) -> String {
         _ => String::new(),
     };
     let restarts = if collector.restarts == 1 { "restart" } else { "restarts" };
-    line("collector", format!("{}{process}, {} {restarts}", collector.state, collector.restarts));
+    let outlives = if collector.outlives_agent { ", outlives a killed agent" } else { "" };
+    line("collector", format!("{}{process}, {} {restarts}{outlives}", collector.state, collector.restarts));
     let revision = status.config.revision.as_deref().map_or("none", |revision| short(revision));
     line("config", format!("{}, revision {revision}", status.config.path.display()));
     if let Some(manner) = &status.config.changed_by {

@@ -39,11 +39,12 @@ impl Collector {
     /// 69 when it cannot be run or be given a config, 75 when the reason is its user.
     pub(super) fn run(&self, program: &Path, verb: &str, config: Option<&Path>, timeout: Duration) -> Result<Ended> {
         let configs = config.map(|config| self.configs(config)).unwrap_or_default();
+        let background = Collector::background();
         let Some(owner) = &self.owner else {
-            let command = self.command(program, Some(verb), &configs)?;
-            return process::run(command, timeout).map_err(|error| cannot_run(program, error));
+            let command = self.command(program, Some((verb, background)), &configs)?;
+            return process::run(command, timeout, background).map_err(|error| cannot_run(program, error));
         };
-        let mut command = self.command(program, Some(verb), &[])?;
+        let mut command = self.command(program, Some((verb, background)), &[])?;
         self.environment.hide_key(&mut command);
         let mut copies = Vec::new();
         for config in configs {
@@ -56,7 +57,8 @@ impl Collector {
         let (files, names): (Vec<_>, Vec<_>) =
             copies.into_iter().map(|copy| (copy.file, (copy.path, copy.name))).unzip();
         child::run_as(&mut command, owner.clone(), files);
-        let ended = process::run(command, timeout).map_err(|error| not_run(program, owner.user(), error))?;
+        let ended =
+            process::run(command, timeout, background).map_err(|error| not_run(program, owner.user(), error))?;
         Ok(with_names(ended, &names))
     }
 

@@ -34,9 +34,10 @@ use std::time::Duration;
 
 use crate::collector::environment::Environment;
 use crate::collector::handover::{godebug, privileges};
-use crate::collector::process::{Binds, Process};
+use crate::collector::process::{Background, Binds, Process};
 use crate::error::{Error, Exit, Result};
 use crate::os::child::{self, OnParentDeath};
+use crate::os::descendants;
 use crate::os::error as os_error;
 use crate::os::files::safe_open;
 use crate::os::user::Credentials;
@@ -50,6 +51,8 @@ const OUT_OF_MEMORY_RANK: i32 = 300;
 #[derive(Clone, Debug)]
 pub struct Collector {
     named: Option<PathBuf>,
+    /// Why root does not take the one that the settings file names.
+    ignored: Option<String>,
     local_config: Option<PathBuf>,
     environment: Environment,
     validate_timeout: Duration,
@@ -63,6 +66,7 @@ impl Collector {
     pub fn new(settings: &Settings) -> Collector {
         Collector {
             named: settings.collector.clone(),
+            ignored: settings.why_ignored("collector").map(str::to_string),
             local_config: settings.local_config.clone(),
             environment: Environment::new(settings),
             validate_timeout: settings.validate_timeout,
@@ -105,19 +109,29 @@ impl Collector {
     /// # Errors
     /// 69 when another user may have planted a config: the collector would read it with our rights, and say what is in
     /// it.
-    fn command(&self, path: &Path, verb: Option<&str>, configs: &[&Path]) -> Result<Command> {
+    fn command(&self, path: &Path, question: Option<(&str, Background)>, configs: &[&Path]) -> Result<Command> {
         let mut command = Command::new(path);
-        command.args(verb);
+        command.args(question.map(|(verb, _)| verb));
         for config in configs {
             safe_open::look(config).map_err(cannot_pass)?;
             command.arg("--config").arg(config_uri(config));
         }
-        self.apply_environment(&mut command);
+        self.apply_environment(&mut command, question.map(|(_, background)| background));
         Ok(command)
     }
 
-    fn apply_environment(&self, command: &mut Command) {
-        child::rank_out_of_memory(command, OUT_OF_MEMORY_RANK);
+    /// Of a collector that is only asked something.
+    fn background() -> Background {
+        Background::Ends { rank: descendants::rank_above(OUT_OF_MEMORY_RANK) }
+    }
+
+    /// `background` is that of one that is only asked something.
+    fn apply_environment(&self, command: &mut Command, background: Option<Background>) {
+        let rank = match background {
+            Some(Background::Ends { rank: Some(rank) }) => rank,
+            _ => OUT_OF_MEMORY_RANK,
+        };
+        child::rank_out_of_memory(command, rank);
         self.environment.apply(command);
     }
 }

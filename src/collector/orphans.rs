@@ -1,24 +1,112 @@
 //! Processes that an earlier agent of this run directory left behind: they are ended before the first start.
 //!
-//! A collector gets SIGTERM when its agent dies, however that dies; one that ignores the signal, or has forked what
-//! does, would keep its ports and send everything twice. They are known by the variable that each collector is started
-//! with. The caller holds the lock, so no agent lives that they could belong to.
+//! A collector gets SIGTERM when its agent dies, however that dies. One that ignores it, has forked what does, or has
+//! rights of its file, where the kernel forgets the signal (prctl(2)), would keep its ports and send everything twice.
+//! The agent records in its run directory which collectors it has started. What those have started is known as their
+//! descendants, and by a variable in its environment that names the very agent that died: nobody else can have it.
 
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
+use crate::os::files::{self, Place};
 use crate::os::orphans::{self, Orphan};
+use crate::os::process_id::{self, ProcessId};
+use crate::os::user::User;
 use crate::os::wait::{Waitable, wait};
 
-/// Names the run directory in the environment of each collector.
-pub const VARIABLE: &str = "KM_AGENT_RUN_DIR";
+/// Names the agent in the environment of each process that it starts for a collector.
+pub const VARIABLE: &str = "KM_AGENT_INSTANCE";
+/// In the run directory.
+const RECORD: &str = "collectors.json";
+const NEW_RECORD: &str = "collectors.new";
+/// Of two collectors and their agent; far more than it has.
+const MAX_BYTES: u64 = 4096;
 /// The kernel sent them SIGTERM when their agent died; this is the time to send their data, the default of
 /// stop-timeout.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Ends them: SIGTERM, `stop_timeout` or half a minute, SIGKILL.
+/// An agent and the collectors that it has started last.
+#[derive(Debug, Serialize, Deserialize)]
+struct Started {
+    /// Numbers and times begin anew with each boot of the host.
+    boot: String,
+    agent: ProcessId,
+    collectors: Vec<ProcessId>,
+}
+
+impl Started {
+    /// The value of `VARIABLE`.
+    fn instance(&self) -> String {
+        format!("{}-{}-{}", self.boot, self.agent.pid, self.agent.started)
+    }
+}
+
+/// This agent, as its processes know it; empty where the system does not say who it is.
+pub fn instance() -> String {
+    this_agent().map(|agent| agent.instance()).unwrap_or_default()
+}
+
+fn this_agent() -> Option<Started> {
+    let agent = ProcessId::of(std::process::id())?;
+    Some(Started { boot: process_id::boot()?, agent, collectors: Vec::new() })
+}
+
+/// What the next agent needs to know of this one's collectors. The run directory is in memory, so it costs no disk.
+#[derive(Debug)]
+pub struct Recorder {
+    run_dir: PathBuf,
+    started: Option<Started>,
+    has_failed: bool,
+}
+
+impl Recorder {
+    pub fn new(run_dir: &Path) -> Recorder {
+        Recorder { run_dir: run_dir.to_path_buf(), started: this_agent(), has_failed: false }
+    }
+
+    /// None of them is left, and nothing that they have started.
+    pub fn forget(&self) {
+        for name in [RECORD, NEW_RECORD] {
+            let _ = Place::new(&self.run_dir.join(name)).and_then(|place| place.remove());
+        }
+    }
+
+    /// These live.
+    pub fn record(&mut self, collectors: impl Iterator<Item = ProcessId>) {
+        let Some(started) = &mut self.started else { return };
+        started.collectors = collectors.collect();
+        let written = write(&self.run_dir, started);
+        if let (Err(error), false) = (&written, self.has_failed) {
+            log::warn!(error:%; "cannot record the collector's process; it may outlive a killed agent");
+        }
+        self.has_failed = written.is_err();
+    }
+}
+
+fn write(run_dir: &Path, started: &Started) -> io::Result<()> {
+    let path = run_dir.join(RECORD);
+    let replace = || {
+        let place = Place::new(&path)?;
+        let new = place.beside(NEW_RECORD.into());
+        // Of one that was killed before it had renamed it.
+        let _ = new.remove();
+        new.create_private()?.write_all(&serde_json::to_vec(started)?)?;
+        new.rename(&place)
+    };
+    replace().map_err(|error| files::named(&path, error))
+}
+
+/// Ends them: SIGTERM, `stop_timeout` or half a minute, SIGKILL. The caller holds the lock; what an agent has started
+/// that lives all the same, since its lock was removed, is its own affair.
 pub fn end(run_dir: &Path, stop_timeout: Duration) {
-    let mut left = orphans::find(VARIABLE, run_dir.as_os_str());
+    let Some(started) = read(run_dir) else { return };
+    if started.agent.is_alive() || process_id::boot().as_ref() != Some(&started.boot) {
+        return;
+    }
+    let mut left = orphans::find(&started.collectors, VARIABLE, &started.instance());
     if left.is_empty() {
         return;
     }
@@ -34,6 +122,13 @@ pub fn end(run_dir: &Path, stop_timeout: Duration) {
             "a process that a killed agent left behind does not exit: kill it, or reboot"
         );
     }
+}
+
+/// `None` when there is none, or another user may have written it, who could have root end any process.
+fn read(run_dir: &Path) -> Option<Started> {
+    let path = run_dir.join(RECORD);
+    let is_ours = [run_dir, &path].iter().all(|path| User::owner_of(path) == Some(User::current()));
+    serde_json::from_slice(&files::read(&path, MAX_BYTES).ok().filter(|_| is_ours)?).ok()
 }
 
 /// Keeps those that are still there after `patience`.

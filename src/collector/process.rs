@@ -13,12 +13,17 @@ use crate::collector::oom_kills::OomKills;
 use crate::collector::output::{Output, Transcript};
 use crate::log::Masked;
 use crate::os::child::{self, Child, OnParentDeath};
-use crate::os::shutdown;
+use crate::os::descendants::{self, Which};
+use crate::os::process_id::ProcessId;
+use crate::os::shutdown::{self, Step};
 use crate::os::wait::{Waitable, wait};
 
 /// Most bytes read at a turn, so that a child that floods its output does not keep its owner from everything else. The
 /// size of a pipe (pipe(7)).
 const READ_LIMIT: usize = 64 * 1024;
+
+/// What was killed ends at once, unless a disk or a network file system keeps it.
+pub const KILL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A command that is run to its end learns this late that the agent ends.
 const SLOWEST_END: Duration = Duration::from_millis(100);
@@ -42,6 +47,8 @@ pub struct Process {
     oom_kills: Option<OomKills>,
     /// Of `BindWatch`, also after its end.
     wanted_twice: Option<u16>,
+    /// No bind(2) of it was hidden from us.
+    saw_all_binds: bool,
 }
 
 impl Process {
@@ -61,11 +68,17 @@ impl Process {
                 return Err(error);
             }
         };
-        Ok(Process { child, output: Output::default(), binds, oom_kills, wanted_twice: None })
+        let saw_all_binds = binds.is_ok();
+        Ok(Process { child, output: Output::default(), binds, oom_kills, wanted_twice: None, saw_all_binds })
     }
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// `None` where the system does not say.
+    pub fn process_id(&self) -> Option<ProcessId> {
+        self.child.process_id()
     }
 
     /// All that its owner has to wait for: its end, its output, a bind(2) that waits for us.
@@ -88,12 +101,18 @@ impl Process {
         self.wanted_twice
     }
 
+    /// Whether a port that two of its own sockets wanted would be known.
+    pub fn saw_all_binds(&self) -> bool {
+        self.saw_all_binds
+    }
+
     /// Lets every bind(2) that waits go on; true when there was one. It may share ports with `partners` and nobody
     /// else.
     pub fn serve_binds(&mut self, partners: &[&BindWatch]) -> bool {
         let Ok(watch) = &mut self.binds else { return false };
         let served = watch.serve(partners);
         self.wanted_twice = watch.wanted_twice();
+        self.saw_all_binds = watch.saw_all();
         match served {
             Served::Binds => true,
             Served::Nothing => false,
@@ -180,10 +199,40 @@ pub enum Ended {
     },
 }
 
+/// What becomes of processes that a command has started and that have left its process group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Background {
+    /// They end with it, since it only answers a question. Beside a collector they are known by this rank, which the
+    /// command has and the collector has not; where they cannot be known they end with the collector.
+    Ends { rank: Option<i32> },
+    /// They live on: it may have started a service.
+    Stays,
+}
+
 /// Runs a command to its end and kills it after `timeout`; the output is all that it printed, within reason. When the
 /// agent ends, so does the command, and this never returns.
-pub fn run(command: Command, timeout: Duration) -> io::Result<Ended> {
+pub fn run(command: Command, timeout: Duration, background: Background) -> io::Result<Ended> {
     let step = shutdown::step();
+    let ended = match background {
+        Background::Stays => run_alone(command, timeout, &step),
+        Background::Ends { rank } => {
+            let is_resident = descendants::adopt(true);
+            let ended = run_alone(command, timeout, &step);
+            let left = if is_resident { rank.map(Which::Ranked) } else { Some(Which::All) };
+            if let Some(left) = left {
+                descendants::end(left, KILL_PATIENCE);
+            }
+            descendants::adopt(is_resident);
+            ended
+        }
+    };
+    if step.is_shutting_down() {
+        step.park_forever();
+    }
+    ended
+}
+
+fn run_alone(command: Command, timeout: Duration, step: &Step<'_>) -> io::Result<Ended> {
     let deadline = Instant::now() + timeout;
     let binds = Binds::Unwatched("it is no collector".to_string());
     let mut process = Process::spawn(command, OnParentDeath::Kill, binds)?;
@@ -198,9 +247,6 @@ pub fn run(command: Command, timeout: Duration) -> io::Result<Ended> {
         if now >= deadline || step.is_shutting_down() {
             let output = transcript.close(&process.tail());
             process.child.end()?;
-            if step.is_shutting_down() {
-                step.park_forever();
-            }
             return Ok(Ended::TimedOut { output });
         }
         let sources: Vec<Waitable<'_>> = process.child.sources().collect();
@@ -225,19 +271,19 @@ mod tests {
             ("kill -SEGV $$", "was killed by SIGSEGV", ""),
             ("exec >&- 2>&-; exit 0", "exited with status 0", ""),
         ] {
-            match run(shell(script), minute).unwrap() {
+            match run(shell(script), minute, Background::Stays).unwrap() {
                 Ended::Exited { end, output, .. } => {
                     assert_eq!((end.as_str(), &*output), (expected, lines));
                 }
                 Ended::TimedOut { .. } => panic!("{script} timed out"),
             }
         }
-        assert!(run(Command::new("/nonexistent/command"), minute).is_err());
+        assert!(run(Command::new("/nonexistent/command"), minute, Background::Stays).is_err());
     }
 
     #[test]
     fn a_command_that_hangs_is_killed_with_its_group() {
-        let ended = run(shell("echo $$; sleep 1000 & wait"), Duration::from_millis(300)).unwrap();
+        let ended = run(shell("echo $$; sleep 1000 & wait"), Duration::from_millis(300), Background::Stays).unwrap();
         let Ended::TimedOut { output } = ended else { panic!("{ended:?}") };
         let group = Pid::from_raw(output.parse().unwrap()).unwrap();
         // The orphaned sleep is reaped by init when it likes to; a group of zombies takes no harm from the signal.
@@ -246,7 +292,7 @@ mod tests {
 
     #[test]
     fn leftovers_of_the_group_do_not_hold_the_reaping_up() {
-        let ended = run(shell("sleep 1000 & echo done"), Duration::from_secs(60)).unwrap();
+        let ended = run(shell("sleep 1000 & echo done"), Duration::from_secs(60), Background::Stays).unwrap();
         assert!(matches!(ended, Ended::Exited { output, .. } if *output == *"done"));
     }
 }

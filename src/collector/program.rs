@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Collector;
+use super::handover::privileges;
 use super::process::Ended;
 use crate::error::{Error, Exit, Result};
 use crate::os::files::{self, FileId, is_program};
@@ -33,7 +34,14 @@ impl Collector {
         let dirs: Vec<PathBuf> =
             std::env::split_paths(&path).filter(|dir| dir.is_absolute() && files::owner_may_command(dir)).collect();
         let upstream = UPSTREAM_NAMES.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
+        let own = own.filter(|path| self.ignored.is_none() || leads_to_trusted(path));
         own.chain(upstream.filter(|path| leads_to_trusted(path))).find(|path| is_program(path)).ok_or_else(|| {
+            if let Some(ignored) = &self.ignored {
+                return Error::new(
+                    Exit::Unavailable,
+                    format!("no collector that root may run, so no config is judged: {ignored}"),
+                );
+            }
             missing(format!(
                 "no collector found: neither {OWN_NAME} beside the agent nor {} on PATH{}",
                 UPSTREAM_NAMES.join(" or "),
@@ -45,6 +53,11 @@ impl Collector {
     /// Which file it is at present; `None` when there is none.
     pub fn file_id(&self) -> Option<FileId> {
         FileId::of(&self.find().ok()?)
+    }
+
+    /// Whether one that is started now lives on when the agent is killed, until the next one ends it.
+    pub fn outlives_agent(&self) -> bool {
+        self.find().is_ok_and(|path| privileges::outlives_parent(&path))
     }
 
     /// The version that the collector at `path` prints, as `vX.Y.Z`; empty when it prints none.

@@ -146,6 +146,9 @@ pub struct CollectorStatus {
     pub uptime_seconds: Option<u64>,
     /// Starts after the first one, for whatever reason.
     pub restarts: u64,
+    /// Its file gives it rights, so it does not end when the agent is killed, but at the next start.
+    #[serde(default)]
+    pub outlives_agent: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -188,7 +191,13 @@ mod tests {
             agent_version: "2.0.0".into(),
             pid: 1,
             uptime_seconds: 1,
-            collector: CollectorStatus { state: "running".into(), pid: None, uptime_seconds: None, restarts: 0 },
+            collector: CollectorStatus {
+                state: "running".into(),
+                pid: None,
+                uptime_seconds: None,
+                restarts: 0,
+                outlives_agent: false,
+            },
             config: ConfigStatus {
                 path: long().into(),
                 revision: None,

@@ -106,6 +106,8 @@ pub enum Blame {
     Config,
     /// It may have been the old collector beside it, or the new one could not be tried: it is tried again by restart.
     HandOver,
+    /// Another process, which has a port that it wants: it is tried again later.
+    OtherProcess,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

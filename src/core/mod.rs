@@ -10,6 +10,7 @@ pub mod cadence;
 pub mod event;
 pub mod problems;
 pub mod restart_requests;
+pub mod retries;
 pub mod rollout;
 pub mod supervisor;
 

@@ -2,35 +2,34 @@
 //! have planted.
 //!
 //! ```text
-//!   open_regular, read_opened, read, read_text
-//!                               every file that is read: a regular one and not too large, or an error that says what
-//!                               is there
-//!   create_private              a new file that only its owner may read
-//!   keep_owner_and_mode         a new file gets those, and the access list, of the file that it will replace
-//!   give_to_owner_of_directory  what root makes belongs to whom its directory belongs to
+//!   Place, Directory            a name in a directory that is held open, and all that is done with it: read, made,
+//!                               replaced, removed, locked, whatever another user does to the path meanwhile
+//!   safe_open                   reading by a path, where another user may have planted something
+//!   open_regular, read, read_text
+//!                               files of the kernel and the system, by name
+//!   read_opened                 every file is read so: not more than a limit
 //!   make_private_directory, make_readable_directory
-//!   replace, sync_directory     one file in place of another, also after a power failure
-//!   is_mounted                  a file that cannot be replaced
-//!   names                       what is in a directory
-//!   hold, remove_unheld         a file that its process is about to put in place, and one that nobody will
+//!   command_to_link             what lets a user replace a file in root's directory
+//!   hold                        a file that its process is about to put in place
 //!   identity                    whether it is still the same file
 //!   open_lock, lock_holder      the file that a lock is taken on, and the process that holds it
 //!   is_root, owner_may_command, is_program, is_readable_by_all
 //!   in_memory, path_in_child    content for a child that may not read the file which has it
-//!   safe_open                   reading where another user may have planted something
 //! ```
 //! It knows nothing of configs and decides nothing.
 
+use std::error::Error;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub use super::platform::files::{
-    create_private, give_to_owner_of_directory, hold, identity, in_memory, is_mounted, is_program, is_readable_by_all,
-    is_root, keep_owner_and_mode, lock_holder, make_private_directory, make_readable_directory, names, open_lock,
-    open_regular, owner_may_command, path_in_child, remove_unheld, replace, safe_open, sync_directory,
+    Directory, Place, command_to_link, hold, identity, in_memory, is_program, is_readable_by_all, is_root, lock_holder,
+    make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command, path_in_child,
+    safe_open,
 };
 
 /// Tells whether a file is still the one that was seen. State files hold it.
@@ -52,8 +51,8 @@ impl FileId {
 /// Bytes of a file that the kernel makes: what a process can have as its environment is 6 MiB (execve(2)).
 pub const MAX_KERNEL_FILE: u64 = 8 * 1024 * 1024;
 
-/// The content of a regular file of at most so many bytes. Each caller says how many its kind of file may have: another
-/// user may have made it, of any size.
+/// The content of a regular file of the kernel or the system of at most so many bytes. Each caller says how many its
+/// kind of file may have. Where others may write use `safe_open`.
 pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     open_regular(path).and_then(|file| read_opened(&file, max_bytes)).map_err(|error| named(path, error))
 }
@@ -86,8 +85,27 @@ pub fn read_opened(file: &File, max_bytes: u64) -> io::Result<Vec<u8>> {
 }
 
 /// An error with the path that it is about.
-pub(super) fn named(path: &Path, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+pub fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), Named { path: path.to_path_buf(), error })
+}
+
+#[derive(Debug)]
+pub(super) struct Named {
+    path: PathBuf,
+    pub(super) error: io::Error,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.error)
+    }
+}
+
+impl Error for Named {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // The error itself is in the words already.
+        self.error.source()
+    }
 }
 
 /// Where a file is, also when that is the current directory.

@@ -4,7 +4,10 @@
 //!   wait          sleeping until something is ready: descriptors or handles
 //!   event         a bell that ends a wait; `wake_channel` is a channel with one
 //!   child         a child process: spawn, output, ask to end, kill, reap
+//!   descendants   what children start and leave behind: found, ended, reaped
 //!   orphans       processes that a killed agent left behind
+//!   port_holder   who has a port that a collector wants
+//!   process_id    which process it is, by more than its number
 //!   control       the endpoint that the running agent listens at, and connections to it
 //!   stream        a TCP connection that never blocks
 //!   service       the service manager
@@ -39,4 +42,7 @@ pub mod panic_hook;
 pub mod shutdown;
 pub mod wake_channel;
 
-pub use platform::{child, control, error, event, host, orphans, service, stderr, stream, this_process, user, wait};
+pub use platform::{
+    child, control, descendants, error, event, host, orphans, port_holder, process_id, service, stderr, stream,
+    this_process, user, wait,
+};

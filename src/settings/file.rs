@@ -4,14 +4,16 @@
 //! A value is kept as it stands in the file: `0123` and `1e5` stay what the user wrote. It checks names and shapes
 //! only; what a value means is for `parse`. Reading never fails as a whole: problems are collected for one report.
 
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::flat_yaml::{self, Shape};
 use super::suggest;
 use super::table::{self, Kind, SETTINGS, Setting};
 use crate::config::yaml;
-use crate::os::{error as os_error, files};
+use crate::os::error as os_error;
+use crate::os::files::{self, safe_open};
 
 /// Ten times a settings file with a comment for each setting. It is read once for each line that is reported, and a
 /// mistaken name (a collector's config, a log) should be noticed at once.
@@ -59,20 +61,23 @@ pub struct SettingsFile {
     pub entries: Vec<Entry>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
+    /// For root: another user could have written it, and what ends that.
+    pub others: Option<String>,
 }
 
 /// Reads the file at `path`. That there is none is a problem only if it `must_exist`.
 pub fn load(path: &Path, must_exist: bool) -> SettingsFile {
     let name = path.display();
-    match read(path, MAX_BYTES) {
+    match content(path, safe_open::open_to_obey(path), MAX_BYTES) {
         Ok(None) if !must_exist => SettingsFile::default(),
         Ok(None) => failed(format!("cannot read the settings file: {name}: it does not exist")),
         Err(cause) => failed(format!("cannot read the settings file: {name}: {cause}")),
-        Ok(Some((text, open_to_all))) => {
+        Ok(Some((text, open_to_all, others))) => {
             let mut file = parse(&name.to_string(), &text);
             if open_to_all && file.entries.iter().any(|entry| entry.setting.kind == Kind::Secret) {
                 file.warnings.push(readable_by_all(path));
             }
+            file.others = others;
             file
         }
     }
@@ -90,15 +95,34 @@ pub fn readable_by_all(path: &Path) -> String {
 
 /// The text of a small file, and whether every user can read it; `None` if it does not exist. Fails with the cause.
 pub fn read(path: &Path, max_bytes: u64) -> Result<Option<(String, bool)>, String> {
-    let file = match files::open_regular(path) {
-        Ok(file) => file,
+    let opened = safe_open::open(path).map(|file| (file, None));
+    Ok(content(path, opened, max_bytes)?.map(|(text, open_to_all, _)| (text, open_to_all)))
+}
+
+type Opened = (File, Option<String>);
+type Content = (String, bool, Option<String>);
+
+fn content(path: &Path, opened: io::Result<Opened>, max_bytes: u64) -> Result<Option<Content>, String> {
+    let (file, others) = match opened {
+        Ok(opened) => opened,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{error}{}", os_error::remedy_for_read(&error))),
+        Err(error) => return Err(without_path(path, &error)),
     };
     let open_to_all = files::is_readable_by_all(&file.metadata().map_err(|error| error.to_string())?);
     let bytes = files::read_opened(&file, max_bytes).map_err(|error| error.to_string())?;
     let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_string())?;
-    Ok(Some((text, open_to_all)))
+    Ok(Some((text, open_to_all, others)))
+}
+
+/// The error of a file that a link leads to names that one.
+fn without_path(path: &Path, error: &io::Error) -> String {
+    let (text, name) = (error.to_string(), path.display().to_string());
+    match text.strip_prefix(&name) {
+        // Its remedy is in the text.
+        Some(rest) if rest.starts_with(" is ") => format!("it{rest}"),
+        Some(rest) => format!("{}{}", rest.trim_start_matches(": "), os_error::remedy_for_read(error)),
+        None => format!("{text}{}", os_error::remedy_for_read(error)),
+    }
 }
 
 pub(super) fn parse(name: &str, text: &str) -> SettingsFile {

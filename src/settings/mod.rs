@@ -83,6 +83,14 @@ pub struct AgentPaths {
     pub settings_file: PathBuf,
 }
 
+/// What root does not take from a settings file that another user can change.
+#[derive(Clone, Debug)]
+pub struct Ignored {
+    pub names: Vec<&'static str>,
+    /// Which settings, why, and the command that ends it.
+    pub reason: String,
+}
+
 /// Every setting of kmagent.yaml(5), validated.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -121,12 +129,18 @@ pub struct Settings {
     pub poll_timeout: Duration,
     /// Bytes, of the API's whole answer.
     pub max_config_size: u64,
+    pub ignored: Option<Ignored>,
 }
 
 /// What `max_config_size` is by default.
 const USUAL_CONFIG_SIZE: u64 = 4 * 1024 * 1024;
 
 impl Settings {
+    /// Why root does not take this setting from the settings file, although that has it.
+    pub fn why_ignored(&self, name: &str) -> Option<&str> {
+        self.ignored.as_ref().filter(|ignored| ignored.names.contains(&name)).map(|ignored| ignored.reason.as_str())
+    }
+
     pub fn agent_paths(&self) -> AgentPaths {
         AgentPaths {
             run_dir: self.run_dir.clone(),

@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 
 use super::file::{self, Problem, SettingsFile};
 use super::last_good;
-use super::parse;
 use super::print::Row;
 use super::table::{self, Fallback, Kind, Setting};
+use super::{Ignored, parse};
+
+/// Settings that are run.
+const COMMANDS: [&str; 2] = ["collector", "on-change"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -65,6 +68,7 @@ pub struct Layers<'a> {
     pub rows: Vec<Row>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
+    pub ignored: Option<Ignored>,
 }
 
 impl<'a> Layers<'a> {
@@ -132,6 +136,7 @@ impl<'a> Layers<'a> {
             rows: Vec::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
+            ignored: None,
         };
         let named = layers.winner("agent-config", parse::path);
         if let Some(named) = &named {
@@ -139,6 +144,9 @@ impl<'a> Layers<'a> {
         }
         layers.named = named.is_some();
         layers.file = file::load(&layers.file_path, layers.named);
+        if let Some(others) = layers.file.others.take() {
+            layers.ignore_commands(&others);
+        }
         let source = match (named, layers.file.found) {
             (Some(named), _) => named.origin.to_string(),
             (None, true) => "default".to_string(),
@@ -147,6 +155,27 @@ impl<'a> Layers<'a> {
         let value = layers.file_path.display().to_string();
         layers.row("agent-config", &value, &source);
         layers
+    }
+
+    /// What the file would have root run is not taken from it: it says what another user wants.
+    fn ignore_commands(&mut self, others: &str) {
+        let is_given = |layers: &mut Layers<'_>, name: &str| {
+            let setting = table::find(name).expect("a row of the table");
+            let holds = matches!(layers.given(setting)[..], [(_, Origin::File { .. })]);
+            layers.file.entries.retain(|entry| entry.setting != setting);
+            holds
+        };
+        let (warnings, problems) = (self.warnings.len(), self.problems.len());
+        let names: Vec<_> = COMMANDS.into_iter().filter(|name| is_given(self, name)).collect();
+        // What is wrong with other sources is said when they are read.
+        self.warnings.truncate(warnings);
+        self.problems.truncate(problems);
+        if !names.is_empty() {
+            let (what, file) = (names.join(" and "), self.file_path.display());
+            let reason = format!("root ignores {what} in {file}, which another user can change: {others}");
+            self.warnings.push(reason.clone());
+            self.ignored = Some(Ignored { names, reason });
+        }
     }
 
     /// Whether the user named a settings file of which nothing is known.

@@ -111,6 +111,7 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         validate_timeout: from.value("validate-timeout", parse::timeout),
         poll_timeout: from.value("poll-timeout", parse::timeout),
         max_config_size: from.value("max-config-size", parse::size),
+        ignored: from.ignored.take(),
     };
     let Layers { rows, problems, warnings, .. } = layers;
     if !problems.is_empty() {

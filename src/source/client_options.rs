@@ -13,7 +13,7 @@ use super::failure::ProxyUse;
 use super::proxy;
 use crate::config::credentials::{PERCENT_ENCODE, has_cut_user};
 use crate::error::{Error, Exit, Result};
-use crate::os::files;
+use crate::os::files::safe_open;
 use crate::settings::Secret;
 use crate::settings::url::{HttpUrl, shown};
 
@@ -63,7 +63,7 @@ pub fn connect_proxy(choice: proxy::Choice) -> Result<(Proxy, ProxyUse)> {
 /// hold a few; other sections, such as keys, are ignored. So is the byte order mark that editors on Windows write.
 pub fn authorities(path: &Path) -> Result<RootCerts> {
     let what = || format!("ca-file cannot be used: {}", path.display());
-    let pem = files::read(path, MAX_AUTHORITIES)
+    let pem = safe_open::read(path, MAX_AUTHORITIES)
         .map_err(|error| Error::because(Exit::Settings, "ca-file cannot be read", error))?;
     let pem = without_marks(&pem);
     let remedy = remedy_for_authorities(&pem);

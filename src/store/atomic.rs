@@ -10,9 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use fs_err as fs;
-
-use crate::os::files::{self, directory_of, safe_open};
+use crate::os::files::{self, Directory, Place, directory_of, named};
 
 /// Marks unfinished files of `write`.
 const WRITING_MARK: &str = ".candidate-";
@@ -20,6 +18,7 @@ const WRITING_MARK: &str = ".candidate-";
 /// A file that is whole and has not its name yet; held as long as this lives.
 #[derive(Debug)]
 pub struct NewFile {
+    place: Place,
     path: PathBuf,
     /// It has the lock.
     _file: File,
@@ -29,6 +28,27 @@ impl NewFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Unless it was put in place.
+    pub fn remove(&self) {
+        let _ = self.place.remove();
+    }
+
+    /// Renames it over `target` and syncs that directory. Once renamed it is replaced, whatever becomes of the sync:
+    /// only a power failure could bring the old one back, which is whole too.
+    ///
+    /// # Errors
+    /// They name `target` alone, as those of `write_new`.
+    pub fn replace(&self, target: &Place) -> io::Result<()> {
+        let path = target.path();
+        self.place.rename(target).map_err(|error| {
+            io::Error::new(error.kind(), format!("failed to replace file `{}`: {error}", path.display()))
+        })?;
+        if let Err(error) = target.directory().sync() {
+            log::warn!(path:% = path.display(), error:%; "file replaced but not synced; a power failure may undo this");
+        }
+        Ok(())
+    }
 }
 
 /// Writes `bytes` to a new file beside `target` and syncs it. Its name is `.<target><mark><pid>-<n>`, used by nobody
@@ -37,127 +57,108 @@ impl NewFile {
 /// # Errors
 /// They name `target`, since the new file has another name at each attempt: what is logged once is compared by its
 /// words.
-pub fn write_new(target: &Path, mark: &str, bytes: &[u8]) -> io::Result<NewFile> {
-    let (path, mut file) = create_held(target, mark)?;
-    let written = match fs::symlink_metadata(target) {
-        Ok(replaced) if replaced.is_file() => {
-            files::keep_owner_and_mode(file.file(), target, &replaced).map_err(|error| {
-                let what = format!("cannot keep the owner and mode of {}", target.display());
-                io::Error::new(error.kind(), format!("{what}: {error}"))
-            })
+pub fn write_new(target: &Place, mark: &str, bytes: &[u8]) -> io::Result<NewFile> {
+    let path = target.path();
+    let (place, mut file) = create_held(target, mark).map_err(|error| named(&path, error))?;
+    let kept = target.give_owner_and_mode(&file).map_err(|error| {
+        let what = format!("cannot keep the owner and mode of {}", path.display());
+        io::Error::new(error.kind(), format!("{what}: {error}"))
+    });
+    let written = kept.and_then(|is_kept| {
+        if !is_kept {
+            place.give_to_owner_of_directory(&file);
         }
-        Ok(_) | Err(_) => {
-            files::give_to_owner_of_directory(file.file(), &path);
-            Ok(())
-        }
-    };
-    let written = written.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
-    written.map_err(|error| {
-        let _ = fs::remove_file(&path);
-        naming_target(target, &path, &error)
-    })?;
-    Ok(NewFile { path, _file: file.into_file() })
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| named(&path, error))
+    });
+    let new = NewFile { path: place.path(), place, _file: file };
+    written.inspect_err(|_| new.remove())?;
+    Ok(new)
 }
 
-fn create_held(target: &Path, mark: &str) -> io::Result<(PathBuf, fs::File)> {
+fn create_held(target: &Place, mark: &str) -> io::Result<(Place, File)> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     loop {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mut name = OsString::from(".");
-        name.push(target.file_name().ok_or(io::ErrorKind::InvalidFilename)?);
+        name.push(target.name());
         name.push(format!("{}{number}", own_mark(mark)));
-        let path = target.with_file_name(name);
-        let file = files::create_private(&path).map_err(|error| naming_target(target, &path, &error))?;
+        let place = target.beside(name);
+        let file = place.create_private()?;
         // Else it was swept away before it was held.
-        if files::hold(file.file()) {
-            return Ok((path, file));
+        if files::hold(&file) {
+            return Ok((place, file));
         }
     }
-}
-
-fn naming_target(target: &Path, path: &Path, error: &io::Error) -> io::Error {
-    let words = error.to_string().replace(&*path.to_string_lossy(), &target.to_string_lossy());
-    io::Error::new(error.kind(), words)
 }
 
 fn own_mark(mark: &str) -> String {
     format!("{mark}{}-", std::process::id())
 }
 
-/// Renames `source` over `target`, both in one directory, and syncs that. Once renamed it is replaced, whatever becomes
-/// of the sync: only a power failure could bring the old one back, which is whole too.
-///
-/// # Errors
-/// They name `target` alone, as those of `write_new`.
-pub fn replace(source: &Path, target: &Path) -> io::Result<()> {
-    files::replace(source, target).map_err(|error| {
-        io::Error::new(error.kind(), format!("failed to replace file `{}`: {error}", target.display()))
-    })?;
-    if let Err(error) = files::sync_directory(directory_of(target)) {
-        log::warn!(path:% = target.display(), error:%; "file replaced but not synced; a power failure may undo this");
-    }
-    Ok(())
-}
-
-/// Replaces the content of `target`, which need not exist, and neither need its directory: one that could not be made
-/// before, or was removed, is made now, and private.
-pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = match write_new(target, WRITING_MARK, bytes) {
+/// Replaces the content of the file at `path`, which need not exist, and neither need its directory: one that could not
+/// be made before, or was removed, is made now, and private.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let target = match Place::new(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let directory = target.parent().ok_or(error)?;
-            files::make_private_directory(directory)?;
-            write_new(target, WRITING_MARK, bytes)?
+            files::make_private_directory(directory_of(path))?;
+            Place::new(path)?
         }
-        written => written?,
+        place => place?,
     };
-    replace(new.path(), target).inspect_err(|_| {
-        let _ = fs::remove_file(new.path());
-    })
+    write_at(&target, bytes)
 }
 
-/// Gives what is at `path` the name `kept` too, in place of what is there: a file stays where it is, anything else
+/// Replaces the content of `target`, which need not exist.
+pub fn write_at(target: &Place, bytes: &[u8]) -> io::Result<()> {
+    let new = write_new(target, WRITING_MARK, bytes)?;
+    new.replace(target).inspect_err(|_| new.remove())
+}
+
+/// Gives what is at `place` the name `kept` too, in place of what is there: a file stays where it is, anything else
 /// moves. That there is nothing is no failure. A file of more than so many bytes may be left without its other name.
-pub fn set_aside(path: &Path, kept: &Path, max_bytes: u64) -> io::Result<()> {
-    set_aside_by(path, kept, max_bytes, |path, kept| match safe_open::is_shared(path) {
+pub fn set_aside(place: &Place, kept: &Place, max_bytes: u64) -> io::Result<()> {
+    set_aside_by(place, kept, max_bytes, |place, kept| match place.directory().admits_others() {
         // If we were killed now, the second name would make the first one suspect.
         true => Err(io::ErrorKind::Unsupported.into()),
-        false => fs::hard_link(path, kept),
+        false => place.link(kept),
     })
 }
 
 fn set_aside_by(
-    path: &Path,
-    kept: &Path,
+    place: &Place,
+    kept: &Place,
     max_bytes: u64,
-    link: impl Fn(&Path, &Path) -> io::Result<()>,
+    link: impl Fn(&Place, &Place) -> io::Result<()>,
 ) -> io::Result<()> {
-    if !path.exists() {
-        return Ok(());
-    }
-    match fs::remove_file(kept) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+    let Some(found) = place.look()? else { return Ok(()) };
+    match kept.remove() {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let what = format!("cannot remove {}", kept.path().display());
+            return Err(io::Error::new(error.kind(), format!("{what}: {error}")));
+        }
         Ok(()) | Err(_) => {}
     }
-    link(path, kept).or_else(|_| match path.is_file() {
-        // Some file systems (vfat) know no hard links either. To move it would leave nobody at `path` for a moment.
-        true => write(kept, &safe_open::read(path, max_bytes)?),
-        false => fs::rename(path, kept),
+    link(place, kept).or_else(|_| match found.is_file() {
+        // Some file systems (vfat) know no hard links either. To move it would leave nobody at `place` for a moment.
+        true => write_at(kept, &place.read(max_bytes)?),
+        false => place.rename(kept).map_err(|error| named(&kept.path(), error)),
     })
 }
 
-/// Removes what `write_new` left in `directory` under `mark` when its process was killed, and what this process has
+/// Removes what `write_new` left in a directory under `mark` when its process was killed, and what this process has
 /// made: no other thread is to need it any more.
-pub fn sweep(directory: &Path, mark: &str) {
+pub fn sweep(directory: &Directory, mark: &str) {
     let own = own_mark(mark);
-    for name in files::names(directory) {
+    for name in directory.names() {
         let text = name.as_encoded_bytes();
         let has = |mark: &str| text.windows(mark.len()).any(|part| part == mark.as_bytes());
         if !text.starts_with(b".") || !has(mark) {
             continue;
         }
-        let path = directory.join(&name);
+        let is_own = has(&own);
+        let place = directory.entry(name);
         // By the lock, since the pid of a process that was killed may be another's by now.
-        let _ = if has(&own) { fs::remove_file(path) } else { files::remove_unheld(&path) };
+        let _ = if is_own { place.remove() } else { place.remove_unheld() };
     }
 }
 

@@ -9,6 +9,10 @@ use crate::os::unix::files::test_dir::{Dir, mode, read, write as put};
 /// Debian's nobody and nogroup; any that is not root will do.
 const NOBODY: u32 = 65534;
 
+fn place(path: impl AsRef<Path>) -> Place {
+    Place::new(path.as_ref()).unwrap()
+}
+
 fn owner(path: &Path) -> (u32, u32) {
     let meta = std::fs::symlink_metadata(path).unwrap();
     (meta.uid(), meta.gid())
@@ -18,14 +22,14 @@ fn owner(path: &Path) -> (u32, u32) {
 fn a_new_file_is_whole_private_and_used_by_nobody_else() {
     let dir = Dir::new();
     let target = dir.join("x.json");
-    let written = [b"one".as_slice(), b"other"].map(|bytes| write_new(&target, ".mark-", bytes).unwrap());
+    let written = [b"one".as_slice(), b"other"].map(|bytes| write_new(&place(&target), ".mark-", bytes).unwrap());
     let [one, other] = written.each_ref().map(NewFile::path);
     assert_ne!(one, other);
     assert_eq!((read(one).as_str(), mode(one), read(other).as_str()), ("one", 0o600, "other"));
     let name = one.file_name().unwrap().to_str().unwrap();
     let start = format!(".x.json.mark-{}-", std::process::id());
     assert!(name.strip_prefix(&start).is_some_and(|number| number.parse::<u32>().is_ok()), "{name}");
-    assert_eq!(write_new(Path::new("/"), ".mark-", b"").unwrap_err().kind(), io::ErrorKind::InvalidFilename);
+    assert_eq!(write(Path::new("/"), b"").unwrap_err().kind(), io::ErrorKind::InvalidFilename);
 }
 
 #[test]
@@ -41,7 +45,7 @@ fn a_file_that_replaces_another_has_its_mode() {
     assert_eq!(dir.names("."), ["x"]);
     // A directory's mode is nothing for a file.
     std::fs::create_dir(dir.join("d")).unwrap();
-    assert_eq!(mode(write_new(&dir.join("d"), ".mark-", b"").unwrap().path()), 0o600);
+    assert_eq!(mode(write_new(&place(dir.join("d")), ".mark-", b"").unwrap().path()), 0o600);
 }
 
 #[test]
@@ -99,13 +103,15 @@ fn what_cannot_be_put_in_place_is_removed_again() {
 #[test]
 fn a_failure_has_the_same_words_at_each_attempt_and_names_the_file() {
     let dir = Dir::new();
-    let (missing, in_the_way) = (dir.join("missing/x"), dir.join("d"));
+    let (missing, in_the_way) = (dir.join("file/x"), dir.join("d"));
+    put(dir.join("file"), "");
     std::fs::create_dir_all(in_the_way.join("in-use")).unwrap();
+    let way = place(&in_the_way);
     type Attempt<'a> = &'a dyn Fn() -> io::Error;
     let attempts: [(&Path, Attempt); 3] = [
-        (&missing, &|| write_new(&missing, WRITING_MARK, b"").unwrap_err()),
+        (&missing, &|| write(&missing, b"").unwrap_err()),
         (&in_the_way, &|| write(&in_the_way, b"").unwrap_err()),
-        (&in_the_way, &|| replace(write_new(&in_the_way, WRITING_MARK, b"").unwrap().path(), &in_the_way).unwrap_err()),
+        (&in_the_way, &|| write_new(&way, WRITING_MARK, b"").unwrap().replace(&way).unwrap_err()),
     ];
     for (path, attempt) in attempts {
         let (first, second) = (attempt(), attempt());
@@ -118,21 +124,21 @@ fn a_failure_has_the_same_words_at_each_attempt_and_names_the_file() {
 #[test]
 fn a_replacement_takes_the_others_name() {
     let dir = Dir::new();
-    put(dir.join("new"), "new");
     put(dir.join("old"), "old");
-    replace(&dir.join("new"), &dir.join("old")).unwrap();
+    let (old, new) = (place(dir.join("old")), write_new(&place(dir.join("old")), WRITING_MARK, b"new").unwrap());
+    new.replace(&old).unwrap();
     assert_eq!((dir.names("."), read(dir.join("old"))), (vec!["old".to_string()], "new".to_string()));
-    assert_eq!(replace(&dir.join("new"), &dir.join("old")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(new.replace(&old).unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
 #[test]
 fn a_sweep_takes_hidden_files_with_the_mark() {
     let dir = Dir::new();
-    let left = write_new(&dir.join("x"), WRITING_MARK, b"").unwrap();
+    let left = write_new(&place(dir.join("x")), WRITING_MARK, b"").unwrap();
     for name in [".x.other-1", ".candidate", "x.candidate-1", "x"] {
         put(dir.join(name), "");
     }
-    sweep(dir.path(), WRITING_MARK);
+    sweep(&Directory::open(dir.path()).unwrap(), WRITING_MARK);
     assert!(!left.path().exists());
     assert_eq!(dir.names("."), [".candidate", ".x.other-1", "x", "x.candidate-1"]);
 }
@@ -142,14 +148,14 @@ fn a_sweep_takes_hidden_files_with_the_mark() {
 fn a_sweep_spares_what_another_process_is_about_to_put_in_place() {
     let dir = Dir::new();
     let (held, left) = (dir.join(".x.candidate-1-0"), dir.join(".x.candidate-1-1"));
-    let file = files::create_private(&held).unwrap();
-    assert!(files::hold(file.file()));
+    let file = place(&held).create_private().unwrap();
+    assert!(files::hold(&file));
     put(&left, "");
-    sweep(dir.path(), WRITING_MARK);
+    sweep(&Directory::open(dir.path()).unwrap(), WRITING_MARK);
     assert_eq!(dir.names("."), [".x.candidate-1-0"]);
     // Closing alone would leave it to the child of another test, between fork and exec.
-    file.file().unlock().unwrap();
-    sweep(dir.path(), WRITING_MARK);
+    file.unlock().unwrap();
+    sweep(&Directory::open(dir.path()).unwrap(), WRITING_MARK);
     assert_eq!(dir.names("."), [""; 0]);
 }
 
@@ -160,8 +166,8 @@ fn what_cannot_be_linked_is_copied_and_stays() {
     let (path, kept) = (dir.join("config"), dir.join("config.rejected"));
     put(&path, "now");
     put(&kept, "before");
-    let refuse = |_: &Path, _: &Path| Err(io::ErrorKind::PermissionDenied.into());
-    set_aside_by(&path, &kept, 100, refuse).unwrap();
+    let refuse = |_: &Place, _: &Place| Err(io::ErrorKind::PermissionDenied.into());
+    set_aside_by(&place(&path), &place(&kept), 100, refuse).unwrap();
     assert_eq!((read(&path), read(&kept)), ("now".into(), "now".into()));
     assert_eq!((mode(&kept), dir.names("")), (0o600, vec!["config".into(), "config.rejected".into()]));
 }
@@ -174,7 +180,7 @@ fn where_others_may_write_nothing_gets_a_second_name() {
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
         let (path, kept) = (dir.join("config"), dir.join("config.rejected"));
         put(&path, "now");
-        set_aside(&path, &kept, 100).unwrap();
+        set_aside(&place(&path), &place(&kept), 100).unwrap();
         assert_eq!((read(&path), read(&kept)), ("now".into(), "now".into()));
         assert_eq!(std::fs::metadata(&path).unwrap().nlink(), names, "mode {mode:o}");
     }

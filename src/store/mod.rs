@@ -16,12 +16,10 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fs_err as fs;
-
 use crate::config::value::{Revision, Value};
 use crate::config::yaml;
 use crate::error::{Error, Exit, Result};
-use crate::os::files::{self, FileId, safe_open};
+use crate::os::files::{self, Directory, FileId, Place, named, safe_open};
 use crate::os::{error as os_error, shutdown};
 use atomic::NewFile;
 
@@ -41,7 +39,7 @@ pub struct Store {
 /// A validated config in a file beside the config; the file is removed with it unless it was renamed away.
 #[derive(Debug)]
 pub struct Candidate {
-    file: NewFile,
+    file: Box<NewFile>,
     pub revision: Revision,
 }
 
@@ -53,7 +51,7 @@ impl Candidate {
 
 impl Drop for Candidate {
     fn drop(&mut self) {
-        let _ = fs::remove_file(self.path());
+        self.file.remove();
     }
 }
 
@@ -84,8 +82,8 @@ impl Store {
 
     /// The config file itself when the setting names a symbolic link: the target is replaced, or made, and the link
     /// stays.
-    fn target(&self) -> io::Result<PathBuf> {
-        safe_open::resolve(&self.config)
+    fn target(&self) -> io::Result<Place> {
+        Place::followed(&self.config)
     }
 
     fn last_known_good(&self) -> PathBuf {
@@ -104,7 +102,7 @@ impl Store {
                 error,
             )
         };
-        files::identity(&self.config).map_err(what)
+        safe_open::identity(&self.config).map_err(what)
     }
 
     /// Whether there is a config file, or something that cannot be looked at.
@@ -114,7 +112,7 @@ impl Store {
 
     /// Whether the config is a mount of its own, which can be replaced neither by a candidate nor by a roll back.
     pub fn is_mounted(&self) -> bool {
-        self.target().is_ok_and(|target| files::is_mounted(&target))
+        self.target().is_ok_and(|target| target.is_mounted())
     }
 
     /// Copies `default`, if there is such a file, to where there is no config yet and nothing to fall back to. True if
@@ -123,16 +121,17 @@ impl Store {
     /// # Errors
     /// 73, naming the path and the remedy.
     pub fn install_default(&self, default: &Path) -> Result<bool> {
-        if self.has_config() || self.has_fallback() || fs::metadata(default).is_err() {
+        if self.has_config() || self.has_fallback() || FileId::of(default).is_none() {
             return Ok(false);
         }
-        let copied = files::read(default, self.max_bytes).and_then(|bytes| atomic::write(&self.config, &bytes));
-        copied.map(|()| true).map_err(|error| self.cannot_write("cannot install the default config", error))
+        let copied = safe_open::read(default, self.max_bytes)
+            .and_then(|bytes| self.target().and_then(|target| atomic::write_at(&target, &bytes)));
+        copied.map(|()| true).map_err(|error| self.cannot_replace("cannot install the default config", error))
     }
 
     /// Whether there is a last known good to go back to, or something that cannot be looked at.
     pub fn has_fallback(&self) -> bool {
-        !matches!(files::identity(&self.last_known_good()), Ok(None))
+        !matches!(safe_open::identity(&self.last_known_good()), Ok(None))
     }
 
     /// The active config, as a tree.
@@ -184,8 +183,8 @@ impl Store {
         let file = self
             .target()
             .and_then(|target| atomic::write_new(&target, CANDIDATE_MARK, text.as_bytes()))
-            .map_err(|error| self.cannot_write("cannot write the new config", error))?;
-        Ok(Candidate { file, revision })
+            .map_err(|error| self.cannot_replace("cannot write the new config", error))?;
+        Ok(Candidate { file: Box::new(file), revision })
     }
 
     /// Makes a candidate the active config.
@@ -194,8 +193,8 @@ impl Store {
     /// 73, with the config as it was.
     pub fn install(&self, candidate: &Candidate) -> Result<()> {
         self.target()
-            .and_then(|target| atomic::replace(candidate.path(), &target))
-            .map_err(|error| self.cannot_write("cannot install the new config", error))
+            .and_then(|target| candidate.file.replace(&target))
+            .map_err(|error| self.cannot_replace("cannot install the new config", error))
     }
 
     /// Compares the active config with the last known good, byte by byte.
@@ -233,15 +232,16 @@ impl Store {
     }
 
     fn restore(&self, source: &Path) -> Result<()> {
-        let failed = |error| self.cannot_write("cannot restore the previous config", error);
+        let failed = |error| self.cannot_replace("cannot restore the previous config", error);
         let bytes = self.read(source).map_err(failed)?;
         let target = self.target().map_err(failed)?;
         let restored = atomic::write_new(&target, CANDIDATE_MARK, &bytes).map_err(failed)?;
-        if let Err(error) = atomic::set_aside(&target, &with_suffix(&target, ".rejected"), self.max_bytes) {
+        let kept = target.beside(with_suffix(target.name().into(), ".rejected"));
+        if let Err(error) = atomic::set_aside(&target, &kept, self.max_bytes) {
             log::warn!(error:% = error; "cannot save the rejected config");
         }
-        atomic::replace(restored.path(), &target).map_err(|error| {
-            let _ = fs::remove_file(restored.path());
+        restored.replace(&target).map_err(|error| {
+            restored.remove();
             failed(error)
         })
     }
@@ -263,23 +263,45 @@ impl Store {
         self.restore(&self.state_dir.join(PREVIOUS))
     }
 
+    /// Of a symbolic link the target.
+    ///
     /// # Errors
     /// 73.
     pub fn remove_config(&self) -> Result<()> {
-        fs::remove_file(&self.config).map_err(|error| self.cannot_write("cannot remove the config", error))
+        self.target()
+            .and_then(|target| target.remove().map_err(|error| named(&target.path(), error)))
+            .map_err(|error| self.cannot_replace("cannot remove the config", error))
     }
 
     /// Where a roll back keeps what it replaced.
     pub fn rejected_path(&self) -> PathBuf {
-        with_suffix(&self.target().unwrap_or_else(|_| self.config.clone()), ".rejected")
+        let path = self.target().map_or_else(|_| self.config.clone(), |target| target.path());
+        with_suffix(path.into(), ".rejected").into()
     }
 
     /// Removes the candidates beside the config that this agent has, and those that a killed one left; not those of a
     /// `--check` that is under way.
     pub fn sweep(&self) {
-        let beside = self.target().ok().and_then(|target| Some(target.parent()?.to_path_buf()));
-        for directory in beside.iter().chain([&self.state_dir]) {
-            atomic::sweep(directory, CANDIDATE_MARK);
+        let beside = self.target().map(|target| target.directory().clone());
+        for directory in beside.into_iter().chain(Directory::open(&self.state_dir)) {
+            atomic::sweep(&directory, CANDIDATE_MARK);
+        }
+    }
+
+    /// What root is to run where the agent may not write in the config's directory: as installed there is a link to the
+    /// agent's own, in whose place configuration management has put a file.
+    pub fn command_to_link(&self) -> Option<String> {
+        files::command_to_link(&self.config, &self.state_dir.join(self.config.file_name()?))
+    }
+
+    fn cannot_replace(&self, what: &str, error: io::Error) -> Error {
+        let is_refused = matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
+        match self.command_to_link().filter(|_| is_refused) {
+            Some(command) => {
+                let remedy = "the agent may not write there: as root, run";
+                Error::because(Exit::CannotWrite, format!("{what} ({remedy}: {command})"), error)
+            }
+            None => self.cannot_write(what, error),
         }
     }
 
@@ -288,8 +310,7 @@ impl Store {
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name: OsString = path.into();
+fn with_suffix(mut name: OsString, suffix: &str) -> OsString {
     name.push(suffix);
-    name.into()
+    name
 }

@@ -8,7 +8,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use fs_err as fs;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +15,7 @@ use super::atomic;
 use crate::config::value::Revision;
 use crate::error::{Error, Exit, Result};
 use crate::log::Masked;
-use crate::os::files::{FileId, safe_open};
+use crate::os::files::{FileId, Place, named, safe_open};
 use crate::os::{error as os_error, shutdown};
 
 pub const REJECTED: &str = "rejected.json";
@@ -152,8 +151,8 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
                 text.push(b'\n');
                 atomic::write(path, &text)
             }
-            None => match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            None => match Place::new(path).and_then(|place| place.remove()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named(path, error)),
                 Ok(()) | Err(_) => Ok(()),
             },
         }

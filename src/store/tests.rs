@@ -124,7 +124,7 @@ fn a_candidate_takes_over_the_mode_of_the_config() {
 fn a_candidate_that_cannot_be_written_names_path_and_remedy() {
     let scene = Scene::empty();
     std::fs::remove_dir(scene.dir.join("etc")).unwrap();
-    let words = ["cannot write the new config (create the directory)", "etc/config.yaml`"];
+    let words = ["cannot write the new config (create the directory)", "etc/config.yaml: "];
     fails(scene.store.write_candidate("new: 1\n", revision()), Exit::CannotWrite, &words);
 }
 
@@ -237,7 +237,7 @@ fn the_config_is_compared_with_the_last_known_good() {
     assert_eq!(Scene::with("a: 1\n", None).store.compare(), Comparison::NoFallback);
     // One that cannot be read is no reason to give up what it may be needed for.
     let unreadable = Scene::with("a: 1\n", None);
-    fs::create_dir(unreadable.store.state_dir().join(LAST_KNOWN_GOOD)).unwrap();
+    std::fs::create_dir(unreadable.store.state_dir().join(LAST_KNOWN_GOOD)).unwrap();
     assert_eq!(unreadable.store.compare(), Comparison::Different);
     let scene = Scene::with("a: 1\n", Some("a: 1\n"));
     std::fs::remove_file(scene.config()).unwrap();
@@ -303,7 +303,8 @@ fn a_roll_back_restores_the_last_known_good_and_keeps_what_it_replaces() {
 fn a_roll_back_does_not_need_the_place_for_what_it_replaces() {
     let scene = Scene::with("bad: 1\n", Some("good: 1\n"));
     std::fs::create_dir(scene.rejected()).unwrap();
-    let error = atomic::set_aside(&scene.config(), &scene.rejected(), MAX_BYTES).unwrap_err();
+    let [config, rejected] = [scene.config(), scene.rejected()].map(|path| Place::new(&path).unwrap());
+    let error = atomic::set_aside(&config, &rejected, MAX_BYTES).unwrap_err();
     // Not tried further: a rename would take the config away for a moment.
     assert!(error.to_string().contains("remove"), "{error}");
     scene.store.roll_back().unwrap();

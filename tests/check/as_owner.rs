@@ -28,7 +28,10 @@ impl Host {
 
     fn from(builder: Builder, collector: &Path, active: &Value) -> Host {
         let overlay = builder.dir().join("overlay.yaml");
-        let builder = builder.collector_for_all(collector).setting("local-config", overlay.display().to_string());
+        let builder = builder
+            .collector_for_all(collector)
+            .settings_apart()
+            .setting("local-config", overlay.display().to_string());
         let on_change = format!("id -u >>{}", builder.dir().join("changes").display());
         let agent = builder.setting("on-change", on_change).config(yaml(active)).build();
         fs::write(&overlay, "{}").unwrap();
@@ -176,8 +179,7 @@ fn a_real_collector_judges_as_the_owner() {
             "service": {"pipelines": {"logs": {"receivers": ["otlp"], "exporters": [exporter]}}},
         })
     };
-    let builder = host(&api).setting("policy", "none");
-    let host = Host::from(builder, &bin::collector(), &active("debug"));
+    let host = Host::from(host(&api).setting("policy", "none"), &bin::collector(), &active("debug"));
     api.answer_config(active("debug/new"));
     assert!(host.agent.run(["--check"]).says().starts_with("installed config"));
     // It reads the overlay that its user may not read, and names it.

@@ -7,7 +7,7 @@ use crate::support::agent::Agent;
 use crate::support::api::{Api, Reply};
 
 /// What scripts may rely on: the keys of `status --json`, and the type of each.
-const CONTRACT: [(&str, &str); 17] = [
+const CONTRACT: [(&str, &str); 18] = [
     ("/agent_version", "string"),
     ("/pid", "number"),
     ("/uptime_seconds", "number"),
@@ -15,6 +15,7 @@ const CONTRACT: [(&str, &str); 17] = [
     ("/collector/pid", "number?"),
     ("/collector/uptime_seconds", "number?"),
     ("/collector/restarts", "number"),
+    ("/collector/outlives_agent", "boolean"),
     ("/config/path", "string"),
     ("/config/revision", "string?"),
     ("/config/changed_by", "string?"),
@@ -46,6 +47,7 @@ fn holds_the_contract(status: &Value) {
         let value = status.pointer(key).unwrap();
         let fits = match kind.trim_end_matches('?') {
             "number" => value.is_u64(),
+            "boolean" => value.is_boolean(),
             _ => value.is_string(),
         };
         assert!(fits || (kind.ends_with('?') && value.is_null()), "{key} is {value}");
@@ -58,7 +60,10 @@ fn json_holds_its_contract_in_every_state() {
     let agent = Agent::builder().api(&api).spawn();
     let bare = agent.wait_status("an answer of the API", |status| status["polling"]["succeeded_at"].is_u64());
     holds_the_contract(&bare);
-    assert_eq!(bare["collector"], json!({"state": "stopped", "pid": null, "uptime_seconds": null, "restarts": 0}));
+    assert_eq!(
+        bare["collector"],
+        json!({"state": "stopped", "pid": null, "uptime_seconds": null, "restarts": 0, "outlives_agent": false})
+    );
     assert_eq!(bare["config"]["revision"], Value::Null);
     assert_eq!(bare["pid"], agent.pid());
     assert_eq!(bare["agent_version"], env!("CARGO_PKG_VERSION"));

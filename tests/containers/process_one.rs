@@ -23,15 +23,21 @@ fn orphans_are_reaped() {
         return;
     }
     let volumes = Volumes::new();
-    let script = "fake: {fork: session, start: {exit: 1, after_ms: 300, times: 1}}";
-    let container = quick(&volumes, script).fake().start();
-    let held = |pid: &u32| process::command_line(*pid).get(1).is_some_and(|word| word == "hold");
-    let orphan = wait_for("an orphan", DEADLINE, || container.children().into_iter().find(held));
-    // The collector that left it is long reaped, and the next one has a grandchild of its own.
+    let container = quick(&volumes, "fake: {}").fake().start();
     wait_running(&container);
-    assert!(process::alive(orphan));
-    process::signal(orphan, Signal::KILL);
-    wait_until("the orphan to be reaped", || process::status(orphan).is_none());
+    // What the collector orphans the agent adopts. So another one, as a command of `docker exec` is.
+    let script = "fake: {fork: session, start: {exit: 1, after_ms: 300}}";
+    fs::write(volumes.config().join("another.yaml"), script).unwrap();
+    std::thread::scope(|scope| {
+        // It ends when the orphan has, which holds its output.
+        let exec = scope.spawn(|| container.exec(&["/fake", "--config", "/etc/kmagent/another.yaml"]));
+        let held = |pid: &u32| process::command_line(*pid).get(1).is_some_and(|word| word == "hold");
+        let orphan = wait_for("an orphan", DEADLINE, || container.children().into_iter().find(held));
+        assert!(process::alive(orphan));
+        process::signal(orphan, Signal::KILL);
+        wait_until("the orphan to be reaped", || process::status(orphan).is_none());
+        assert_eq!(exec.join().unwrap().code, Some(1));
+    });
     assert_eq!(container.children(), [container.agent()], "nobody else, dead or alive");
 }
 

@@ -8,7 +8,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
+use rustix::fs::{CWD, RenameFlags};
 use serde_json::json;
 
 use crate::operation::yaml;
@@ -19,6 +22,9 @@ use crate::support::{bin, needs, process};
 const NOBODY: u32 = 65534;
 const SECRET: &str = "fake: {}\nroot-only: SECRET-of-root\n";
 const REFUSED: &str = "is a link that another user may have created: remove it";
+
+/// Checks during which directory and link are exchanged, each of which goes some fifty ways.
+const ROUNDS: u32 = 40;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Link {
@@ -36,7 +42,7 @@ struct Scene {
 
 impl Scene {
     fn new(builder: Builder) -> Scene {
-        let builder = builder.collector_for_all(&bin::fake());
+        let builder = builder.collector_for_all(&bin::fake()).settings_apart();
         let agent = builder.config(yaml(&json!({"fake": {}, "name": "old"}))).build();
         for directory in ["etc", "state", "run"] {
             let path = agent.dir().join(directory);
@@ -189,6 +195,173 @@ fn an_overlay_that_is_planted_once_the_collector_runs_is_not_read() {
     scene.plant(Link::Symbolic, "etc/overlay.yaml");
     scene.agent.wait_until("a config that has proved itself", || scene.file("state/last-known-good.yaml").exists());
     assert_eq!((scene.agent.starts(), scene.agent.stop()), (1, 0));
+}
+
+/// A directory that only root may look into, with a file of each name that the agent knows.
+struct Vault {
+    path: PathBuf,
+    before: Vec<(String, u64, String)>,
+}
+
+impl Vault {
+    fn new(path: PathBuf) -> Vault {
+        for directory in ["state", "run"] {
+            fs::create_dir_all(path.join(directory)).unwrap();
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        for name in ["config.yaml", "overlay.yaml", "ca.pem", "state/rejected.json", "run/lock"] {
+            fs::write(path.join(name), SECRET).unwrap();
+        }
+        fs::write(path.join("api-key"), "SECRET-of-root").unwrap();
+        let settings = "update-endpoint: http://127.0.0.1:1\nhost-name: SECRET-of-root\n";
+        fs::write(path.join("agent.yaml"), settings).unwrap();
+        let before = Vault::files(&path);
+        Vault { path, before }
+    }
+
+    fn files(path: &Path) -> Vec<(String, u64, String)> {
+        let mut files = Vec::new();
+        for directory in [path.to_path_buf(), path.join("state"), path.join("run")] {
+            for entry in fs::read_dir(directory).unwrap().flatten() {
+                let meta = fs::symlink_metadata(entry.path()).unwrap();
+                let text = fs::read_to_string(entry.path()).unwrap_or_default();
+                let owner = meta.uid();
+                files.push((format!("{} {owner} {:o}", entry.path().display(), meta.mode()), meta.ino(), text));
+            }
+        }
+        files.sort();
+        files
+    }
+
+    #[track_caller]
+    fn assert_unharmed(&self, what: &str) {
+        assert_eq!(Vault::files(&self.path), self.before, "{what}");
+    }
+}
+
+/// In the middle of each path that a setting names: the directory above is nobody's, what it leads to is root's alone.
+#[test]
+fn a_planted_link_in_the_middle_of_a_path_is_not_followed() {
+    if !needs::root() {
+        return;
+    }
+    for (setting, path, exit) in [
+        ("config", "etc/sub/config.yaml", 73),
+        ("state-dir", "etc/sub/state", 73),
+        ("run-dir", "etc/sub/run", 77),
+        ("local-config", "etc/sub/overlay.yaml", 69),
+        ("api-key-file", "etc/sub/api-key", 78),
+        ("ca-file", "etc/sub/ca.pem", 78),
+        ("agent-config", "etc/sub/agent.yaml", 78),
+    ] {
+        let api = Api::plain();
+        let builder = Agent::builder().api(&api).without("api-key");
+        let named = builder.dir().join(path).display().to_string();
+        let builder = match setting {
+            "agent-config" => builder.env("KM_AGENT_CONFIG", named),
+            _ => builder.setting(setting, named),
+        };
+        let scene = Scene::new(builder);
+        let vault = Vault::new(scene.file("vault"));
+        api.answer_config(json!({"fake": {}, "name": "new"}));
+        symlink(&vault.path, scene.file("etc/sub")).unwrap();
+        lchown(scene.file("etc/sub"), Some(NOBODY), Some(NOBODY)).unwrap();
+        for command in [["--check"].as_slice(), &["--check", "--dry-run"], &["--print-settings"]] {
+            let output = scene.agent.run(command);
+            vault.assert_unharmed(setting);
+            assert!(!format!("{output:?}").contains("SECRET-of-root"), "{setting}: {output:?}");
+            if command == ["--check"] {
+                // Of settings and key files the path is said already.
+                let words = if exit == 78 && setting != "ca-file" { REFUSED } else { &format!("etc/sub {REFUSED}") };
+                assert_eq!(output.code, Some(exit), "{setting}: {output:?}");
+                assert!(output.stderr.contains(words), "{setting}: {output:?}");
+            }
+        }
+        let sent = api.requests().iter().any(|request| format!("{request:?}").contains("SECRET-of-root"));
+        assert!(!sent && (exit != 78 || api.requests().is_empty()), "{setting}");
+
+        // The negative control: a link of root's own leads there.
+        lchown(scene.file("etc/sub"), Some(0), Some(0)).unwrap();
+        let output = scene.agent.run(["--check"]);
+        assert!(!output.stderr.contains(REFUSED), "{setting}: {output:?}");
+    }
+}
+
+/// Beside the settings, where it is looked for: the API would get what root alone may read.
+#[test]
+fn a_planted_key_is_not_sent() {
+    if !needs::root() {
+        return;
+    }
+    for link in LINKS {
+        let api = Api::plain();
+        let scene = Scene::new(Agent::builder().api(&api).without("api-key"));
+        let settings = scene.file("etc/agent.yaml");
+        fs::rename(scene.file("agent.yaml"), &settings).unwrap();
+        fs::write(&scene.victim, "SECRET-of-root").unwrap();
+        scene.plant(link, "etc/api-key");
+        for command in ["--check", "--print-settings", "start"] {
+            let mut command = scene.agent.command([command]);
+            command.env("KM_AGENT_CONFIG", &settings);
+            let output = bin::output(command);
+            output.fails(78, &format!("etc/api-key: it {REFUSED}"));
+            assert!(!output.stderr.contains("SECRET-of-root"), "{output:?}");
+        }
+        assert_eq!(api.requests().len(), 0, "{link:?}");
+        fs::remove_file(scene.file("etc/api-key")).unwrap();
+        fs::write(scene.file("etc/api-key"), "own-key").unwrap();
+        let mut command = scene.agent.command(["--check"]);
+        command.env("KM_AGENT_CONFIG", &settings);
+        bin::output(command);
+        assert_eq!(api.requests()[0].header("authorization"), Some("own-key"), "{link:?}");
+    }
+}
+
+/// While root works there, nobody exchanges directories for links as fast as the kernel does it.
+#[test]
+fn a_directory_that_turns_into_a_link_meanwhile_leads_nowhere() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let builder = Agent::builder().api(&api);
+    let path = |name: &str| builder.dir().join(name).display().to_string();
+    let (config, state, run) = (path("etc/sub/config.yaml"), path("etc/sub/state"), path("etc/sub/run"));
+    let builder = builder.setting("config", config).setting("state-dir", state).setting("run-dir", run);
+    let scene = Scene::new(builder);
+    let vault = Vault::new(scene.file("vault"));
+    let (sub, link, target) = (scene.file("etc/sub"), scene.file("etc/link"), scene.file("etc/sub/config.yaml"));
+    for directory in ["etc/sub", "etc/sub/state", "etc/sub/run"] {
+        fs::create_dir(scene.file(directory)).unwrap();
+        chown(scene.file(directory), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    fs::write(&target, yaml(&json!({"fake": {}, "name": "old"}))).unwrap();
+    symlink(&vault.path, &link).unwrap();
+    lchown(&link, Some(NOBODY), Some(NOBODY)).unwrap();
+    let is_over = AtomicBool::new(false);
+    let outcomes = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                rustix::fs::renameat_with(CWD, &sub, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+            }
+            if sub.is_symlink() {
+                rustix::fs::renameat_with(CWD, &sub, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        let check = |number: u32| {
+            api.answer_config(json!({"fake": {}, "name": format!("new-{number}")}));
+            scene.agent.run(["--check"])
+        };
+        let outcomes: Vec<_> = (0..ROUNDS).map(check).collect();
+        is_over.store(true, Ordering::Relaxed);
+        outcomes
+    });
+    vault.assert_unharmed("exchanged");
+    assert!(outcomes.iter().any(|output| output.stderr.contains(REFUSED)), "it was never in the way: {outcomes:?}");
+    assert!(!format!("{outcomes:?}").contains("SECRET-of-root"), "{outcomes:?}");
+    api.answer_config(json!({"fake": {}, "name": "last"}));
+    assert_eq!(scene.agent.run(["--check"]).code, Some(0));
+    assert!(fs::read_to_string(&target).unwrap().contains("name: last"));
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn people_are_answered_and_nothing_is_left() {
     assert!(answered > 0);
     eprintln!("storm: {came} clients in {seconds} s, {answered} answered, the slowest status {slowest:.1?}");
     assert_eq!((agent.wait_collector(), agent.starts()), (collector, 1));
-    ground.assert_nothing_left(&agent, 0);
+    ground.assert_nothing_left(&agent);
     assert_answered(&agent);
     assert_eq!(agent.stop(), 0);
 }
@@ -175,7 +175,7 @@ fn checks_whose_client_has_left_cost_nothing() {
     let _ = stream.read_to_end(&mut Vec::new());
     drop(stream);
     api.restart();
-    ground.assert_nothing_left(&agent, 0);
+    ground.assert_nothing_left(&agent);
     let names = fs::read_dir(agent.run_dir()).unwrap().count();
     assert_eq!(names, 2, "the lock and the socket");
     assert_eq!(agent.stop(), 0);

@@ -1,11 +1,18 @@
 //! Ports that two want: where hand-overs are possible, each socket of a collector can be shared, and only the other
 //! collector of the hand-over may. A mistake in a config is found all the same.
 
+use std::cell::Cell;
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{Ports, Scene, named, real_config, sink::Sink};
-use crate::support::agent::Agent;
-use crate::support::bin;
+use crate::support::agent::{Agent, Builder};
+use crate::support::wait::holds_for;
+use crate::support::{bin, process};
 
 const IN_USE: &str = "address already in use";
 
@@ -39,6 +46,61 @@ fn a_config_with_two_components_at_one_port_is_rejected() {
     scene.bad_change(with_one_port(scene.config("twice"), scene.ports), IN_USE);
     if crate::support::machine::can_hand_over() {
         assert_eq!(scene.agent.wait_collector(), old);
+    }
+}
+
+/// By restart both configs lose the port in the gap, and by hand-over only the new one wants it; where binds are not
+/// watched, the kernel's table tells.
+#[test]
+fn a_port_that_another_process_takes_is_no_fault_of_the_config() {
+    for mode in ["restart", "auto"] {
+        let held = Cell::new(PathBuf::new());
+        let wrapped = |builder: Builder| {
+            let (wrapper, hold) = (builder.dir().join("wrapper"), builder.dir().join("hold"));
+            let (real, file) = (bin::collector().display().to_string(), hold.display().to_string());
+            let wait = format!("[ $1 = validate ] || while [ -e {file} ]; do sleep 0.01; done");
+            bin::write_program(&wrapper, &format!("#!/bin/sh\n{wait}\nexec {real} \"$@\"\n"));
+            held.set(hold);
+            builder.collector(wrapper)
+        };
+        let scene = Scene::built(mode, wrapped, super::spawn);
+        let (agent, hold) = (&scene.agent, held.take());
+        let mut second = scene.config("second");
+        let can_hand_over = mode == "auto" && crate::support::machine::can_hand_over();
+        let port = if can_hand_over { process::free_port() } else { scene.ports.http };
+        if can_hand_over {
+            second["receivers"]["otlp/2"] = json!({"protocols": {"http": {"endpoint": format!("127.0.0.1:{port}")}}});
+            second["service"]["pipelines"]["logs"]["receivers"].as_array_mut().unwrap().push(json!("otlp/2"));
+        }
+        let first = agent.wait_collector();
+        fs::write(&hold, "").unwrap();
+        scene.api.answer_config(second);
+        let thief = agent.wait_for("the port", || TcpListener::bind(("127.0.0.1", port)).ok());
+        fs::remove_file(&hold).unwrap();
+        agent
+            .wait_log("a roll back", |line| line.msg() == "another process has a port; the config will be tried again");
+        let words = format!("127.0.0.1:{port} is in use by ");
+        let status = agent.wait_status("who has it", |status| {
+            status["last_error_message"].as_str().is_some_and(|said| said.contains(&words) && said.contains("user "))
+        });
+        assert_eq!(status["config"]["rejected_revision"], Value::Null, "{mode}");
+        if can_hand_over {
+            assert_eq!(agent.wait_collector(), first, "it was given up");
+        } else {
+            let said = agent.log().iter().any(|line| line.text.contains(&format!("process {} (", std::process::id())));
+            assert!(said, "the process is not named");
+        }
+        // Not again and again, and nothing is left of it when the port is free.
+        holds_for("no other attempt", Duration::from_secs(3), || {
+            agent.count_log(|line| line.msg() == "config installed") == 1
+        });
+        drop(thief);
+        agent.wait_until("the first config", || scene.is_good("first") && agent.collectors().len() == 1);
+        let log = agent.log().len();
+        assert_eq!(agent.stop(), 0);
+        agent.spawn();
+        agent.wait_log_after(log, "the next attempt", |line| line.msg() == "config installed");
+        agent.wait_until("the second config", || scene.is_good("second"));
     }
 }
 

@@ -79,7 +79,7 @@ fn every_line_state_and_key_of_the_status_is_there() {
     // Each line is shown when everything that can be said is there.
     let all: Status = serde_json::from_value(json!({
         "agent_version": "2.0.0", "pid": 1, "uptime_seconds": 1, "last_error_message": "it broke",
-        "collector": {"state": "running", "pid": 2, "uptime_seconds": 1, "restarts": 0},
+        "collector": {"state": "running", "pid": 2, "uptime_seconds": 1, "restarts": 0, "outlives_agent": false},
         "config": {
             "path": "/etc/kmagent/config.yaml", "revision": "1", "changed_by": "hand-over",
             "rejected_revision": "2", "rejected_because": "it failed",
@@ -171,8 +171,8 @@ fn every_file_is_there() {
     }
     let files = section(AGENT, "FILES");
     let paths = words(part(&files, ".Ss", "What it reads and writes"), "Pa");
-    // Those with a star and control.new are there for a moment.
-    let lasting = paths.into_iter().filter(|path| !path.contains('*') && !path.ends_with("/control.new"));
+    // Those with a star or `new` are there for a moment.
+    let lasting = paths.into_iter().filter(|path| !path.contains('*') && !path.ends_with(".new"));
     let named: BTreeSet<String> = lasting.map(|path| path.rsplit('/').next().unwrap().into()).collect();
     assert_eq!(named, seen);
 }

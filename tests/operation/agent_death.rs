@@ -1,13 +1,15 @@
 //! An agent that is killed leaves no orphan, and the next one finds its feet.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 
 use rustix::process::Signal;
 use serde_json::json;
 
 use super::{named, quick, scripted, settled, strays, through_shell, wait_running};
 use crate::support::api::Api;
-use crate::support::{needs, process};
+use crate::support::wait::holds_for;
+use crate::support::{bin, needs, process};
 
 #[test]
 fn the_collector_ends_with_its_agent_and_the_next_start_works() {
@@ -59,6 +61,88 @@ fn what_outlives_a_killed_agent_is_ended_by_the_next() {
         1,
         "nothing was left this time"
     );
+}
+
+/// What is no collector's and only says so: an operator's shell, say, which has copied the environment.
+#[test]
+fn a_process_that_only_has_the_variables_of_a_collector_is_left_alone() {
+    let agent = settled(quick(), &named("a"));
+    let record = agent.records_of("run")[0].clone();
+    let bystander = |instance: &str| {
+        let mut command = std::process::Command::new("sleep");
+        command.arg("600").env("KM_AGENT_RUN_DIR", agent.run_dir()).env("KM_AGENT_INSTANCE", instance);
+        command.spawn().unwrap()
+    };
+    let instance = record["env"]["KM_AGENT_INSTANCE"].as_str().unwrap_or_default();
+    let (mut bystander, mut orphan) = (bystander("another"), bystander(instance));
+    agent.signal(Signal::KILL);
+    agent.wait_exit();
+    let log = agent.log().len();
+    agent.spawn();
+    wait_running(&agent, log);
+    assert!(bystander.try_wait().unwrap().is_none(), "it was ended");
+    // The control, which cannot have it but from a collector of the agent that died.
+    agent.wait_until("the end of what is an orphan's", || orphan.try_wait().unwrap().is_some());
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+}
+
+/// The kernel forgets that it is to end with its agent, and lets nobody of its user see its environment.
+#[test]
+fn a_collector_with_capabilities_outlives_a_killed_agent_until_the_next_and_the_status_says_so() {
+    if !needs::root() {
+        return;
+    }
+    let builder = quick();
+    let (program, collector) = (builder.dir().join("kmagent"), builder.dir().join("collector"));
+    bin::copy_kmagent(&program);
+    bin::copy_program(&bin::fake(), &collector);
+    // cap_net_bind_service, permitted and effective: `struct vfs_cap_data` of linux/capability.h.
+    let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(&collector, "security.capability", &capability, flags).unwrap();
+    let agent = builder.collector(collector).config(super::yaml(&named("a"))).build();
+    let owned = std::process::Command::new("chown").arg("-R").arg("65534:65534").arg(agent.dir()).status().unwrap();
+    assert!(owned.success());
+    // Which has taken them away.
+    rustix::fs::setxattr(agent.dir().join("collector"), "security.capability", &capability, flags).unwrap();
+    let start = || {
+        let log = agent.log().len();
+        let command = agent.command(["start"]);
+        let mut nobody = std::process::Command::new(&program);
+        nobody.env_clear().envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        nobody.args(command.get_args()).current_dir(agent.dir()).uid(65534).gid(65534);
+        agent.spawn_command(nobody);
+        wait_running(&agent, log);
+    };
+    start();
+    let collector = agent.wait_collector();
+    let status = agent.wait_status("its way", |status| status["collector"]["outlives_agent"] == true);
+    assert_eq!(status["collector"]["pid"], collector);
+    assert!(agent.run(["status"]).stdout.contains("outlives a killed agent"));
+    agent.signal(Signal::KILL);
+    assert_eq!(agent.wait_exit(), -9);
+    holds_for("a collector without an agent", std::time::Duration::from_millis(500), || process::alive(collector));
+    start();
+    assert!(!process::alive(collector), "two collectors run");
+    assert_eq!(agent.collectors().len(), 1);
+    assert_eq!(agent.stop(), 0);
+}
+
+/// As if its lock had been removed, and another agent had taken the new one.
+#[test]
+fn the_collector_of_an_agent_that_lives_is_no_orphan() {
+    let agent = settled(quick(), &named("a"));
+    let collector = agent.wait_collector();
+    fs::remove_file(agent.run_dir().join("lock")).unwrap();
+    let mut second = agent.command(["start"]);
+    let config = agent.dir().join("second.yaml");
+    fs::write(&config, super::yaml(&named("b"))).unwrap();
+    let mut second = second.args(["--config"]).arg(&config).stderr(std::process::Stdio::null()).spawn().unwrap();
+    agent.wait_start(2);
+    assert!(process::alive(collector), "a living agent's collector was ended");
+    second.kill().unwrap();
+    second.wait().unwrap();
 }
 
 /// As some init programs and scripts leave them to what they start.

@@ -81,7 +81,7 @@ fn its_environment_is_the_agents_without_what_is_the_agents_alone() {
             // Of the shell that starts an emulated agent.
             env.remove("PWD");
         }
-        assert_eq!(env.keys().collect::<Vec<_>>(), ["FAKE_LOG", "PATH"], "{role}");
+        assert_eq!(env.keys().collect::<Vec<_>>(), ["FAKE_LOG", "KM_AGENT_INSTANCE", "PATH"], "{role}");
     }
     let runs = agent.records_of("run");
     assert!(!runs[0]["argv"].to_string().contains("test-key"));

@@ -173,6 +173,7 @@ fn root_takes_none_of_another_users() {
     fs::remove_file(&kept).unwrap();
     chown(&state, Some(NOBODY), None).unwrap();
     chown(agent.settings_file(), Some(0), None).unwrap();
+    fs::set_permissions(agent.settings_file(), fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(agent.settings_file(), settings(&agent).replace("colector: x\n", "")).unwrap();
     agent.spawn();
     agent.wait_status("an agent", |status| status["collector"]["pid"].is_u64());

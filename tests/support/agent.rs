@@ -59,6 +59,8 @@ pub struct Builder {
     env: Vec<(String, String)>,
     args: Vec<String>,
     config: Option<String>,
+    /// Below the directory.
+    settings_file: &'static str,
 }
 
 impl Builder {
@@ -86,6 +88,13 @@ impl Builder {
         fs::write(&log, "").unwrap();
         fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).unwrap();
         self.collector(copy)
+    }
+
+    /// The settings in the test's own directory, for a test that gives `etc` to another user: as root the agent takes
+    /// no program from a file that another user could replace.
+    pub fn settings_apart(mut self) -> Builder {
+        self.settings_file = "agent.yaml";
+        self
     }
 
     /// Another binary than `bin::kmagent()`.
@@ -131,12 +140,13 @@ impl Builder {
     pub fn build(self) -> Agent {
         fs::create_dir(self.dir.join("etc")).unwrap();
         let settings = serde_yaml::to_string(&self.settings).unwrap();
-        fs::write(self.dir.join("etc/agent.yaml"), settings).unwrap();
+        fs::write(self.dir.join(self.settings_file), settings).unwrap();
         if let Some(text) = &self.config {
             fs::write(self.dir.join("etc/config.yaml"), text).unwrap();
         }
-        let Builder { dir, program, env, args, .. } = self;
+        let Builder { dir, program, env, args, settings_file, .. } = self;
         Agent {
+            settings_file: dir.join(settings_file),
             dir,
             program,
             env,
@@ -160,6 +170,7 @@ impl Builder {
 /// what there is to know.
 pub struct Agent {
     dir: TempDir,
+    settings_file: PathBuf,
     program: PathBuf,
     env: Vec<(String, String)>,
     args: Vec<String>,
@@ -178,6 +189,7 @@ impl Agent {
             env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
             args: Vec::new(),
             config: None,
+            settings_file: "etc/agent.yaml",
         };
         let path = |name| builder.dir.join(name).display().to_string();
         let (config, state, run, log) = (path("etc/config.yaml"), path("state"), path("run"), path("fake.log"));
@@ -198,7 +210,7 @@ impl Agent {
     }
 
     pub fn settings_file(&self) -> PathBuf {
-        self.dir.join("etc/agent.yaml")
+        self.settings_file.clone()
     }
 
     pub fn state_dir(&self) -> PathBuf {
@@ -224,6 +236,18 @@ impl Agent {
         command.env_clear().envs(self.env.iter().map(|(key, value)| (key, value)));
         command.arg("--agent-config").arg(self.settings_file()).args(&self.args).args(args);
         command.stdin(Stdio::null()).current_dir(self.dir());
+        command
+    }
+
+    /// `command` as another user, who must be able to run the program. Needs root.
+    pub fn command_as(&self, user: u32, args: &[&str]) -> Command {
+        let inner = self.command(args);
+        let user = user.to_string();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        command.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        command.stdin(Stdio::null()).current_dir("/");
         command
     }
 

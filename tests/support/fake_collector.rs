@@ -17,8 +17,7 @@ use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{
-    DumpableBehavior, Resource, Signal, getpgrp, getpid, getppid, getrlimit, kill_process, set_dumpable_behavior,
-    setsid,
+    DumpableBehavior, Resource, Signal, getpid, getppid, getrlimit, kill_process, set_dumpable_behavior, setsid,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -375,6 +374,13 @@ fn check_references(config: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// 0 if it is another pid namespace's, for which getpgrp(2) of the library has no value.
+fn process_group() -> u32 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    fields.split_whitespace().nth(2).and_then(|group| group.parse().ok()).unwrap_or_default()
+}
+
 /// Tells the tests about this start, on one line: `role` (`run`, `validate`, `version`, `grandchild`), process ids,
 /// configs with their text, arguments, directory, environment, open descriptors and the limit on them. Returns how many
 /// `run` lines there are.
@@ -386,7 +392,7 @@ fn record(role: &str, configs: &[String]) -> usize {
         "role": role,
         "pid": pid(getpid()),
         "ppid": getppid().map_or(0, pid),
-        "pgid": pid(getpgrp()),
+        "pgid": process_group(),
         "configs": configs,
         "texts": texts,
         "argv": std::env::args().collect::<Vec<_>>(),

@@ -152,6 +152,10 @@ impl Supervise {
                     self.state_tracker.rolled_back(rejected, problem, self.collectors.started_program());
                     self.settle_state();
                 }
+                Blame::OtherProcess => {
+                    log::info!(revision = revision; "another process has a port; the config will be tried again");
+                    self.state_tracker.postponed(replaced, problem);
+                }
                 Blame::HandOver => {
                     log::info!(
                         revision = revision; "hand-over failed; the next check will apply this config by restart"

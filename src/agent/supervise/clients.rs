@@ -7,7 +7,7 @@ use super::Supervise;
 use crate::agent::check_outcome::{Effects, Order, ReplyAt};
 use crate::agent::mailbox::{Checked, PollerCommand};
 use crate::control::server::{CHECK_LIMIT, ClientId, Server};
-use crate::control::{CheckResult, Outcome, Reply, Request};
+use crate::control::{CheckResult, CollectorStatus, Outcome, Reply, Request};
 use crate::core::Uptime;
 use crate::core::event::Event;
 use crate::core::supervisor::StateName;
@@ -94,9 +94,14 @@ impl Supervise {
                 self.check_suspended();
                 let serving = self.core.serving();
                 let live = serving.and_then(|serving| self.collectors.find(serving));
-                let process = live.map(|live| (live.process.id(), self.now().saturating_sub(live.started_at)));
-                let starts = self.collectors.starts();
-                let status = self.state_tracker.status(self.core.state_name(), self.now(), process, starts);
+                let collector = CollectorStatus {
+                    state: self.core.state_name().as_str().to_string(),
+                    pid: live.map(|live| live.process.id()),
+                    uptime_seconds: live.map(|live| self.now().saturating_sub(live.started_at).as_secs()),
+                    restarts: self.collectors.restarts(),
+                    outlives_agent: live.is_some_and(|live| live.outlives_agent),
+                };
+                let status = self.state_tracker.status(self.now(), collector);
                 self.clients.server.reply(client, &Reply::Status(Box::new(status)));
             }
             Request::Stop => {

@@ -4,16 +4,34 @@ use std::collections::VecDeque;
 
 use super::collectors::Exited;
 use super::{Supervise, handover};
-use crate::core::event::{Event, ExitCause};
+use crate::agent::mailbox::PollerCommand;
+use crate::collector::process::KILL_PATIENCE;
+use crate::core::event::{Event, ExitCause, PortHolder};
+use crate::os::descendants::{self, Which};
 use crate::store::Candidate;
 
 impl Supervise {
     pub(super) fn watch_collectors(&mut self, events: &mut VecDeque<Event<Candidate>>) {
-        for exited in self.collectors.watch(self.now()) {
+        let exited = self.collectors.watch(self.now());
+        if !exited.is_empty() {
+            self.end_descendants();
+        }
+        for exited in exited {
             events.push_back(self.on_exit(exited));
         }
         if let Some((child, health)) = self.collectors.finish_probe() {
             events.push_back(Event::Probed { child, health });
+        }
+    }
+
+    /// What a collector that has ended has left behind ends too, before the next one starts. Beside one that lives, and
+    /// may be waiting for us, the poller does it; what was started since that one was may be that one's.
+    fn end_descendants(&mut self) {
+        match self.collectors.oldest() {
+            Some(oldest) => self.poller.send(PollerCommand::EndDescendants { before: oldest }),
+            None if self.collectors.iter().next().is_none() => descendants::end(Which::All, KILL_PATIENCE),
+            // The system does not say how old it is.
+            None => {}
         }
     }
 
@@ -31,6 +49,11 @@ impl Supervise {
         }
         let uptime = self.now().saturating_sub(dead.started_at);
         let tail = dead.process.tail();
+        let cause = handover::exit_cause(&self.collectors, &dead, &tail);
+        let remedy = match cause {
+            ExitCause::PortInUse(PortHolder::OtherProcess) => handover::port_taken(&self.collectors, &tail),
+            _ => None,
+        };
         let told = if self.state_tracker.secrets.reads_elsewhere(child) {
             // Its lines are in the log already.
             let configs = self.configs();
@@ -38,12 +61,11 @@ impl Supervise {
         } else {
             tail.clone()
         };
-        let problem = self.state_tracker.crashed(&status, uptime, &told);
+        let problem = self.state_tracker.crashed(&status, uptime, remedy, &told);
         log::warn!(
             pid = pid, status = status.as_str(), uptime_seconds = crate::log::seconds(uptime);
             "collector exited unexpectedly"
         );
-        let cause = handover::exit_cause(&self.collectors, &dead, &tail);
         Event::Exited { child, problem, cause }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::collector::Collector;
 use crate::collector::health::Probe;
+use crate::collector::orphans::Recorder;
 use crate::collector::process::{Binds, Process};
 use crate::config::inspect;
 use crate::config::value::Value;
@@ -13,6 +14,7 @@ use crate::core::Uptime;
 use crate::core::event::{ChildId, Health};
 use crate::error::Result;
 use crate::os::files::FileId;
+use crate::os::process_id::ProcessId;
 use crate::os::wait::Waitable;
 use crate::store::Store;
 
@@ -27,6 +29,8 @@ pub(super) struct LiveCollector {
     pub(super) config: FileId,
     /// It has said that everything is started.
     pub(super) is_ready: bool,
+    /// It does not end with the agent.
+    pub(super) outlives_agent: bool,
     /// Its latest bind(2).
     pub(super) bound_at: Uptime,
 }
@@ -42,6 +46,7 @@ pub(super) struct Collectors {
     collector: Collector,
     /// Whether they are to be started so that one can be handed over from.
     binds: Binds,
+    pub(super) recorder: Recorder,
     /// Oldest first; two during a hand-over.
     live: Vec<LiveCollector>,
     probe: Option<(ChildId, Probe)>,
@@ -51,8 +56,8 @@ pub(super) struct Collectors {
 }
 
 impl Collectors {
-    pub(super) fn new(collector: Collector, binds: Binds) -> Collectors {
-        Collectors { collector, binds, live: Vec::new(), probe: None, starts: 0, started_program: None }
+    pub(super) fn new(collector: Collector, binds: Binds, recorder: Recorder) -> Collectors {
+        Collectors { collector, binds, recorder, live: Vec::new(), probe: None, starts: 0, started_program: None }
     }
 
     // ---- Starting.
@@ -68,7 +73,21 @@ impl Collectors {
         self.starts += 1;
         log::info!(pid = process.id(); "collector started");
         let index = self.live.len();
-        self.live.push(LiveCollector { child, process, started_at: now, config, is_ready: false, bound_at: now });
+        let outlives_agent = self.collector.outlives_agent();
+        if outlives_agent {
+            log::info!("collector outlives a killed agent: its file has capabilities or set-id bits");
+        }
+        let is_ready = false;
+        self.live.push(LiveCollector {
+            child,
+            process,
+            started_at: now,
+            config,
+            is_ready,
+            outlives_agent,
+            bound_at: now,
+        });
+        self.recorder.record(self.live.iter().filter_map(|live| live.process.process_id()));
         Ok(&self.live[index])
     }
 
@@ -126,6 +145,11 @@ impl Collectors {
     pub(super) fn pair(&self, child: ChildId) -> Option<(&LiveCollector, &LiveCollector)> {
         let other = self.live.iter().find(|live| live.child != child)?;
         Some((other, self.find(child)?))
+    }
+
+    /// The process that was started first, of those that live.
+    pub(super) fn oldest(&self) -> Option<ProcessId> {
+        self.live.first().and_then(|live| live.process.process_id())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &LiveCollector> {

@@ -4,6 +4,7 @@
 //! When each step is due, and what a failure says about the config, is the core's business; how the kernel does it is
 //! `collector::handover`'s.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::collectors::{Collectors, LiveCollector};
@@ -15,12 +16,16 @@ use crate::config::value::Value;
 use crate::core::Uptime;
 use crate::core::event::{ChildId, ExitCause, Health, PortHolder, Problem};
 use crate::core::supervisor::Limits;
+use crate::os::port_holder::{self, Holder};
 use crate::settings::RestartMode;
 use crate::store::Store;
 
 /// A collector that listens on all that its predecessor does, and has not bound anything for so long, has started, even
 /// if its log level keeps it from saying so: a hundred times exec to ready on a fast host (DESIGN.md, "Measurements").
 const QUIET_TIME: Duration = Duration::from_secs(2);
+
+/// What Go adds to an address that it could not bind.
+const IN_USE: &str = ": bind: address already in use";
 
 /// Whether hand-overs are to be tried, as far as that is known at start.
 pub(super) struct Handover {
@@ -157,15 +162,15 @@ pub(super) fn owns_health_check(collectors: &Collectors, child: ChildId, address
     steer().map_err(Health::Unknown)
 }
 
-/// What a collector died of, by its last words: `problem` has them.
-pub(super) fn exit_cause(collectors: &Collectors, dead: &LiveCollector, problem: &str) -> ExitCause {
-    if !eligible::blames_overlap(problem) {
+/// What a collector died of, by its last words.
+pub(super) fn exit_cause(collectors: &Collectors, dead: &LiveCollector, tail: &str) -> ExitCause {
+    if !eligible::blames_overlap(tail) {
         return ExitCause::Unrelated;
     }
-    if !problem.contains("address already in use") {
+    if !tail.contains(IN_USE) {
         return ExitCause::LockTimeout;
     }
-    let is_named = |port: u16| problem.contains(&format!(":{port}: "));
+    let is_named = |port: u16| tail.contains(&format!(":{port}: "));
     if dead.process.wanted_twice().is_some_and(is_named) {
         return ExitCause::PortInUse(PortHolder::Itself);
     }
@@ -174,6 +179,55 @@ pub(super) fn exit_cause(collectors: &Collectors, dead: &LiveCollector, problem:
         Ok(_) => PortHolder::OtherProcess,
         Err(_) => PortHolder::Unknown,
     };
+    let alone = || {
+        // Where its binds are hidden, a port that nobody has now it wanted twice itself.
+        let is_held = || busy_address(tail).is_none_or(|(at, is_stream)| port_holder::find(at, is_stream).is_some());
+        if dead.process.saw_all_binds() || is_held() { PortHolder::OtherProcess } else { PortHolder::Itself }
+    };
     let other = collectors.iter().find_map(|live| live.process.binds().ok());
-    ExitCause::PortInUse(other.map_or(PortHolder::OtherProcess, holds))
+    ExitCause::PortInUse(other.map_or_else(alone, holds))
+}
+
+/// Who has the port, and what to do. Which process it is takes a look at all of them, and is left out while a collector
+/// lives, which may be waiting.
+pub(super) fn port_taken(collectors: &Collectors, tail: &str) -> Option<String> {
+    let (at, is_stream) = busy_address(tail)?;
+    let holder = port_holder::find(at, is_stream);
+    let process = holder.as_ref().filter(|_| collectors.iter().next().is_none()).and_then(Holder::process);
+    let who = match (holder, process) {
+        (Some(holder), Some((pid, name))) => format!("process {pid} ({name}) of {}", holder.user),
+        (Some(holder), None) => format!("a process of {}", holder.user),
+        (None, _) => "another process".to_string(),
+    };
+    Some(format!("{at} is in use by {who}: end that process, or change the address"))
+}
+
+/// As Go writes it: `listen tcp 127.0.0.1:4317: bind: address already in use`; without an address it is any.
+fn busy_address(tail: &str) -> Option<(SocketAddr, bool)> {
+    let (before, _) = tail.rsplit_once(IN_USE)?;
+    let mut words = before.split_whitespace().rev();
+    let (address, network) = (words.next()?, words.next()?);
+    let address = if address.starts_with(':') { format!("[::]{address}") } else { address.to_string() };
+    Some((address.parse().ok()?, !network.starts_with("udp")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_read_from_the_last_words() {
+        let tail = |at: &str| format!("Error: cannot start pipelines: listen {at}: bind: address already in use\nx");
+        for (at, expected) in [
+            ("tcp 127.0.0.1:4317", Some(("127.0.0.1:4317", true))),
+            ("tcp [::1]:4317", Some(("[::1]:4317", true))),
+            ("tcp :4317", Some(("[::]:4317", true))),
+            ("udp 0.0.0.0:514", Some(("0.0.0.0:514", false))),
+            ("unix /run/x", None),
+        ] {
+            let expected = expected.map(|(at, is_stream)| (at.parse().unwrap(), is_stream));
+            assert_eq!(busy_address(&tail(at)), expected, "{at}");
+        }
+        assert_eq!(busy_address("no such words"), None);
+    }
 }

@@ -27,12 +27,15 @@ use std::time::{Duration, Instant};
 
 use crate::agent::mailbox::{PollerCommand, Snapshot, SupervisorEvent};
 use crate::collector::Collector;
+use crate::collector::orphans::Recorder;
+use crate::collector::process::KILL_PATIENCE;
 use crate::config::value::Revision;
 use crate::control::server::Server;
 use crate::core::Uptime;
 use crate::core::event::{self, Event};
 use crate::core::supervisor::{Limits, StateName, Supervisor};
 use crate::error::Exit;
+use crate::os::descendants::{self, Exits, Which};
 use crate::os::service::Notify;
 use crate::os::shutdown;
 use crate::os::wait::{Waitable, wait};
@@ -50,6 +53,7 @@ use state_tracker::StateTracker;
 pub struct Supervise {
     core: Supervisor<Candidate>,
     clock: Instant,
+    exits: Exits,
     collectors: Collectors,
     handover: Handover,
     store: Store,
@@ -67,6 +71,7 @@ pub struct Supervise {
 /// What the supervisor is made of; all of it was set up before the first start, when failing is still allowed.
 pub struct Parts {
     pub clock: Instant,
+    pub exits: Exits,
     pub mail: Receiver<SupervisorEvent>,
     pub poller: crossbeam_channel::Sender<PollerCommand>,
     pub server: Server,
@@ -92,7 +97,8 @@ impl Supervise {
         Supervise {
             core: Supervisor::new(limits, seed),
             clock: parts.clock,
-            collectors: Collectors::new(parts.collector, handover.binds()),
+            exits: parts.exits,
+            collectors: Collectors::new(parts.collector, handover.binds(), Recorder::new(&settings.run_dir)),
             handover,
             state_tracker: StateTracker::new(&parts.store, settings, settings_problem),
             store: parts.store,
@@ -120,6 +126,8 @@ impl Supervise {
         }
         self.poller.send(PollerCommand::Stop);
         shutdown::begin();
+        descendants::end(Which::All, KILL_PATIENCE);
+        self.collectors.recorder.forget();
         self.clients.dismiss_stopped();
         self.store.sweep();
         self.exit
@@ -140,8 +148,13 @@ impl Supervise {
         ];
         // One that is too far away for the clock is as good as none.
         let until = deadlines.into_iter().flatten().min().and_then(|until| self.clock.checked_add(until));
-        let sources: Vec<Waitable<'_>> =
-            self.collectors.sources().chain(self.clients.sources()).chain([self.poller.source()]).collect();
+        let sources: Vec<Waitable<'_>> = self
+            .collectors
+            .sources()
+            .chain(self.clients.sources())
+            .chain(self.exits.sources())
+            .chain([self.poller.source()])
+            .collect();
         let error = wait(&sources, until).err();
         if let (Some(error), None) = (&error, &self.wait_error) {
             log::error!(error:% = error; "cannot wait for events; checking every 100 ms instead: free some memory");
@@ -153,6 +166,7 @@ impl Supervise {
     fn collect_events(&mut self) -> VecDeque<Event<Candidate>> {
         let mut events = VecDeque::new();
         self.watch_collectors(&mut events);
+        self.exits.reap();
         let (arrived, closed) = self.poller.drain();
         for event in arrived {
             self.take_supervisor_event(event, &mut events);

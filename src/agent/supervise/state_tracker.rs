@@ -5,14 +5,16 @@
 //! stops nothing.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::secret_registry::SecretRegistry;
 use crate::agent::check_outcome::ProblemUpdate;
+use crate::agent::mailbox::Postponed;
 use crate::config::value::Revision;
 use crate::control::{CheckResult, Outcome, PollingStatus};
 use crate::core::event::Verdict;
 use crate::core::problems::{Problems, TimedProblem};
+use crate::core::retries;
 use crate::error::{Exit, Result};
 use crate::log::Masked;
 use crate::os::files::FileId;
@@ -25,6 +27,8 @@ pub(super) struct StateTracker {
     pub(super) store: Store,
     pub(super) problems: Problems<Masked>,
     pub(super) rejected: Record<Rejected>,
+    /// Failed for something that is not its fault.
+    pub(super) postponed: Option<Box<Postponed>>,
     /// Installed and without a verdict.
     installing: Option<Revision>,
     /// How the latest config took effect.
@@ -55,6 +59,7 @@ impl StateTracker {
                 ..Problems::default()
             },
             rejected,
+            postponed: None,
             installing: None,
             changed_by: None,
             queued: 0,
@@ -66,9 +71,10 @@ impl StateTracker {
     }
 
     /// The problem, in words.
-    pub(super) fn crashed(&mut self, status: &str, uptime: Duration, tail: &Masked) -> String {
+    pub(super) fn crashed(&mut self, status: &str, uptime: Duration, remedy: Option<String>, tail: &Masked) -> String {
+        let remedy = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
         let lines = if tail.is_empty() { String::new() } else { format!("; its last lines:\n{tail}") };
-        let problem = format!("the collector {status} after {:.1} s{lines}", uptime.as_secs_f64());
+        let problem = format!("the collector {status} after {:.1} s{remedy}{lines}", uptime.as_secs_f64());
         self.problems.collector = problem_now(&problem);
         problem
     }
@@ -131,6 +137,17 @@ impl StateTracker {
             problem_now(&format!("hand-over failed; the next check will apply this config by restart: {problem}"));
     }
 
+    /// The config failed for a port that another process has: it is tried again later, and later each time.
+    pub(super) fn postponed(&mut self, revision: Option<Revision>, problem: &str) {
+        let problem = format!("the config will be tried again: {problem}");
+        self.problems.config = problem_now(&problem);
+        self.postponed = revision.map(|revision| {
+            let same = self.postponed.take().filter(|earlier| earlier.revision == revision);
+            let attempts = same.map_or(0, |earlier| earlier.attempts).saturating_add(1);
+            Box::new(Postponed { revision, attempts, until: Instant::now() + retries::delay(attempts), problem })
+        });
+    }
+
     /// The process id of a collector that is suspended by SIGSTOP or the like, if there is one.
     pub(super) fn suspended(&mut self, pid: Option<u32>) {
         let problem =
@@ -166,6 +183,9 @@ impl StateTracker {
             self.problems.collector = problem_now(problem);
         }
         let revision = self.installing.take()?;
+        if matches!(verdict, Verdict::Promoted | Verdict::Proved) {
+            self.postponed = None;
+        }
         self.concluded = true;
         let name = revision.short();
         let (exit, result, message) = match verdict {

@@ -14,23 +14,18 @@ impl StateTracker {
             problem: self.problems.newest().cloned(),
             rejected: self.rejected.get().cloned(),
             restarts,
+            postponed: self.postponed.clone(),
         }
     }
 
-    /// `process` is the collector's pid and uptime, if it lives.
-    pub(super) fn status(&self, state: StateName, now: Uptime, process: Option<(u32, Uptime)>, starts: u64) -> Status {
+    pub(super) fn status(&self, now: Uptime, collector: CollectorStatus) -> Status {
         let rejected = self.rejected.get();
         let revision = self.store.read_config().ok().map(|config| config.revision().to_string());
         Status {
             agent_version: env!("CARGO_PKG_VERSION").to_string(),
             pid: std::process::id(),
             uptime_seconds: now.as_secs(),
-            collector: CollectorStatus {
-                state: state.as_str().to_string(),
-                pid: process.map(|(pid, _)| pid),
-                uptime_seconds: process.map(|(_, uptime)| uptime.as_secs()),
-                restarts: starts.saturating_sub(1),
-            },
+            collector,
             config: ConfigStatus {
                 path: self.store.config().to_path_buf(),
                 revision,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::collector::Collector;
 use crate::collector::output;
-use crate::collector::process::{self, Ended};
+use crate::collector::process::{self, Background, Ended};
 use crate::config::value::{Revision, Value};
 use crate::core::event::Problem;
 use crate::core::rollout::{End, Found, Rollout, Step, Version};
@@ -138,8 +138,9 @@ impl<'a> HostRollout<'a> {
         let Some(script) = &self.settings.on_change else { return Ok(Ok(())) };
         let configs: Vec<Value> = self.configs();
         masked::know(Holder::Collector(0), self.collector.secrets(&configs));
-        // Without the command itself, which may hold credentials: this goes to the server.
-        let (what, output) = match process::run(child::shell(script), ON_CHANGE_TIMEOUT) {
+        // What it starts lives on: where init has no supervisor, that is the collector itself. The command is not
+        // named, since it may hold credentials and this goes to the server.
+        let (what, output) = match process::run(child::shell(script), ON_CHANGE_TIMEOUT, Background::Stays) {
             Ok(Ended::Exited { status, .. }) if status.success() => return Ok(Ok(())),
             Ok(Ended::Exited { end, output, .. }) => (end, output),
             Ok(Ended::TimedOut { output }) => (format!("did not end within {ON_CHANGE_TIMEOUT:?}"), output),

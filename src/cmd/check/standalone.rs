@@ -48,6 +48,9 @@ impl<'a> StandaloneCheck<'a> {
     pub(super) fn check(mut self) -> Result<Outcome> {
         if self.extent == Extent::Install {
             self.store.sweep();
+            if self.rollout.unfinished().is_some() {
+                self.may_activate("the config that the latest check installed is not activated")?;
+            }
             if let Some(outcome) = self.finish()? {
                 return Ok(outcome);
             }
@@ -70,9 +73,29 @@ impl<'a> StandaloneCheck<'a> {
             _ => {}
         }
         match order {
-            Order::Install(candidate) => self.install(&candidate),
-            Order::Restart => self.restart(),
+            Order::Install(candidate) => {
+                let revision = candidate.revision.short();
+                self.may_activate(&format!(
+                    "config {revision} is valid and not installed, since on-change cannot be run"
+                ))?;
+                self.install(&candidate)
+            }
+            Order::Restart => {
+                self.may_activate("the collector is not restarted, as the API requested")?;
+                self.restart()
+            }
             Order::Nothing | Order::StartIfStopped => Ok(reply),
+        }
+    }
+
+    /// A config that nothing activates would count as the one that runs.
+    ///
+    /// # Errors
+    /// 78 when root ignores the `on-change` of the settings file.
+    fn may_activate(&self, otherwise: &str) -> Result<()> {
+        match self.settings.why_ignored("on-change") {
+            Some(reason) => Err(Error::new(Exit::Settings, format!("{otherwise}: {reason}"))),
+            None => Ok(()),
         }
     }
 
@@ -140,5 +163,6 @@ fn known(is_collector_running: bool, rejected: Option<&Rejected>) -> Snapshot {
         problem: rejected.filter(|it| !it.resolved).map(TimedProblem::from),
         rejected: rejected.cloned(),
         restarts: 0,
+        postponed: None,
     }
 }

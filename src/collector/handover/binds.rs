@@ -203,6 +203,11 @@ impl BindWatch {
         self.bound.iter().filter_map(|bound| bound.hold().transpose()).collect()
     }
 
+    /// Whether none was hidden from us.
+    pub fn saw_all(&self) -> bool {
+        self.unprepared.is_none()
+    }
+
     /// The latest port that two sockets of it wanted to themselves.
     pub fn wanted_twice(&self) -> Option<u16> {
         self.wanted_twice

@@ -1,4 +1,4 @@
-//! Whether a collector's program may be watched: what its file gives it, a filter takes away.
+//! What a collector's file gives it: a filter would take that away, and the kernel forgets its parent-death signal.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -20,6 +20,13 @@ pub fn watchable(program: &Path) -> Result<(), String> {
         true => Err(format!("{} would lose its set-id bits or capabilities", program.display())),
         false => Ok(()),
     }
+}
+
+/// Whether the kernel forgets a parent-death signal when the program is executed, which it does when that gives rights
+/// (prctl(2), PR_SET_PDEATHSIG).
+pub fn outlives_parent(program: &Path) -> bool {
+    let may_gain = !rustix::process::geteuid().is_root() && rustix::thread::no_new_privs() != Ok(true);
+    may_gain && has_privileges(program)
 }
 
 /// Set-user-ID, set-group-ID, and capabilities such as the one to listen below port 1024 (execve(2)).

@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::collector::handover::binds::{BindChannel, BindWatch, Refusal};
+use crate::os::unix::descendants;
 use crate::os::unix::sys::{reuseport_bpf, seccomp_bind, seccomp_trial};
 use crate::os::wait::{Waitable, wait};
 
@@ -34,7 +35,8 @@ pub fn supported() -> Result<(), String> {
 
 fn watch_a_child(socket: &rustix::fd::OwnedFd) -> Result<(), String> {
     let (ours, theirs) = BindChannel::pair().map_err(untried)?;
-    let child = seccomp_trial::fork(theirs.as_fd(), socket.as_fd()).map_err(untried)?;
+    let fork = || seccomp_trial::fork(theirs.as_fd(), socket.as_fd()).map(|child| (child, child));
+    let (child, _known) = descendants::start(fork).map_err(untried)?;
     drop(theirs);
     let result = serve_one(&ours, child);
     let _ = rustix::process::kill_process(child, Signal::KILL);

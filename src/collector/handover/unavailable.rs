@@ -17,6 +17,10 @@ pub mod privileges {
     pub fn watchable(_program: &Path) -> Result<(), String> {
         Err(super::REASON.to_string())
     }
+
+    pub fn outlives_parent(_program: &Path) -> bool {
+        false
+    }
 }
 
 pub mod binds {
@@ -69,6 +73,10 @@ pub mod binds {
         }
 
         pub fn shareable(&self) -> Result<(), String> {
+            match *self {}
+        }
+
+        pub fn saw_all(&self) -> bool {
             match *self {}
         }
 

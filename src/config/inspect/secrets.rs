@@ -97,7 +97,9 @@ pub fn secrets(config: &Value, env: &Env<'_>) -> Vec<String> {
 /// Whether a variable of the environment with that name, which nothing need refer to, holds a secret.
 pub fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    meaning_of(&name) == Meaning::Secret || name.ends_with("_headers")
+    // The shell's working directory.
+    let is_directory = matches!(name.as_str(), "pwd" | "oldpwd");
+    !is_directory && meaning_of(&name) == Meaning::Secret || name.ends_with("_headers")
 }
 
 /// A port, a percentage, the root directory.

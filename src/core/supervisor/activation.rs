@@ -42,7 +42,16 @@ pub(super) fn blame_for_exit(cause: ExitCause) -> Blame {
         ExitCause::PortInUse(PortHolder::OtherCollector) | ExitCause::LockTimeout => Blame::HandOver,
         // Where that cannot be seen, it is as likely the other collector as any other process.
         ExitCause::PortInUse(PortHolder::Unknown) => Blame::HandOver,
-        // Alone it could not have the port either.
-        ExitCause::PortInUse(PortHolder::Itself | PortHolder::OtherProcess) | ExitCause::Unrelated => Blame::Config,
+        // Alone it could not have the port either, today.
+        ExitCause::PortInUse(PortHolder::OtherProcess) => Blame::OtherProcess,
+        ExitCause::PortInUse(PortHolder::Itself) | ExitCause::Unrelated => Blame::Config,
+    }
+}
+
+/// The same of one that was alone: no other collector can have been in its way.
+pub(super) fn blame_for_exit_alone(cause: ExitCause) -> Blame {
+    match cause {
+        ExitCause::PortInUse(PortHolder::OtherProcess) => Blame::OtherProcess,
+        ExitCause::PortInUse(_) | ExitCause::LockTimeout | ExitCause::Unrelated => Blame::Config,
     }
 }

@@ -192,11 +192,20 @@ fn what_dies_of_the_old_one_is_tried_again_by_restart_and_rejected_if_it_dies_ag
 
 #[test]
 fn what_dies_by_itself_is_rejected_at_once() {
-    let causes = [PortHolder::Itself, PortHolder::OtherProcess].map(ExitCause::PortInUse);
-    for cause in [ExitCause::Unrelated, causes[0], causes[1]] {
+    for cause in [ExitCause::Unrelated, ExitCause::PortInUse(PortHolder::Itself)] {
         let died = gathering().exit_because(2, cause).expect("roll back (boom)").rolled_back();
         died.expect("rolled back (boom)").candidate("b").expect("install b to hand over");
     }
+}
+
+/// Whether another collector is beside it or not.
+#[test]
+fn what_dies_of_another_processs_port_is_tried_later() {
+    let cause = ExitCause::PortInUse(PortHolder::OtherProcess);
+    let died = gathering().exit_because(2, cause).expect("roll back to try later (boom)").rolled_back();
+    died.expect("rolled back (boom)").candidate("b").expect("install b to hand over");
+    let alone = gathering().exit_of(1).expect("").exit_because(2, cause).expect("roll back to try later (boom)");
+    alone.rolled_back().expect("rolled back (boom), spawn");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! The same rules as in `transition`, whose `Transition` it uses; it owns the states Starting and RollingBack.
 
+use super::activation::blame_for_exit_alone;
 use super::transition::{Pace, Transition};
 use super::{Next, PROBE_TIMEOUT, ProbationStage, Start, State};
 use crate::core::backoff;
@@ -14,7 +15,9 @@ pub(super) fn starting<C: Candidate>(
     transition: &mut Transition<'_, C>,
 ) -> State<C> {
     match event {
-        Event::Exited { child, problem, .. } if child == start.child => return crashed(start, problem, transition),
+        Event::Exited { child, problem, cause } if child == start.child => {
+            return crashed(start, problem, blame_for_exit_alone(cause), transition);
+        }
         Event::Probed { child, health } if child == start.child => return judge(start, stage, health, transition),
         Event::DeadlinePassed => return advance(start, stage, transition),
         Event::CandidateArrived(candidate) => {
@@ -42,14 +45,19 @@ pub(super) fn starting<C: Candidate>(
 }
 
 /// An unexpected exit, before the collector had proved itself.
-fn crashed<C: Candidate>(start: Start<C>, problem: Problem, transition: &mut Transition<'_, C>) -> State<C> {
+fn crashed<C: Candidate>(
+    start: Start<C>,
+    problem: Problem,
+    blame: Blame,
+    transition: &mut Transition<'_, C>,
+) -> State<C> {
     let mut pace = Pace::Delayed;
     if transition.now >= start.since + transition.limits.min_uptime {
         transition.backoff.reset();
         pace = Pace::AtOnce;
     }
     if start.trust == TrustLevel::OnProbation {
-        return roll_back(problem, start.queued, transition);
+        return roll_back(problem, blame, start.queued, transition);
     }
     transition.order(Action::Conclude(Verdict::Failing(problem)));
     transition.start_again(pace, start.queued)
@@ -57,10 +65,11 @@ fn crashed<C: Candidate>(start: Start<C>, problem: Problem, transition: &mut Tra
 
 pub(super) fn roll_back<C: Candidate>(
     problem: Problem,
+    blame: Blame,
     queued: Option<C>,
     transition: &mut Transition<'_, C>,
 ) -> State<C> {
-    transition.order(Action::RollBack { problem: problem.clone(), blame: Blame::Config });
+    transition.order(Action::RollBack { problem: problem.clone(), blame });
     State::RollingBack { problem, queued }
 }
 

@@ -41,6 +41,7 @@ pub(super) fn text(actions: Vec<Action<&str>>) -> String {
         }
         Action::Discard(candidate) => format!("discard {candidate}"),
         Action::RollBack { problem, blame: Blame::Config } => format!("roll back ({problem})"),
+        Action::RollBack { problem, blame: Blame::OtherProcess } => format!("roll back to try later ({problem})"),
         Action::RollBack { problem, blame: Blame::HandOver } => format!("roll back to try again ({problem})"),
         Action::Probe(ChildId(child)) => format!("probe {child}"),
         Action::Promote => "promote".to_string(),

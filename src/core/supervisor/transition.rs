@@ -10,7 +10,7 @@ use super::{
 use crate::core::Uptime;
 use crate::core::backoff::Backoff;
 use crate::core::event::{
-    Action, ActivationMode, Candidate, ChildId, Event, Problem, RestartReason, SpawnResult, TrustLevel, Verdict,
+    Action, ActivationMode, Blame, Candidate, ChildId, Event, Problem, RestartReason, SpawnResult, TrustLevel, Verdict,
 };
 
 /// How soon the next start follows a collector's end.
@@ -210,7 +210,7 @@ fn launching<C: Candidate>(event: Event<C>, transition: &mut Transition<'_, C>) 
             return State::Stopped { check_at: transition.now + CONFIG_FILE_INTERVAL };
         }
         Event::Launched(SpawnResult::NoConfig { fallback: true }) => {
-            return probation::roll_back("the config file is missing".to_string(), None, transition);
+            return probation::roll_back("the config file is missing".to_string(), Blame::Config, None, transition);
         }
         Event::StopRequested => return transition.finish(),
         // Not while the spawn is unanswered; the API sends it again.

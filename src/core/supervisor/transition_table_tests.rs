@@ -779,13 +779,15 @@ fn every_failure_of_a_hand_over_has_its_blame() {
     let blamed_on_config: Vec<(Named, Event<&str>)> = vec![
         (at(GATHERING), exited(ExitCause::Unrelated)),
         (at(GATHERING), in_use(PortHolder::Itself)),
-        (at(GATHERING), in_use(PortHolder::OtherProcess)),
         (at(SERVING), exited(ExitCause::Unrelated)),
         (at(PROBING_NEW), exited(ExitCause::Unrelated)),
         (at(PROBING_NEW), probed(Health::Unhealthy("503".into()))),
         (at(PROBING_NEW), Event::DeadlinePassed),
     ];
+    let blamed_on_another =
+        vec![(at(GATHERING), in_use(PortHolder::OtherProcess)), (at(SERVING), in_use(PortHolder::OtherProcess))];
     let expectations = [
+        (blamed_on_another, "roll back to try later", "install b to hand over"),
         (blamed_on_hand_over, "roll back to try again", "install b to restart"),
         (blamed_on_config, "roll back (", "install b to hand over"),
     ];

@@ -13,7 +13,9 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
+use super::descendants::{self, Known};
 use super::open_files;
+use super::process_id::ProcessId;
 use super::sys::before_exec;
 use super::wait::Waitable;
 
@@ -50,6 +52,9 @@ pub struct Child {
     process: std::process::Child,
     /// Its group too.
     pid: Pid,
+    /// `None` where there is no /proc.
+    process_id: Option<ProcessId>,
+    _known: Known,
     /// `None` on a kernel without pidfd_open(2).
     pidfd: Option<OwnedFd>,
     /// `None` after its end.
@@ -71,17 +76,27 @@ impl Child {
             OnParentDeath::Kill => Signal::KILL,
         };
         before_exec::arrange(&mut command, signal, open_files::inherited(), binds.map(|reporter| reporter.0));
-        let process = command.spawn()?;
+        let spawn = || {
+            let process = command.spawn()?;
+            let pid = Pid::from_child(&process);
+            Ok((process, pid))
+        };
+        let (process, known) = descendants::start(spawn)?;
         // With our copies of the child's descriptors, so that there is room for what comes.
         drop(command);
         let pid = Pid::from_child(&process);
         // Not reaped yet, so the number is still the child's.
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
-        Ok(Child { process, pid, pidfd, output: Some(ours) })
+        let process_id = ProcessId::of(process.id());
+        Ok(Child { process, pid, process_id, _known: known, pidfd, output: Some(ours) })
     }
 
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    pub fn process_id(&self) -> Option<ProcessId> {
+        self.process_id
     }
 
     /// Ready when it has ended, or when there is output, or its end.

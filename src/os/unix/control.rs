@@ -6,7 +6,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fs_err as fs;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
@@ -14,6 +13,7 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, 
 use super::sys::peer;
 use super::user::User;
 use super::wait::{Waitable, wait};
+use crate::os::files::{Place, named};
 
 /// Where the agent of a run directory listens.
 pub fn endpoint(run_dir: &Path) -> PathBuf {
@@ -24,26 +24,28 @@ pub fn endpoint(run_dir: &Path) -> PathBuf {
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixListener,
-    path: PathBuf,
+    place: Place,
 }
 
 impl Listener {
     /// Takes the place of a socket that a killed agent left. It appears under its name when it listens already, so that
     /// a client that sees it is answered. To be called while there is only one thread.
     pub fn bind(endpoint: &Path) -> io::Result<Listener> {
-        let unnamed = endpoint.with_extension("new");
-        match fs::remove_file(&unnamed) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        let place = Place::new(endpoint)?;
+        let unnamed = place.beside("control.new".into());
+        match unnamed.remove() {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(&unnamed.path(), error)),
             Ok(()) | Err(_) => {}
         }
+        let path = unnamed.path_of_descriptor()?;
         // Private from its first moment; chmod(2) afterwards would follow a link that was put in its place.
         let former = rustix::process::umask(Mode::from_raw_mode(0o177));
-        let socket = UnixListener::bind(&unnamed);
+        let socket = UnixListener::bind(path);
         rustix::process::umask(former);
         let socket = socket?;
         socket.set_nonblocking(true)?;
-        fs::rename(&unnamed, endpoint)?;
-        Ok(Listener { socket, path: endpoint.to_path_buf() })
+        unnamed.rename(&place).map_err(|error| named(endpoint, error))?;
+        Ok(Listener { socket, place })
     }
 
     /// One that waits; `WouldBlock` when there is none. It does not block either.
@@ -60,7 +62,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        let _ = self.place.remove();
     }
 }
 
@@ -71,7 +73,9 @@ impl Connection {
     /// `NotFound` or `ConnectionRefused` when nobody listens, `WouldBlock` when nobody accepts until `deadline`. It
     /// does not block afterwards.
     pub fn connect(endpoint: &Path, deadline: Instant) -> io::Result<Connection> {
-        let address = SocketAddrUnix::new(endpoint)?;
+        // Neither a link that another user made nor what he may put in its place now.
+        let (path, _found) = Place::followed(endpoint)?.path_of_found()?;
+        let address = SocketAddrUnix::new(path)?;
         let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         loop {
             // Which bounds a connect(2), too, that waits in a full queue; 0 would be no bound.

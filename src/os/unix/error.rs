@@ -8,6 +8,8 @@ use std::io;
 
 use rustix::io::Errno;
 
+use crate::os::files::Named;
+
 /// About the directory that an agent cannot run without.
 pub const REMEDY_FOR_RUN_DIR: &str = "run as root, or choose another with the setting `run-dir`";
 
@@ -53,12 +55,23 @@ pub fn remedy_for_spawn(error: &io::Error) -> &'static str {
 }
 
 fn errno(error: &io::Error) -> Option<Errno> {
-    error.raw_os_error().map(Errno::from_raw_os_error)
+    let inner = || error.get_ref()?.downcast_ref::<Named>()?.error.raw_os_error();
+    error.raw_os_error().or_else(inner).map(Errno::from_raw_os_error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::files;
+
+    #[test]
+    fn an_error_with_a_path_is_the_same_error() {
+        let named = files::named("/x".as_ref(), Errno::MFILE.into());
+        assert!(is_out_of_resources(&named));
+        let error = crate::error::Error::because(crate::error::Exit::System, "what", named);
+        assert_eq!(error.to_string(), "what: /x: Too many open files (os error 24)");
+        assert!(!is_out_of_resources(&files::named("/x".as_ref(), Errno::IO.into())));
+    }
 
     #[test]
     fn each_failure_that_an_operator_can_do_something_about_has_its_remedy() {

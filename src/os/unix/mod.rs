@@ -2,6 +2,7 @@
 
 pub mod child;
 pub mod control;
+pub mod descendants;
 pub mod error;
 pub mod event;
 pub mod files;
@@ -9,6 +10,8 @@ pub mod host;
 mod open_files;
 pub mod orphans;
 mod pid1;
+pub mod port_holder;
+pub mod process_id;
 pub mod service;
 pub mod stderr;
 pub mod stream;

@@ -1,29 +1,35 @@
-//! Processes that are nobody's children any more, found by a variable in their environment (proc_pid_environ(5)).
+//! Processes that an agent has left behind, found by what it recorded of them, and by a variable in their environment
+//! (proc_pid_environ(5)).
 //!
 //! It finds, signals and watches them; who is an orphan, and how long one is waited for, is the caller's business.
 
-use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use fs_err as fs;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::process_id::{Entry, ProcessId};
 use super::wait::{Waitable, wait};
 use crate::os::files;
 
-/// A process that bears the mark.
 #[derive(Debug)]
 pub struct Orphan {
-    pid: Pid,
+    id: ProcessId,
     pidfd: OwnedFd,
 }
 
 impl Orphan {
+    /// `None` when it has ended.
+    fn open(id: ProcessId) -> Option<Orphan> {
+        let pid = Pid::from_raw(id.pid.cast_signed())?;
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        // Again, since the number may have become another's.
+        (Entry::of(pid)?.id == id).then_some(Orphan { id, pidfd })
+    }
+
     pub fn id(&self) -> u32 {
-        self.pid.as_raw_nonzero().get().cast_unsigned()
+        self.id.pid
     }
 
     /// SIGTERM. One that has ended meanwhile is no failure.
@@ -52,31 +58,41 @@ impl Orphan {
     }
 }
 
-/// Every other process with this value of this variable.
-pub fn find(variable: &str, value: &OsStr) -> Vec<Orphan> {
-    let mark = mark(variable, value);
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    let own = rustix::process::getpid();
-    pids.filter(|pid| *pid != own && has_mark(*pid, &mark))
-        .filter_map(|pid| {
-            let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
-            // Again, since the number may have become another's.
-            has_mark(pid, &mark).then_some(Orphan { pid, pidfd })
-        })
-        .collect()
+/// The processes that were recorded and still live, all with this value of this variable, and what they have started.
+///
+/// Not this process, and not those that it descends from: a collector's script may be what starts this agent.
+pub fn find(recorded: &[ProcessId], variable: &str, value: &str) -> Vec<Orphan> {
+    let mark = format!("{variable}={value}");
+    let table = Entry::all();
+    let mut found: Vec<Entry> = Vec::new();
+    let is_root = |entry: &Entry| recorded.contains(&entry.id) || has_mark(entry.id.pid, &mark);
+    let mut next: Vec<Entry> = table.iter().copied().filter(is_root).collect();
+    while let Some(entry) = next.pop() {
+        if !found.iter().any(|known| known.id == entry.id) {
+            found.push(entry);
+            next.extend(table.iter().filter(|child| child.parent == entry.id.pid));
+        }
+    }
+    let own = lineage(&table);
+    found.retain(|entry| !entry.has_ended && !own.contains(&entry.id.pid));
+    found.iter().filter_map(|entry| Orphan::open(entry.id)).collect()
 }
 
-/// A process that cannot be read is another user's; one without an environment is a zombie or the kernel's.
-fn has_mark(pid: Pid, mark: &OsStr) -> bool {
+/// This process, its parent, and so on.
+fn lineage(table: &[Entry]) -> Vec<u32> {
+    let mut lineage = vec![std::process::id()];
+    while let Some(entry) = table.iter().find(|entry| Some(&entry.id.pid) == lineage.last())
+        && !lineage.contains(&entry.parent)
+    {
+        lineage.push(entry.parent);
+    }
+    lineage
+}
+
+/// A process that cannot be read is another user's, or has rights that we have not; one without an environment is a
+/// zombie or the kernel's.
+fn has_mark(pid: u32, mark: &str) -> bool {
     let environment =
-        files::read(&PathBuf::from(format!("/proc/{}/environ", pid.as_raw_nonzero())), files::MAX_KERNEL_FILE)
-            .unwrap_or_default();
+        files::read(&PathBuf::from(format!("/proc/{pid}/environ")), files::MAX_KERNEL_FILE).unwrap_or_default();
     environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
-}
-
-fn mark(variable: &str, value: &OsStr) -> OsString {
-    let mut mark = format!("{variable}=").into_bytes();
-    mark.extend_from_slice(value.as_bytes());
-    OsString::from_vec(mark)
 }

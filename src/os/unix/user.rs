@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::process::{Gid, Uid};
 
-use crate::os::files::{self, directory_of};
+use crate::os::files::{self, Place, directory_of};
 
 /// Bytes of passwd(5) or group(5): 100,000 users.
 const MAX_TABLE: u64 = 8 * 1024 * 1024;
@@ -26,7 +26,8 @@ impl User {
 
     /// `None` when there is no such file, or it cannot be looked at.
     pub fn owner_of(path: &Path) -> Option<User> {
-        std::fs::metadata(path).ok().map(|meta| User(meta.uid()))
+        let meta = Place::followed(path).and_then(|place| place.look()).ok().flatten()?;
+        Some(User(meta.uid()))
     }
 
     pub fn is_root(self) -> bool {

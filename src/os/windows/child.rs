@@ -6,6 +6,7 @@ use std::os::windows::process::CommandExt;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use super::process_id::ProcessId;
 use super::unsupported;
 use super::user::Credentials;
 use super::wait::Waitable;
@@ -31,6 +32,10 @@ impl Child {
         _binds: Option<BindReporter>,
     ) -> io::Result<Child> {
         Err(unsupported())
+    }
+
+    pub fn process_id(&self) -> Option<ProcessId> {
+        match *self {}
     }
 
     pub fn id(&self) -> u32 {

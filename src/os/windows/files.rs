@@ -1,6 +1,6 @@
 //! Files on Windows: what can fail says that it is not supported yet, and a question is answered with no.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,115 @@ use std::path::{Path, PathBuf};
 use super::unsupported;
 use crate::os::files::FileId;
 
-/// A file that was not there, for writing; only its owner may read it.
-pub fn create_private(_path: &Path) -> io::Result<fs_err::File> {
-    Err(unsupported())
+/// A directory that stays the same one, wherever its name leads by now.
+#[derive(Clone, Debug)]
+pub struct Directory(PathBuf);
+
+impl Directory {
+    pub fn open(_path: &Path) -> io::Result<Directory> {
+        Err(unsupported())
+    }
+
+    /// Whether others than we may make entries here.
+    pub fn admits_others(&self) -> bool {
+        true
+    }
+
+    pub fn entry(&self, name: OsString) -> Place {
+        Place { directory: self.clone(), name }
+    }
+
+    /// The names in it, as far as it can be read: not at all yet.
+    pub fn names(&self) -> impl Iterator<Item = OsString> + use<> {
+        std::iter::empty()
+    }
+
+    /// Puts the names in it on the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        Err(unsupported())
+    }
+}
+
+/// A name in a directory that is held open, and all that is done with it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    directory: Directory,
+    name: OsString,
+}
+
+impl Place {
+    /// The name itself, whatever is there.
+    pub fn new(_path: &Path) -> io::Result<Place> {
+        Err(unsupported())
+    }
+
+    /// Where a path leads, through links that may be followed.
+    pub fn followed(_path: &Path) -> io::Result<Place> {
+        Err(unsupported())
+    }
+
+    pub fn beside(&self, name: OsString) -> Place {
+        self.directory.entry(name)
+    }
+
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.directory.0.join(&self.name)
+    }
+
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// What is there; `None` if there is nothing.
+    pub fn look(&self) -> io::Result<Option<Metadata>> {
+        Err(unsupported())
+    }
+
+    /// The content of a regular file of at most so many bytes.
+    pub fn read(&self, _max_bytes: u64) -> io::Result<Vec<u8>> {
+        Err(unsupported())
+    }
+
+    /// A file that was not there, for writing; only its owner may read it.
+    pub fn create_private(&self) -> io::Result<File> {
+        Err(unsupported())
+    }
+
+    /// That it cannot be done is no failure.
+    pub fn give_to_owner_of_directory(&self, _file: &File) {}
+
+    /// Gives a new file the owner and access list of the one that it will replace. False if there is none.
+    pub fn give_owner_and_mode(&self, _file: &File) -> io::Result<bool> {
+        Err(unsupported())
+    }
+
+    /// Gives what is here the name `target`, in place of what has it; at no time is there nothing.
+    pub fn rename(&self, _target: &Place) -> io::Result<()> {
+        Err(unsupported())
+    }
+
+    /// Gives what is here the name `other`, too.
+    pub fn link(&self, _other: &Place) -> io::Result<()> {
+        Err(unsupported())
+    }
+
+    pub fn remove(&self) -> io::Result<()> {
+        Err(unsupported())
+    }
+
+    /// Removes what no living process holds.
+    pub fn remove_unheld(&self) -> io::Result<()> {
+        Err(unsupported())
+    }
+
+    /// Windows has no mounts of single files.
+    pub fn is_mounted(&self) -> bool {
+        false
+    }
 }
 
 /// Content for a child that may not read the file which has it.
@@ -23,13 +129,10 @@ pub fn path_in_child(_file: &File) -> PathBuf {
     PathBuf::new()
 }
 
-/// Gives a new file the owner and access list of the one that it will replace.
-pub fn keep_owner_and_mode(_file: &File, _path: &Path, _replaced: &Metadata) -> io::Result<()> {
-    Err(unsupported())
+/// What lets a user replace a file in another's directory.
+pub fn command_to_link(_path: &Path, _target: &Path) -> Option<String> {
+    None
 }
-
-/// That it cannot be done is no failure.
-pub fn give_to_owner_of_directory(_file: &File, _path: &Path) {}
 
 /// With all above it that are missing; no other user may look into what is made.
 pub fn make_private_directory(_path: &Path) -> io::Result<()> {
@@ -41,34 +144,9 @@ pub fn make_readable_directory(_path: &Path) -> io::Result<()> {
     Err(unsupported())
 }
 
-/// Gives the file at `source` the name `target`, in place of what has it; at no time is there nothing.
-pub fn replace(_source: &Path, _target: &Path) -> io::Result<()> {
-    Err(unsupported())
-}
-
-/// Puts the names in a directory on the disk.
-pub fn sync_directory(_path: &Path) -> io::Result<()> {
-    Err(unsupported())
-}
-
-/// Windows has no mounts of single files.
-pub fn is_mounted(_path: &Path) -> bool {
-    false
-}
-
-/// The names in a directory, as far as it can be read: not at all yet.
-pub fn names(_directory: &Path) -> impl Iterator<Item = OsString> {
-    std::iter::empty()
-}
-
 /// Locks a new file until it is closed; false when `remove_unheld` has got hold of it before.
 pub fn hold(_file: &File) -> bool {
     true
-}
-
-/// Removes what no living process holds.
-pub fn remove_unheld(_path: &Path) -> io::Result<()> {
-    Err(unsupported())
 }
 
 /// Which file is at `path`, through links; `None` when there is none.
@@ -111,28 +189,35 @@ pub fn is_readable_by_all(_meta: &Metadata) -> bool {
 
 /// Reading where another user may have planted something.
 pub mod safe_open {
+    use std::fs::File;
     use std::io;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
     use super::unsupported;
+    use crate::os::files::FileId;
 
     /// The content of a regular file of at most so many bytes.
     pub fn read(_path: &Path, _max_bytes: u64) -> io::Result<Vec<u8>> {
         Err(unsupported())
     }
 
+    /// A regular file for reading.
+    pub fn open(_path: &Path) -> io::Result<File> {
+        Err(unsupported())
+    }
+
+    /// As `open`, of a file that says what is to be done; and who else could have written it.
+    pub fn open_to_obey(_path: &Path) -> io::Result<(File, Option<String>)> {
+        Err(unsupported())
+    }
+
+    /// Which file is at `path`, through links that may be followed.
+    pub fn identity(_path: &Path) -> io::Result<Option<FileId>> {
+        Err(unsupported())
+    }
+
     /// For a file that another program is to read by its name: whether `read` would.
     pub fn look(_path: &Path) -> io::Result<()> {
         Err(unsupported())
-    }
-
-    /// Where a path leads, through the links that may be followed; there need not be anything.
-    pub fn resolve(_path: &Path) -> io::Result<PathBuf> {
-        Err(unsupported())
-    }
-
-    /// Whether others than we may make files in the directory of `path`: yes, so that nothing is linked there.
-    pub fn is_shared(_path: &Path) -> bool {
-        true
     }
 }

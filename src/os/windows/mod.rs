@@ -5,11 +5,14 @@
 
 pub mod child;
 pub mod control;
+pub mod descendants;
 pub mod error;
 pub mod event;
 pub mod files;
 pub mod host;
 pub mod orphans;
+pub mod port_holder;
+pub mod process_id;
 pub mod service;
 pub mod stderr;
 pub mod stream;

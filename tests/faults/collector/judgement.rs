@@ -71,7 +71,7 @@ fn corrected(name: &str, mode: Mode, old_collector: &str, words: &str) {
     api.wait_for_request_after(asked, "no problem", |request| message(request).is_empty());
     let took = from.elapsed();
     wait_for("a single collector", crate::support::wait::DEADLINE, || (agent.collectors().len() == 1).then_some(()));
-    ground.assert_nothing_left(&agent, 0);
+    ground.assert_nothing_left(&agent);
     row(name, mode, &format!("{}; tries it again with the new collector", story(&agent.log()[seen..])), &report, took);
     assert_eq!(agent.stop(), 0);
     assert_eq!(agent.processes(), [0; 0]);

@@ -71,8 +71,6 @@ pub struct Case {
     fates: [Fate; 2],
     /// How long the collector takes to end, or is given to.
     drain: Duration,
-    /// Whether it leaves a process of another session behind, which only the agent's next start ends.
-    is_survived: bool,
     /// Whether it is tried in both modes in the quick form too.
     is_slow: bool,
 }
@@ -93,7 +91,6 @@ impl Case {
             validate_timeout: "30s",
             fates: [fate; 2],
             drain: Duration::ZERO,
-            is_survived: false,
             is_slow: false,
         }
     }
@@ -235,10 +232,10 @@ fn whole(case: &Case, mode: Mode) {
         }
     };
     let healed_in = heal(&agent, &api, case.drain);
-    ground.assert_nothing_left(&agent, usize::from(case.is_survived));
+    ground.assert_nothing_left(&agent);
     row(&case.name, mode, &(story(&agent.log()[seen..]) + &former), &report, healed_in);
     assert_eq!(agent.stop(), 0);
-    assert_gone(&agent, case.is_survived);
+    assert_gone(&agent);
 }
 
 /// Sends a good config and measures until it is active, has passed its probation, and the API has a report without a
@@ -277,26 +274,14 @@ fn stop_amid(case: &Case, mode: Mode) {
     let took = began_at.elapsed();
     assert_eq!(status.code(), Some(0));
     assert!([good(), config].contains(&agent.config()), "the config is not whole");
-    assert_gone(&agent, case.is_survived);
+    assert_gone(&agent);
     eprintln!("hell:     {}, {mode:?}: stopped in {:.1} s", case.name, took.as_secs_f64());
 }
 
-/// The agent has ended and left nothing, but for what had left the collector's session: its next start ends that.
+/// The agent has ended and left nothing.
 #[track_caller]
-fn assert_gone(agent: &Agent, is_survived: bool) {
-    let is_grandchild = |pid: &u32| process::command_line(*pid).get(1).is_some_and(|role| role == "hold");
-    let left = || agent.processes().into_iter().partition::<Vec<u32>, _>(is_grandchild);
-    let (grandchildren, others) = left();
-    assert_eq!(others, [0; 0], "processes are left");
-    assert!(is_survived || grandchildren.is_empty(), "grandchildren are left: {grandchildren:?}");
-    if is_survived && !grandchildren.is_empty() {
-        fs::write(agent.config_file(), yaml(&better())).unwrap();
-        agent.spawn();
-        agent.wait_until("the end of what was left behind", || left().0.is_empty());
-        agent.wait_until("the new collector", || !agent.collectors().is_empty());
-        assert_eq!(agent.stop(), 0);
-        assert_eq!(agent.processes(), [0; 0]);
-    }
+fn assert_gone(agent: &Agent) {
+    assert_eq!(agent.processes(), [0; 0], "processes are left");
 }
 
 /// What the agent has when all is well.
@@ -320,11 +305,10 @@ impl Ground {
 
     /// Asserts that it has no more than that, but for `strangers` that left their session.
     #[track_caller]
-    pub fn assert_nothing_left(&self, agent: &Agent, strangers: usize) {
+    pub fn assert_nothing_left(&self, agent: &Agent) {
         agent.wait_until("no more descriptors than before", || descriptors(agent) <= self.descriptors);
         assert_eq!(process::tasks(agent.pid()).len(), self.threads, "threads");
-        let expected = 2 + strangers;
-        agent.wait_until("no more processes than before", || agent.processes().len() <= expected);
+        agent.wait_until("no more processes than before", || agent.processes().len() <= 2);
         let now = Ground::of(agent);
         let (growth, peak) = (now.private.saturating_sub(self.private), now.peak.saturating_sub(self.peak));
         assert!(growth <= GROWTH_LIMIT, "{growth} KiB more private memory than {}", self.private);

@@ -69,7 +69,7 @@ fn a_flood() {
         slowest.as_millis()
     );
     row(&name, Mode::Restart, &does, "", healed_at.elapsed());
-    ground.assert_nothing_left(&agent, 0);
+    ground.assert_nothing_left(&agent);
     assert_eq!(agent.stop(), 0);
 }
 

@@ -218,7 +218,7 @@ fn spoilt(trouble: &Trouble, mode: Mode) {
     agent.wait_until("the config that was sent meanwhile", || is_good(&agent, &better()));
     api.wait_for_request_after(asked, "no problem", |request| message(request).is_empty());
     let took = from.elapsed();
-    ground.assert_nothing_left(&agent, 0);
+    ground.assert_nothing_left(&agent);
     row(&format!("collector {}", trouble.name), mode, &story(&agent.log()[seen..]), &message(&report), took);
 
     // A stop in its midst.
@@ -273,7 +273,7 @@ fn replaced_while_one_runs() {
     wait_for("the new program", DEADLINE, || {
         (program(agent.wait_collector()) == fake.canonicalize().unwrap()).then_some(())
     });
-    ground.assert_nothing_left(&agent, 0);
+    ground.assert_nothing_left(&agent);
     row("collector replaced by a newer one", Mode::Restart, "lets the old one run, starts the new one next", "", took);
     assert_eq!(agent.stop(), 0);
 }

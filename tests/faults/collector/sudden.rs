@@ -102,7 +102,7 @@ fn killed_from_outside(name: &str, signal: Signal) {
     assert!(gap < 1.0, "{gap} s without a collector");
     let does = format!("starts it at once; {}", story(&log[seen..]));
     row(&format!("SIG{name} from outside"), Mode::Restart, &does, &report, Duration::from_secs_f64(gap));
-    ground.assert_nothing_left(&agent, 0);
+    ground.assert_nothing_left(&agent);
     assert_eq!(agent.stop(), 0);
     assert_eq!(agent.processes(), [0; 0]);
 }

@@ -171,8 +171,12 @@ fn step(call: &str) -> Option<Step> {
     }
     let (name, arguments) = call.split_once('(')?;
     let strings = strings(arguments);
-    let string =
-        |index: usize| strings.get(index).map(|bytes| PathBuf::from(String::from_utf8_lossy(bytes).into_owned()));
+    // `-y`: 3</the/directory>, "name"
+    let string = |index: usize| {
+        let (before, bytes) = strings.get(index)?;
+        let directory = before.strip_suffix(">, ").and_then(|before| before.rsplit_once('<')).map_or("", |it| it.1);
+        Some(Path::new(directory).join(String::from_utf8_lossy(bytes).into_owned()))
+    };
     // `-y`: 3</the/path>
     let opened = |text: &str| Some(PathBuf::from(text.split_once('<')?.1.split_once('>')?.0));
     match name {
@@ -180,7 +184,7 @@ fn step(call: &str) -> Option<Step> {
             Some(Step::Create(string(0)?))
         }
         "open" | "openat" if call.contains("O_TRUNC") => Some(Step::Truncate(string(0)?)),
-        "write" => Some(Step::Write(opened(arguments)?, strings.first()?.clone())),
+        "write" => Some(Step::Write(opened(arguments)?, strings.first()?.1.clone())),
         "fsync" | "fdatasync" => Some(Step::Sync(opened(arguments)?)),
         "rename" | "renameat" | "renameat2" => Some(Step::Rename(string(0)?, string(1)?)),
         "link" | "linkat" => Some(Step::Link(string(0)?, string(1)?)),
@@ -202,22 +206,22 @@ fn below(step: Step, root: &Path) -> Option<Step> {
     })
 }
 
-/// What stands between double quotes, with C's escapes undone.
-fn strings(arguments: &str) -> Vec<Vec<u8>> {
+/// What stands between double quotes, with C's escapes undone, after what is before it.
+fn strings(arguments: &str) -> Vec<(&str, Vec<u8>)> {
     let mut found = Vec::new();
-    let mut bytes = arguments.bytes().peekable();
-    while bytes.by_ref().any(|byte| byte == b'"') {
+    let mut bytes = arguments.bytes().enumerate().map(|(at, byte)| (byte, at)).peekable();
+    while let Some((_, quote)) = bytes.by_ref().find(|&(byte, _)| byte == b'"') {
         let mut string = Vec::new();
-        while let Some(byte) = bytes.next() {
+        while let Some((byte, _)) = bytes.next() {
             match byte {
                 b'"' => break,
-                b'\\' => match bytes.next() {
+                b'\\' => match bytes.next().map(|(byte, _)| byte) {
                     Some(b'n') => string.push(b'\n'),
                     Some(b't') => string.push(b'\t'),
                     Some(b'r') => string.push(b'\r'),
                     Some(digit @ b'0'..=b'7') => {
                         let mut value = u32::from(digit - b'0');
-                        while let Some(digit @ b'0'..=b'7') = bytes.peek().copied() {
+                        while let Some((digit @ b'0'..=b'7', _)) = bytes.peek().copied() {
                             value = value * 8 + u32::from(digit - b'0');
                             bytes.next();
                         }
@@ -229,7 +233,7 @@ fn strings(arguments: &str) -> Vec<Vec<u8>> {
                 other => string.push(other),
             }
         }
-        found.push(string);
+        found.push((&arguments[..quote], string));
     }
     found
 }
@@ -291,6 +295,11 @@ mod tests {
                 Some(Step::Link(path("etc/config"), path("etc/kept"))),
             ),
             (r#"unlink("/r/etc/kept") = 0"#, Some(Step::Unlink(path("etc/kept")))),
+            (r#"unlinkat(7</r/etc>, "kept", 0) = 0"#, Some(Step::Unlink(path("etc/kept")))),
+            (
+                r#"renameat(7</r/etc>, "new", 8</r/state>, "old") = 0"#,
+                Some(Step::Rename(path("etc/new"), path("state/old"))),
+            ),
         ] {
             assert_eq!(own(call), expected, "{call}");
         }

@@ -132,7 +132,8 @@ impl Trace {
         let file = trace_file(agent);
         let mut command = holding(&file, calls, errno);
         if let Some(path) = path {
-            command.arg("-P").arg(path);
+            // A file is opened by its name in a directory that is open.
+            command.arg("-P").arg(path).arg("-P").arg(path.file_name().unwrap());
         }
         let strace = command.arg("-p").arg(agent.pid().to_string()).spawn().expect("cannot start strace");
         let trace = Trace { strace: Some(strace), file };
@@ -179,7 +180,9 @@ impl Trace {
             {
                 let number = counts.entry(call).or_insert(0);
                 *number += 1;
-                if !arguments.contains("/proc/") {
+                // A path is walked directory by directory; in the quick form the file at its end stands for all.
+                let is_step = arguments.contains("O_PATH") && arguments.contains("O_DIRECTORY");
+                if !arguments.contains("/proc/") && (!is_step || super::is_long()) {
                     points.push(Point { call: call.to_string(), number: *number });
                 }
             }

@@ -106,6 +106,8 @@ struct World {
     installed: Option<usize>,
     /// If the present event means that a hand-over failed, that does not speak against its config.
     is_excused: bool,
+    /// The present event says that another process has a port which a collector wanted.
+    is_another: bool,
     /// The latest config that is excused: it is never handed over to again.
     restart_only: Option<usize>,
     /// The same, until it has been started without another collector beside it: it is not rejected.
@@ -170,6 +172,7 @@ impl World {
             hand_over: None,
             installed: None,
             is_excused: false,
+            is_another: false,
             restart_only: None,
             owed_a_restart: None,
             may_hand_over: false,
@@ -547,6 +550,7 @@ fn random_walks_keep_the_rules() {
         "cannot be watched",
         "the new one died unwatched",
         "rolled back to try again",
+        "rolled back to try later",
         "rejected after a hand-over",
         "installed to be restarted",
         "rejected after a restart",

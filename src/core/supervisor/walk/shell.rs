@@ -19,6 +19,8 @@ impl World {
             handled += 1;
             assert!(handled < 30, "events without end");
             self.is_excused = self.excuses(&event);
+            let cause = ExitCause::PortInUse(PortHolder::OtherProcess);
+            self.is_another = matches!(&event, Event::Exited { cause: found, .. } if *found == cause);
             if let Event::Exited { child, .. } = &event
                 && let Some(index) = self.unreported.iter().position(|dead| dead.child == *child)
             {
@@ -171,8 +173,12 @@ impl World {
             Action::Discard(candidate) => self.answered(candidate),
             Action::RollBack { blame, .. } => {
                 assert!(self.last_known_good.is_some(), "nothing to go back to");
-                let excused = if self.is_excused { Blame::HandOver } else { Blame::Config };
-                assert_eq!(blame, excused, "what is to blame");
+                let expected = match (self.is_excused, self.is_another) {
+                    (true, _) => Blame::HandOver,
+                    (false, true) => Blame::OtherProcess,
+                    (false, false) => Blame::Config,
+                };
+                assert_eq!(blame, expected, "what is to blame");
                 if let Some(hand_over) = &self.hand_over {
                     self.hand_over_failed(hand_over.revision);
                 }
@@ -201,6 +207,7 @@ impl World {
                 let (alive, is_handover) = (!self.live.is_empty(), self.hand_over.is_some());
                 self.seen.insert(match (&outcome, alive) {
                     (Err(_), _) if is_handover => "roll back failed in a hand-over",
+                    (Ok(()), _) if blame == Blame::OtherProcess => "rolled back to try later",
                     (Ok(()), _) if is_handover && blame == Blame::HandOver => "rolled back to try again",
                     (Ok(()), _) if is_handover => "rejected after a hand-over",
                     (Err(_), _) => "roll back failed",

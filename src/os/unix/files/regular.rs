@@ -2,7 +2,8 @@
 //!
 //! A FIFO would be waited for until somebody opens its other end, a device may give bytes without end, and either can
 //! stand where a file should: made by mistake, or by whoever may write in that directory. So each file that is read or
-//! locked is opened here, without waiting, and looked at before anything is done with it.
+//! locked is opened without waiting, and looked at before anything is done with it: the kernel's and the system's here,
+//! by name, and those where another user may write by `Place`.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -17,16 +18,11 @@ use rustix::io::Errno;
 /// # Errors
 /// It is no regular file: what it is, and what to do. No error names the path.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    open_with(path, OpenOptions::new().read(true), OFlags::empty())
-}
-
-/// Opens what is there, with these flags besides those that keep the open from waiting.
-pub(super) fn open_with(path: &Path, options: &mut OpenOptions, flags: OFlags) -> io::Result<File> {
     // A terminal must not become ours either.
-    let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = options.custom_flags(flags.bits() as i32).open(path);
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
     let file = match opened {
-        // A socket, or for writing a FIFO that nobody reads.
+        // A socket.
         Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
             return Err(std::fs::metadata(path).ok().and_then(|meta| refused(&meta)).unwrap_or(error));
         }
@@ -59,6 +55,7 @@ mod tests {
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
+    use super::super::Place;
     use super::super::test_dir::{Dir, write};
     use super::*;
 
@@ -76,9 +73,10 @@ mod tests {
         ] {
             let words = format!("{what}: replace it with a regular file");
             assert_eq!(open_regular(&path).unwrap_err().to_string(), words);
+            let place = Place::new(&path).unwrap();
+            assert_eq!(place.open(OFlags::RDONLY).unwrap_err().to_string(), words);
             if !path.is_dir() {
-                let opened = open_with(&path, OpenOptions::new().write(true), OFlags::NOFOLLOW);
-                assert_eq!(opened.unwrap_err().to_string(), words);
+                assert_eq!(place.open(OFlags::WRONLY).unwrap_err().to_string(), words);
             }
         }
     }
@@ -89,6 +87,7 @@ mod tests {
         write(dir.join("x"), "x");
         for path in [dir.join("x"), "/dev/null".into(), "/proc/self/status".into()] {
             open_regular(&path).unwrap();
+            Place::followed(&path).unwrap().open(OFlags::RDONLY).unwrap();
         }
         assert_eq!(open_regular(&dir.join("missing")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }

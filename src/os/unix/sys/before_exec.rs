@@ -14,7 +14,7 @@ use std::process::Command;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{
-    DumpableBehavior, Pid, Resource, Rlimit, Signal, getpgrp, getpid, getppid, getrlimit, set_dumpable_behavior,
+    DumpableBehavior, Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_dumpable_behavior,
     set_parent_process_death_signal, setpgid, setrlimit, setsid,
 };
 use rustix::thread::{
@@ -23,7 +23,7 @@ use rustix::thread::{
 };
 
 use super::super::user::Credentials;
-use super::inherited::ignore_nothing;
+use super::inherited::hold_back_nothing;
 use super::seccomp_bind::report_binds;
 
 /// The child is in a process group of its own, and gets `on_parent_death` when the thread that spawns it ends, however
@@ -37,12 +37,14 @@ pub fn arrange(command: &mut Command, on_parent_death: Signal, open_files: Optio
     // (`from_raw_os_error` holds a number), as does what it calls.
     unsafe {
         command.pre_exec(move || {
-            // Who leads a session leads a group.
-            if getpgrp() != getpid() {
-                setpgid(None, None)?;
+            // Who leads a session leads a group, and is refused another. The group is not asked for: in a container it
+            // may be one of the host's, for which getpgrp(2) of the library has no value.
+            match setpgid(None, None) {
+                Ok(()) | Err(Errno::PERM) => {}
+                Err(errno) => return Err(errno.into()),
             }
             die_with(parent, on_parent_death)?;
-            ignore_nothing();
+            hold_back_nothing();
             if let Some(channel) = &report_to {
                 report_binds(channel.as_fd())?;
             }

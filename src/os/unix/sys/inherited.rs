@@ -19,10 +19,17 @@ pub fn default_signals() {
     }
 }
 
-/// For a child: nothing is ignored because its agent was started by nohup(1) or as a shell's background job, which are
-/// to ignore SIGHUP, or SIGINT and SIGQUIT, for themselves. It is async-signal-safe; what cannot be changed is left:
-/// SIGKILL, SIGSTOP, and what the C library keeps to itself.
-pub(super) fn ignore_nothing() {
+/// For a child: nothing is blocked, as SIGCHLD is in the agent (`child_signal`), and nothing is ignored because its
+/// agent was started by nohup(1) or as a shell's background job, which are to ignore SIGHUP, or SIGINT and SIGQUIT, for
+/// themselves. It is async-signal-safe; what cannot be changed is left: SIGKILL, SIGSTOP, and what the C library keeps
+/// to itself.
+pub(super) fn hold_back_nothing() {
+    // SAFETY: as above; this copy of the process has one thread.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(SIG_SETMASK, &none, std::ptr::null_mut());
+    }
     for signal in 1..=64 {
         // SAFETY: the default is no handler that could be called.
         unsafe { libc::signal(signal, SIG_DFL) };

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   before_exec    what a child does between fork and exec: its death signal, the filter on bind(2)
+//!   child_signal   SIGCHLD as something to wait for
 //!   inherited      descriptors and signals that the agent was started with
 //!   peer           who is at the other end of a Unix socket
 //!   pid1           a second process, and signals that are waited for, for process 1 of a container
@@ -13,6 +14,7 @@
 #![allow(unsafe_code)]
 
 pub mod before_exec;
+pub mod child_signal;
 pub mod inherited;
 pub mod peer;
 pub mod pid1;

@@ -1,0 +1,38 @@
+//! What children start and leave behind. Nothing: it is in a job that ends with its agent.
+
+use std::time::Duration;
+
+use super::process_id::ProcessId;
+use super::wait::Waitable;
+
+#[derive(Clone, Copy, Debug)]
+pub enum Which {
+    All,
+    Ranked(i32),
+    Before(ProcessId),
+}
+
+pub fn rank_above(_rank: i32) -> Option<i32> {
+    None
+}
+
+pub fn adopt(_adopts: bool) -> bool {
+    false
+}
+
+#[derive(Debug)]
+pub struct Exits;
+
+impl Exits {
+    pub fn watch() -> Exits {
+        Exits
+    }
+
+    pub fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
+        std::iter::empty()
+    }
+
+    pub fn reap(&self) {}
+}
+
+pub fn end(_which: Which, _patience: Duration) {}
