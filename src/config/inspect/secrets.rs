@@ -258,7 +258,7 @@ extensions:
     /// A shell exports where it is: that would take the paths out of every message.
     #[test]
     fn the_working_directory_is_no_secret() {
-        for (name, expected) in [("PWD", false), ("OLDPWD", false), ("MYSQL_PWD", true), ("DB_PASSWORD", true)] {
+        for (name, expected) in [("pwd", false), ("oldpwd", false), ("mysql_pwd", true), ("db_password", true)] {
             assert_eq!(is_secret_name(name), expected, "{name}");
         }
     }
