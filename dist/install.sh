@@ -822,18 +822,29 @@ owner_of() {
 # As chmod(1) takes it.
 mode_of() {
     # shellcheck disable=SC2012
-    ls -ld "$1" | sed 's/^.\(...\)\(...\)\(...\).*/u=\1,g=\2,o=\3/;s/-//g'
+    ls -ld "$1" | sed 's/^.\(...\)\(...\)\(...\).*/u=\1,g=\2,o=\3/;s/-//g;s/[st]/x&/g;y/ST/st/'
 }
 is_the_account_s() { has_user && [ "$(owner_of "$1" | cut -d : -f 1)" = "$(id -u "$account")" ]; }
 
-# take DIRECTORY: from the agent's user, who from then on changes no name in it. An agent that runs still reads there;
-# what it wants to write it tries again. Only where the directory above is root's.
+# take DIRECTORY: from the agent's user, and from all whom its mode lets write: from then on only root changes a name in
+# it. An agent that runs still reads there; what it wants to write it tries again. Only where the directory above is
+# root's. First the owner: an owner can change the mode back. The mode of the group limits an ACL, too.
 take() {
-    if [ -n "$DESTDIR" ] || [ ! -d "$1" ] || [ -h "$1" ] || ! is_the_account_s "$1"; then return 0; fi
+    taken=''
+    if [ -n "$DESTDIR" ] || [ ! -d "$1" ] || [ -h "$1" ]; then return 0; fi
     owner=$(owner_of "$1") mode=$(mode_of "$1")
-    say "changing the owner of $1 to root"
+    if is_the_account_s "$1"; then
+        say "changing the owner of $1 to root"
+    else
+        case ${owner%:*}:${mode#*,} in
+            0:*w*) say "changing the mode of $1: only root may write there" ;;
+            *) return 0 ;;
+        esac
+    fi
+    taken=yes
     on_failure "chown -h $owner '$1' && chmod $mode '$1'"
-    { chmod g+rx "$1" && chown -h "0:$account" "$1"; } || die 73 "cannot change the owner of $1 to root"
+    if [ "${owner%:*}" != 0 ]; then chown -h "0:$account" "$1" || die 73 "cannot change the owner of $1 to root"; fi
+    chmod u=rwx,g=rx,o-w "$1" || die 73 "cannot change the mode of $1"
 }
 
 # vet NAME...: refuses what the agent's user may have put there for root to read or replace. It may be missing, a file
@@ -918,8 +929,9 @@ place_settings() {
     done
     link_config
     for dir in "$state" "$agents"; do
-        if [ -n "$DESTDIR" ] || [ "$(owner_of "$dir" | cut -d : -f 1)" != 0 ]; then continue; fi
-        give "$dir"
+        if [ -n "$DESTDIR" ]; then continue; fi
+        if is_root_s "$dir" || is_the_account_s "$dir"; then close_directory "$dir"; fi
+        if is_root_s "$dir"; then give "$dir"; fi
     done
 }
 
@@ -937,7 +949,16 @@ own_directory() {
     say "changing the owner of $1 to root, and its group to $account"
     # What was made for this goes anyway.
     case " $made" in *" $1 "*) ;; *) on_failure "chown -h $owner '$1' && chmod $mode '$1'" ;; esac
-    { chown -h "$2" "$1" && chmod "$3" "$1"; } || die 73 "cannot change the owner of $1"
+    { chmod "$3" "$1" && chown -h "$2" "$1"; } || die 73 "cannot change the owner of $1"
+}
+
+# close_directory PATH: the agent's own, in a directory of root's, is nobody else's to read or write.
+close_directory() {
+    mode=$(mode_of "$1")
+    if [ -h "$1" ] || [ "$mode" = u=rwx,g=,o= ]; then return 0; fi
+    say "changing the mode of $1 to 0700"
+    on_failure "chmod $mode '$1'"
+    chmod u=rwx,g=,o= "$1" || die 73 "cannot change the mode of $1"
 }
 
 # In root's directory links are followed: none may be the agent's user's.
@@ -1019,18 +1040,19 @@ put_fresh_config() {
 # $stage/config.yaml becomes $target. The directory is taken meanwhile, or the name could be made to lead elsewhere;
 # what lies there is no config yet, as no link leads to it.
 put_config() {
-    dir=$DESTDIR$agents copy=$DESTDIR$(beside "$target" new) mode=''
+    dir=$DESTDIR$agents copy=$DESTDIR$(beside "$target" new)
     take "$dir"
     if [ -d "$DESTDIR$target" ] && [ ! -h "$DESTDIR$target" ]; then die 73 "$target is a directory: remove it"; fi
     rm -f "$copy" "$DESTDIR$target" || die 73 "cannot remove $target"
     on_failure "rm -f '$copy' '$DESTDIR$target'"
-    cp -p "$stage/config.yaml" "$copy" || die 73 "cannot write $copy"
+    # To no name that is there already, and through no link.
+    (umask 077 && set -C && cat "$stage/config.yaml" >"$copy") || die 73 "cannot write $copy"
     sync "$copy" 2>/dev/null || die 73 "cannot sync $copy to the disk"
     mv -f "$copy" "$DESTDIR$target" || die 73 "cannot write $DESTDIR$target"
     # Else it goes with the directory.
-    if [ -n "$mode" ]; then
+    if [ -n "$taken" ]; then
         say "changing the owner of $agents to $account"
-        { chown -h "$account:$account" "$DESTDIR$target" "$dir" && chmod "$mode" "$dir"; } ||
+        { chmod u=rwx,g=,o= "$dir" && chown -h "$account:$account" "$DESTDIR$target" "$dir"; } ||
             die 73 "cannot change the owner of $dir"
     fi
 }
@@ -1370,7 +1392,7 @@ purge() {
     for dir in "$DESTDIR"/etc/systemd/system/kmagent*.d; do
         if [ -d "$dir" ]; then say "keeping $dir: it was not created by kmagent"; fi
     done
-    if [ -z "$DESTDIR" ]; then rm -rf /run/kmagent || trouble=yes; fi
+    if [ -z "$DESTDIR" ]; then remove_state /run/kmagent || trouble=yes; fi
     if [ -d "$DESTDIR$etc" ] && ! rmdir "$DESTDIR$etc" 2>/dev/null; then
         say "keeping $etc: it contains files that are not kmagent's"
     fi

@@ -243,6 +243,41 @@ fn the_undoing_goes_through_no_link() {
     assert_eq!(owners(&before), owners(&root.tree()), "as it was");
 }
 
+/// The user opens its directories to all before the upgrade, and whoever owns them now, plants a link in each moment
+/// that root's next step follows: at the temporary name of the config once that is removed, in the place of the key once
+/// it was looked at.
+#[test]
+fn a_directory_that_all_may_write_is_closed_before_anything_is_written() {
+    if !available() {
+        return;
+    }
+    let (root, stage) = (host(), release());
+    let plant = |program: &str, after: &str, link: &str| {
+        format!(
+            "#!/bin/sh\nPATH=${{PATH#*:}}\n{program} \"$@\" || exit\ncase \"$*\" in *{after}*) [ \"$(stat -c %u /etc/kmagent)\" != 0 ] || \
+             setpriv --reuid=kmagent --regid=kmagent --clear-groups ln -sf /etc/secret {link} 2>/dev/null || :;; esac\n"
+        )
+    };
+    let new = "/var/lib/kmagent/.config.yaml.kmagent-new";
+    for (program, shim) in
+        [("rm", plant("rm", new, new)), ("ls", plant("ls", "/etc/kmagent/api-key", "/etc/kmagent/api-key"))]
+    {
+        for owner in ["kmagent", "root"] {
+            shell(
+                &root,
+                &format!("cd /; chown {owner} etc/kmagent var/lib/kmagent; chmod 1777 etc/kmagent var/lib/kmagent"),
+            );
+            root.bind(&stage.path(), "kmagent");
+            assert_done(&install_with(&root, program, &shim, &[], &[]));
+            assert_eq!(root.read("/etc/kmagent/api-key"), "sk_1\n", "{program}, {owner}");
+            assert_eq!(root.read("/var/lib/kmagent/config.yaml"), "name: first\n", "{program}, {owner}");
+            assert_unharmed(&root);
+            assert_layout(&root, agent_of(&root));
+            shell(&root, &EARLIER.replace("mkdir /etc/root-only", ":"));
+        }
+    }
+}
+
 /// Where another service runs the collector, and reads the config as a user of its own.
 #[test]
 fn a_config_that_others_read_stays_where_they_read_it() {
