@@ -531,8 +531,10 @@ service() {
     esac
 }
 # Into a file, not a pipe that a daemon might keep open; and as at boot: what is in our environment would outrank the
-# settings until then. What the undoing starts is not to ignore what ends it.
+# settings until then. Without root's terminal, since a script may start the agent as its own user. What the undoing
+# starts is not to ignore what ends it.
 quietly() {
+    if have setsid; then set -- setsid "$@"; fi
     (trap - PIPE TERM && exec env -i "PATH=$PATH" "$@") </dev/null >"$stage/output" 2>&1 && return 0
     result=$?
     cat "$stage/output" >&2
@@ -770,16 +772,19 @@ accepts() {
         "KM_DOCKER_ENDPOINT=$(setting docker-endpoint)" KM_AGENT_VERSION=0 /proc/self/fd/9 "$@" 9<"$program" 2>&1
 }
 
-# With the account's rights: a config is the API's, and what it names is opened by who validates it. A system without
-# such a program says 77. Before the account is there, the config is root's own.
+# With the account's rights: a config is the API's, and what it names is opened by who validates it. Without root's
+# terminal: another process of the account could trace this one, and type there. A system without such programs says 77.
+# Before the account is there, the config is root's own.
 as_account() {
     if ! has_user; then
         "$@"
+    elif ! have setsid; then
+        return 77
     elif have setpriv && setpriv --help 2>&1 | grep -q -e --reuid; then
-        setpriv --reuid="$account" --regid="$account" --init-groups "$@"
+        setsid setpriv --reuid="$account" --regid="$account" --init-groups "$@" </dev/null
     elif have su; then
         # shellcheck disable=SC2016 # for that shell
-        su -s /bin/sh -c 'exec "$@"' -- "$account" sh "$@"
+        setsid su -s /bin/sh -c 'exec "$@"' -- "$account" sh "$@" </dev/null
     else
         return 77
     fi

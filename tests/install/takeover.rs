@@ -278,6 +278,26 @@ fn a_directory_that_all_may_write_is_closed_before_anything_is_written() {
     }
 }
 
+/// What runs as the agent's user has no terminal of root's: other processes of that user may trace it, and type there.
+#[test]
+fn what_runs_as_the_user_has_a_session_of_its_own() {
+    if !available() {
+        return;
+    }
+    let root = host();
+    let collector = super::stage::COLLECTOR.replace(
+        "    validate)\n",
+        "    validate)
+        read -r pid name state parent group session rest </proc/$$/stat
+        [ \"$pid $(readlink /proc/$$/fd/0)\" = \"$session /dev/null\" ] || { echo \"$pid is in $session\" && exit 1; }\n",
+    );
+    assert_ne!(collector, super::stage::COLLECTOR);
+    let stage = release().write("lib/kmagent/kmagent-collector", collector.as_bytes(), 0o755);
+    root.bind(&stage.path(), "kmagent");
+    // As at a terminal, where standard input is not /dev/null.
+    assert_done(&root.run(&["sh", "-c", "/tmp/kmagent/install.sh --no-start </etc/passwd"]));
+}
+
 /// Where another service runs the collector, and reads the config as a user of its own.
 #[test]
 fn a_config_that_others_read_stays_where_they_read_it() {
