@@ -1082,8 +1082,11 @@ note_settings() {
         for dir in $first_made $made; do echo "dir $dir"; done
         printf '%s' "$accounts"
     } | sort -u >"$stage/installed"
-    if [ ! -s "$stage/installed" ] || { [ -f "$DESTDIR$kept" ] && same "$stage/installed" "$DESTDIR$kept"; }; then return 0; fi
-    [ -f "$DESTDIR$kept" ] || on_failure "rm -f '$DESTDIR$kept'"
+    if [ ! -s "$stage/installed" ] || { [ -f "$DESTDIR$kept" ] && same "$stage/installed" "$DESTDIR$kept" && is_root_s "$kept"; }; then
+        return 0
+    fi
+    # The agent's user could go on writing an old one.
+    if [ -f "$DESTDIR$kept" ]; then keep_old "$kept"; else on_failure "rm -f '$DESTDIR$kept'"; fi
     { chmod 644 "$stage/installed" && mv -f "$stage/installed" "$DESTDIR$kept"; } || die 73 "cannot write $DESTDIR$kept"
 }
 

@@ -81,6 +81,8 @@ fn it_is_moved_over_while_the_agent_runs() {
         (first, &before["config"], &before["collector"]["pid"])
     );
     assert_eq!(root.read("/etc/kmagent/api-key"), "sk_2\n");
+    // What --purge believes.
+    assert_eq!(shell(&root, "stat -c '%U %a' /etc/kmagent/.installed"), "root 644\n");
     // It still replaces its config, where the link leads.
     let written = "cat /etc/kmagent/config.yaml >/dev/null; umask 077; echo 'name: second' >/var/lib/kmagent/new; \
                    mv /var/lib/kmagent/new /var/lib/kmagent/config.yaml; echo x >/var/lib/kmagent/state";
