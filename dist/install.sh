@@ -531,8 +531,10 @@ service() {
     esac
 }
 # Into a file, not a pipe that a daemon might keep open; and as at boot: what is in our environment would outrank the
-# settings until then. What the undoing starts is not to ignore what ends it.
+# settings until then. Without root's terminal, since a script may start the agent as its own user. What the undoing
+# starts is not to ignore what ends it.
 quietly() {
+    if have setsid; then set -- setsid "$@"; fi
     (trap - PIPE TERM && exec env -i "PATH=$PATH" "$@") </dev/null >"$stage/output" 2>&1 && return 0
     result=$?
     cat "$stage/output" >&2
@@ -770,16 +772,19 @@ accepts() {
         "KM_DOCKER_ENDPOINT=$(setting docker-endpoint)" KM_AGENT_VERSION=0 /proc/self/fd/9 "$@" 9<"$program" 2>&1
 }
 
-# With the account's rights: a config is the API's, and what it names is opened by who validates it. A system without
-# such a program says 77. Before the account is there, the config is root's own.
+# With the account's rights: a config is the API's, and what it names is opened by who validates it. Without root's
+# terminal: another process of the account could trace this one, and type there. A system without such programs says 77.
+# Before the account is there, the config is root's own.
 as_account() {
     if ! has_user; then
         "$@"
+    elif ! have setsid; then
+        return 77
     elif have setpriv && setpriv --help 2>&1 | grep -q -e --reuid; then
-        setpriv --reuid="$account" --regid="$account" --init-groups "$@"
+        setsid setpriv --reuid="$account" --regid="$account" --init-groups "$@" </dev/null
     elif have su; then
         # shellcheck disable=SC2016 # for that shell
-        su -s /bin/sh -c 'exec "$@"' -- "$account" sh "$@"
+        setsid su -s /bin/sh -c 'exec "$@"' -- "$account" sh "$@" </dev/null
     else
         return 77
     fi
@@ -822,18 +827,29 @@ owner_of() {
 # As chmod(1) takes it.
 mode_of() {
     # shellcheck disable=SC2012
-    ls -ld "$1" | sed 's/^.\(...\)\(...\)\(...\).*/u=\1,g=\2,o=\3/;s/-//g'
+    ls -ld "$1" | sed 's/^.\(...\)\(...\)\(...\).*/u=\1,g=\2,o=\3/;s/-//g;s/[st]/x&/g;y/ST/st/'
 }
 is_the_account_s() { has_user && [ "$(owner_of "$1" | cut -d : -f 1)" = "$(id -u "$account")" ]; }
 
-# take DIRECTORY: from the agent's user, who from then on changes no name in it. An agent that runs still reads there;
-# what it wants to write it tries again. Only where the directory above is root's.
+# take DIRECTORY: from the agent's user, and from all whom its mode lets write: from then on only root changes a name in
+# it. An agent that runs still reads there; what it wants to write it tries again. Only where the directory above is
+# root's. First the owner: an owner can change the mode back. The mode of the group limits an ACL, too.
 take() {
-    if [ -n "$DESTDIR" ] || [ ! -d "$1" ] || [ -h "$1" ] || ! is_the_account_s "$1"; then return 0; fi
+    taken=''
+    if [ -n "$DESTDIR" ] || [ ! -d "$1" ] || [ -h "$1" ]; then return 0; fi
     owner=$(owner_of "$1") mode=$(mode_of "$1")
-    say "changing the owner of $1 to root"
+    if is_the_account_s "$1"; then
+        say "changing the owner of $1 to root"
+    else
+        case ${owner%:*}:${mode#*,} in
+            0:*w*) say "changing the mode of $1: only root may write there" ;;
+            *) return 0 ;;
+        esac
+    fi
+    taken=yes
     on_failure "chown -h $owner '$1' && chmod $mode '$1'"
-    { chmod g+rx "$1" && chown -h "0:$account" "$1"; } || die 73 "cannot change the owner of $1 to root"
+    if [ "${owner%:*}" != 0 ]; then chown -h "0:$account" "$1" || die 73 "cannot change the owner of $1 to root"; fi
+    chmod u=rwx,g=rx,o-w "$1" || die 73 "cannot change the mode of $1"
 }
 
 # vet NAME...: refuses what the agent's user may have put there for root to read or replace. It may be missing, a file
@@ -918,8 +934,9 @@ place_settings() {
     done
     link_config
     for dir in "$state" "$agents"; do
-        if [ -n "$DESTDIR" ] || [ "$(owner_of "$dir" | cut -d : -f 1)" != 0 ]; then continue; fi
-        give "$dir"
+        if [ -n "$DESTDIR" ]; then continue; fi
+        if is_root_s "$dir" || is_the_account_s "$dir"; then close_directory "$dir"; fi
+        if is_root_s "$dir"; then give "$dir"; fi
     done
 }
 
@@ -937,7 +954,16 @@ own_directory() {
     say "changing the owner of $1 to root, and its group to $account"
     # What was made for this goes anyway.
     case " $made" in *" $1 "*) ;; *) on_failure "chown -h $owner '$1' && chmod $mode '$1'" ;; esac
-    { chown -h "$2" "$1" && chmod "$3" "$1"; } || die 73 "cannot change the owner of $1"
+    { chmod "$3" "$1" && chown -h "$2" "$1"; } || die 73 "cannot change the owner of $1"
+}
+
+# close_directory PATH: the agent's own, in a directory of root's, is nobody else's to read or write.
+close_directory() {
+    mode=$(mode_of "$1")
+    if [ -h "$1" ] || [ "$mode" = u=rwx,g=,o= ]; then return 0; fi
+    say "changing the mode of $1 to 0700"
+    on_failure "chmod $mode '$1'"
+    chmod u=rwx,g=,o= "$1" || die 73 "cannot change the mode of $1"
 }
 
 # In root's directory links are followed: none may be the agent's user's.
@@ -1019,18 +1045,19 @@ put_fresh_config() {
 # $stage/config.yaml becomes $target. The directory is taken meanwhile, or the name could be made to lead elsewhere;
 # what lies there is no config yet, as no link leads to it.
 put_config() {
-    dir=$DESTDIR$agents copy=$DESTDIR$(beside "$target" new) mode=''
+    dir=$DESTDIR$agents copy=$DESTDIR$(beside "$target" new)
     take "$dir"
     if [ -d "$DESTDIR$target" ] && [ ! -h "$DESTDIR$target" ]; then die 73 "$target is a directory: remove it"; fi
     rm -f "$copy" "$DESTDIR$target" || die 73 "cannot remove $target"
     on_failure "rm -f '$copy' '$DESTDIR$target'"
-    cp -p "$stage/config.yaml" "$copy" || die 73 "cannot write $copy"
+    # To no name that is there already, and through no link.
+    (umask 077 && set -C && cat "$stage/config.yaml" >"$copy") || die 73 "cannot write $copy"
     sync "$copy" 2>/dev/null || die 73 "cannot sync $copy to the disk"
     mv -f "$copy" "$DESTDIR$target" || die 73 "cannot write $DESTDIR$target"
     # Else it goes with the directory.
-    if [ -n "$mode" ]; then
+    if [ -n "$taken" ]; then
         say "changing the owner of $agents to $account"
-        { chown -h "$account:$account" "$DESTDIR$target" "$dir" && chmod "$mode" "$dir"; } ||
+        { chmod u=rwx,g=,o= "$dir" && chown -h "$account:$account" "$DESTDIR$target" "$dir"; } ||
             die 73 "cannot change the owner of $dir"
     fi
 }
@@ -1055,8 +1082,11 @@ note_settings() {
         for dir in $first_made $made; do echo "dir $dir"; done
         printf '%s' "$accounts"
     } | sort -u >"$stage/installed"
-    if [ ! -s "$stage/installed" ] || { [ -f "$DESTDIR$kept" ] && same "$stage/installed" "$DESTDIR$kept"; }; then return 0; fi
-    [ -f "$DESTDIR$kept" ] || on_failure "rm -f '$DESTDIR$kept'"
+    if [ ! -s "$stage/installed" ] || { [ -f "$DESTDIR$kept" ] && same "$stage/installed" "$DESTDIR$kept" && is_root_s "$kept"; }; then
+        return 0
+    fi
+    # The agent's user could go on writing an old one.
+    if [ -f "$DESTDIR$kept" ]; then keep_old "$kept"; else on_failure "rm -f '$DESTDIR$kept'"; fi
     { chmod 644 "$stage/installed" && mv -f "$stage/installed" "$DESTDIR$kept"; } || die 73 "cannot write $DESTDIR$kept"
 }
 
@@ -1370,7 +1400,7 @@ purge() {
     for dir in "$DESTDIR"/etc/systemd/system/kmagent*.d; do
         if [ -d "$dir" ]; then say "keeping $dir: it was not created by kmagent"; fi
     done
-    if [ -z "$DESTDIR" ]; then rm -rf /run/kmagent || trouble=yes; fi
+    if [ -z "$DESTDIR" ]; then remove_state /run/kmagent || trouble=yes; fi
     if [ -d "$DESTDIR$etc" ] && ! rmdir "$DESTDIR$etc" 2>/dev/null; then
         say "keeping $etc: it contains files that are not kmagent's"
     fi

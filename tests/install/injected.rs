@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::stage::{Stage, assert_done, assert_fails, write};
@@ -70,10 +70,14 @@ impl Shims {
     }
 
     /// With a signal, it is that which the installer gets then.
-    fn run(&self, mut command: Command, program: &str, call: usize, signal: &str) -> Output {
+    fn run(&self, installer: Command, program: &str, call: usize, signal: &str) -> Output {
         let _ = fs::remove_file(self.dir.join("count").join(program));
         let bin = self.dir.join("bin").display().to_string();
-        command.env("PATH", format!("{bin}:/usr/local/bin:/usr/bin:/bin"));
+        // A shell cannot trap what is ignored when it starts, as it is below nohup(1) or a script's `&`.
+        let mut command = Command::new("/usr/bin/env");
+        command.arg("--default-signal=INT,HUP,TERM").arg(installer.get_program()).args(installer.get_args());
+        command.env_clear().envs(installer.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::null()).env("PATH", format!("{bin}:/usr/local/bin:/usr/bin:/bin"));
         command.env("COUNT", self.dir.join("count")).env("FAIL", format!("{program} {call}")).env("SIGNAL", signal);
         bin::output_within(Duration::from_secs(120), command)
     }

@@ -81,6 +81,8 @@ fn it_is_moved_over_while_the_agent_runs() {
         (first, &before["config"], &before["collector"]["pid"])
     );
     assert_eq!(root.read("/etc/kmagent/api-key"), "sk_2\n");
+    // What --purge believes.
+    assert_eq!(shell(&root, "stat -c '%U %a' /etc/kmagent/.installed"), "root 644\n");
     // It still replaces its config, where the link leads.
     let written = "cat /etc/kmagent/config.yaml >/dev/null; umask 077; echo 'name: second' >/var/lib/kmagent/new; \
                    mv /var/lib/kmagent/new /var/lib/kmagent/config.yaml; echo x >/var/lib/kmagent/state";
@@ -241,6 +243,61 @@ fn the_undoing_goes_through_no_link() {
         files.map(|(name, entry)| (name.clone(), entry.owner, entry.mode, entry.content.clone())).collect::<Vec<_>>()
     };
     assert_eq!(owners(&before), owners(&root.tree()), "as it was");
+}
+
+/// The user opens its directories to all before the upgrade, and whoever owns them now, plants a link in each moment
+/// that root's next step follows: at the temporary name of the config once that is removed, in the place of the key once
+/// it was looked at.
+#[test]
+fn a_directory_that_all_may_write_is_closed_before_anything_is_written() {
+    if !available() {
+        return;
+    }
+    let (root, stage) = (host(), release());
+    let plant = |program: &str, after: &str, link: &str| {
+        format!(
+            "#!/bin/sh\nPATH=${{PATH#*:}}\n{program} \"$@\" || exit\ncase \"$*\" in *{after}*) [ \"$(stat -c %u /etc/kmagent)\" != 0 ] || \
+             setpriv --reuid=kmagent --regid=kmagent --clear-groups ln -sf /etc/secret {link} 2>/dev/null || :;; esac\n"
+        )
+    };
+    let new = "/var/lib/kmagent/.config.yaml.kmagent-new";
+    for (program, shim) in
+        [("rm", plant("rm", new, new)), ("ls", plant("ls", "/etc/kmagent/api-key", "/etc/kmagent/api-key"))]
+    {
+        for owner in ["kmagent", "root"] {
+            shell(
+                &root,
+                &format!("cd /; chown {owner} etc/kmagent var/lib/kmagent; chmod 1777 etc/kmagent var/lib/kmagent"),
+            );
+            root.bind(&stage.path(), "kmagent");
+            assert_done(&install_with(&root, program, &shim, &[], &[]));
+            assert_eq!(root.read("/etc/kmagent/api-key"), "sk_1\n", "{program}, {owner}");
+            assert_eq!(root.read("/var/lib/kmagent/config.yaml"), "name: first\n", "{program}, {owner}");
+            assert_unharmed(&root);
+            assert_layout(&root, agent_of(&root));
+            shell(&root, &EARLIER.replace("mkdir /etc/root-only", ":"));
+        }
+    }
+}
+
+/// What runs as the agent's user has no terminal of root's: other processes of that user may trace it, and type there.
+#[test]
+fn what_runs_as_the_user_has_a_session_of_its_own() {
+    if !available() {
+        return;
+    }
+    let root = host();
+    let collector = super::stage::COLLECTOR.replace(
+        "    validate)\n",
+        "    validate)
+        read -r pid name state parent group session rest </proc/$$/stat
+        [ \"$pid $(readlink /proc/$$/fd/0)\" = \"$session /dev/null\" ] || { echo \"$pid is in $session\" && exit 1; }\n",
+    );
+    assert_ne!(collector, super::stage::COLLECTOR);
+    let stage = release().write("lib/kmagent/kmagent-collector", collector.as_bytes(), 0o755);
+    root.bind(&stage.path(), "kmagent");
+    // As at a terminal, where standard input is not /dev/null.
+    assert_done(&root.run(&["sh", "-c", "/tmp/kmagent/install.sh --no-start </etc/passwd"]));
 }
 
 /// Where another service runs the collector, and reads the config as a user of its own.
