@@ -14,8 +14,8 @@ use super::{Collector, cannot_pass, cannot_run, config_uri};
 use crate::error::{Error, Exit, Result};
 use crate::log::Masked;
 use crate::os::child;
-use crate::os::files::{self, safe_open};
-use crate::os::user::{Credentials, User};
+use crate::os::files;
+use crate::os::user::{Credentials, Owners, User};
 
 /// The system's refusals (EACCES, EPERM), in Go's words.
 const DENIALS: [&str; 2] = ["permission denied", "operation not permitted"];
@@ -24,12 +24,17 @@ const DENIALS: [&str; 2] = ["permission denied", "operation not permitted"];
 #[derive(Clone, Debug)]
 pub(super) enum RunAs {
     Agent,
-    Owner(Credentials),
-    /// A group or everybody may change the config: what, and the command that ends it.
-    Unclear(String),
+    /// Who owns the active config at this path, or what is read with it.
+    OwnerOf(PathBuf),
 }
 
-/// A config that is passed as a descriptor, since its new reader may be refused its file.
+/// What a collector that was asked something said, and as which user, if not as ours.
+pub(super) struct Answer {
+    pub ended: Ended,
+    pub user: Option<User>,
+}
+
+/// A config that is passed as a descriptor: the bytes whose owner was looked at, and which its reader may be refused.
 struct Copy {
     file: File,
     /// Where the child finds it.
@@ -38,70 +43,98 @@ struct Copy {
 }
 
 impl Collector {
-    /// For a check without an agent: as root, what it runs has the rights of the user who owns the config, or a
-    /// directory on the way to it.
+    /// For a check without an agent: as root, what it runs has the rights of the user who owns the config, the overlay,
+    /// or a directory on the way to them. It is looked at anew for each run.
     pub fn as_owner_of(self, config: &Path) -> Collector {
-        let run_as = match Credentials::of_owner(config) {
-            Ok(None) => RunAs::Agent,
-            Ok(Some(owner)) => RunAs::Owner(owner),
-            Err(error) => RunAs::Unclear(error.to_string()),
-        };
-        Collector { run_as, ..self }
+        Collector { run_as: RunAs::OwnerOf(config.to_path_buf()), ..self }
     }
 
     /// # Errors
     /// 69 when it cannot be run or be given a config, 75 when the reason is its user.
-    pub(super) fn run(&self, program: &Path, verb: &str, config: Option<&Path>, timeout: Duration) -> Result<Ended> {
+    pub(super) fn run(&self, program: &Path, verb: &str, config: Option<&Path>, timeout: Duration) -> Result<Answer> {
         let configs = config.map(|config| self.configs(config)).unwrap_or_default();
-        let background = Collector::background();
-        let owner = match &self.run_as {
-            RunAs::Owner(owner) => owner,
-            RunAs::Agent => {
-                let command = self.command(program, Some((verb, background)), &configs)?;
-                return process::run(command, timeout, background).map_err(|error| cannot_run(program, error));
-            }
-            RunAs::Unclear(reason) => {
-                let what = "no config is judged, since other users can change the active one, and root does not run \
-                            the collector for them";
-                return Err(Error::new(Exit::TryAgain, format!("{what}: {reason}")));
-            }
-        };
-        let mut command = self.command(program, Some((verb, background)), &[])?;
-        self.environment.hide_key(&mut command);
-        let mut copies = Vec::new();
-        for config in configs {
-            let copy = self.copy(config).map_err(cannot_pass)?;
-            command
-                .arg("--config")
-                .arg(copy.as_ref().map_or_else(|| config_uri(config), |copy| copy.path.clone().into()));
-            copies.extend(copy);
-        }
-        let (files, names): (Vec<_>, Vec<_>) =
-            copies.into_iter().map(|copy| (copy.file, (copy.path, copy.name))).unzip();
-        child::run_as(&mut command, owner.clone(), files);
-        let ended =
-            process::run(command, timeout, background).map_err(|error| not_run(program, owner.user(), error))?;
-        Ok(with_names(ended, &names))
-    }
-
-    /// `None` when there is no such file: the collector says so itself.
-    fn copy(&self, config: &Path) -> io::Result<Option<Copy>> {
-        let bytes = match safe_open::read(config, self.max_config_file) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            read => read?,
-        };
-        let file = files::in_memory(&bytes)?;
-        Ok(Some(Copy { path: files::path_in_child(&file), file, name: config.to_path_buf() }))
-    }
-
-    /// As whom it was run, if that may be why it has printed this.
-    pub(super) fn denied_to(&self, output: &str) -> Option<User> {
-        let output = output.to_ascii_lowercase();
         match &self.run_as {
-            RunAs::Owner(owner) => Some(owner.user()).filter(|_| DENIALS.iter().any(|denial| output.contains(denial))),
-            RunAs::Agent | RunAs::Unclear(_) => None,
+            RunAs::OwnerOf(active) if files::is_root() => {
+                self.run_as_owner_of(active, program, verb, &configs, timeout)
+            }
+            RunAs::OwnerOf(_) | RunAs::Agent => {
+                let background = Collector::background();
+                let command = self.command(program, Some((verb, background)), &configs)?;
+                let ended = process::run(command, timeout, background).map_err(|error| cannot_run(program, error))?;
+                Ok(Answer { ended, user: None })
+            }
         }
     }
+
+    fn run_as_owner_of(
+        &self,
+        active: &Path,
+        program: &Path,
+        verb: &str,
+        configs: &[&Path],
+        timeout: Duration,
+    ) -> Result<Answer> {
+        let background = Collector::background();
+        let mut owners = Owners::default();
+        owners.add(active).map_err(unclear)?;
+        let mut contents = Vec::new();
+        for config in configs {
+            contents.push((config, owners.read(config, self.max_config_file).map_err(cannot_pass)?));
+        }
+        let owner = owners.credentials().map_err(unclear)?;
+        let mut command = self.command(program, Some((verb, background)), &[])?;
+        if owner.is_some() {
+            self.environment.hide_key(&mut command);
+        }
+        let (mut files, mut names) = (Vec::new(), Vec::new());
+        for (config, content) in contents {
+            command.arg("--config");
+            match content.bytes {
+                Some(bytes) if owner.is_some() || content.may_change => {
+                    let copy = Copy::new(config, &bytes).map_err(cannot_pass)?;
+                    command.arg(&copy.path);
+                    files.push(copy.file);
+                    names.push((copy.path, copy.name));
+                }
+                // By its name root would read what is there by then.
+                None if owner.is_none() && content.may_change => {
+                    return Err(cannot_pass(files::named(config, ErrorKind::NotFound.into())));
+                }
+                // Of one that is missing the collector says so itself.
+                Some(_) | None => {
+                    command.arg(config_uri(config));
+                }
+            }
+        }
+        let user = owner.as_ref().map(Credentials::user);
+        child::run_as(&mut command, owner, files);
+        let ended = process::run(command, timeout, background).map_err(|error| match user {
+            Some(user) => not_run(program, user, error),
+            None => cannot_run(program, error),
+        })?;
+        Ok(Answer { ended: with_names(ended, &names), user })
+    }
+}
+
+impl Answer {
+    /// As whom it was run, if that may be why it has printed this.
+    pub(super) fn denied_to(user: Option<User>, output: &str) -> Option<User> {
+        let output = output.to_ascii_lowercase();
+        user.filter(|_| DENIALS.iter().any(|denial| output.contains(denial)))
+    }
+}
+
+impl Copy {
+    fn new(config: &Path, bytes: &[u8]) -> io::Result<Copy> {
+        let file = files::in_memory(bytes)?;
+        Ok(Copy { path: files::path_in_child(&file), file, name: config.to_path_buf() })
+    }
+}
+
+fn unclear(error: io::Error) -> Error {
+    let what = "no config is judged, since other users can change the active one or its overlay, and root does not \
+                run the collector for them";
+    Error::because(Exit::TryAgain, what, error)
 }
 
 /// The files by their names, where the collector has named them as it was given them.

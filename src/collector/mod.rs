@@ -55,7 +55,7 @@ pub struct Collector {
     local_config: Option<PathBuf>,
     environment: Environment,
     validate_timeout: Duration,
-    /// With whose rights `validate` and `--version` are run; `None` means ours.
+    /// With whose rights `validate` and `--version` are run.
     run_as: as_owner::RunAs,
     /// Bytes of a config file.
     max_config_file: u64,

@@ -65,7 +65,7 @@ impl Collector {
     /// # Errors
     /// 69 when it cannot be run.
     pub fn version(&self, path: &Path) -> Result<String> {
-        Ok(match self.run(path, "--version", None, VERSION_TIMEOUT)? {
+        Ok(match self.run(path, "--version", None, VERSION_TIMEOUT)?.ended {
             Ended::Exited { output, .. } => version_in(&output).unwrap_or_default(),
             Ended::TimedOut { .. } => String::new(),
         })

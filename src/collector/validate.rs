@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use super::Collector;
+use super::as_owner::Answer;
 use super::process::Ended;
 use crate::error::{Error, Exit, Result};
 use crate::log::Masked;
@@ -34,7 +35,8 @@ impl Collector {
     /// as the config's owner: none of that says anything about the config.
     pub fn validate(&self, candidate: &Path) -> Result<Validation> {
         let path = self.find()?;
-        match self.run(&path, "validate", Some(candidate), self.validate_timeout)? {
+        let Answer { ended, user } = self.run(&path, "validate", Some(candidate), self.validate_timeout)?;
+        match ended {
             Ended::Exited { status, .. } if status.success() => Ok(Validation::Good),
             // The kernel when memory runs out, an operator, a fault of the collector's own.
             Ended::Exited { status, end, .. } if child::killed_by(status).is_some() => Err(Error::new(
@@ -45,7 +47,7 @@ impl Collector {
                 ),
             )),
             Ended::Exited { output, .. } if lacks_validate(&output) => Ok(Validation::Unsupported),
-            Ended::Exited { end, output, .. } => Ok(match self.denied_to(&output) {
+            Ended::Exited { end, output, .. } => Ok(match Answer::denied_to(user, &output) {
                 Some(user) => Validation::Denied { user, output: Masked::from(once(&output)) },
                 None if output.is_empty() => Validation::Bad(Masked::from(format!("{} {end}", path.display()))),
                 None => Validation::Bad(Masked::from(once(&output))),

@@ -12,6 +12,7 @@ use super::{bad_config, config, host};
 use crate::operation::yaml;
 use crate::support::agent::{Agent, Builder};
 use crate::support::api::Api;
+use crate::support::temp_dir::TempDir;
 use crate::support::{bin, needs};
 
 const NOBODY: u32 = 65534;
@@ -200,6 +201,82 @@ fn a_config_that_a_group_may_replace_is_not_judged_until_the_command_is_run() {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
     }
+}
+
+/// Not whose the config was when the check began.
+#[test]
+fn the_owner_is_looked_at_when_the_collector_is_run() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let host = Host::new(&api, &bin::fake(), &config("old"));
+    let (directory, file) = (host.agent.dir().join("etc"), host.agent.config_file());
+    host.owned_by(0);
+    // The one to be validated is the active one, too: before a restart that the API requests.
+    for answer in [json!({"restart_required": true, "config": config("new")}), json!({"restart_required": true})] {
+        chown(&file, Some(0), Some(0)).unwrap();
+        api.answer(answer.clone());
+        let _ = fs::remove_file(host.agent.state_dir().join("restart-requests.json"));
+        let replaced = file.clone();
+        api.before_answer(move || chown(&replaced, Some(NOBODY), Some(NOBODY)).unwrap());
+        let runs = host.agent.records_of("validate").len();
+        host.agent.run(["--check"]).says();
+        assert_eq!(host.agent.records_of("validate").len(), runs + 1, "{answer}");
+        assert_powerless(&host.latest("validate"));
+    }
+
+    // As the messages' commands leave it: the file's own owner.
+    chown(&directory, Some(0), Some(NOBODY)).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o1770)).unwrap();
+    api.answer_config(config("in a sticky directory"));
+    assert!(host.agent.run(["--check"]).says().starts_with("installed config"));
+    assert_powerless(&host.latest("validate"));
+    // Removed, it could be put back at any moment.
+    fs::remove_file(&file).unwrap();
+    api.answer_config(config("where none is"));
+    let runs = host.agent.records_of("validate").len();
+    let output = host.agent.run(["--check"]);
+    assert_eq!((output.code, host.agent.records_of("validate").len()), (Some(75), runs), "{output:?}");
+    let command = output.stderr.trim_end().rsplit_once("run: ").unwrap_or_else(|| panic!("{output:?}")).1;
+    assert!(Command::new("sh").arg("-c").arg(command).status().unwrap().success(), "{command}");
+    assert!(host.agent.run(["--check"]).says().starts_with("installed config"));
+    assert_eq!(host.latest("validate")["rights"]["Uid"], "0 0 0 0");
+}
+
+#[test]
+fn the_overlay_counts_as_the_config_does() {
+    if !needs::root() {
+        return;
+    }
+    const DAEMON: u32 = 1;
+    let api = Api::plain();
+    let overlays = TempDir::new();
+    let overlay = overlays.path().join("overlay.yaml");
+    fs::write(&overlay, "{}").unwrap();
+    let builder = host(&api).collector_for_all(&bin::fake()).settings_apart();
+    let builder = builder.setting("local-config", overlay.display().to_string()).setting("on-change", "true");
+    let agent = builder.config(yaml(&config("old"))).build();
+    let latest = || agent.records_of("validate").pop().unwrap();
+    for (number, path) in [overlays.path(), &overlay].into_iter().enumerate() {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        api.answer_config(config(&format!("overlay {number}")));
+        assert!(agent.run(["--check"]).says().starts_with("installed config"));
+        assert_powerless(&latest());
+        chown(path, Some(0), Some(0)).unwrap();
+    }
+    // A config of one user and an overlay of another: either could read what is the other's.
+    chown(&overlay, Some(NOBODY), Some(NOBODY)).unwrap();
+    chown(agent.config_file(), Some(DAEMON), Some(DAEMON)).unwrap();
+    api.answer_config(config("of two"));
+    let runs = agent.records_of("validate").len();
+    let output = agent.run(["--check"]);
+    assert_eq!((output.code, agent.records_of("validate").len()), (Some(75), runs), "{output:?}");
+    let command = output.stderr.trim_end().rsplit_once("run: ").unwrap_or_else(|| panic!("{output:?}")).1;
+    assert!(command.starts_with("chown") && output.stderr.contains("user 65534"), "{output:?}");
+    assert!(Command::new("sh").arg("-c").arg(command).status().unwrap().success());
+    assert!(agent.run(["--check"]).says().starts_with("installed config"));
+    assert_eq!(latest()["rights"]["Uid"], "1 1 1 1");
 }
 
 /// It is killed, though it is another user's.

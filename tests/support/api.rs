@@ -33,6 +33,8 @@ struct Script {
     once: VecDeque<Reply>,
     /// The answer to everything else.
     always: Reply,
+    /// What happens before the next answer.
+    before: Option<Box<dyn FnOnce() + Send>>,
     requests: Vec<Request>,
 }
 
@@ -68,7 +70,7 @@ impl Api {
 
     fn start(tls: Option<Tls>) -> Api {
         let always = Reply::json(&json!({"restart_required": false, "config": null}));
-        let script = Script { once: VecDeque::new(), always, requests: Vec::new() };
+        let script = Script { once: VecDeque::new(), always, before: None, requests: Vec::new() };
         let mut api = Api { port: 0, script: Arc::new(Mutex::new(script)), tls, server: Mutex::new(None) };
         api.port = api.listen(0);
         api
@@ -112,6 +114,11 @@ impl Api {
     /// `answer_once` for anything that is not a plain 200.
     pub fn reply_once(&self, reply: Reply) {
         self.script.lock().unwrap().once.push_back(reply);
+    }
+
+    /// This happens after the next request has arrived and before it is answered.
+    pub fn before_answer(&self, happens: impl FnOnce() + Send + 'static) {
+        self.script.lock().unwrap().before = Some(Box::new(happens));
     }
 
     /// Every request so far, oldest first.
@@ -169,6 +176,9 @@ impl Api {
         let server = Server::start(port, tls, move |request| {
             let mut script = script.lock().unwrap();
             script.requests.push(request);
+            if let Some(happens) = script.before.take() {
+                happens();
+            }
             script.once.pop_front().unwrap_or_else(|| script.always.clone())
         });
         let server = server.unwrap_or_else(|error| panic!("cannot listen on 127.0.0.1:{port}: {error}"));

@@ -1,9 +1,10 @@
 //! Users: who runs this process, who owns a file, who is at the other end of a connection, and what rights a user has.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Gid, Uid};
 
@@ -53,30 +54,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Where root runs this process: of the user who could have put something else at `path`. That is the owner of the
-    /// file, or of the nearest directory on the way to it that is not root's. `None` if only root could.
-    ///
-    /// # Errors
-    /// A group or everybody could, and nobody owns anything there but root: what, and the command that ends it. Or it
-    /// cannot be told.
-    pub fn of_owner(path: &Path) -> io::Result<Option<Credentials>> {
-        if !files::is_root() {
-            return Ok(None);
-        }
-        let place = nearest(path)?;
-        let found = place.handle()?;
-        let file = found.as_ref().map(|(_, meta)| meta.uid());
-        let mut owners = file.into_iter().chain(place.owners_on_the_way());
-        let Some(uid) = owners.find(|&uid| uid != 0) else {
-            return match others(&place, found.as_ref().map(|(file, _)| file))? {
-                Some(others) => Err(io::Error::new(io::ErrorKind::PermissionDenied, others.reason)),
-                None => Ok(None),
-            };
-        };
+    fn of(uid: u32) -> Credentials {
         // Without the name service, which may ask the network: who is only known there has no group of his own here.
         let table = |path: &str| files::read(Path::new(path), MAX_TABLE).unwrap_or_default();
         let [users, groups] = ["/etc/passwd", "/etc/group"].map(table);
-        Ok(Some(Credentials::from_tables(uid, &String::from_utf8_lossy(&users), &String::from_utf8_lossy(&groups))))
+        Credentials::from_tables(uid, &String::from_utf8_lossy(&users), &String::from_utf8_lossy(&groups))
     }
 
     pub fn user(&self) -> User {
@@ -99,6 +81,93 @@ impl Credentials {
         // What is no id is none that a process could have (chown(2)).
         let groups = all.filter(|&gid| gid != u32::MAX).map(Gid::from_raw).collect();
         Credentials { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), groups }
+    }
+}
+
+/// Where root runs this process: the other users who could have put something else in the place of files.
+#[derive(Debug, Default)]
+pub struct Owners {
+    /// With what is theirs.
+    found: Vec<(u32, PathBuf)>,
+    /// A group or everybody could: what, and the command that ends it.
+    others: Option<String>,
+}
+
+/// What is at a path.
+pub struct Content {
+    /// `None` when there is nothing.
+    pub bytes: Option<Vec<u8>>,
+    /// Whether its name may lead to something else by now.
+    pub may_change: bool,
+}
+
+impl Owners {
+    /// Who owns what is at `path`, or a directory on the way to it that is not root's.
+    pub fn add(&mut self, path: &Path) -> io::Result<()> {
+        if !files::is_root() {
+            return Ok(());
+        }
+        let place = nearest(path)?;
+        let found = place.handle()?;
+        self.add_found(&place, found.as_ref().map(|(file, _)| file))
+    }
+
+    /// As `add`, of the very file that is read.
+    ///
+    /// # Errors
+    /// As for `safe_open::read`.
+    pub fn read(&mut self, path: &Path, max_bytes: u64) -> io::Result<Content> {
+        let place = match Place::followed(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.add(path)?;
+                return Ok(Content { bytes: None, may_change: true });
+            }
+            place => place?,
+        };
+        let file = match place.open_safely() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened?),
+        };
+        if files::is_root() {
+            self.add_found(&place, file.as_ref())?;
+        }
+        let read = |file: &File| files::read_opened(file, max_bytes).map_err(|error| files::named(path, error));
+        Ok(Content { bytes: file.as_ref().map(read).transpose()?, may_change: place.may_change() })
+    }
+
+    fn add_found(&mut self, place: &Place, file: Option<&File>) -> io::Result<()> {
+        let before = self.found.len();
+        let meta = file.map(File::metadata).transpose()?;
+        let file_owner = meta.as_ref().map(|meta| (meta.uid(), place.path()));
+        let owners = file_owner.into_iter().chain(place.owners_on_the_way(meta.as_ref()));
+        self.found.extend(owners.filter(|(uid, _)| *uid != 0));
+        if self.found.len() == before
+            && let Some(others) = others(place, file)?
+        {
+            self.others.get_or_insert(others.reason);
+        }
+        Ok(())
+    }
+
+    /// Of the one user who could; `None` if only root could.
+    ///
+    /// # Errors
+    /// Several users could, or a group or everybody: what, and what to do.
+    pub fn credentials(&self) -> io::Result<Option<Credentials>> {
+        let denied = |reason| Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+        let Some((uid, theirs)) = self.found.first() else {
+            return self.others.clone().map_or(Ok(None), denied);
+        };
+        match self.found.iter().find(|(other, _)| other != uid) {
+            Some((other, path)) => {
+                let (theirs, path) = (theirs.display(), path.display());
+                denied(format!(
+                    "{theirs} belongs to user {uid} and {path} to user {other}: give both to one user, or to root: \
+                     run: chown {uid} {path}"
+                ))
+            }
+            None => Ok(Some(Credentials::of(*uid))),
+        }
     }
 }
 
@@ -148,7 +217,11 @@ mod tests {
         std::fs::create_dir(&inner).unwrap();
         write(&file, "");
         symlink(&file, &link).unwrap();
-        let owner = |path: &Path| Credentials::of_owner(path).unwrap().map(|found| found.uid.as_raw());
+        let owner = |path: &Path| {
+            let mut owners = Owners::default();
+            owners.add(path).unwrap();
+            owners.credentials().unwrap().map(|found| found.uid.as_raw())
+        };
         assert_eq!(owner(&file), None);
         if !crate::needs::root() {
             return;

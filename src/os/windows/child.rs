@@ -85,7 +85,7 @@ impl Child {
 pub fn rank_out_of_memory(_command: &mut Command, _rank: i32) {}
 
 /// No process runs with another user's rights here.
-pub fn run_as(_command: &mut Command, _user: Credentials, _inherit: Vec<File>) {}
+pub fn run_as(_command: &mut Command, _user: Option<Credentials>, _inherit: Vec<File>) {}
 
 /// A command line of an operator's, for the system's shell. It reads the line as it is, not as arguments are quoted.
 pub fn shell(script: &str) -> Command {

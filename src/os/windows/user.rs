@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::os::files::safe_open;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User;
 
@@ -34,12 +36,35 @@ impl fmt::Display for User {
 pub struct Credentials;
 
 impl Credentials {
-    /// No process runs with another user's rights here.
-    pub fn of_owner(_path: &Path) -> io::Result<Option<Credentials>> {
-        Ok(None)
-    }
-
     pub fn user(&self) -> User {
         User
+    }
+}
+
+/// The other users who could have put something else in the place of files.
+#[derive(Debug, Default)]
+pub struct Owners;
+
+/// What is at a path.
+pub struct Content {
+    /// `None` when there is nothing.
+    pub bytes: Option<Vec<u8>>,
+    /// Whether its name may lead to something else by now.
+    pub may_change: bool,
+}
+
+impl Owners {
+    pub fn add(&mut self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub fn read(&mut self, path: &Path, max_bytes: u64) -> io::Result<Content> {
+        let bytes = safe_open::read(path, max_bytes)?;
+        Ok(Content { bytes: Some(bytes), may_change: true })
+    }
+
+    /// No process runs with another user's rights here.
+    pub fn credentials(&self) -> io::Result<Option<Credentials>> {
+        Ok(None)
     }
 }

@@ -41,6 +41,10 @@ pub fn others(place: &Place, file: Option<&File>) -> io::Result<Option<Others>> 
         // Sticky: root's files stay where they are, and the agent goes on replacing its own as one of the group.
         let mode = if directory.meta.gid() == 0 { "go-w" } else { "g+w,o-w,+t" };
         commands.push(format!("chmod {mode} {name}"));
+        if file.is_none() && mode != "go-w" {
+            // The bit keeps no place free for root.
+            commands.push(format!("install -m 640 -g {} /dev/null {}", directory.meta.gid(), path.display()));
+        }
     }
     if let Some((file, meta)) = file
         && (!is_trusted(meta.uid()) || is_writable_by_others(file, &meta))

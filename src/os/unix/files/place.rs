@@ -68,9 +68,16 @@ impl Place {
         self.directory.path.join(&self.name)
     }
 
-    /// Of directories in which another user may exchange the next step, the nearest first.
-    pub fn owners_on_the_way(&self) -> impl Iterator<Item = u32> {
-        self.exposed.iter().rev().map(|directory| directory.meta.uid())
+    /// Of directories in which another user may exchange the next step, or what was found here, the nearest first.
+    pub fn owners_on_the_way(&self, found: Option<&Metadata>) -> impl Iterator<Item = (u32, PathBuf)> {
+        let last = found.filter(|meta| self.directory.may_be_exchanged(meta)).map(|_| &self.directory);
+        let exposed = last.into_iter().chain(self.exposed.iter().rev());
+        exposed.map(|directory| (directory.meta.uid(), directory.path.clone()))
+    }
+
+    /// Whether another user may ever put something else here.
+    pub fn may_change(&self) -> bool {
+        !self.exposed.is_empty() || self.directory.admits_others()
     }
 
     pub fn directory(&self) -> &Directory {
@@ -240,7 +247,7 @@ impl Place {
     /// # Errors
     /// `Unsupported` without /proc, where there is no other.
     pub fn path_of_descriptor(&self) -> io::Result<PathBuf> {
-        if self.exposed.is_empty() && !self.directory.admits_others() {
+        if !self.may_change() {
             return Ok(self.path());
         }
         descriptor(&self.directory.handle, &self.path()).map(|directory| directory.join(&self.name))
@@ -250,7 +257,7 @@ impl Place {
     /// nothing. The file keeps the path valid.
     pub fn path_of_found(&self) -> io::Result<(PathBuf, File)> {
         let (found, _) = self.handle()?.ok_or(io::ErrorKind::NotFound)?;
-        match self.exposed.is_empty() && !self.directory.admits_others() {
+        match !self.may_change() {
             true => Ok((self.path(), found)),
             false => Ok((descriptor(&found, &self.path())?, found)),
         }

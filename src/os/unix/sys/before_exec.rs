@@ -73,21 +73,22 @@ pub fn rank_out_of_memory(command: &mut Command, rank: i32) {
     }
 }
 
-/// The child has this user's rights, no capabilities and no way to get any, and `inherit` under the numbers that they
-/// have here. To be called before `arrange`: the kernel forgets a parent-death signal when rights change.
+/// The child has this user's rights (none: ours), no capabilities and no way to get any, and `inherit` under the
+/// numbers that they have here. To be called before `arrange`: the kernel forgets a parent-death signal when rights change.
 ///
 /// The spawn fails with EPERM where this process may not give its rights away, or could not kill the child.
-pub fn run_as(command: &mut Command, user: Credentials, inherit: Vec<File>) {
+pub fn run_as(command: &mut Command, user: Option<Credentials>, inherit: Vec<File>) {
     // SAFETY: the closure makes system calls and allocates nothing, as does what it calls.
     unsafe {
         command.pre_exec(move || {
             for file in &inherit {
                 rustix::io::fcntl_setfd(file, FdFlags::empty())?;
             }
+            let Some(user) = &user else { return Ok(()) };
             // In that of root's terminal another process of its user could have it type commands for root's shell
             // (TIOCSTI, ioctl_tty(2)).
             setsid()?;
-            give_up_rights(&user)?;
+            give_up_rights(user)?;
             Ok(())
         });
     }
