@@ -3,7 +3,8 @@
 //! A collector gets SIGTERM when its agent dies, however that dies. One that ignores it, has forked what does, or has
 //! rights of its file, where the kernel forgets the signal (prctl(2)), would keep its ports and send everything twice.
 //! The agent records in its run directory which collectors it has started. What those have started is known as their
-//! descendants, and by a variable in its environment that names the very agent that died: nobody else can have it.
+//! descendants, and by a variable in its environment that names the very agent that died, unless it has that from
+//! somebody else, as an operator's shell with a copy of the environment has.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::os::files::{self, Place};
+use crate::os::lock;
 use crate::os::orphans::{self, Orphan};
 use crate::os::process_id::{self, ProcessId};
 use crate::os::user::User;
@@ -106,7 +108,7 @@ pub fn end(run_dir: &Path, stop_timeout: Duration) {
     if started.agent.is_alive() || process_id::boot().as_ref() != Some(&started.boot) {
         return;
     }
-    let mut left = orphans::find(&started.collectors, VARIABLE, &started.instance());
+    let mut left = orphans::find(&started.collectors, VARIABLE, &started.instance(), lock::NAME);
     if left.is_empty() {
         return;
     }

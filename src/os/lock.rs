@@ -8,6 +8,9 @@ use std::path::Path;
 use super::{error, files};
 use crate::error::{Error, Exit, Result};
 
+/// In the run directory.
+pub const NAME: &str = "lock";
+
 /// Held as long as this lives.
 #[derive(Debug)]
 pub struct Lock {
@@ -18,7 +21,7 @@ impl Lock {
     /// # Errors
     /// 73 when the run directory cannot be used, 75 when another process holds the lock.
     pub fn take(run_dir: &Path) -> Result<Lock> {
-        let path = run_dir.join("lock");
+        let path = run_dir.join(NAME);
         let file = files::open_lock(&path).map_err(|error| unusable(run_dir, error))?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { file }),

@@ -49,15 +49,29 @@ fn an_address_that_this_host_does_not_have() {
     );
 }
 
+/// It is no fault of the config: that is not rejected, and tried again after a minute.
 #[test]
 fn a_port_that_is_taken() {
     let site = Site::new();
     let agent = settled(site.patient(), &site.config());
+    let proofs = agent.count_log(is_running);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut config = site.config();
     let endpoint = taken.local_addr().unwrap().to_string();
     config["receivers"]["otlp"]["protocols"]["http"]["endpoint"] = json!(endpoint);
-    expect_rolled_back(&site, &agent, &config, &["exited with status 1", &endpoint, "address already in use"]);
+    site.api.answer_config(config);
+    let report = site.api.wait_for_request("the roll back", |request| message(request).contains("will be tried again"));
+    for words in ["exited with status 1", "address already in use", &format!("{endpoint} is in use by ")] {
+        assert!(message(&report).contains(words), "{words}: {}", message(&report));
+    }
+    agent.wait_until("a collector as good as before", || agent.count_log(is_running) > proofs);
+    site.delivers(&agent, "after");
+    assert_eq!((agent.config(), last_known_good(&agent)), (site.config(), site.config()));
+    assert_eq!(agent.status().unwrap()["config"]["rejected_revision"], Value::Null);
+
+    let seen = site.api.requests().len();
+    agent.wait_until("three polls", || site.api.requests().len() >= seen + 3);
+    assert_eq!(agent.count_log(|line| line.msg().starts_with("config rolled back")), 1, "tried again at once");
 }
 
 /// The receiver waits for its storage with the health check at 503, longer than the probation.

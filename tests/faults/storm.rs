@@ -177,6 +177,6 @@ fn checks_whose_client_has_left_cost_nothing() {
     api.restart();
     ground.assert_nothing_left(&agent);
     let names = fs::read_dir(agent.run_dir()).unwrap().count();
-    assert_eq!(names, 2, "the lock and the socket");
+    assert_eq!(names, 3, "the lock, the socket and the record of the collectors");
     assert_eq!(agent.stop(), 0);
 }

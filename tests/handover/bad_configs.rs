@@ -99,7 +99,17 @@ fn that_end_the_collector_cost_no_client_anything() {
                 let endpoint = json!({"endpoint": taken.local_addr().unwrap().to_string()});
                 config["receivers"]["otlp/taken"] = json!({"protocols": {"http": endpoint}});
                 config["service"]["pipelines"]["logs"]["receivers"] = json!(["otlp", "otlp/taken", "syslog"]);
-                scene.bad_change(config, "address already in use");
+                let (before, seen, old) = (scene.status(), scene.agent.log().len(), scene.agent.wait_collector());
+                scene.api.answer_config(config);
+                // It is not rejected, and not tried again for a minute.
+                scene.agent.wait_log_after(seen, "a roll back", |line| {
+                    line.msg() == "another process has a port; the config will be tried again"
+                });
+                let status = scene.agent.wait_status("the old collector alone", |status| {
+                    status["collector"]["state"] == "running" && scene.agent.collectors().len() == 1
+                });
+                assert_eq!(scene.agent.wait_collector(), old, "the old collector is gone");
+                assert_eq!(status["config"]["rejected_revision"], before["config"]["rejected_revision"]);
             }
             1 => die(&scene, round, Signal::TERM, Moment::Started, &ended),
             _ => die(&scene, round, Signal::TERM, Moment::Ready, &ended),

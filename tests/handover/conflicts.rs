@@ -3,10 +3,11 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType};
 use serde_json::{Value, json};
 
 use super::{Ports, Scene, named, real_config, sink::Sink};
@@ -47,6 +48,26 @@ fn a_config_with_two_components_at_one_port_is_rejected() {
     if crate::support::machine::can_hand_over() {
         assert_eq!(scene.agent.wait_collector(), old);
     }
+}
+
+/// Of which nothing shows where binds are not watched: it is bound and does not listen.
+#[test]
+fn a_port_of_a_process_that_does_not_listen_is_no_fault_of_the_config() {
+    let scene = Scene::new("restart");
+    let taken = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&taken, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let endpoint = SocketAddr::try_from(rustix::net::getsockname(&taken).unwrap()).unwrap().to_string();
+    let mut config = scene.config("second");
+    config["receivers"]["otlp"]["protocols"]["http"]["endpoint"] = json!(endpoint);
+    scene.api.answer_config(config);
+    scene.agent.wait_log("a roll back", |line| line.msg().starts_with("config rolled back"));
+    let words = format!("{endpoint} is in use by another process, which does not listen or has ended");
+    let status = scene.agent.wait_status("the reason", |status| {
+        status["last_error_message"].as_str().is_some_and(|said| said.contains(&words))
+    });
+    assert_eq!(status["config"]["rejected_revision"], Value::Null);
+    // The control: what a config names twice it wanted itself.
+    scene.bad_change(with_one_port(scene.config("twice"), scene.ports), IN_USE);
 }
 
 /// By restart both configs lose the port in the gap, and by hand-over only the new one wants it; where binds are not

@@ -63,28 +63,44 @@ fn what_outlives_a_killed_agent_is_ended_by_the_next() {
     );
 }
 
-/// What is no collector's and only says so: an operator's shell, say, which has copied the environment.
+/// What is no collector's and only says so: an operator's shell, say, which has copied the environment, and an agent
+/// that was started there.
 #[test]
 fn a_process_that_only_has_the_variables_of_a_collector_is_left_alone() {
     let agent = settled(quick(), &named("a"));
     let record = agent.records_of("run")[0].clone();
-    let bystander = |instance: &str| {
-        let mut command = std::process::Command::new("sleep");
-        command.arg("600").env("KM_AGENT_RUN_DIR", agent.run_dir()).env("KM_AGENT_INSTANCE", instance);
-        command.spawn().unwrap()
+    let bystander = |program: &str, instance: &str| {
+        let mut command = std::process::Command::new(program);
+        command.env("KM_AGENT_RUN_DIR", agent.run_dir()).env("KM_AGENT_INSTANCE", instance);
+        command
     };
     let instance = record["env"]["KM_AGENT_INSTANCE"].as_str().unwrap_or_default();
-    let (mut bystander, mut orphan) = (bystander("another"), bystander(instance));
+    let mut bystanders = ["another", instance].map(|it| bystander("sleep", it).arg("600").spawn().unwrap());
+    let other = quick().config(super::yaml(&named("other"))).build();
+    let mut start = super::through_shell(&other, "exec setsid \"$0\" \"$@\"");
+    other.spawn_command({
+        start.env("KM_AGENT_INSTANCE", instance);
+        start
+    });
+    wait_running(&other, 0);
+    let others = other.wait_collector();
+    // The control, which has left its parent, its group and its session.
+    let file = agent.dir().join("orphan");
+    let script = format!("(setsid sh -c 'echo $$ >{0}.new; mv {0}.new {0}; exec sleep 600' &)", file.display());
+    assert!(bystander("sh", instance).args(["-c", &script]).status().unwrap().success());
+    let orphan = agent.wait_for("an orphan", || fs::read_to_string(&file).ok()?.trim().parse().ok());
     agent.signal(Signal::KILL);
     agent.wait_exit();
     let log = agent.log().len();
     agent.spawn();
     wait_running(&agent, log);
-    assert!(bystander.try_wait().unwrap().is_none(), "it was ended");
-    // The control, which cannot have it but from a collector of the agent that died.
-    agent.wait_until("the end of what is an orphan's", || orphan.try_wait().unwrap().is_some());
-    bystander.kill().unwrap();
-    bystander.wait().unwrap();
+    agent.wait_until("the end of what is an orphan's", || !process::alive(orphan));
+    assert_eq!((other.exit_status(), other.wait_collector()), (None, others), "a living agent was ended");
+    for bystander in &mut bystanders {
+        assert!(bystander.try_wait().unwrap().is_none(), "it was ended");
+        bystander.kill().unwrap();
+        bystander.wait().unwrap();
+    }
 }
 
 /// The kernel forgets that it is to end with its agent, and lets nobody of its user see its environment.

@@ -49,7 +49,7 @@ impl Supervise {
         }
         let uptime = self.now().saturating_sub(dead.started_at);
         let tail = dead.process.tail();
-        let cause = handover::exit_cause(&self.collectors, &dead, &tail);
+        let cause = handover::exit_cause(&self.collectors, &dead, &tail, || self.configs());
         let remedy = match cause {
             ExitCause::PortInUse(PortHolder::OtherProcess) => handover::port_taken(&self.collectors, &tail),
             _ => None,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::collectors::{Collectors, LiveCollector};
 use crate::collector::handover::binds::BindWatch;
 use crate::collector::handover::listener::Listener;
-use crate::collector::handover::{eligible, memory, steering, supported};
+use crate::collector::handover::{addresses, eligible, memory, steering, supported};
 use crate::collector::process::Binds;
 use crate::config::value::Value;
 use crate::core::Uptime;
@@ -162,8 +162,13 @@ pub(super) fn owns_health_check(collectors: &Collectors, child: ChildId, address
     steer().map_err(Health::Unknown)
 }
 
-/// What a collector died of, by its last words.
-pub(super) fn exit_cause(collectors: &Collectors, dead: &LiveCollector, tail: &str) -> ExitCause {
+/// What a collector died of, by its last words; `configs` are those that it was started with.
+pub(super) fn exit_cause(
+    collectors: &Collectors,
+    dead: &LiveCollector,
+    tail: &str,
+    configs: impl FnOnce() -> Vec<Value>,
+) -> ExitCause {
     if !eligible::blames_overlap(tail) {
         return ExitCause::Unrelated;
     }
@@ -180,9 +185,14 @@ pub(super) fn exit_cause(collectors: &Collectors, dead: &LiveCollector, tail: &s
         Err(_) => PortHolder::Unknown,
     };
     let alone = || {
-        // Where its binds are hidden, a port that nobody has now it wanted twice itself.
-        let is_held = || busy_address(tail).is_none_or(|(at, is_stream)| port_holder::find(at, is_stream).is_some());
-        if dead.process.saw_all_binds() || is_held() { PortHolder::OtherProcess } else { PortHolder::Itself }
+        // Where its binds are hidden it is another's unless the config says otherwise: one that is bound and does not
+        // listen cannot be seen, and may have ended since.
+        let wanted_twice = |(at, is_stream)| {
+            port_holder::find(at, is_stream).is_none()
+                && addresses::is_named_twice(&configs().iter().collect::<Vec<_>>(), at, is_stream)
+        };
+        let is_own = !dead.process.saw_all_binds() && busy_address(tail).is_some_and(wanted_twice);
+        if is_own { PortHolder::Itself } else { PortHolder::OtherProcess }
     };
     let other = collectors.iter().find_map(|live| live.process.binds().ok());
     ExitCause::PortInUse(other.map_or_else(alone, holds))
@@ -197,7 +207,7 @@ pub(super) fn port_taken(collectors: &Collectors, tail: &str) -> Option<String> 
     let who = match (holder, process) {
         (Some(holder), Some((pid, name))) => format!("process {pid} ({name}) of {}", holder.user),
         (Some(holder), None) => format!("a process of {}", holder.user),
-        (None, _) => "another process".to_string(),
+        (None, _) => "another process, which does not listen or has ended".to_string(),
     };
     Some(format!("{at} is in use by {who}: end that process, or change the address"))
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   eligible    whether these two configs may run side by side, and whether there is memory for both
+//!   addresses   what a config listens on, as far as it says so
 //!   components  what is known of the collector's components: which must not run twice
 //!   memory      how much there is
 //!   godebug     what the collector must be run with
@@ -19,6 +20,7 @@
 //! Everywhere else `unavailable` stands in for these. It starts and stops nothing and waits for nothing: `agent` calls
 //! it, `core` decides when. What no safe crate offers is in `os::unix::sys`.
 
+pub mod addresses;
 mod components;
 pub mod eligible;
 pub mod godebug;

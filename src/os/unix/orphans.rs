@@ -58,17 +58,23 @@ impl Orphan {
     }
 }
 
-/// The processes that were recorded and still live, all with this value of this variable, and what they have started.
+/// The processes that were recorded and still live, those with this value of this variable that nobody else has
+/// started, and what they have started.
 ///
-/// Not this process, and not those that it descends from: a collector's script may be what starts this agent.
-pub fn find(recorded: &[ProcessId], variable: &str, value: &str) -> Vec<Orphan> {
+/// Not this process, and not those that it descends from: a collector's script may be what starts this agent. And no
+/// process that has a file of the name `lock` open, nor what it has started: it is an agent of its own.
+pub fn find(recorded: &[ProcessId], variable: &str, value: &str, lock: &str) -> Vec<Orphan> {
     let mark = format!("{variable}={value}");
     let table = Entry::all();
     let mut found: Vec<Entry> = Vec::new();
-    let is_root = |entry: &Entry| recorded.contains(&entry.id) || has_mark(entry.id.pid, &mark);
+    let is_root = |entry: &Entry| {
+        recorded.contains(&entry.id)
+            || has_mark(entry.id.pid, &mark) && !is_anothers(*entry, recorded, &table, &mark, lock)
+    };
     let mut next: Vec<Entry> = table.iter().copied().filter(is_root).collect();
     while let Some(entry) = next.pop() {
-        if !found.iter().any(|known| known.id == entry.id) {
+        let is_agent = || !recorded.contains(&entry.id) && has_open(entry.id.pid, lock);
+        if !found.iter().any(|known| known.id == entry.id) && !is_agent() {
             found.push(entry);
             next.extend(table.iter().filter(|child| child.parent == entry.id.pid));
         }
@@ -76,6 +82,37 @@ pub fn find(recorded: &[ProcessId], variable: &str, value: &str) -> Vec<Orphan> 
     let own = lineage(&table);
     found.retain(|entry| !entry.has_ended && !own.contains(&entry.id.pid));
     found.iter().filter_map(|entry| Orphan::open(entry.id)).collect()
+}
+
+/// Whether a process has its variable from a copy of the environment, as an operator's shell may: it, or what it
+/// descends from by way of processes that have it too, leads a terminal's session, is an agent, or was started by a
+/// process of its session that has it not. What is left behind has no such parent, but init or another that adopts.
+fn is_anothers(entry: Entry, recorded: &[ProcessId], table: &[Entry], mark: &str, lock: &str) -> bool {
+    let mut entry = entry;
+    // As many as there are, since a number that was given out again could close a circle.
+    for _ in table {
+        if recorded.iter().any(|id| *id == entry.id || id.pid == entry.group) {
+            return false;
+        }
+        if entry.has_terminal && entry.session == entry.id.pid || has_open(entry.id.pid, lock) {
+            return true;
+        }
+        let parent = table.iter().find(|parent| parent.id.pid == entry.parent && parent.id.pid != 1);
+        match parent {
+            None => return false,
+            Some(parent) if !has_mark(parent.id.pid, mark) => return parent.session == entry.session,
+            Some(parent) => entry = *parent,
+        }
+    }
+    false
+}
+
+/// Whether a process has a file of this name open, as far as that can be seen.
+fn has_open(pid: u32, name: &str) -> bool {
+    let descriptors = PathBuf::from(format!("/proc/{pid}/fd"));
+    let mut links = super::files::names_in_proc(&descriptors)
+        .filter_map(|descriptor| fs_err::read_link(descriptors.join(descriptor)).ok());
+    links.any(|target| target.file_name().is_some_and(|own| own == name))
 }
 
 /// This process, its parent, and so on.

@@ -39,6 +39,10 @@ pub fn boot() -> Option<String> {
 pub(super) struct Entry {
     pub id: ProcessId,
     pub parent: u32,
+    pub group: u32,
+    pub session: u32,
+    /// The session's.
+    pub has_terminal: bool,
     /// A zombie.
     pub has_ended: bool,
 }
@@ -57,13 +61,21 @@ impl Entry {
     }
 }
 
-/// `pid (name) state ppid …`, the start is the 22nd. The name can be anything, parentheses too.
+/// `pid (name) state ppid pgrp session tty …`, the start is the 22nd. The name can be anything, parentheses too.
 fn parse(stat: &[u8]) -> Option<Entry> {
     let end = stat.iter().rposition(|&byte| byte == b')')?;
     let pid = std::str::from_utf8(stat.split(|&byte| byte == b' ').next()?).ok()?;
     let rest: Vec<&str> = std::str::from_utf8(&stat[end + 1..]).ok()?.split_whitespace().collect();
     let id = ProcessId { pid: pid.parse().ok()?, started: rest.get(19)?.parse().ok()? };
-    Some(Entry { id, parent: rest.get(1)?.parse().ok()?, has_ended: matches!(*rest.first()?, "Z" | "X") })
+    let number = |index: usize| rest.get(index)?.parse().ok();
+    Some(Entry {
+        id,
+        parent: number(1)?,
+        group: number(2)?,
+        session: number(3)?,
+        has_terminal: *rest.get(4)? != "0",
+        has_ended: matches!(*rest.first()?, "Z" | "X"),
+    })
 }
 
 #[cfg(test)]

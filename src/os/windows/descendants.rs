@@ -8,7 +8,7 @@ use super::wait::Waitable;
 #[derive(Clone, Copy, Debug)]
 pub enum Which {
     All,
-    Ranked(i32),
+    Ranked { rank: i32, since: ProcessId },
     Before(ProcessId),
 }
 

@@ -28,6 +28,6 @@ impl Orphan {
     }
 }
 
-pub fn find(_recorded: &[ProcessId], _variable: &str, _value: &str) -> Vec<Orphan> {
+pub fn find(_recorded: &[ProcessId], _variable: &str, _value: &str, _lock: &str) -> Vec<Orphan> {
     Vec::new()
 }
