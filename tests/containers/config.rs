@@ -30,7 +30,7 @@ const ADM: u32 = 4;
 const ID: &str = "5d2f0c1a8b7e4936a1c05e9f3b6d7284c0e1f2a3b4c5d6e7f8091a2b3c4d5e6f";
 
 /// What a host with Docker has, in a directory.
-struct Host {
+pub struct Host {
     dir: TempDir,
     /// Docker's API, behind a Unix socket.
     _docker: Server,
@@ -41,9 +41,9 @@ struct Host {
 }
 
 impl Host {
-    fn new() -> Host {
+    pub fn new() -> Host {
         let dir = TempDir::new();
-        for name in ["log/app", "docker", &format!("containers/{ID}")] {
+        for name in ["log/app", "docker", "hostfs/proc", &format!("containers/{ID}")] {
             fs::create_dir_all(dir.join(name)).unwrap();
         }
         let docker = Server::start(0, None, |request| answer(&request)).unwrap();
@@ -79,7 +79,9 @@ impl Host {
     /// What stands here for a path of the host.
     fn stand_in(&self, source: &str) -> PathBuf {
         match source {
-            "/" => PathBuf::from("/"),
+            "/proc" => PathBuf::from("/proc"),
+            "/etc/kmagent-hostfs" => self.dir.join("hostfs"),
+            "/opt/app/logs" => self.dir.join("opt/app/logs"),
             "/var/log" => self.dir.join("log"),
             "/var/lib/docker/containers" => self.dir.join("containers"),
             "./api-key" => self.dir.join("api-key"),
@@ -88,7 +90,7 @@ impl Host {
     }
 
     /// The service of compose.yaml, with ports and intervals that suit a test.
-    fn run<'a>(&self, volumes: &Volumes) -> Run<'a> {
+    pub fn run<'a>(&self, volumes: &Volumes) -> Run<'a> {
         self.run_as(volumes, "0")
     }
 
@@ -117,7 +119,7 @@ impl Host {
         }
         run = run.mount(&self.dir.join("docker"), "/var/run", "ro");
         assert_eq!(service["read_only"], true);
-        let rights = rights(service, uid);
+        let rights = rights(service, &known);
         run = run.wrapped(Path::new("/usr/bin/setpriv"), &rights.iter().map(String::as_str).collect::<Vec<_>>());
         fs::write(volumes.config().join("local.yaml"), yaml(&self.overlay())).unwrap();
         run.read_only().env("KM_LOCAL_CONFIG", "/etc/kmagent/local.yaml").env("KM_MIN_UPTIME", "3s")
@@ -165,24 +167,36 @@ fn start_proxy(dir: &Path) -> Child {
     let ours = ours.replace("unix@/var/run/docker.sock", &format!("unix@{}", here("docker.sock")));
     assert!(ours != config && !ours.contains("@/run/") && !ours.contains("@/var/"), "{ours}");
     fs::write(dir.join("docker-proxy.cfg"), ours).unwrap();
-    let mut command = Command::new(HAPROXY);
-    command.arg("-db").arg("-f").arg(dir.join("docker-proxy.cfg")).stdin(Stdio::null()).stdout(Stdio::null());
+    let rights = rights(&compose()["services"]["docker-proxy"], &[]);
+    let mut command = Command::new("setpriv");
+    command
+        .args(rights)
+        .arg(HAPROXY)
+        .arg("-db")
+        .arg("-f")
+        .arg(dir.join("docker-proxy.cfg"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     let proxy = command.spawn().unwrap();
     wait_until("the proxy's socket", || dir.join("docker/docker.sock").exists());
     proxy
 }
 
 /// What a service of compose.yaml may do, as arguments of setpriv(1).
-pub fn rights(service: &Value, uid: &str) -> Vec<String> {
+pub fn rights(service: &Value, known: &[(&str, &str)]) -> Vec<String> {
     assert_eq!(service["cap_drop"], json!(["ALL"]));
     assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]));
     let names = |key: &str| -> Vec<String> {
         service[key].as_array().into_iter().flatten().map(|name| name.as_str().unwrap().to_lowercase()).collect()
     };
     let capabilities: String = names("cap_add").iter().map(|name| format!(",+{name}")).collect();
-    let groups = format!("--groups={}", names("group_add").join(","));
+    let groups = names("group_add");
+    let groups = if groups.is_empty() { "--clear-groups".into() } else { format!("--groups={}", groups.join(",")) };
     let bounding = format!("--bounding-set=-all{capabilities}");
-    let user = [format!("--reuid={uid}"), "--regid=0".into(), groups];
+    let user = substitute(service["user"].as_str().unwrap(), known);
+    let (uid, gid) = user.split_once(':').expect("a group, or it is root's");
+    assert_ne!(gid, "0");
+    let user = [format!("--reuid={uid}"), format!("--regid={gid}"), groups];
     user.into_iter().chain([bounding, "--inh-caps=-all".into(), "--no-new-privs".into()]).collect()
 }
 
@@ -308,14 +322,14 @@ fn the_proxy_passes_what_docker_stats_asks_and_nothing_else() {
         return;
     }
     let host = Host::new();
-    let ask = |method: &str, path: &str| {
+    let ask_with = |method: &str, path: &str, headers: &str| {
         let mut socket = UnixStream::connect(host.dir.join("docker/docker.sock")).unwrap();
-        write!(socket, "{method} {path} HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            .unwrap();
+        write!(socket, "{method} {path} HTTP/1.1\r\nHost: docker\r\n{headers}\r\n").unwrap();
         let mut answer = String::new();
         let _ = socket.read_to_string(&mut answer);
         answer.split(' ').nth(1).unwrap_or_default().to_string()
     };
+    let ask = |method: &str, path: &str| ask_with(method, path, "Content-Length: 0\r\nConnection: close\r\n");
     for path in
         ["/containers/json?all=1", &format!("/containers/{ID}/json"), &format!("/containers/{ID}/stats?stream=false")]
     {
@@ -336,6 +350,17 @@ fn the_proxy_passes_what_docker_stats_asks_and_nothing_else() {
     ] {
         assert_eq!(ask(method, path), "403", "{method} {path}");
     }
+    // After an Upgrade there would be a tunnel; a body is what only another method has.
+    assert_eq!(ask("HEAD", "/v1.44/containers/json"), "403");
+    for headers in [
+        "Connection: Upgrade, close\r\nUpgrade: h2c\r\n",
+        "Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+        "Connection: Upgrade, close\r\nUpgrade: tcp\r\n",
+        "Connection: close\r\nContent-Length: 2\r\n\r\n{}",
+        "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n",
+    ] {
+        assert_eq!(ask_with("GET", "/v1.44/containers/json", headers), "403", "{headers}");
+    }
 }
 
 /// However deep in /var/log, and where a program keeps them elsewhere, by the line that waits for that.
@@ -354,11 +379,11 @@ fn it_reads_the_logs_of_every_folder_that_is_named() {
         fs::write(path, "").unwrap();
     }
     let shipped = source::read("dist/docker/config.yaml");
-    let own = format!("- /hostfs{}/logs/", host.dir.join("opt/app").display());
-    let config = shipped.replace("#- /hostfs/opt/app/logs/", &own);
+    let config = shipped.replace("#- /hostlogs/", "- /hostlogs/");
     assert_ne!(config, shipped);
     fs::write(volumes.config_file(), config).unwrap();
-    let mut container = host.run(&volumes).start();
+    let run = host.run(&volumes).mount(&host.stand_in("/opt/app/logs"), "/hostlogs/app", "ro");
+    let mut container = run.start();
     wait_running(&container);
     for name in not_read.iter().chain(&read) {
         append(&host.dir.join(name), &format!("to {name}"));

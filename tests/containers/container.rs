@@ -114,9 +114,7 @@ impl<'a> Run<'a> {
         if !source.is_dir() {
             self.line(&["touch", &target]);
         }
-        let (source, bind) =
-            (source.display().to_string(), if source == Path::new("/") { "--rbind" } else { "--bind" });
-        self.line(&["mount", bind, &source, &target]);
+        self.line(&["mount", "--bind", &source.display().to_string(), &target]);
         if !options.is_empty() {
             self.line(&["mount", "-o", &format!("remount,bind,{options}"), &target]);
         }

@@ -1,11 +1,14 @@
-//! What a container could write of its host: open_by_handle_at(2) reaches every file of a file system, given any file
-//! of it, with CAP_DAC_READ_SEARCH, which Docker's seccomp profile then allows.
+//! What a container could reach of its host: open_by_handle_at(2) opens every file of a file system, given any file of
+//! it, with CAP_DAC_READ_SEARCH, which Docker's seccomp profile then allows; connect(2) does not ask whether a socket's
+//! mount is read-only; and read-only ends where another file system is mounted.
 
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::config::rights;
+use super::config::{Host, rights};
+use super::container::Volumes;
 use super::files::compose;
 use crate::support::bin;
 use crate::support::needs;
@@ -65,7 +68,7 @@ fn no_file_of_the_host_is_opened_by_its_handle() {
     let handle = perl(&[], HANDLE, &[CALLS[0], &place]);
     let mut service = compose()["services"]["kmagent"].clone();
     let attempt = |service: &serde_json::Value| {
-        let setpriv = std::iter::once("setpriv".to_string()).chain(rights(service, "0")).collect::<Vec<_>>();
+        let setpriv = std::iter::once("setpriv".to_string()).chain(rights(service, &[])).collect::<Vec<_>>();
         perl(&setpriv, OPEN, &[CALLS[1], &format!("{place}/volume"), &handle])
     };
     // EPERM
@@ -76,4 +79,37 @@ fn no_file_of_the_host_is_opened_by_its_handle() {
     assert_eq!(attempt(&service), "written");
     assert_eq!(fs::read_to_string(host.join("passwd")).unwrap(), "root:x:0:0\nplanted\n");
     fs::remove_dir_all(host).unwrap();
+}
+
+#[test]
+fn no_socket_of_the_host_is_reached_and_nothing_mounted_is_writable() {
+    if !needs::root() {
+        return;
+    }
+    let (host, volumes, dir) = (Host::new(), Volumes::new(), TempDir::new());
+    let run = Path::new("/run").join(dir.path().file_name().unwrap());
+    fs::create_dir(&run).unwrap();
+    let sockets = [run.join("docker.sock"), dir.join("containerd.sock")];
+    let _listeners = sockets.each_ref().map(|socket| UnixListener::bind(socket).unwrap());
+    let container = host.run(&volumes).start();
+    let root = Path::new("/proc").join(container.init.to_string()).join("root");
+    let seen = sockets.each_ref().map(|socket| root.join("hostfs").join(socket.strip_prefix("/").unwrap()).exists());
+    fs::remove_dir_all(&run).unwrap();
+    assert_eq!(seen, [false, false]);
+    assert!(root.join("hostfs/proc/1/mountinfo").exists(), "what hostmetrics reads");
+
+    let service = &compose()["services"]["kmagent"];
+    let binds = service["volumes"].as_array().unwrap().iter().filter(|mount| mount["type"] == "bind");
+    let mut expected: Vec<String> = binds.map(|mount| mount["target"].as_str().unwrap().to_string()).collect();
+    expected.sort();
+    let table = fs::read_to_string(format!("/proc/{}/mountinfo", container.init)).unwrap();
+    let mut found = Vec::new();
+    for words in table.lines().map(|line| line.split(' ').collect::<Vec<_>>()) {
+        if ["/hostfs", "/var/log", "/var/lib/docker"].iter().any(|of_host| Path::new(words[4]).starts_with(of_host)) {
+            assert!(words[5].split(',').any(|option| option == "ro"), "{words:?}");
+            found.push(words[4].to_string());
+        }
+    }
+    found.sort();
+    assert_eq!(found, expected, "nothing is mounted below them");
 }

@@ -117,6 +117,7 @@ fn the_image_and_the_compose_file_agree() {
                 false => {
                     let found = (&mount["read_only"], &mount["bind"]["create_host_path"]);
                     assert_eq!(found, (&json!(true), &json!(false)), "{mount}");
+                    assert_eq!(mount["bind"]["propagation"], Value::Null, "what is mounted later is writable: {mount}");
                 }
             }
         }
