@@ -5,6 +5,9 @@
 
 use crate::config::value::Value;
 
+/// Keys down to a value; far more than any config has, and little enough for any thread's stack.
+pub const MAX_DEPTH: usize = 200;
+
 /// Part of a config that has components, by the key that they are under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
@@ -127,15 +130,49 @@ pub fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Whether a component says where it listens or sends: in each of its protocols, if it has some.
-pub fn names_address(value: &Value) -> bool {
-    let Some(entries) = value.as_object() else { return false };
-    if let Some(protocols) = value.get("protocols").and_then(Value::as_object) {
-        return !protocols.is_empty() && protocols.iter().all(|(_, protocol)| names_address(protocol));
+/// A value below keys that are written as one, with `::` between them.
+#[derive(Clone, Copy)]
+pub struct Piece<'a> {
+    pub rest: Option<&'a str>,
+    pub value: &'a Value,
+}
+
+impl<'a> Piece<'a> {
+    /// By their first key, of which there may be several.
+    fn entries(self) -> Vec<(&'a str, Piece<'a>)> {
+        let piece = |key: &'a str, value| {
+            let (key, rest) = key.split_once("::").map_or((key, None), |(key, rest)| (key, Some(rest)));
+            (key, Piece { rest, value })
+        };
+        match self.rest {
+            Some(rest) => vec![piece(rest, self.value)],
+            None => self.value.as_object().unwrap_or_default().iter().map(|(key, value)| piece(key, value)).collect(),
+        }
     }
-    entries.iter().any(|(key, value)| match value {
-        Value::Object(_) => names_address(value),
-        _ => is_address(key) && !is_empty(value) && texts(value).is_some(),
+
+    fn is_map(self) -> bool {
+        self.rest.is_some() || self.value.as_object().is_some()
+    }
+}
+
+/// Whether a component says where it listens or sends: in each of its protocols, if it has some.
+pub fn names_address(component: Piece) -> bool {
+    names_address_below(component, MAX_DEPTH)
+}
+
+fn names_address_below(component: Piece, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    let entries = component.entries();
+    let mut protocols = entries.iter().filter(|(key, piece)| *key == "protocols" && piece.is_map()).peekable();
+    if protocols.peek().is_some() {
+        return protocols.all(|(_, protocols)| {
+            let protocols = protocols.entries();
+            !protocols.is_empty() && protocols.iter().all(|(_, protocol)| names_address_below(*protocol, depth))
+        });
+    }
+    entries.iter().any(|(key, piece)| match piece.is_map() {
+        true => names_address_below(*piece, depth),
+        false => is_address(key) && !is_empty(piece.value) && texts(piece.value).is_some(),
     })
 }
 

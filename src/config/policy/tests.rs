@@ -80,6 +80,7 @@ fn no_program_is_run_by_the_default_policy() {
             // Several keys in one are what the collector makes of them.
             ("{'receivers::journald::journalctl_path': /tmp/x}", "receivers::journald::journalctl_path"),
             ("receivers: {'journald::journalctl_path': /tmp/x}", "receivers::journald::journalctl_path"),
+            ("receivers: {'prometheus_exec::exec': sh -c x}", "receivers::prometheus_exec"),
         ],
     );
 }
@@ -162,6 +163,9 @@ fn components_are_denied_and_allowed_by_kind_and_type() {
             ),
             ("receivers: '${env:RECEIVERS}'", "receivers"),
             ("receivers: {otlp: {filelog: {}}}", ""),
+            ("receivers: {'filelog::include': [/x]}", "receivers::filelog"),
+            ("{'receivers::filelog/a::include': [/x]}", "receivers::filelog/a"),
+            ("receivers: {'otlp::filelog': {}}", ""),
         ],
     );
     table(
@@ -171,6 +175,8 @@ fn components_are_denied_and_allowed_by_kind_and_type() {
             ("{receivers: {otlp/a: {}}, exporters: {otlp_http: {}}, processors: {any: {}}, service: {x: {}}}", ""),
             ("receivers: {otlpjsonfile: {}}", "receivers::otlpjsonfile"),
             ("extensions: {zpages: {}}", "extensions::zpages"),
+            ("extensions: {'zpages::endpoint': x}", "extensions::zpages"),
+            ("receivers: {'otlp::protocols::grpc': {}}", ""),
             ("exporters: '${env:EXPORTERS}'", "exporters"),
         ],
     );
@@ -194,6 +200,9 @@ fn exporters_send_to_these_hosts_alone() {
             ("exporters: {otlp: {endpoint: ':4317'}}", at),
             ("exporters: {otlp: }", "exporters::otlp"),
             ("exporters: {otlp: '${env:X}'}", "exporters::otlp"),
+            ("exporters: {'otlp::tls': {insecure: true}}", "exporters::otlp"),
+            ("exporters: {'otlp::endpoint': 'otel.example.com:4317'}", ""),
+            ("exporters: {'datadog::api': {key: x}}", "exporters::datadog"),
             (
                 "exporters: {otlphttp: {endpoint: 'https://a.example.com', logs_endpoint: 'https://evil.net'}}",
                 "exporters::otlphttp::logs_endpoint",
@@ -231,6 +240,17 @@ fn nothing_listens_beyond_loopback() {
             ),
             ("receivers: {otlp: {protocols: {grpc: {endpoint: 'localhost:1'}, http: }}}", "receivers::otlp"),
             ("receivers: {otlp: {protocols: '${env:X}'}}", "receivers::otlp"),
+            ("receivers: {'otlp::protocols': {grpc: }}", "receivers::otlp"),
+            ("{'receivers::otlp::protocols::grpc': }", "receivers::otlp"),
+            (
+                "receivers: {otlp: {'protocols::grpc': {endpoint: 'localhost:1'}, 'protocols::http': }}",
+                "receivers::otlp",
+            ),
+            ("receivers: {otlp: {protocols: {'grpc::endpoint': 'localhost:1', http: }}}", "receivers::otlp"),
+            ("receivers: {otlp: {'protocols::grpc::endpoint': 'localhost:1'}}", ""),
+            ("{'receivers::otlp::protocols': {'grpc::endpoint': 'localhost:1'}}", ""),
+            // The collector may take either piece alone.
+            ("receivers: {otlp: , 'otlp::protocols::grpc::endpoint': 'localhost:1'}", "receivers::otlp"),
             (
                 "receivers: {otlp: {protocols: {grpc: {endpoint: '${env:IP}:1'}}}}",
                 "receivers::otlp::protocols::grpc::endpoint",
