@@ -35,6 +35,18 @@ impl Section {
 /// users may have an `exec` (client-go).
 pub const RUNS: &str = "journalctl_path jar_path additional_jars kubeconfig_file";
 
+/// Name where more of a config comes from, which is judged by nobody and may name a kubeconfig and any path:
+/// prometheus' files and its server of scrape configs. Its `http_sd_configs` and `file_sd_configs` bring targets alone.
+const BRINGS: &str = "scrape_config_files target_allocator";
+
+/// Whether what is under this key of a component lets it take more of its config from elsewhere.
+pub fn brings_config(kind: &str, key: &str, value: &Value) -> bool {
+    // Annotations of pods say which receivers it starts, and how.
+    let is_discovery =
+        kind == "receivercreator" && key == "discovery" && value.get("enabled") != Some(&Value::Bool(false));
+    !is_empty(value) && (has(BRINGS, key) || is_discovery)
+}
+
 /// It ran what its `exec` said, until contrib removed it.
 pub const RUNNER: &str = "prometheusexec";
 

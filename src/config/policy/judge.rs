@@ -211,6 +211,9 @@ impl<'a> Walk<'a> {
         if has(components::RUNS, key) && !is_empty(value) {
             self.violate("programs", "it names a program to run", value, beside);
         }
+        if components::brings_config(kind, key, value) {
+            self.violate("programs", "it takes its config from elsewhere, which may name a program", value, beside);
+        }
         let is_file_exporter = part == Part::Component(Section::Exporters) && kind == "file" && key == "path";
         if (has(components::WRITES, key) || is_file_exporter) && !is_empty(value) {
             self.writes(texts(value), value, beside);

@@ -74,6 +74,24 @@ fn no_program_is_run_by_the_default_policy() {
                 "receivers::prometheus::config::scrape_configs::0::kubernetes_sd_configs::0::kubeconfig_file",
             ),
             (
+                "receivers: {prometheus: {config: {scrape_config_files: [/home/a/b.yaml]}}}",
+                "receivers::prometheus::config::scrape_config_files",
+            ),
+            ("receivers: {prometheus: {config: {scrape_config_files: []}}}", ""),
+            (
+                "receivers: {prometheus/a: {target_allocator: {endpoint: 'http://x'}}}",
+                "receivers::prometheus/a::target_allocator",
+            ),
+            ("receivers: {prometheus: {target_allocator: '${env:X}'}}", "receivers::prometheus::target_allocator"),
+            (
+                "receivers: {prometheus: {'target_allocator::endpoint': 'http://x'}}",
+                "receivers::prometheus::target_allocator",
+            ),
+            ("receivers: {prometheus: {target_allocator: }}", ""),
+            ("receivers: {prometheus: {config: {scrape_configs: [{http_sd_configs: [{url: 'http://x'}]}]}}}", ""),
+            ("receivers: {receiver_creator: {discovery: {enabled: true}}}", "receivers::receiver_creator::discovery"),
+            ("receivers: {receiver_creator: {discovery: {enabled: false}}}", ""),
+            (
                 "receivers: {receiver_creator: {receivers: {journald: {config: {journalctl_path: '`\"/tmp/x\"`'}}}}}",
                 "receivers::receiver_creator::receivers::journald::config::journalctl_path",
             ),
