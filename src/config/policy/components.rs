@@ -91,6 +91,15 @@ pub fn kind(id: &str) -> String {
     id.split('/').next().unwrap_or(id).trim().replace('_', "")
 }
 
+/// Another name that the collector has for a type, besides one with underscores.
+pub fn alias(section: Section, kind: &str) -> Option<&'static str> {
+    match (section, kind) {
+        (Section::Exporters, "otlp") => Some("otlpgrpc"),
+        (Section::Exporters, "otlpgrpc") => Some("otlp"),
+        _ => None,
+    }
+}
+
 /// Whether where this exporter sends is known: `None` if it is not.
 pub fn sends(kind: &str) -> Option<bool> {
     if has(SENDERS, kind) {

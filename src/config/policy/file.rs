@@ -76,10 +76,12 @@ fn list(file: &Value, rule: &str, fits: fn(&str) -> bool, otherwise: &str) -> Re
 
 /// Whether one of these patterns is meant for a component of that type.
 pub fn names_component(patterns: &[String], section: Section, kind: &str) -> bool {
-    patterns
-        .iter()
-        .filter_map(|pattern| pattern.split_once("::"))
-        .any(|(of, own)| (of == "*" || Section::named(of) == Some(section)) && matches(&components::kind(own), kind))
+    let alias = components::alias(section, kind);
+    patterns.iter().filter_map(|pattern| pattern.split_once("::")).any(|(of, own)| {
+        let own = components::kind(own);
+        let is_section = of == "*" || Section::named(of) == Some(section);
+        is_section && (matches(&own, kind) || alias.is_some_and(|alias| matches(&own, alias)))
+    })
 }
 
 fn is_component(text: &str) -> bool {

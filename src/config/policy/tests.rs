@@ -198,6 +198,14 @@ fn components_are_denied_and_allowed_by_kind_and_type() {
             ("exporters: '${env:EXPORTERS}'", "exporters"),
         ],
     );
+    // The collector lists both names.
+    for (one, other) in [("otlp", "otlp_grpc"), ("otlp_grpc", "otlp"), ("otlphttp", "otlp_http")] {
+        let (denied, allowed) = (format!("deny-components: ['*::{one}']"), format!("allow-components: ['*::{one}']"));
+        let config = format!("exporters: {{{other}/a: }}");
+        table(&denied, "deny-components", &[(&config, &format!("exporters::{other}/a"))]);
+        table(&allowed, "allow-components", &[(&config, ""), ("exporters: {nop: }", "exporters::nop")]);
+    }
+    table("deny-components: ['*::otlp_grpc']", "deny-components", &[("receivers: {otlp: }", "")]);
     table("allow-components: []", "allow-components", &[("receivers: {otlp: }", "receivers::otlp")]);
 }
 
