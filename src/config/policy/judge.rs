@@ -247,7 +247,7 @@ impl<'a> Walk<'a> {
                 self.each_text("paths", value, beside, &|path| address::is_below(path, folders));
             } else if is_address {
                 self.each_text("paths", value, beside, &|text| {
-                    address::unix_socket(text).map_or(Ok(()), |path| address::is_below(path, folders))
+                    address::any_unix_socket(text).map_or(Ok(()), |path| address::is_below(path, folders))
                 });
             }
         }

@@ -325,6 +325,11 @@ fn components_read_and_write_in_these_folders_alone() {
                 "receivers: {docker_stats: {endpoint: 'unix:///var/run/docker.sock'}}",
                 "receivers::docker_stats::endpoint",
             ),
+            ("receivers: {docker_stats: {endpoint: 'unix:run/docker.sock'}}", "receivers::docker_stats::endpoint"),
+            ("receivers: {docker_stats: {endpoint: 'unix://run/docker.sock'}}", "receivers::docker_stats::endpoint"),
+            ("receivers: {docker_stats: {endpoint: 'unix:///var/log/docker.sock'}}", ""),
+            ("receivers: {x: {endpoint: run/docker.sock, transport: unix}}", "receivers::x::endpoint"),
+            ("receivers: {nginx: {endpoint: 'localhost:80/status'}}", ""),
             ("receivers: {docker_stats: {endpoint: 'tcp://127.0.0.1:2375'}}", ""),
             ("receivers: {sqlquery: {driver: mysql, datasource: 'user@tcp(x)/'}}", "receivers::sqlquery::datasource"),
             (
