@@ -22,12 +22,18 @@ pub fn judge(text: &str, providers: &[String]) -> Result<(), &'static str> {
     if !text.contains("${") {
         return Ok(());
     }
-    let verdict = Cell::new(Ok(()));
+    let (verdict, has_any) = (Cell::new(Ok(())), Cell::new(false));
     let are_all = each_expansion(text, &|scheme, selector| {
+        has_any.set(true);
         verdict.set(verdict.get().and_then(|()| judge_reference(scheme, selector, providers)));
         Some(EXPANDED.to_string())
     });
     verdict.get()?;
+    // A value may end in a dollar. An escaped reference counts, as the collector replaces that too if the text has it
+    // a second time.
+    if has_any.get() && text.contains("}{") {
+        return Err("it has { right behind a reference, which makes another one of a value that ends in $");
+    }
     if are_all { Ok(()) } else { Err("it has too many references") }
 }
 
@@ -131,6 +137,25 @@ mod tests {
             "${${X}}",
         ] {
             assert_eq!(verdict(text), Err("the scheme of its reference is a reference itself"), "{text}");
+        }
+    }
+
+    /// A value may end in a dollar, or be nothing.
+    #[test]
+    fn a_brace_behind_a_reference_is_refused() {
+        for text in [
+            "${env:KM_API_KEY}{file:/etc/shadow}",
+            "x${KM_API_KEY}{file:/etc/shadow}",
+            "${env:X:-a}{file:/etc/shadow}",
+            "${env:A}${env:B}{file:/etc/shadow}",
+            "$$${env:UNSET}{file:/etc/shadow}",
+            "${env:UNSET} $${env:UNSET}{file:/etc/shadow}",
+        ] {
+            let why = verdict(text).expect_err(text);
+            assert!(why.starts_with("it has { right behind a reference"), "{text}: {why}");
+        }
+        for text in ["$${1}{a}", "a}{b ${", "${env:X} {a}", "${env:X}/{a}", "{a}${env:X}", "%{a}-%{b} ${env:X}"] {
+            assert_eq!(verdict(text), Ok(()), "{text}");
         }
     }
 
