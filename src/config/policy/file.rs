@@ -12,12 +12,14 @@ const KEYS: [&str; 7] =
     ["deny-components", "allow-components", "exporter-endpoints", "listen", "paths", "providers", "allow"];
 
 /// Texts of the file, of which each is one that its rule takes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     pub denied: Vec<String>,
     /// `None`: any. So below.
     pub allowed: Option<Vec<String>>,
     pub exporter_hosts: Option<Vec<String>>,
+    /// Not of the file: what `KM_COLLECTOR_ENDPOINT` is, if that is known.
+    pub endpoint: Option<String>,
     pub only_loopback: bool,
     pub folders: Option<Vec<String>>,
     pub providers: Vec<String>,
@@ -51,6 +53,7 @@ impl Rules {
             denied: list(file, "deny-components", is_component, COMPONENT)?.unwrap_or_default(),
             allowed: list(file, "allow-components", is_component, COMPONENT)?,
             exporter_hosts: list(file, "exporter-endpoints", is_host, HOST)?,
+            endpoint: None,
             only_loopback,
             folders: list(file, "paths", is_folder, folder)?,
             providers: list(file, "providers", is_scheme, "is not a provider's scheme, as in file")?

@@ -233,10 +233,13 @@ impl<'a> Walk<'a> {
                 let host = host.strip_suffix('.').unwrap_or(&host);
                 !host.is_empty() && hosts.iter().any(|own| pattern::matches(&own.to_ascii_lowercase(), host))
             };
-            self.each_text("exporter-endpoints", value, beside, &|text| match is_allowed(text) {
-                true => Ok(()),
-                false if references::is_variable(text) => Err("the host cannot be judged, as it is a variable"),
-                false => Err("the host is none of those allowed"),
+            self.each_text("exporter-endpoints", value, beside, &|text| {
+                let text = &references::with_endpoint(text, rules.endpoint.as_deref());
+                match is_allowed(text) {
+                    true => Ok(()),
+                    false if references::is_variable(text) => Err("the host cannot be judged, as it is a variable"),
+                    false => Err("the host is none of those allowed"),
+                }
             });
         }
         if rules.only_loopback && is_address && listens_at(part, kind, key) {

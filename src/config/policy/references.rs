@@ -22,6 +22,13 @@ pub fn is_variable(text: &str) -> bool {
     text.contains(['$', '`'])
 }
 
+/// The text with the one variable whose value is known, which is in what an exporter's endpoint is by default.
+pub fn with_endpoint(text: &str, endpoint: Option<&str>) -> String {
+    let references = ["${env:KM_COLLECTOR_ENDPOINT}", "${KM_COLLECTOR_ENDPOINT}"];
+    let Some(endpoint) = endpoint else { return text.to_string() };
+    references.iter().fold(text.to_string(), |text, reference| text.replace(reference, endpoint))
+}
+
 /// # Errors
 /// Why the references of this text are not all to these providers.
 pub fn judge(text: &str, providers: &[String]) -> Result<(), &'static str> {

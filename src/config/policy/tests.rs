@@ -254,6 +254,30 @@ fn exporters_send_to_these_hosts_alone() {
 }
 
 #[test]
+fn the_collectors_endpoint_is_judged_by_its_value() {
+    let hosts = || policy("exporter-endpoints: [otel.example.com]");
+    for (endpoint, text, is_allowed) in [
+        ("https://otel.example.com:4318", "${env:KM_COLLECTOR_ENDPOINT}", true),
+        ("https://otel.example.com:4318", "${KM_COLLECTOR_ENDPOINT}/v1/logs", true),
+        ("https://otel.example.com", "${env:KM_COLLECTOR_ENDPOINT}.evil.net", false),
+        ("https://otel.example.com", "$${env:KM_COLLECTOR_ENDPOINT}", false),
+        ("https://otel.example.com", "https://evil.net/${env:KM_COLLECTOR_ENDPOINT}", false),
+        ("https://otel.example.com", "${env:KM_COLLECTOR_ENDPOINT:-https://evil.net}", false),
+        ("https://otel.example.com", "${env:KM_HOST_NAME}", false),
+        ("https://evil.net", "${env:KM_COLLECTOR_ENDPOINT}", false),
+        ("${env:OTHER}", "${env:KM_COLLECTOR_ENDPOINT}", false),
+    ] {
+        let config = format!("exporters: {{otlphttp: {{endpoint: '{text}'}}}}");
+        let found = violations(&hosts().with_endpoint(endpoint), &config);
+        assert_eq!(found.is_empty(), is_allowed, "{endpoint} {text}: {found:?}");
+    }
+    // A config that one endpoint's policy refuses is judged again with another.
+    let identity = |policy: Policy, endpoint| policy.with_endpoint(endpoint).identity().to_string();
+    assert_ne!(identity(hosts(), "https://a"), identity(hosts(), "https://b"));
+    assert_eq!(identity(Policy::default(), "https://a"), Policy::default().identity());
+}
+
+#[test]
 fn nothing_listens_beyond_loopback() {
     table(
         "listen: loopback",
