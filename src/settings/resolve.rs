@@ -86,6 +86,7 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
     let (policy, policy_file) = policy::choose(from);
     let settings = Settings {
         settings_file,
+        policy: policy.with_endpoint(&collector_endpoint),
         config: from.path("config", Usage::Replace).expect("a setting with a default"),
         collector: from.path("collector", Usage::Read),
         polling: polling(from, &collector_endpoint, api_key.is_some()),
@@ -102,7 +103,6 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         run_dir: from.path("run-dir", Usage::Fill).expect("a setting with a default"),
         ca_file: from.path("ca-file", Usage::Read),
         report_extended: from.value("report-extended", parse::switch),
-        policy,
         policy_file,
         on_change: from.take("on-change", parse::command),
         restart_mode: from.value("restart-mode", parse::restart_mode),

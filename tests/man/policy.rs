@@ -38,9 +38,13 @@ fn every_name_of_the_default_policy_is_one_that_it_refuses() {
         assert!(refused("", &config).contains(&format!("extensions::any::{key}: ")), "{key}");
         count += 1;
     }
-    assert_eq!(count, 8);
+    assert_eq!(count, 10);
     for (text, config) in [
         ("the receiver prometheus_exec", json!({"receivers": {"prometheus_exec": {}}})),
+        (
+            "the discovery of receiver_creator",
+            json!({"receivers": {"receiver_creator": {"discovery": {"enabled": true}}}}),
+        ),
         ("of the exporter file,", json!({"exporters": {"file": {"path": "/x"}}})),
         ("the operator file_output", json!({"receivers": {"syslog": {"operators": [{"type": "file_output"}]}}})),
     ] {

@@ -37,6 +37,17 @@ pub fn unix_socket(text: &str) -> Option<&str> {
     text.starts_with('/').then_some(text)
 }
 
+/// The path, relative ones included, of what may be a Unix socket.
+pub fn any_unix_socket(text: &str) -> Option<&str> {
+    if let Some(rest) = text.strip_prefix("unix:") {
+        return Some(rest.strip_prefix("//").unwrap_or(rest));
+    }
+    // With `transport: unix` there is no scheme. What has a port before its first slash is a URL without scheme.
+    let is_path = text.starts_with('/')
+        || !text.contains("://") && text.split_once('/').is_some_and(|(first, _)| !first.contains(':'));
+    is_path.then_some(text)
+}
+
 /// Whether a listener there is reached from this host alone. A name below `localhost` is what the resolver says.
 ///
 /// # Errors
@@ -115,6 +126,27 @@ mod tests {
             ("gööd.example", None),
         ] {
             assert_eq!(host(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_may_have_any_path() {
+        for (text, expected) in [
+            ("unix:///run/a.sock", Some("/run/a.sock")),
+            ("unix:/run/a.sock", Some("/run/a.sock")),
+            ("unix:run/a.sock", Some("run/a.sock")),
+            ("unix://run/a.sock", Some("run/a.sock")),
+            ("unix:a.sock", Some("a.sock")),
+            ("/run/a.sock", Some("/run/a.sock")),
+            ("run/a.sock", Some("run/a.sock")),
+            ("../a.sock", Some("../a.sock")),
+            ("localhost:80/status", None),
+            ("http://localhost/status", None),
+            ("localhost:4317", None),
+            ("[::1]:80/status", None),
+            ("db", None),
+        ] {
+            assert_eq!(any_unix_socket(text), expected, "{text}");
         }
     }
 

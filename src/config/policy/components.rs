@@ -5,6 +5,9 @@
 
 use crate::config::value::Value;
 
+/// Keys down to a value; far more than any config has, and little enough for any thread's stack.
+pub const MAX_DEPTH: usize = 200;
+
 /// Part of a config that has components, by the key that they are under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
@@ -31,6 +34,18 @@ impl Section {
 /// Name a program, or what makes one run: journald's, jmx's, and the kubeconfig of prometheus' service discovery, whose
 /// users may have an `exec` (client-go).
 pub const RUNS: &str = "journalctl_path jar_path additional_jars kubeconfig_file";
+
+/// Name where more of a config comes from, which is judged by nobody and may name a kubeconfig and any path:
+/// prometheus' files and its server of scrape configs. Its `http_sd_configs` and `file_sd_configs` bring targets alone.
+const BRINGS: &str = "scrape_config_files target_allocator";
+
+/// Whether what is under this key of a component lets it take more of its config from elsewhere.
+pub fn brings_config(kind: &str, key: &str, value: &Value) -> bool {
+    // Annotations of pods say which receivers it starts, and how.
+    let is_discovery =
+        kind == "receivercreator" && key == "discovery" && value.get("enabled") != Some(&Value::Bool(false));
+    !is_empty(value) && (has(BRINGS, key) || is_discovery)
+}
 
 /// It ran what its `exec` said, until contrib removed it.
 pub const RUNNER: &str = "prometheusexec";
@@ -74,6 +89,15 @@ pub fn has(list: &str, word: &str) -> bool {
 /// The type in a component's id, `type` or `type/name`, without underscores.
 pub fn kind(id: &str) -> String {
     id.split('/').next().unwrap_or(id).trim().replace('_', "")
+}
+
+/// Another name that the collector has for a type, besides one with underscores.
+pub fn alias(section: Section, kind: &str) -> Option<&'static str> {
+    match (section, kind) {
+        (Section::Exporters, "otlp") => Some("otlpgrpc"),
+        (Section::Exporters, "otlpgrpc") => Some("otlp"),
+        _ => None,
+    }
 }
 
 /// Whether where this exporter sends is known: `None` if it is not.
@@ -127,15 +151,49 @@ pub fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Whether a component says where it listens or sends: in each of its protocols, if it has some.
-pub fn names_address(value: &Value) -> bool {
-    let Some(entries) = value.as_object() else { return false };
-    if let Some(protocols) = value.get("protocols").and_then(Value::as_object) {
-        return !protocols.is_empty() && protocols.iter().all(|(_, protocol)| names_address(protocol));
+/// A value below keys that are written as one, with `::` between them.
+#[derive(Clone, Copy)]
+pub struct Piece<'a> {
+    pub rest: Option<&'a str>,
+    pub value: &'a Value,
+}
+
+impl<'a> Piece<'a> {
+    /// By their first key, of which there may be several.
+    fn entries(self) -> Vec<(&'a str, Piece<'a>)> {
+        let piece = |key: &'a str, value| {
+            let (key, rest) = key.split_once("::").map_or((key, None), |(key, rest)| (key, Some(rest)));
+            (key, Piece { rest, value })
+        };
+        match self.rest {
+            Some(rest) => vec![piece(rest, self.value)],
+            None => self.value.as_object().unwrap_or_default().iter().map(|(key, value)| piece(key, value)).collect(),
+        }
     }
-    entries.iter().any(|(key, value)| match value {
-        Value::Object(_) => names_address(value),
-        _ => is_address(key) && !is_empty(value) && texts(value).is_some(),
+
+    fn is_map(self) -> bool {
+        self.rest.is_some() || self.value.as_object().is_some()
+    }
+}
+
+/// Whether a component says where it listens or sends: in each of its protocols, if it has some.
+pub fn names_address(component: Piece) -> bool {
+    names_address_below(component, MAX_DEPTH)
+}
+
+fn names_address_below(component: Piece, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    let entries = component.entries();
+    let mut protocols = entries.iter().filter(|(key, piece)| *key == "protocols" && piece.is_map()).peekable();
+    if protocols.peek().is_some() {
+        return protocols.all(|(_, protocols)| {
+            let protocols = protocols.entries();
+            !protocols.is_empty() && protocols.iter().all(|(_, protocol)| names_address_below(*protocol, depth))
+        });
+    }
+    entries.iter().any(|(key, piece)| match piece.is_map() {
+        true => names_address_below(*piece, depth),
+        false => is_address(key) && !is_empty(piece.value) && texts(piece.value).is_some(),
     })
 }
 

@@ -12,12 +12,14 @@ const KEYS: [&str; 7] =
     ["deny-components", "allow-components", "exporter-endpoints", "listen", "paths", "providers", "allow"];
 
 /// Texts of the file, of which each is one that its rule takes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     pub denied: Vec<String>,
     /// `None`: any. So below.
     pub allowed: Option<Vec<String>>,
     pub exporter_hosts: Option<Vec<String>>,
+    /// Not of the file: what `KM_COLLECTOR_ENDPOINT` is, if that is known.
+    pub endpoint: Option<String>,
     pub only_loopback: bool,
     pub folders: Option<Vec<String>>,
     pub providers: Vec<String>,
@@ -51,6 +53,7 @@ impl Rules {
             denied: list(file, "deny-components", is_component, COMPONENT)?.unwrap_or_default(),
             allowed: list(file, "allow-components", is_component, COMPONENT)?,
             exporter_hosts: list(file, "exporter-endpoints", is_host, HOST)?,
+            endpoint: None,
             only_loopback,
             folders: list(file, "paths", is_folder, folder)?,
             providers: list(file, "providers", is_scheme, "is not a provider's scheme, as in file")?
@@ -76,10 +79,12 @@ fn list(file: &Value, rule: &str, fits: fn(&str) -> bool, otherwise: &str) -> Re
 
 /// Whether one of these patterns is meant for a component of that type.
 pub fn names_component(patterns: &[String], section: Section, kind: &str) -> bool {
-    patterns
-        .iter()
-        .filter_map(|pattern| pattern.split_once("::"))
-        .any(|(of, own)| (of == "*" || Section::named(of) == Some(section)) && matches(&components::kind(own), kind))
+    let alias = components::alias(section, kind);
+    patterns.iter().filter_map(|pattern| pattern.split_once("::")).any(|(of, own)| {
+        let own = components::kind(own);
+        let is_section = of == "*" || Section::named(of) == Some(section);
+        is_section && (matches(&own, kind) || alias.is_some_and(|alias| matches(&own, alias)))
+    })
 }
 
 fn is_component(text: &str) -> bool {

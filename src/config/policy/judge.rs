@@ -1,18 +1,15 @@
 //! The walk over an offered config, with the overlay and the confirmed config beside it.
 //!
-//! A key with `::` is several keys, as for the collector (confmap's key delimiter). What the overlay says about such a
+//! A key with `::` is several keys, as for the collector (confmap's key delimiter), at any level. What the overlay says about such a
 //! place is not looked for, as the collector may take either.
 
 use super::address;
-use super::components::{self, Section, has, is_empty, names_address, texts};
+use super::components::{self, MAX_DEPTH, Piece, Section, has, is_empty, names_address, texts};
 use super::file::{Rules, names_component};
 use super::pattern;
 use super::references;
 use super::{Violation, Violations, shortened};
 use crate::config::value::{Value, find};
-
-/// Keys down to a value; far more than any config has, and little enough for any thread's stack.
-const MAX_DEPTH: usize = 200;
 
 pub fn judge(rules: &Rules, offered: &Value, overlay: Option<&Value>, confirmed: Option<&Value>) -> Violations {
     let mut walk = Walk { rules, place: String::new(), depth: 0, found: Violations::default() };
@@ -110,12 +107,19 @@ impl<'a> Walk<'a> {
             let is_listener = scope.kind == "prometheus" && key == "api_server";
             let kind_below = if is_new || is_listener { &kind } else { scope.kind };
             let scope = Scope { part, kind: kind_below, has_operators: key == "operators" };
+            // The collector may take any of a component's pieces, so each is judged as if it were all of it.
+            let beside = if rest.is_some() { Beside { overlay: None, ..beside } } else { beside };
+            if let (true, Part::Component(section)) = (is_new, part) {
+                self.component(section, &kind, Piece { rest, value }, beside);
+            }
             match rest {
-                Some(rest) => self.entry(rest, value, Beside { overlay: None, ..beside }, scope),
-                None => {
-                    if let (true, Part::Component(section)) = (is_new, part) {
-                        self.component(section, &kind, value, beside);
+                Some(rest) => {
+                    if beside.confirmed != Some(value) {
+                        self.key(key, &Value::Object(Vec::new()), Beside { overlay: None, confirmed: None }, scope);
                     }
+                    self.entry(rest, value, beside, scope);
+                }
+                None => {
                     self.key(key, value, beside, scope);
                     self.value(value, beside, scope);
                 }
@@ -174,12 +178,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn component(&mut self, section: Section, kind: &str, value: &'a Value, beside: Beside<'a>) {
+    fn component(&mut self, section: Section, kind: &str, piece: Piece<'a>, beside: Beside<'a>) {
         // The overlay has it too.
         if beside.overlay.is_some() {
             return;
         }
-        let rules = self.rules;
+        let (rules, value) = (self.rules, piece.value);
         if names_component(&rules.denied, section, kind) {
             self.violate("deny-components", "the component is denied", value, beside);
         } else if rules.allowed.as_ref().is_some_and(|allowed| !names_component(allowed, section, kind)) {
@@ -190,22 +194,25 @@ impl<'a> Walk<'a> {
         }
         if rules.exporter_hosts.is_some() && section == Section::Exporters {
             match components::sends(kind) {
-                Some(true) if !names_address(value) => {
+                Some(true) if !names_address(piece) => {
                     self.violate("exporter-endpoints", "it names no host", value, beside);
                 }
                 None => self.violate("exporter-endpoints", "where it sends is not known", value, beside),
                 Some(_) => {}
             }
         }
-        if rules.only_loopback && components::may_listen(section, kind) && !names_address(value) {
+        if rules.only_loopback && components::may_listen(section, kind) && !names_address(piece) {
             self.violate("listen", "it names no address to listen on", value, beside);
         }
     }
 
-    fn key(&mut self, key: &str, value: &'a Value, beside: Beside<'a>, Scope { part, kind, .. }: Scope<'_>) {
+    fn key(&mut self, key: &str, value: &Value, beside: Beside<'_>, Scope { part, kind, .. }: Scope<'_>) {
         let rules = self.rules;
         if has(components::RUNS, key) && !is_empty(value) {
             self.violate("programs", "it names a program to run", value, beside);
+        }
+        if components::brings_config(kind, key, value) {
+            self.violate("programs", "it takes its config from elsewhere, which may name a program", value, beside);
         }
         let is_file_exporter = part == Part::Component(Section::Exporters) && kind == "file" && key == "path";
         if (has(components::WRITES, key) || is_file_exporter) && !is_empty(value) {
@@ -226,10 +233,13 @@ impl<'a> Walk<'a> {
                 let host = host.strip_suffix('.').unwrap_or(&host);
                 !host.is_empty() && hosts.iter().any(|own| pattern::matches(&own.to_ascii_lowercase(), host))
             };
-            self.each_text("exporter-endpoints", value, beside, &|text| match is_allowed(text) {
-                true => Ok(()),
-                false if references::is_variable(text) => Err("the host cannot be judged, as it is a variable"),
-                false => Err("the host is none of those allowed"),
+            self.each_text("exporter-endpoints", value, beside, &|text| {
+                let text = &references::with_endpoint(text, rules.endpoint.as_deref());
+                match is_allowed(text) {
+                    true => Ok(()),
+                    false if references::is_variable(text) => Err("the host cannot be judged, as it is a variable"),
+                    false => Err("the host is none of those allowed"),
+                }
             });
         }
         if rules.only_loopback && is_address && listens_at(part, kind, key) {
@@ -240,7 +250,7 @@ impl<'a> Walk<'a> {
                 self.each_text("paths", value, beside, &|path| address::is_below(path, folders));
             } else if is_address {
                 self.each_text("paths", value, beside, &|text| {
-                    address::unix_socket(text).map_or(Ok(()), |path| address::is_below(path, folders))
+                    address::any_unix_socket(text).map_or(Ok(()), |path| address::is_below(path, folders))
                 });
             }
         }

@@ -74,6 +74,19 @@ impl Policy {
         Ok(Policy { identity, hold: Hold::Rules(Arc::new(rules)) })
     }
 
+    /// The same, where the collector finds this as `KM_COLLECTOR_ENDPOINT`: with it, a host can be judged.
+    #[must_use]
+    pub fn with_endpoint(mut self, endpoint: &str) -> Policy {
+        if let Hold::Rules(rules) = &mut self.hold
+            && rules.exporter_hosts.is_some()
+        {
+            let both = vec![Value::String(self.identity), Value::String(endpoint.to_string())];
+            self.identity = Value::Array(both).revision().short().to_string();
+            Arc::make_mut(rules).endpoint = Some(endpoint.to_string());
+        }
+        self
+    }
+
     pub fn is_refusing(&self) -> bool {
         matches!(self.hold, Hold::Everything)
     }

@@ -74,12 +74,31 @@ fn no_program_is_run_by_the_default_policy() {
                 "receivers::prometheus::config::scrape_configs::0::kubernetes_sd_configs::0::kubeconfig_file",
             ),
             (
+                "receivers: {prometheus: {config: {scrape_config_files: [/home/a/b.yaml]}}}",
+                "receivers::prometheus::config::scrape_config_files",
+            ),
+            ("receivers: {prometheus: {config: {scrape_config_files: []}}}", ""),
+            (
+                "receivers: {prometheus/a: {target_allocator: {endpoint: 'http://x'}}}",
+                "receivers::prometheus/a::target_allocator",
+            ),
+            ("receivers: {prometheus: {target_allocator: '${env:X}'}}", "receivers::prometheus::target_allocator"),
+            (
+                "receivers: {prometheus: {'target_allocator::endpoint': 'http://x'}}",
+                "receivers::prometheus::target_allocator",
+            ),
+            ("receivers: {prometheus: {target_allocator: }}", ""),
+            ("receivers: {prometheus: {config: {scrape_configs: [{http_sd_configs: [{url: 'http://x'}]}]}}}", ""),
+            ("receivers: {receiver_creator: {discovery: {enabled: true}}}", "receivers::receiver_creator::discovery"),
+            ("receivers: {receiver_creator: {discovery: {enabled: false}}}", ""),
+            (
                 "receivers: {receiver_creator: {receivers: {journald: {config: {journalctl_path: '`\"/tmp/x\"`'}}}}}",
                 "receivers::receiver_creator::receivers::journald::config::journalctl_path",
             ),
             // Several keys in one are what the collector makes of them.
             ("{'receivers::journald::journalctl_path': /tmp/x}", "receivers::journald::journalctl_path"),
             ("receivers: {'journald::journalctl_path': /tmp/x}", "receivers::journald::journalctl_path"),
+            ("receivers: {'prometheus_exec::exec': sh -c x}", "receivers::prometheus_exec"),
         ],
     );
 }
@@ -162,6 +181,9 @@ fn components_are_denied_and_allowed_by_kind_and_type() {
             ),
             ("receivers: '${env:RECEIVERS}'", "receivers"),
             ("receivers: {otlp: {filelog: {}}}", ""),
+            ("receivers: {'filelog::include': [/x]}", "receivers::filelog"),
+            ("{'receivers::filelog/a::include': [/x]}", "receivers::filelog/a"),
+            ("receivers: {'otlp::filelog': {}}", ""),
         ],
     );
     table(
@@ -171,9 +193,19 @@ fn components_are_denied_and_allowed_by_kind_and_type() {
             ("{receivers: {otlp/a: {}}, exporters: {otlp_http: {}}, processors: {any: {}}, service: {x: {}}}", ""),
             ("receivers: {otlpjsonfile: {}}", "receivers::otlpjsonfile"),
             ("extensions: {zpages: {}}", "extensions::zpages"),
+            ("extensions: {'zpages::endpoint': x}", "extensions::zpages"),
+            ("receivers: {'otlp::protocols::grpc': {}}", ""),
             ("exporters: '${env:EXPORTERS}'", "exporters"),
         ],
     );
+    // The collector lists both names.
+    for (one, other) in [("otlp", "otlp_grpc"), ("otlp_grpc", "otlp"), ("otlphttp", "otlp_http")] {
+        let (denied, allowed) = (format!("deny-components: ['*::{one}']"), format!("allow-components: ['*::{one}']"));
+        let config = format!("exporters: {{{other}/a: }}");
+        table(&denied, "deny-components", &[(&config, &format!("exporters::{other}/a"))]);
+        table(&allowed, "allow-components", &[(&config, ""), ("exporters: {nop: }", "exporters::nop")]);
+    }
+    table("deny-components: ['*::otlp_grpc']", "deny-components", &[("receivers: {otlp: }", "")]);
     table("allow-components: []", "allow-components", &[("receivers: {otlp: }", "receivers::otlp")]);
 }
 
@@ -194,6 +226,9 @@ fn exporters_send_to_these_hosts_alone() {
             ("exporters: {otlp: {endpoint: ':4317'}}", at),
             ("exporters: {otlp: }", "exporters::otlp"),
             ("exporters: {otlp: '${env:X}'}", "exporters::otlp"),
+            ("exporters: {'otlp::tls': {insecure: true}}", "exporters::otlp"),
+            ("exporters: {'otlp::endpoint': 'otel.example.com:4317'}", ""),
+            ("exporters: {'datadog::api': {key: x}}", "exporters::datadog"),
             (
                 "exporters: {otlphttp: {endpoint: 'https://a.example.com', logs_endpoint: 'https://evil.net'}}",
                 "exporters::otlphttp::logs_endpoint",
@@ -219,6 +254,30 @@ fn exporters_send_to_these_hosts_alone() {
 }
 
 #[test]
+fn the_collectors_endpoint_is_judged_by_its_value() {
+    let hosts = || policy("exporter-endpoints: [otel.example.com]");
+    for (endpoint, text, is_allowed) in [
+        ("https://otel.example.com:4318", "${env:KM_COLLECTOR_ENDPOINT}", true),
+        ("https://otel.example.com:4318", "${KM_COLLECTOR_ENDPOINT}/v1/logs", true),
+        ("https://otel.example.com", "${env:KM_COLLECTOR_ENDPOINT}.evil.net", false),
+        ("https://otel.example.com", "$${env:KM_COLLECTOR_ENDPOINT}", false),
+        ("https://otel.example.com", "https://evil.net/${env:KM_COLLECTOR_ENDPOINT}", false),
+        ("https://otel.example.com", "${env:KM_COLLECTOR_ENDPOINT:-https://evil.net}", false),
+        ("https://otel.example.com", "${env:KM_HOST_NAME}", false),
+        ("https://evil.net", "${env:KM_COLLECTOR_ENDPOINT}", false),
+        ("${env:OTHER}", "${env:KM_COLLECTOR_ENDPOINT}", false),
+    ] {
+        let config = format!("exporters: {{otlphttp: {{endpoint: '{text}'}}}}");
+        let found = violations(&hosts().with_endpoint(endpoint), &config);
+        assert_eq!(found.is_empty(), is_allowed, "{endpoint} {text}: {found:?}");
+    }
+    // A config that one endpoint's policy refuses is judged again with another.
+    let identity = |policy: Policy, endpoint| policy.with_endpoint(endpoint).identity().to_string();
+    assert_ne!(identity(hosts(), "https://a"), identity(hosts(), "https://b"));
+    assert_eq!(identity(Policy::default(), "https://a"), Policy::default().identity());
+}
+
+#[test]
 fn nothing_listens_beyond_loopback() {
     table(
         "listen: loopback",
@@ -231,6 +290,17 @@ fn nothing_listens_beyond_loopback() {
             ),
             ("receivers: {otlp: {protocols: {grpc: {endpoint: 'localhost:1'}, http: }}}", "receivers::otlp"),
             ("receivers: {otlp: {protocols: '${env:X}'}}", "receivers::otlp"),
+            ("receivers: {'otlp::protocols': {grpc: }}", "receivers::otlp"),
+            ("{'receivers::otlp::protocols::grpc': }", "receivers::otlp"),
+            (
+                "receivers: {otlp: {'protocols::grpc': {endpoint: 'localhost:1'}, 'protocols::http': }}",
+                "receivers::otlp",
+            ),
+            ("receivers: {otlp: {protocols: {'grpc::endpoint': 'localhost:1', http: }}}", "receivers::otlp"),
+            ("receivers: {otlp: {'protocols::grpc::endpoint': 'localhost:1'}}", ""),
+            ("{'receivers::otlp::protocols': {'grpc::endpoint': 'localhost:1'}}", ""),
+            // The collector may take either piece alone.
+            ("receivers: {otlp: , 'otlp::protocols::grpc::endpoint': 'localhost:1'}", "receivers::otlp"),
             (
                 "receivers: {otlp: {protocols: {grpc: {endpoint: '${env:IP}:1'}}}}",
                 "receivers::otlp::protocols::grpc::endpoint",
@@ -279,6 +349,11 @@ fn components_read_and_write_in_these_folders_alone() {
                 "receivers: {docker_stats: {endpoint: 'unix:///var/run/docker.sock'}}",
                 "receivers::docker_stats::endpoint",
             ),
+            ("receivers: {docker_stats: {endpoint: 'unix:run/docker.sock'}}", "receivers::docker_stats::endpoint"),
+            ("receivers: {docker_stats: {endpoint: 'unix://run/docker.sock'}}", "receivers::docker_stats::endpoint"),
+            ("receivers: {docker_stats: {endpoint: 'unix:///var/log/docker.sock'}}", ""),
+            ("receivers: {x: {endpoint: run/docker.sock, transport: unix}}", "receivers::x::endpoint"),
+            ("receivers: {nginx: {endpoint: 'localhost:80/status'}}", ""),
             ("receivers: {docker_stats: {endpoint: 'tcp://127.0.0.1:2375'}}", ""),
             ("receivers: {sqlquery: {driver: mysql, datasource: 'user@tcp(x)/'}}", "receivers::sqlquery::datasource"),
             (
