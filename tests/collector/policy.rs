@@ -102,6 +102,33 @@ fn a_program_that_a_config_names_is_not_run() {
     expect_left("allow: [receivers::journald]", &attack);
 }
 
+/// The kubeconfig is named by a file that the policy never sees.
+#[test]
+fn a_program_that_a_file_of_scrape_configs_leads_to_is_not_run() {
+    fn scrape_config_files(mut config: Value, dir: &Path) -> Value {
+        let run = json!({
+            "apiVersion": "client.authentication.k8s.io/v1", "command": dir.join("program"), "interactiveMode": "Never",
+        });
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "x",
+            "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "users": [{"name": "u", "user": {"exec": run}}],
+        });
+        let discovery = json!([{"role": "pod", "kubeconfig_file": dir.join("kubeconfig.yaml")}]);
+        let scrapes = json!({"scrape_configs": [{"job_name": "a", "kubernetes_sd_configs": discovery}]});
+        fs::write(dir.join("kubeconfig.yaml"), kubeconfig.to_string()).unwrap();
+        fs::write(dir.join("scrapes.yaml"), scrapes.to_string()).unwrap();
+        config["receivers"]["prometheus"] = json!({"config": {"scrape_config_files": [dir.join("scrapes.yaml")]}});
+        config["service"]["pipelines"]["metrics"] = json!({"receivers": ["prometheus"], "exporters": ["otlp_http"]});
+        config
+    }
+    let place = "receivers::prometheus::config::scrape_config_files";
+    let attack = Attack { config: scrape_config_files, rule: "programs", place };
+    expect_refused("", &attack);
+    expect_left("allow: [receivers::prometheus]", &attack);
+}
+
 #[test]
 fn a_file_that_a_config_names_is_not_written_by_the_log() {
     let attack = Attack { config: log_lines, rule: "files", place: "service::telemetry::logs::output_paths" };
@@ -155,7 +182,7 @@ fn the_collector_takes_references_and_keys_as_the_policy_does() {
         config
     }
     let keys = Attack { config: several_keys, rule: "files", place: "service::telemetry::logs::output_paths" };
-    let yaml = Attack { config: default_is_yaml, rule: "providers", place: "service::telemetry::logs::output_paths" };
+    let yaml = Attack { config: default_is_yaml, rule: "files", place: "service::telemetry::logs::output_paths" };
     expect_refused("", &keys);
     expect_left("allow: [service::telemetry::logs]", &keys);
     expect_refused("", &yaml);

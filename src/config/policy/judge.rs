@@ -1,7 +1,7 @@
 //! The walk over an offered config, with the overlay and the confirmed config beside it.
 //!
-//! A key with `::` is several keys, as for the collector (confmap's key delimiter), at any level. What the overlay says about such a
-//! place is not looked for, as the collector may take either.
+//! A key with `::` is several keys, as for the collector (confmap's key delimiter), at any level. What the overlay says
+//! about such a place is not looked for, as the collector may take either.
 
 use super::address;
 use super::components::{self, MAX_DEPTH, Piece, Section, has, is_empty, names_address, texts};

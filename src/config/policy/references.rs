@@ -69,8 +69,8 @@ fn is_simple(selector: &str) -> bool {
     !name.contains([EXPANDED, '$']) && (is_plain(default) || default.chars().eq([EXPANDED]))
 }
 
-/// A `{` may become a reference behind a dollar, `!` is a tag, and what `\\` stands for only a YAML reader knows. (A `}`
-/// cannot be in a default: it ends the reference.)
+/// A `{` may become a reference behind a dollar, `!` is a tag, and what an escape stands for only a YAML reader knows.
+/// A `}` is in no default: it ends the reference.
 fn is_plain(default: &str) -> bool {
     let fits = |c: char| (c.is_ascii_graphic() || c == ' ' || c.is_alphanumeric()) && !"$\\{}!`".contains(c);
     default.chars().all(fits)
