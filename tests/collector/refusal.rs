@@ -144,3 +144,23 @@ fn what_a_refused_config_reads_from_this_host_is_not_told() {
     agent.wait_log("the whole error", |line| line.field("output").contains("SECRET-of-a-file"));
     assert_eq!(agent.count_log(|line| line.text.contains("SECRET") && line.text.contains("value")), 0);
 }
+
+/// Some settings are put in lower case before they are quoted.
+#[test]
+fn a_key_in_lower_case_is_masked() {
+    let site = Site::new();
+    let key = "KEY-AbCdEfGh-Xy.Zq0";
+    let agent = settled(site.builder().setting("api-key", key), &site.config());
+    let mut config = site.config();
+    config["service"]["telemetry"]["metrics"]["level"] = json!("${env:KM_API_KEY}");
+    site.api.answer_config(config);
+    let report = site.api.wait_for_request("the refusal", |request| message(request).contains("rejects the config"));
+    assert!(message(&report).contains("****"), "{}", message(&report));
+    let mut out: Vec<String> = agent.log().iter().map(|line| line.text.clone()).collect();
+    out.push(message(&report));
+    out.push(agent.status().unwrap().to_string());
+    out.push(fs::read_to_string(agent.dir().join("state/rejected.json")).unwrap());
+    for text in out {
+        assert!(!text.to_lowercase().contains(&key.to_lowercase()), "{text}");
+    }
+}
