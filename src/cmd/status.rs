@@ -28,6 +28,7 @@ pub fn run(agent: &AgentPaths, json: bool) -> Result<String> {
         Answer::Reply(Reply::Status(status)) => Ok(render(&status)),
         Answer::Reply(reply) => Err(Error::new(Exit::Bug, format!("the agent gave an unexpected reply: {reply:?}"))),
         Answer::Stranger(who) => Err(stranger(&who)),
+        Answer::Refused(why) => Err(Error::new(Exit::Denied, why)),
         Answer::Ended => Err(Error::new(Exit::Unavailable, "the agent ended just now: start it with `kmagent start`")),
     }
 }

@@ -18,11 +18,13 @@ pub fn run(agent: &AgentPaths) -> Result<Exit> {
         Answer::Reply(Reply::Stopped) => Ok(Exit::Done),
         Answer::Reply(reply) => Err(Error::new(Exit::Bug, format!("the agent gave an unexpected reply: {reply:?}"))),
         Answer::Stranger(who) => Err(stranger(&who)),
+        Answer::Refused(why) => Err(Error::new(Exit::Denied, why)),
         Answer::Ended => match client::ask(agent, Request::Status, LONGEST) {
             // It was killed meanwhile, or is being killed.
             Ok(Answer::Ended) => Ok(Exit::Done),
             Err(error) if error.exit() == Exit::Unavailable => Ok(Exit::Done),
             Err(error) => Err(error),
+            Ok(Answer::Refused(why)) => Err(Error::new(Exit::Denied, why)),
             Ok(Answer::Stranger(who)) => Err(stranger(&who)),
             Ok(Answer::Reply(_)) => {
                 Err(Error::new(Exit::TryAgain, "an agent is still running: see `kmagent status`, or try again"))

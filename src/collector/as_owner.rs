@@ -20,6 +20,15 @@ use crate::os::user::{Credentials, User};
 /// The system's refusals (EACCES, EPERM), in Go's words.
 const DENIALS: [&str; 2] = ["permission denied", "operation not permitted"];
 
+/// With whose rights it is run to be asked something.
+#[derive(Clone, Debug)]
+pub(super) enum RunAs {
+    Agent,
+    Owner(Credentials),
+    /// A group or everybody may change the config: what, and the command that ends it.
+    Unclear(String),
+}
+
 /// A config that is passed as a descriptor, since its new reader may be refused its file.
 struct Copy {
     file: File,
@@ -32,7 +41,12 @@ impl Collector {
     /// For a check without an agent: as root, what it runs has the rights of the user who owns the config, or a
     /// directory on the way to it.
     pub fn as_owner_of(self, config: &Path) -> Collector {
-        Collector { owner: Credentials::of_owner(config), ..self }
+        let run_as = match Credentials::of_owner(config) {
+            Ok(None) => RunAs::Agent,
+            Ok(Some(owner)) => RunAs::Owner(owner),
+            Err(error) => RunAs::Unclear(error.to_string()),
+        };
+        Collector { run_as, ..self }
     }
 
     /// # Errors
@@ -40,9 +54,17 @@ impl Collector {
     pub(super) fn run(&self, program: &Path, verb: &str, config: Option<&Path>, timeout: Duration) -> Result<Ended> {
         let configs = config.map(|config| self.configs(config)).unwrap_or_default();
         let background = Collector::background();
-        let Some(owner) = &self.owner else {
-            let command = self.command(program, Some((verb, background)), &configs)?;
-            return process::run(command, timeout, background).map_err(|error| cannot_run(program, error));
+        let owner = match &self.run_as {
+            RunAs::Owner(owner) => owner,
+            RunAs::Agent => {
+                let command = self.command(program, Some((verb, background)), &configs)?;
+                return process::run(command, timeout, background).map_err(|error| cannot_run(program, error));
+            }
+            RunAs::Unclear(reason) => {
+                let what = "no config is judged, since other users can change the active one, and root does not run \
+                            the collector for them";
+                return Err(Error::new(Exit::TryAgain, format!("{what}: {reason}")));
+            }
         };
         let mut command = self.command(program, Some((verb, background)), &[])?;
         self.environment.hide_key(&mut command);
@@ -75,7 +97,10 @@ impl Collector {
     /// As whom it was run, if that may be why it has printed this.
     pub(super) fn denied_to(&self, output: &str) -> Option<User> {
         let output = output.to_ascii_lowercase();
-        self.owner.as_ref().map(Credentials::user).filter(|_| DENIALS.iter().any(|denial| output.contains(denial)))
+        match &self.run_as {
+            RunAs::Owner(owner) => Some(owner.user()).filter(|_| DENIALS.iter().any(|denial| output.contains(denial))),
+            RunAs::Agent | RunAs::Unclear(_) => None,
+        }
     }
 }
 

@@ -40,7 +40,6 @@ use crate::os::child::{self, OnParentDeath};
 use crate::os::descendants;
 use crate::os::error as os_error;
 use crate::os::files::safe_open;
-use crate::os::user::Credentials;
 use crate::settings::Settings;
 
 /// The collector's rank when memory runs out (oom_score_adj): before the agent, which has started it and can do so
@@ -57,7 +56,7 @@ pub struct Collector {
     environment: Environment,
     validate_timeout: Duration,
     /// With whose rights `validate` and `--version` are run; `None` means ours.
-    owner: Option<Credentials>,
+    run_as: as_owner::RunAs,
     /// Bytes of a config file.
     max_config_file: u64,
 }
@@ -70,7 +69,7 @@ impl Collector {
             local_config: settings.local_config.clone(),
             environment: Environment::new(settings),
             validate_timeout: settings.validate_timeout,
-            owner: None,
+            run_as: as_owner::RunAs::Agent,
             max_config_file: settings.max_config_file(),
         }
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::{REPLY_LIMIT, Reply, Request, socket_path};
 use crate::error::{Error, Exit, Result};
 use crate::os::control::Connection;
+use crate::os::files;
 use crate::os::user::User;
 use crate::os::wait::{Waitable, wait};
 use crate::settings::AgentPaths;
@@ -30,6 +31,8 @@ pub enum Answer {
     /// It was not asked: the one that listens is not the agent's user, which these words say. Whatever it answered
     /// could be made up.
     Stranger(String),
+    /// It was not asked: its socket's path leads through what another user may have created, which these words name.
+    Refused(String),
 }
 
 /// The agent's answer.
@@ -48,6 +51,9 @@ pub fn ask(paths: &AgentPaths, request: Request, timeout: Duration) -> Result<An
             // It has ended meanwhile.
             Err(error) if attempts.start > 1 && is_nobody(&error) => return Ok(Answer::Ended),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(not_answered(error)),
+            Err(error) if files::is_planted(&error) => {
+                return Ok(Answer::Refused(format!("cannot reach the agent: {error}")));
+            }
             Err(error) => return Err(refused(&path, error)),
         };
         let peer = stream.peer().map_err(not_answered)?;

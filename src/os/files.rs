@@ -10,9 +10,11 @@
 //!   read_opened                 every file is read so: not more than a limit
 //!   make_private_directory, make_readable_directory
 //!   command_to_link             what lets a user replace a file in root's directory
+//!   confine                     a path that another user has named, of which root uses only what is that user's affair
 //!   hold                        a file that its process is about to put in place
 //!   identity                    whether it is still the same file
 //!   open_lock, lock_holder      the file that a lock is taken on, and the process that holds it
+//!   is_planted                  why a path was refused
 //!   is_root, owner_may_command, is_program, is_readable_by_all
 //!   in_memory, path_in_child    content for a child that may not read the file which has it
 //! ```
@@ -27,10 +29,29 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use super::platform::files::{
-    Directory, Place, command_to_link, hold, identity, in_memory, is_program, is_readable_by_all, is_root, lock_holder,
-    make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command, path_in_child,
-    safe_open,
+    Directory, Place, command_to_link, confine, hold, identity, in_memory, is_program, is_readable_by_all, is_root,
+    lock_holder, make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command,
+    path_in_child, safe_open,
 };
+
+/// Who besides root could have written what root is about to obey.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Others {
+    /// Who it is, and the command that ends it.
+    pub reason: String,
+    /// Empty when it may be anybody.
+    pub(super) users: Vec<u32>,
+}
+
+/// What a path is named for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    Read,
+    /// A file that is made or replaced.
+    Replace,
+    /// A directory in which files are made.
+    Fill,
+}
 
 /// Tells whether a file is still the one that was seen. State files hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +127,23 @@ impl Error for Named {
         // The error itself is in the words already.
         self.error.source()
     }
+}
+
+/// What another user may have put where it was found.
+#[derive(Debug)]
+pub(super) struct Planted(pub(super) String);
+
+impl fmt::Display for Planted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Planted {}
+
+/// Whether a path was refused for what another user may have put there.
+pub fn is_planted(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<Planted>())
 }
 
 /// Where a file is, also when that is the current directory.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::precedence::{Layers, Origin, ResolvedValue};
 use super::{Secret, file, parse};
 use crate::log::redact::MASK;
+use crate::os::files::Usage;
 
 /// No server takes a longer header; 8 KiB is the usual limit for a whole request head.
 const MAX_BYTES: u64 = 8 * 1024;
@@ -71,6 +72,9 @@ fn warn_if_overridden(from: &mut Layers<'_>, key: &Origin, key_file: &Origin) {
 
 /// The file that a setting names: that it is missing or blank is a problem.
 fn named_file(from: &mut Layers<'_>, path: &Path) -> Option<Secret> {
+    if !from.may_use("api-key-file", path, Usage::Read) {
+        return None;
+    }
     let missing = || Err("it does not exist: write the key there, or fix api-key-file".to_string());
     let key = read(from, path).and_then(|text| text.map_or_else(missing, |text| parse_content(&text)));
     or_problem(from, path, key)

@@ -13,7 +13,7 @@ use super::suggest;
 use super::table::{self, Kind, SETTINGS, Setting};
 use crate::config::yaml;
 use crate::os::error as os_error;
-use crate::os::files::{self, safe_open};
+use crate::os::files::{self, Others, safe_open};
 
 /// Ten times a settings file with a comment for each setting. It is read once for each line that is reported, and a
 /// mistaken name (a collector's config, a log) should be noticed at once.
@@ -61,8 +61,8 @@ pub struct SettingsFile {
     pub entries: Vec<Entry>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
-    /// For root: another user could have written it, and what ends that.
-    pub others: Option<String>,
+    /// For root: which other users could have written it.
+    pub others: Option<Others>,
 }
 
 /// Reads the file at `path`. That there is none is a problem only if it `must_exist`.
@@ -99,8 +99,8 @@ pub fn read(path: &Path, max_bytes: u64) -> Result<Option<(String, bool)>, Strin
     Ok(content(path, opened, max_bytes)?.map(|(text, open_to_all, _)| (text, open_to_all)))
 }
 
-type Opened = (File, Option<String>);
-type Content = (String, bool, Option<String>);
+type Opened = (File, Option<Others>);
+type Content = (String, bool, Option<Others>);
 
 fn content(path: &Path, opened: io::Result<Opened>, max_bytes: u64) -> Result<Option<Content>, String> {
     let (file, others) = match opened {

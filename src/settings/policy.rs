@@ -10,6 +10,7 @@ use super::precedence::{Layers, ResolvedValue};
 use super::{file, parse, table};
 use crate::config::policy::Policy;
 use crate::config::yaml;
+use crate::os::files::Usage;
 
 /// As for the settings.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -28,6 +29,9 @@ pub fn choose(from: &mut Layers<'_>) -> (Policy, PathBuf) {
         }
         Some(ResolvedValue { value: Some(path), origin, .. }) => {
             from.row("policy", &path.display().to_string(), &origin.to_string());
+            if !from.may_use("policy", &path, Usage::Read) {
+                return (Policy::refusing(), path);
+            }
             let missing = || Err("it does not exist: write it, or fix policy".to_string());
             let policy = read(&path).and_then(|policy| policy.map_or_else(missing, Ok));
             return or_problem(from, path, policy);

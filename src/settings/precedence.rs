@@ -13,6 +13,7 @@ use super::last_good;
 use super::print::Row;
 use super::table::{self, Fallback, Kind, Setting};
 use super::{Ignored, parse};
+use crate::os::files::{self, Others, Usage};
 
 /// Settings that are run.
 const COMMANDS: [&str; 2] = ["collector", "on-change"];
@@ -61,6 +62,8 @@ pub struct Layers<'a> {
     env: &'a dyn Fn(&str) -> Option<OsString>,
     file_path: PathBuf,
     file: SettingsFile,
+    /// For root: which other users can change the file.
+    others: Option<Others>,
     /// Whether environment or flags name the settings file.
     named: bool,
     /// The file that stands for the settings file, if that is bad.
@@ -131,6 +134,7 @@ impl<'a> Layers<'a> {
             env,
             file_path: default_file.to_path_buf(),
             file: SettingsFile::default(),
+            others: None,
             named: false,
             last_good: None,
             rows: Vec::new(),
@@ -144,8 +148,9 @@ impl<'a> Layers<'a> {
         }
         layers.named = named.is_some();
         layers.file = file::load(&layers.file_path, layers.named);
-        if let Some(others) = layers.file.others.take() {
-            layers.ignore_commands(&others);
+        layers.others = layers.file.others.take();
+        if let Some(others) = layers.others.clone() {
+            layers.ignore_commands(&others.reason);
         }
         let source = match (named, layers.file.found) {
             (Some(named), _) => named.origin.to_string(),
@@ -159,23 +164,43 @@ impl<'a> Layers<'a> {
 
     /// What the file would have root run is not taken from it: it says what another user wants.
     fn ignore_commands(&mut self, others: &str) {
-        let is_given = |layers: &mut Layers<'_>, name: &str| {
-            let setting = table::find(name).expect("a row of the table");
-            let holds = matches!(layers.given(setting)[..], [(_, Origin::File { .. })]);
-            layers.file.entries.retain(|entry| entry.setting != setting);
-            holds
-        };
-        let (warnings, problems) = (self.warnings.len(), self.problems.len());
-        let names: Vec<_> = COMMANDS.into_iter().filter(|name| is_given(self, name)).collect();
-        // What is wrong with other sources is said when they are read.
-        self.warnings.truncate(warnings);
-        self.problems.truncate(problems);
+        let names: Vec<_> = COMMANDS.into_iter().filter(|name| self.line_of(name).is_some()).collect();
+        self.file.entries.retain(|entry| !COMMANDS.contains(&entry.setting.name));
         if !names.is_empty() {
             let (what, file) = (names.join(" and "), self.file_path.display());
             let reason = format!("root ignores {what} in {file}, which another user can change: {others}");
             self.warnings.push(reason.clone());
             self.ignored = Some(Ignored { names, reason });
         }
+    }
+
+    /// The line of the settings file, if the value is from there.
+    fn line_of(&self, name: &str) -> Option<usize> {
+        let entry = self.file.entries.iter().find(|entry| entry.setting.name == name)?;
+        let is_set = (self.env)(entry.setting.env).is_some_and(|text| !text.is_empty()) || self.has_flag(name);
+        (!is_set).then_some(entry.line)
+    }
+
+    /// Whether root may use a path: not one that another user has named, unless it is what it would be without that, or
+    /// leads to what is that user's affair. A problem if not.
+    pub fn may_use(&mut self, name: &'static str, path: &Path, usage: Usage) -> bool {
+        let (Some(others), Some(line)) = (&self.others, self.line_of(name)) else { return true };
+        let default = match (name, table::find(name).map(|setting| setting.fallback)) {
+            ("api-key-file", _) => Some(self.beside_settings_file("api-key")),
+            ("policy", _) => Some(self.beside_settings_file("policy.yaml")),
+            (_, Some(Fallback::Value(text))) => Some(PathBuf::from(text)),
+            _ => None,
+        };
+        if default.is_some_and(|default| default == path) {
+            return true;
+        }
+        let Err(cause) = files::confine(path, usage, others) else { return true };
+        let (file, path, reason) = (self.file_path.display(), path.display(), &others.reason);
+        let text = format!(
+            "{file}:{line}: {name}: root does not use {path}, which another user can have named: {cause}; {reason}"
+        );
+        self.problems.push(Problem { line, text });
+        false
     }
 
     /// Whether the user named a settings file of which nothing is known.
@@ -275,8 +300,9 @@ impl<'a> Layers<'a> {
     }
 
     /// As `take`, for a path, which is shown as it will be used.
-    pub fn path(&mut self, name: &'static str) -> Option<PathBuf> {
+    pub fn path(&mut self, name: &'static str, usage: Usage) -> Option<PathBuf> {
         let path = self.take(name, parse::path)?;
+        self.may_use(name, &path, usage);
         if let Some(row) = self.rows.iter_mut().find(|row| row.key == name) {
             *row = Row::new(name, &path.display().to_string(), &row.source);
         }

@@ -13,7 +13,7 @@ use super::print::Row;
 use super::{AgentPaths, Polling, Settings, api_key, endpoint, parse, policy, table};
 use crate::error::{Error, Exit, Result};
 use crate::log::LogFormat;
-use crate::os::files::FileId;
+use crate::os::files::{FileId, Usage};
 use crate::os::host;
 
 /// The settings, and how they came about.
@@ -86,21 +86,21 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
     let (policy, policy_file) = policy::choose(from);
     let settings = Settings {
         settings_file,
-        config: from.path("config").expect("a setting with a default"),
-        collector: from.path("collector"),
+        config: from.path("config", Usage::Replace).expect("a setting with a default"),
+        collector: from.path("collector", Usage::Read),
         polling: polling(from, &collector_endpoint, api_key.is_some()),
         collector_endpoint,
         api_key,
         config_check_interval: from.value("config-check-interval", parse::interval),
-        local_config: from.path("local-config"),
+        local_config: from.path("local-config", Usage::Read),
         docker_mode: from.value("docker-mode", parse::switch),
         docker_endpoint: from.take("docker-endpoint", parse::line),
         host_name: host_name(from),
         log_level: from.value("log-level", parse::log_level),
         log_format: log_format(from),
-        state_dir: from.path("state-dir").expect("a setting with a default"),
-        run_dir: from.path("run-dir").expect("a setting with a default"),
-        ca_file: from.path("ca-file"),
+        state_dir: from.path("state-dir", Usage::Fill).expect("a setting with a default"),
+        run_dir: from.path("run-dir", Usage::Fill).expect("a setting with a default"),
+        ca_file: from.path("ca-file", Usage::Read),
         report_extended: from.value("report-extended", parse::switch),
         policy,
         policy_file,

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::XattrFlags;
 use serde_json::{Value, json};
 
 use super::{bad_config, config, host};
@@ -150,6 +151,55 @@ fn what_the_owner_may_not_do_is_not_judged() {
     api.answer_config(bad_config());
     assert_eq!(host.agent.run(["--check"]).code, Some(65));
     assert_powerless(&host.latest("validate"));
+}
+
+/// By an access list for that user alone (linux/posix_acl_xattr.h: tag, permissions, id).
+fn let_nobody_write(directory: &Path) -> bool {
+    let entries =
+        [(0x01u16, 7u16, u32::MAX), (0x02, 7, NOBODY), (0x04, 5, u32::MAX), (0x10, 7, u32::MAX), (0x20, 0, !0)];
+    let entry = |(tag, permissions, id): (u16, u16, u32)| {
+        [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    let list: Vec<u8> = 2u32.to_le_bytes().into_iter().chain(entries.into_iter().flat_map(entry)).collect();
+    rustix::fs::setxattr(directory, "system.posix_acl_access", &list, XattrFlags::empty()).is_ok()
+}
+
+/// Nobody's rights are right for it.
+#[test]
+fn a_config_that_a_group_may_replace_is_not_judged_until_the_command_is_run() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let host = Host::new(&api, &bin::fake(), &config("old"));
+    let (directory, file) = (host.agent.dir().join("etc"), host.agent.config_file());
+    host.owned_by(0);
+    for (what, path, group, mode) in [
+        ("a group's directory", &directory, NOBODY, 0o770),
+        ("everybody's directory", &directory, 0, 0o777),
+        ("a group's file", &file, NOBODY, 0o660),
+        ("a directory with an access list", &directory, 0, 0o750),
+    ] {
+        chown(path, Some(0), Some(group)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        if what.ends_with("list") && !needs::that(let_nobody_write(path), "access lists on this file system") {
+            continue;
+        }
+        let runs = host.agent.records_of("validate").len();
+        api.answer_config(config(what));
+        let output = host.agent.run(["--check"]);
+        assert_eq!((output.code, host.agent.records_of("validate").len()), (Some(75), runs), "{what}: {output:?}");
+        let (before, command) = output.stderr.trim_end().rsplit_once("run: ").unwrap_or_else(|| panic!("{output:?}"));
+        assert!(before.contains("no config is judged") && before.contains(&path.display().to_string()), "{output:?}");
+        assert!(!host.agent.state_dir().join("rejected.json").exists(), "{what}");
+        assert!(Command::new("sh").arg("-c").arg(command).status().unwrap().success());
+        assert!(host.agent.run(["--check"]).says().starts_with("installed config"), "{what}");
+        assert_eq!((host.agent.config(), &host.latest("validate")["rights"]["Uid"]), (config(what), &json!("0 0 0 0")));
+        for (path, mode) in [(&directory, 0o755), (&file, 0o644)] {
+            chown(path, Some(0), Some(0)).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
 }
 
 /// It is killed, though it is another user's.

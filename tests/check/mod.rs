@@ -4,6 +4,7 @@ mod alone;
 mod as_owner;
 mod killed;
 mod on_change;
+mod others_paths;
 mod others_settings;
 mod output;
 mod with_agent;

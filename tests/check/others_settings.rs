@@ -42,8 +42,11 @@ impl Scene {
             &collector_script,
             &format!("#!/bin/sh\necho run >>{}\nexec {} \"$@\"\n", run.display(), dir.join("collector").display()),
         );
-        let builder =
-            builder.collector_for_all(&bin::fake()).program(dir.join("bin/kmagent")).collector(&collector_script);
+        let builder = builder
+            .collector_for_all(&bin::fake())
+            .paths_by_environment()
+            .program(dir.join("bin/kmagent"))
+            .collector(&collector_script);
         let agent = builder.config(yaml(&json!({"fake": {}, "name": "old"}))).build();
         for mark in ["collector-was-run", "on-change-was-run"] {
             fs::write(dir.join(mark), "").unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, lchown, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::thread;
@@ -90,7 +90,7 @@ fn who_is_not_the_agents_user_is_not_believed() {
         return;
     }
     let api = Api::plain();
-    let agent = host(Agent::builder().api(&api));
+    let agent = host(Agent::builder().api(&api).paths_by_environment());
     listen_as(NOBODY, &agent.socket(), |mut stream| {
         let mut line = String::new();
         let _ = BufReader::new(&stream).read_line(&mut line);
@@ -132,4 +132,37 @@ fn who_is_not_the_agents_user_is_not_believed() {
         chown(&path, Some(0), None).unwrap();
         agent.run(["stop"]).fails(77, &words);
     }
+}
+
+/// A socket's path that leads elsewhere is not followed, and keeps no check from being made.
+#[test]
+fn a_planted_link_in_the_sockets_place_keeps_no_check_from_being_made() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let agent = host(Agent::builder().api(&api));
+    let elsewhere = agent.dir().join("elsewhere.sock");
+    let _listener = UnixListener::bind(&elsewhere).unwrap();
+    symlink(&elsewhere, agent.socket()).unwrap();
+    for path in [agent.run_dir(), agent.socket()] {
+        lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let words = format!("{} is a link that another user may have created: remove it", agent.socket().display());
+    for command in ["status", "stop"] {
+        agent.run([command]).fails(77, &words);
+    }
+    let lock = File::create(agent.run_dir().join("lock")).unwrap();
+    lock.lock().unwrap();
+    api.answer_config(json!({"fake": {}, "name": "new"}));
+    assert_eq!(agent.run(["--check"]).code, Some(75));
+    drop(lock);
+    for (command, outcome) in
+        [(&["--check", "--dry-run"][..], "would install config "), (&["--check"], "installed config ")]
+    {
+        let output = agent.run(command);
+        assert!(output.code == Some(0) && output.stdout.starts_with(outcome), "{output:?}");
+        assert!(output.stderr.contains("checking without the agent") && output.stderr.contains(&words), "{output:?}");
+    }
+    assert_eq!(agent.config()["name"], "new");
 }

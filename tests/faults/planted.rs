@@ -248,7 +248,7 @@ fn a_planted_link_in_the_middle_of_a_path_is_not_followed() {
     for (setting, path, exit) in [
         ("config", "etc/sub/config.yaml", 73),
         ("state-dir", "etc/sub/state", 73),
-        ("run-dir", "etc/sub/run", 77),
+        ("run-dir", "etc/sub/run", 73),
         ("local-config", "etc/sub/overlay.yaml", 69),
         ("api-key-file", "etc/sub/api-key", 78),
         ("ca-file", "etc/sub/ca.pem", 78),

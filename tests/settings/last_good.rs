@@ -148,7 +148,7 @@ fn root_takes_none_of_another_users() {
     if !needs::root() {
         return;
     }
-    let agent = started(Agent::builder());
+    let agent = started(Agent::builder().paths_by_environment());
     fs::write(agent.settings_file(), format!("{}colector: x\n", settings(&agent))).unwrap();
     let (state, kept) = (agent.state_dir(), agent.state_dir().join("settings.yaml"));
     for path in [&state, &kept] {

@@ -97,6 +97,18 @@ impl Builder {
         self
     }
 
+    /// Its own paths by the environment, for a test that gives the settings to another user: as root the agent takes
+    /// from that file no path that is not that user's.
+    pub fn paths_by_environment(mut self) -> Builder {
+        for (key, variable) in
+            [("config", "KM_COLLECTOR_CONFIG"), ("state-dir", "KM_STATE_DIR"), ("run-dir", "KM_RUN_DIR")]
+        {
+            let Some(Value::String(path)) = self.settings.remove(key) else { panic!("no {key}") };
+            self = self.env(variable, path);
+        }
+        self
+    }
+
     /// Another binary than `bin::kmagent()`.
     pub fn program(mut self, path: impl Into<PathBuf>) -> Builder {
         self.program = path.into();

@@ -73,8 +73,8 @@ pub fn longest_beside_agent(settings: &Settings) -> Duration {
 fn ask_agent(settings: &Settings, request: Request) -> Result<Option<Reply>> {
     match client::ask(&settings.agent_paths(), request, longest_beside_agent(settings)) {
         Ok(Answer::Reply(reply)) => Ok(Some(reply)),
-        Ok(Answer::Stranger(who)) => {
-            log::warn!(reason = who.as_str(); "checking without the agent");
+        Ok(Answer::Stranger(why) | Answer::Refused(why)) => {
+            log::warn!(reason = why.as_str(); "checking without the agent");
             Ok(None)
         }
         Ok(Answer::Ended) => Err(Error::new(Exit::TryAgain, "the agent ended during the check: try again")),

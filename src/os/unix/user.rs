@@ -1,12 +1,14 @@
 //! Users: who runs this process, who owns a file, who is at the other end of a connection, and what rights a user has.
 
 use std::fmt;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::process::{Gid, Uid};
 
-use crate::os::files::{self, Place, directory_of};
+use super::files::others;
+use crate::os::files::{self, Place};
 
 /// Bytes of passwd(5) or group(5): 100,000 users.
 const MAX_TABLE: u64 = 8 * 1024 * 1024;
@@ -52,21 +54,29 @@ pub struct Credentials {
 
 impl Credentials {
     /// Where root runs this process: of the user who could have put something else at `path`. That is the owner of the
-    /// file, or of a directory on the way to it. `None` if only root could.
-    pub fn of_owner(path: &Path) -> Option<Credentials> {
+    /// file, or of the nearest directory on the way to it that is not root's. `None` if only root could.
+    ///
+    /// # Errors
+    /// A group or everybody could, and nobody owns anything there but root: what, and the command that ends it. Or it
+    /// cannot be told.
+    pub fn of_owner(path: &Path) -> io::Result<Option<Credentials>> {
         if !files::is_root() {
-            return None;
+            return Ok(None);
         }
-        // A link may lead to what is yet to be made.
-        let target = std::fs::read_link(path).map_or(path.to_path_buf(), |link| directory_of(path).join(link));
-        let found = [target.canonicalize(), directory_of(&target).canonicalize(), Ok(path.to_path_buf())];
-        let places = found.iter().flatten().flat_map(|place| place.ancestors());
-        let mut owners = places.filter_map(|place| Some(std::fs::metadata(place).ok()?.uid()));
-        let uid = owners.find(|&uid| uid != 0)?;
+        let place = nearest(path)?;
+        let found = place.handle()?;
+        let file = found.as_ref().map(|(_, meta)| meta.uid());
+        let mut owners = file.into_iter().chain(place.owners_on_the_way());
+        let Some(uid) = owners.find(|&uid| uid != 0) else {
+            return match others(&place, found.as_ref().map(|(file, _)| file))? {
+                Some(others) => Err(io::Error::new(io::ErrorKind::PermissionDenied, others.reason)),
+                None => Ok(None),
+            };
+        };
         // Without the name service, which may ask the network: who is only known there has no group of his own here.
         let table = |path: &str| files::read(Path::new(path), MAX_TABLE).unwrap_or_default();
         let [users, groups] = ["/etc/passwd", "/etc/group"].map(table);
-        Some(Credentials::from_tables(uid, &String::from_utf8_lossy(&users), &String::from_utf8_lossy(&groups)))
+        Ok(Some(Credentials::from_tables(uid, &String::from_utf8_lossy(&users), &String::from_utf8_lossy(&groups))))
     }
 
     pub fn user(&self) -> User {
@@ -90,6 +100,22 @@ impl Credentials {
         let groups = all.filter(|&gid| gid != u32::MAX).map(Gid::from_raw).collect();
         Credentials { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), groups }
     }
+}
+
+/// Where the path leads, or as far as there is anything; or the link on the way that another user may have created.
+fn nearest(path: &Path) -> io::Result<Place> {
+    for path in path.ancestors() {
+        match Place::followed(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if files::is_planted(&error) => {
+                if let Ok(place) = Place::new(path) {
+                    return Ok(place);
+                }
+            }
+            place => return place,
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
 }
 
 #[cfg(test)]
@@ -122,7 +148,7 @@ mod tests {
         std::fs::create_dir(&inner).unwrap();
         write(&file, "");
         symlink(&file, &link).unwrap();
-        let owner = |path: &Path| Credentials::of_owner(path).map(|found| found.uid.as_raw());
+        let owner = |path: &Path| Credentials::of_owner(path).unwrap().map(|found| found.uid.as_raw());
         assert_eq!(owner(&file), None);
         if !crate::needs::root() {
             return;

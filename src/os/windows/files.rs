@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::unsupported;
-use crate::os::files::FileId;
+use crate::os::files::{FileId, Others, Usage};
 
 /// A directory that stays the same one, wherever its name leads by now.
 #[derive(Clone, Debug)]
@@ -134,6 +134,11 @@ pub fn command_to_link(_path: &Path, _target: &Path) -> Option<String> {
     None
 }
 
+/// Nobody is root here.
+pub fn confine(_path: &Path, _usage: Usage, _others: &Others) -> io::Result<()> {
+    Ok(())
+}
+
 /// With all above it that are missing; no other user may look into what is made.
 pub fn make_private_directory(_path: &Path) -> io::Result<()> {
     Err(unsupported())
@@ -194,7 +199,7 @@ pub mod safe_open {
     use std::path::Path;
 
     use super::unsupported;
-    use crate::os::files::FileId;
+    use crate::os::files::{FileId, Others};
 
     /// The content of a regular file of at most so many bytes.
     pub fn read(_path: &Path, _max_bytes: u64) -> io::Result<Vec<u8>> {
@@ -207,7 +212,7 @@ pub mod safe_open {
     }
 
     /// As `open`, of a file that says what is to be done; and who else could have written it.
-    pub fn open_to_obey(_path: &Path) -> io::Result<(File, Option<String>)> {
+    pub fn open_to_obey(_path: &Path) -> io::Result<(File, Option<Others>)> {
         Err(unsupported())
     }
 

@@ -11,17 +11,19 @@ use std::path::Path;
 
 use rustix::fs::{Access, AtFlags};
 
-use super::walk::{is_trusted, is_writable_by_others};
+use super::walk::{is_sticky, is_trusted, is_writable_by_others};
 use super::{Directory, Place, is_root};
+use crate::os::files::Others;
 
-/// `None` for an ordinary user, whose files are that user's affair, and where root alone could. Otherwise who could,
-/// and what to do.
-pub(super) fn others(place: &Place, file: &File) -> io::Result<Option<String>> {
+/// Of a file, or of what may be put where none is. `None` for an ordinary user, whose files are that user's affair, and
+/// where root alone could. Otherwise who could, and what to do.
+pub fn others(place: &Place, file: Option<&File>) -> io::Result<Option<Others>> {
     if !is_root() {
         return Ok(None);
     }
-    let meta = file.metadata()?;
+    let file = file.map(|file| Ok::<_, io::Error>((file, file.metadata()?))).transpose()?;
     let (path, above) = (place.path(), place.directory());
+    let users = users(place, file.as_ref());
     let mut commands = Vec::new();
     let mut who = None;
     for directory in &place.exposed {
@@ -29,7 +31,8 @@ pub(super) fn others(place: &Place, file: &File) -> io::Result<Option<String>> {
         // Above there may be anything, a home for instance, that is not ours to give to root.
         if directory.path != above.path {
             let what = "move it to a directory of root's";
-            return Ok(who.map(|who| format!("{who}: {what}: mv {} /etc/kmagent/", path.display())));
+            let reason = who.map(|who| format!("{who}: {what}: mv {} /etc/kmagent/", path.display()));
+            return Ok(reason.map(|reason| Others { reason, users }));
         }
         let name = directory.path.display();
         if directory.meta.uid() != 0 {
@@ -39,7 +42,9 @@ pub(super) fn others(place: &Place, file: &File) -> io::Result<Option<String>> {
         let mode = if directory.meta.gid() == 0 { "go-w" } else { "g+w,o-w,+t" };
         commands.push(format!("chmod {mode} {name}"));
     }
-    if !is_trusted(meta.uid()) || is_writable_by_others(file, &meta) {
+    if let Some((file, meta)) = file
+        && (!is_trusted(meta.uid()) || is_writable_by_others(file, &meta))
+    {
         who.get_or_insert_with(|| whose(&path, &meta));
         if meta.uid() != 0 {
             // The agent is to read it as before.
@@ -48,7 +53,18 @@ pub(super) fn others(place: &Place, file: &File) -> io::Result<Option<String>> {
         }
         commands.push(format!("chmod g+r,go-w {}", path.display()));
     }
-    Ok(who.map(|who| format!("{who}: run: {}", commands.join(" && "))))
+    let reason = who.map(|who| format!("{who}: run: {}", commands.join(" && ")));
+    Ok(reason.map(|reason| Others { reason, users }))
+}
+
+/// Who could have, if these are all; none if a group or everybody could.
+fn users(place: &Place, file: Option<&(&File, Metadata)>) -> Vec<u32> {
+    let is_anybodys = |directory: &Directory| directory.is_open() && !is_sticky(&directory.meta);
+    if file.is_some_and(|(file, meta)| is_writable_by_others(file, meta)) || place.exposed.iter().any(is_anybodys) {
+        return Vec::new();
+    }
+    let owners = place.exposed.iter().map(|directory| directory.meta.uid()).chain(file.map(|(_, meta)| meta.uid()));
+    owners.filter(|&user| !is_trusted(user)).collect()
 }
 
 /// What root is to run so that the file at `path` can be replaced: it moves to `target`, in a directory of ours, and a

@@ -5,6 +5,7 @@
 
 mod attributes;
 mod authority;
+mod confined;
 mod memory;
 mod place;
 mod regular;
@@ -23,6 +24,8 @@ use fs_err as fs;
 use rustix::fs::{Mode, OFlags};
 
 pub use authority::command_to_link;
+pub(in crate::os::unix) use authority::others;
+pub use confined::confine;
 pub use memory::{in_memory, path_in_child};
 pub use place::Place;
 pub use regular::open_regular;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
+use super::confined::Readers;
 use super::walk::{Directory, Last, Walked, open_at, planted, walk};
 use super::{attributes, is_root, regular};
 use crate::os::files::{self, FileId};
@@ -27,6 +28,8 @@ pub struct Place {
     name: OsString,
     /// Directories on the way in which another user may exchange the next step; these names lead elsewhere then.
     pub(super) exposed: Vec<Directory>,
+    /// Whose affair a file has to be that is read here.
+    readers: Option<Readers>,
 }
 
 impl Place {
@@ -48,12 +51,12 @@ impl Place {
     }
 
     fn of(walked: Walked) -> io::Result<Place> {
-        let Walked { directory, name, exposed } = walked;
-        Ok(Place { directory, name: name.ok_or(io::ErrorKind::InvalidFilename)?, exposed })
+        let Walked { directory, name, exposed, readers } = walked;
+        Ok(Place { directory, name: name.ok_or(io::ErrorKind::InvalidFilename)?, exposed, readers })
     }
 
     pub fn beside(&self, name: OsString) -> Place {
-        Place { name, ..self.clone() }
+        Place { name, readers: None, ..self.clone() }
     }
 
     pub fn name(&self) -> &OsStr {
@@ -65,6 +68,11 @@ impl Place {
         self.directory.path.join(&self.name)
     }
 
+    /// Of directories in which another user may exchange the next step, the nearest first.
+    pub fn owners_on_the_way(&self) -> impl Iterator<Item = u32> {
+        self.exposed.iter().rev().map(|directory| directory.meta.uid())
+    }
+
     pub fn directory(&self) -> &Directory {
         &self.directory
     }
@@ -74,7 +82,7 @@ impl Place {
         self.handle().map(|found| found.map(|(_, meta)| meta))
     }
 
-    pub(super) fn handle(&self) -> io::Result<Option<(File, Metadata)>> {
+    pub(in crate::os::unix) fn handle(&self) -> io::Result<Option<(File, Metadata)>> {
         match self.directory.look(&self.name, OFlags::NOFOLLOW) {
             Ok(found) => Ok(Some(found)),
             Err(Errno::NOENT) => Ok(None),
@@ -118,6 +126,9 @@ impl Place {
             opened => opened.map_err(|error| files::named(&self.path(), error))?,
         };
         let opened = file.metadata().map_err(|error| files::named(&self.path(), error))?;
+        if let Some(readers) = &self.readers {
+            readers.check(&self.path(), &opened)?;
+        }
         // A hard link: the user who made it may not be able to read the file. The directory's owner can, who owns the
         // file too, and if only that user could have made the name, nothing is given away.
         let is_secret = || opened.uid() != self.directory.meta.uid() || self.directory.is_open();
@@ -248,7 +259,7 @@ impl Place {
 
 impl Directory {
     pub fn entry(&self, name: OsString) -> Place {
-        Place { directory: self.clone(), name, exposed: Vec::new() }
+        Place { directory: self.clone(), name, exposed: Vec::new(), readers: None }
     }
 
     /// The names in it, as far as it can be read.

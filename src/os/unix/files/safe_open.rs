@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 
 use super::{Place, authority, regular};
-use crate::os::files::{self, FileId};
+use crate::os::files::{self, FileId, Others};
 
 /// The content of a regular file of at most so many bytes.
 ///
@@ -32,10 +32,10 @@ pub fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// As for `read`.
-pub fn open_to_obey(path: &Path) -> io::Result<(File, Option<String>)> {
+pub fn open_to_obey(path: &Path) -> io::Result<(File, Option<Others>)> {
     let place = Place::followed(path)?;
     let file = place.open_safely()?;
-    let others = authority::others(&place, &file)?;
+    let others = authority::others(&place, Some(&file))?;
     Ok((file, others))
 }
 

@@ -9,7 +9,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attributes;
+use super::confined::{Confinement, Readers};
 use crate::os::files;
 
 /// As the kernel follows (path_resolution(7)).
@@ -52,6 +53,7 @@ pub(super) struct Walked {
     pub(super) name: Option<OsString>,
     /// Directories on the way in which another user may exchange the next step.
     pub(super) exposed: Vec<Directory>,
+    pub(super) readers: Option<Readers>,
 }
 
 enum Step {
@@ -72,10 +74,17 @@ enum Part {
 /// the path.
 pub(super) fn walk(path: &Path, last: Last) -> io::Result<Walked> {
     let absolute = std::path::absolute(path)?;
+    let mut confinement = Confinement::of(&absolute);
+    let walked = steps(path, &absolute, last, &mut confinement)?;
+    confinement.check(&walked, last)?;
+    Ok(Walked { readers: confinement.into_readers(), ..walked })
+}
+
+fn steps(path: &Path, absolute: &Path, last: Last, confinement: &mut Confinement) -> io::Result<Walked> {
     let root = || Directory::root().map_err(|error| files::named(path, error));
     let mut here = root()?;
     let mut exposed = Vec::new();
-    let mut left = parts(&absolute);
+    let mut left = parts(absolute);
     let mut links = 0;
     while let Some(part) = left.pop() {
         let name = match part {
@@ -91,6 +100,7 @@ pub(super) fn walk(path: &Path, last: Last) -> io::Result<Walked> {
             }
             Part::Name(name) => name,
         };
+        confinement.pass(&here);
         let is_last = left.is_empty();
         if is_last && last == Last::Named {
             return Ok(found(here, name, exposed));
@@ -100,9 +110,13 @@ pub(super) fn walk(path: &Path, last: Last) -> io::Result<Walked> {
             Ok(step) => step,
             Err(errno) => return failed(errno, &left),
         };
-        if let Step::Directory(Directory { meta, .. }) | Step::Link(meta, _) | Step::Other(meta) = &step
-            && here.may_be_exchanged(meta)
-        {
+        let may_be_exchanged = match &step {
+            Step::Directory(Directory { meta, .. }) | Step::Link(meta, _) | Step::Other(meta) => {
+                here.may_be_exchanged(meta)
+            }
+            Step::Missing => last == Last::Followed && here.admits_others(),
+        };
+        if may_be_exchanged {
             exposed.push(here.clone());
         }
         match step {
@@ -121,19 +135,22 @@ pub(super) fn walk(path: &Path, last: Last) -> io::Result<Walked> {
             Step::Other(_) => return failed(Errno::NOTDIR, &left),
             Step::Missing => {
                 let Last::Made(mode) = last else { return failed(Errno::NOENT, &left) };
+                confinement.check_directory(&here)?;
                 match rustix::fs::mkdirat(&here.handle, &name, Mode::from_raw_mode(mode)) {
                     Err(errno) if errno != Errno::EXIST => return failed(errno, &left),
-                    // Looked at again, as anything else.
-                    _ => left.push(Part::Name(name)),
+                    Ok(()) if confinement.is_written() => here.give_to_owner(&name),
+                    Ok(()) | Err(_) => {}
                 }
+                // Looked at again, as anything else.
+                left.push(Part::Name(name));
             }
         }
     }
-    Ok(Walked { directory: here, name: None, exposed })
+    Ok(Walked { directory: here, name: None, exposed, readers: None })
 }
 
 fn found(directory: Directory, name: OsString, exposed: Vec<Directory>) -> Walked {
-    Walked { directory, name: Some(name), exposed }
+    Walked { directory, name: Some(name), exposed, readers: None }
 }
 
 /// The next one last.
@@ -201,6 +218,19 @@ impl Directory {
         Ok(Step::Link(meta, PathBuf::from(OsString::from_vec(target.into_bytes()))))
     }
 
+    /// A directory that root has just made here is for the owner of this one. The name may lead to another by now: an
+    /// empty one of root's does no harm. That it cannot be given away is no failure.
+    fn give_to_owner(&self, name: &OsStr) {
+        let Ok(made) = open_at(&self.handle, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0) else {
+            return;
+        };
+        let made = File::from(made);
+        let is_roots = made.metadata().is_ok_and(|meta| meta.uid() == 0);
+        if is_roots && made.try_clone().is_ok_and(|opened| super::place::names_of(Some(opened)).all(is_dots)) {
+            let _ = fchown(&made, Some(self.meta.uid()), Some(self.meta.gid()));
+        }
+    }
+
     /// An entry without opening it.
     pub(super) fn look(&self, name: &OsStr, flags: OFlags) -> Result<(File, Metadata), Errno> {
         // Not std's open, which takes O_PATH for an access mode where musl does, and leaves it out.
@@ -226,9 +256,13 @@ impl Directory {
 
     /// Whether others may put something else in the place of this entry.
     pub(super) fn may_be_exchanged(&self, entry: &Metadata) -> bool {
-        let is_kept = self.meta.mode() & STICKY != 0 && is_trusted(entry.uid());
+        let is_kept = is_sticky(&self.meta) && is_trusted(entry.uid());
         !is_trusted(self.meta.uid()) || self.is_open() && !is_kept
     }
+}
+
+fn is_dots(name: OsString) -> bool {
+    name == "." || name == ".."
 }
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW);
@@ -237,6 +271,10 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NO
 pub(super) fn open_at(directory: impl AsFd, name: &OsStr, flags: OFlags, mode: u32) -> Result<OwnedFd, Errno> {
     let (flags, mode) = (flags | OFlags::CLOEXEC, Mode::from_raw_mode(mode));
     rustix::io::retry_on_intr(|| rustix::fs::openat(&directory, name, flags, mode))
+}
+
+pub(super) fn is_sticky(directory: &Metadata) -> bool {
+    directory.mode() & STICKY != 0
 }
 
 /// Root and we.
@@ -257,7 +295,7 @@ pub(super) fn is_writable_by_others(handle: &File, meta: &Metadata) -> bool {
 
 pub(super) fn planted(path: &Path, what: &str) -> io::Error {
     let text = format!("{} is {what} that another user may have created: remove it", path.display());
-    io::Error::new(io::ErrorKind::PermissionDenied, text)
+    io::Error::new(io::ErrorKind::PermissionDenied, files::Planted(text))
 }
 
 #[cfg(test)]

@@ -172,7 +172,8 @@ fn what_another_user_may_exchange_is_told() {
     };
     std::fs::create_dir(scene.dir.join("theirs/roots")).unwrap();
     write(scene.dir.join("theirs/roots/x"), "");
-    assert_eq!((exposed("ours/x"), exposed("theirs/roots/x"), exposed("theirs/below/x")), (0, 1, 1));
+    // Where there is nothing yet, something can be put.
+    assert_eq!((exposed("ours/x"), exposed("theirs/roots/x"), exposed("theirs/below/x")), (0, 1, 2));
     // Sticky: root's stays where it is, and what is that user's does not.
     chown(scene.dir.join("theirs"), Some(0), Some(NOBODY)).unwrap();
     for (mode, roots, theirs) in [(0o1770, 0, 2), (0o770, 1, 2), (0o750, 0, 1)] {
