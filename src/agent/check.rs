@@ -8,6 +8,7 @@ use crate::agent::check_outcome::CheckOutcome;
 use crate::agent::mailbox::Snapshot;
 use crate::agent::report::Reporter;
 use crate::collector::Collector;
+use crate::collector::disclosure::Said;
 use crate::collector::output;
 use crate::collector::validate::Validation;
 use crate::config::policy::{Policy, Violations};
@@ -260,9 +261,9 @@ impl ConfigCheck {
     fn told_outside(&self, output: &Masked, config: &Value) -> Masked {
         let overlay = self.overlay();
         let configs: Vec<&Value> = [config].into_iter().chain(overlay.as_ref()).collect();
-        let told = self.collector.told_outside(output, &configs);
+        let told = self.collector.told_outside(output, Said::Validating, &configs);
         if told != *output {
-            log::error!(output:% = output::gist(output); "error withheld from the API and from status, as the config reads files or URLs");
+            log::error!(output:% = output::gist(output); "error withheld from the API and from status, as it may quote what the config reads");
         }
         output::gist(&told)
     }

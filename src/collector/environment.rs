@@ -18,6 +18,9 @@ const SERVICE: &[&str] = &["NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM", "
 /// Of the service manager too, and of a login: where to reach the keys of whoever started the agent (ssh-agent(1)).
 const PREFIXES: &[&str] = &["WATCHDOG_", "LISTEN_", "SSH_"];
 
+/// What is in every report, or in `status`.
+const PUBLIC: [&str; 4] = ["KM_HOST_NAME", "KM_AGENT_VERSION", "KM_COLLECTOR_ENDPOINT", "KM_DOCKER_ENDPOINT"];
+
 #[derive(Clone, Debug)]
 pub struct Environment {
     resolved: Vec<(&'static str, OsString)>,
@@ -59,7 +62,13 @@ impl Environment {
     /// Whether it is the value of a variable that is in every report, or in `status`, anyway.
     pub fn is_public(&self, value: &str) -> bool {
         let is_value = |name: &&str| self.value(name).is_some_and(|public| public == value);
-        ["KM_HOST_NAME", "KM_AGENT_VERSION", "KM_COLLECTOR_ENDPOINT", "KM_DOCKER_ENDPOINT"].iter().any(is_value)
+        PUBLIC.iter().any(is_value)
+    }
+
+    /// Whether the source knows the variable anyway: it has given the key, and reports have the rest, but for a
+    /// password in a URL.
+    pub fn is_known_to_source(&self, name: &str) -> bool {
+        name == "KM_API_KEY" || PUBLIC.contains(&name) && self.value(name).is_some_and(|value| !value.contains('@'))
     }
 
     pub fn apply(&self, command: &mut Command) {

@@ -16,7 +16,7 @@
 //! It starts processes and does not keep them; the one that runs belongs to `agent`.
 
 mod as_owner;
-mod disclosure;
+pub mod disclosure;
 pub mod environment;
 pub mod handover;
 pub mod health;

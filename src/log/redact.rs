@@ -1,4 +1,5 @@
-//! Known secrets, and how they are masked in a text: as they are, and as JSON, Go's `%q` and URLs write them.
+//! Known secrets, and how they are masked in a text: as they are, in any ASCII case, and as JSON, Go's `%q` and URLs
+//! write them.
 //!
 //! A config can hold a hundred thousand of them, and each line of the collector's output is looked at: so they are
 //! sorted, and a text is gone through once, once more for each level of escapes. Which texts are secret is decided
@@ -19,9 +20,9 @@ pub const LONG: usize = 6;
 
 #[derive(Debug, PartialEq)]
 pub struct Secrets {
-    /// Sorted by their bytes; none is shorter than `LONG`, none comes twice.
+    /// In lower case, sorted by their bytes; none is shorter than `LONG`, none comes twice.
     long: Vec<String>,
-    /// The shorter ones, sorted; none is empty, none comes twice.
+    /// The shorter ones, likewise; none is empty, none comes twice.
     short: Vec<String>,
     /// Whether one begins with this byte.
     begins: [bool; 256],
@@ -37,6 +38,8 @@ impl Secrets {
     /// Empty texts are left out.
     pub fn new(secrets: impl IntoIterator<Item = String>) -> Secrets {
         let mut sorted: Vec<String> = secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
+        // A collector that expects a word puts it in lower case before it quotes it.
+        sorted.iter_mut().for_each(|secret| secret.make_ascii_lowercase());
         sorted.sort_unstable();
         sorted.dedup();
         let mut begins = [false; 256];
@@ -50,9 +53,9 @@ impl Secrets {
 
     /// Adds where secrets stand in `view`, in order; those that overlap come each.
     fn find(&self, view: &View<'_>, found: &mut Vec<Range<usize>>) {
-        for (at, byte) in view.bytes.iter().enumerate() {
+        for (at, byte) in view.lower.iter().enumerate() {
             if self.begins[usize::from(*byte)]
-                && let Some(length) = self.longest_at_start(&view.bytes[at..]).or_else(|| self.word_at(&view.bytes, at))
+                && let Some(length) = self.longest_at_start(&view.lower[at..]).or_else(|| self.word_at(&view.lower, at))
             {
                 found.push(view.place(at)..view.place(at + length));
             }
@@ -62,13 +65,13 @@ impl Secrets {
     /// Where the text must end at the latest, so that it does not end in the middle of a secret.
     fn cut(&self, view: &View<'_>) -> Option<usize> {
         let longest = self.long.iter().chain(&self.short).map(String::len).max().unwrap_or(0);
-        let from = view.bytes.len().saturating_sub(longest);
+        let from = view.lower.len().saturating_sub(longest);
         let begins = |secrets: &[String], rest: &[u8]| {
             let next = secrets.partition_point(|secret| secret.as_bytes() <= rest);
             secrets.get(next).is_some_and(|secret| secret.as_bytes().starts_with(rest))
         };
-        let is_cut = |at: &usize| begins(&self.long, &view.bytes[*at..]) || begins(&self.short, &view.bytes[*at..]);
-        (from..view.bytes.len()).find(is_cut).map(|at| view.place(at))
+        let is_cut = |at: &usize| begins(&self.long, &view.lower[*at..]) || begins(&self.short, &view.lower[*at..]);
+        (from..view.lower.len()).find(is_cut).map(|at| view.place(at))
     }
 
     /// How long the longest of the short secrets is that stands at `at` as a whole word.
@@ -131,6 +134,8 @@ pub fn cut(all: &[&Secrets], text: &[u8]) -> usize {
 /// A text, perhaps with its escapes undone.
 struct View<'a> {
     bytes: Cow<'a, [u8]>,
+    /// The bytes in lower case, as secrets are compared.
+    lower: Vec<u8>,
     /// Where each of the bytes, and their end, is in the text; `None` for the text itself.
     places: Option<Vec<usize>>,
 }
@@ -138,10 +143,14 @@ struct View<'a> {
 /// The text, and what it is with more and more escapes undone. Either kind by itself, since a secret may hold what
 /// looks like the other.
 fn each_view(text: &[u8], see: &mut dyn FnMut(&View<'_>)) {
-    View { bytes: Cow::Borrowed(text), places: None }.each(MAX_LEVELS, see);
+    View::new(Cow::Borrowed(text), None).each(MAX_LEVELS, see);
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    fn new(bytes: Cow<'a, [u8]>, places: Option<Vec<usize>>) -> View<'a> {
+        View { lower: bytes.to_ascii_lowercase(), bytes, places }
+    }
+
     fn each(&self, levels: usize, see: &mut dyn FnMut(&View<'_>)) {
         see(self);
         for mark in [b'\\', b'%'].into_iter().filter(|_| levels > 0) {
@@ -178,7 +187,7 @@ impl View<'_> {
             at += length;
         }
         places.push(self.place(at));
-        is_escaped.then_some(View { bytes: Cow::Owned(bytes), places: Some(places) })
+        is_escaped.then(|| View::new(Cow::Owned(bytes), Some(places)))
     }
 }
 
@@ -309,13 +318,27 @@ mod tests {
     }
 
     #[test]
+    fn upper_and_lower_case_are_the_same() {
+        let few = secrets(&["AbCdEf-Gh", "PiN", "été-É"]);
+        for (text, expected) in [
+            ("abcdef-gh ABCDEF-GH AbCdEf-Gh", "**** **** ****"),
+            ("pin, PIN, pint", "****, ****, pint"),
+            ("Été-É été-É ÉTÉ", "Été-É **** ÉTÉ"),
+            (r"\x41bcdef\u002dgh %41%42cdef-gh", "**** ****"),
+        ] {
+            assert_eq!(few.mask(text), expected);
+        }
+        assert_eq!(few.mask_beginning("x ABCDEF-"), "x ");
+    }
+
+    #[test]
     fn nothing_is_left_of_those_that_overlap() {
         let overlapping = secrets(&["abcdef", "defghi", "hijklm"]);
         assert_eq!(overlapping.mask("xabcdefghijklmy"), "x****y");
         assert_eq!(overlapping.mask("abcdefgh abcdefghi"), "****gh ****");
         assert_eq!(secrets(&["aaaaaa"]).mask("aaaaaaaa a"), "**** a");
         assert_eq!(secrets(&["abcdef", "bc", "def-gh"]).mask("abcdef-gh"), "****");
-        assert_eq!(secrets(&["a-b", "b-c", "abc.", "abc"]).mask("a-b-c abc. abc.d"), "**** **** ****d");
+        assert_eq!(secrets(&["a-b", "b-c", "abc.", "abc"]).mask("a-b-c abc. abc.d"), "**** **** ****.d");
     }
 
     #[test]
@@ -375,8 +398,8 @@ mod tests {
             for secret in &texts {
                 for (at, _) in text.match_indices(|_: char| true).filter(|(at, _)| text[*at..].starts_with(secret)) {
                     let (before, after) = (&text[..at], &text[at + secret.len()..]);
-                    let is_whole = (before.is_empty() || before.ends_with('-') || secret.starts_with('-'))
-                        && (after.is_empty() || after.starts_with('-') || secret.ends_with('-'));
+                    let is_whole =
+                        (before.is_empty() || before.ends_with('-')) && (after.is_empty() || after.starts_with('-'));
                     if secret.len() >= LONG || is_whole {
                         covered[at..at + secret.len()].fill(true);
                     }

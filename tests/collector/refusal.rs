@@ -112,13 +112,15 @@ fn what_a_refused_config_reads_from_this_host_is_not_told() {
     let file = file.display();
     let agent = settled(builder, &site.config());
     let place = "service::telemetry::logs::level";
-    let withheld =
-        format!("cannot unmarshal the configuration at {place}; because the config reads ${{file:…}} at {place}");
+    let withheld = |scheme: &str| {
+        format!("cannot unmarshal the configuration at {place}; because the config reads ${{{scheme}:…}} at {place}")
+    };
+    let (of_file, of_variable) = (withheld("file"), withheld("env"));
     for (level, says) in [
-        (format!("x${{file:{file}}}"), &*withheld),
+        (format!("x${{file:{file}}}"), &*of_file),
         (format!("x${{fi${{env:UNSET:-l}}e:{file}}}"), "because the config reads an expansion at"),
-        ("x${env:KM_DATABASE}".to_string(), r#"unrecognized level: "x****""#),
-        ("x${KM_DATABASE} y".to_string(), r#"unrecognized level: "x**** y""#),
+        ("x${env:KM_DATABASE}".to_string(), &*of_variable),
+        ("x${KM_DATABASE}y".to_string(), &*of_variable),
     ] {
         let mut config = site.config();
         config["service"]["telemetry"]["logs"]["level"] = json!(level);
@@ -131,7 +133,8 @@ fn what_a_refused_config_reads_from_this_host_is_not_told() {
     let mut config = site.config();
     config["service"]["telemetry"]["logs"] = json!(format!("${{env:UNSET:-level: \"x\\x24\\x7bfile:{file}\\x7d\"}}"));
     site.api.answer_config(config);
-    let told = |text: &str| text.contains(&format!("because the config reads ${{file:…}} at {place}"));
+    let told =
+        |text: &str| text.contains(&format!("because the config reads ${{file:…}} at service::telemetry::logs,"));
     agent.wait_status("the refusal", |status| told(status["last_error_message"].as_str().unwrap_or_default()));
 
     let mut out: Vec<String> = site.api.requests().iter().map(message).collect();
@@ -141,6 +144,49 @@ fn what_a_refused_config_reads_from_this_host_is_not_told() {
         assert!(!text.contains("SECRET"), "{text}");
     }
     // Of a file the local log has all; of a variable nobody has.
-    agent.wait_log("the whole error", |line| line.field("output").contains("SECRET-of-a-file"));
+    agent.wait_log("the whole error", |line| line.field("output").contains("SECRET"));
     assert_eq!(agent.count_log(|line| line.text.contains("SECRET") && line.text.contains("value")), 0);
+}
+
+/// A component that parses files by itself quotes them as a provider does.
+#[test]
+fn what_a_component_reads_from_a_file_is_not_told() {
+    let site = Site::new();
+    let builder = site.builder().setting("policy", "none");
+    let file = builder.dir().join("file");
+    fs::write(&file, "SECRET-of-a-file\n").unwrap();
+    let agent = settled(builder, &site.config());
+    let mut config = site.config();
+    config["receivers"]["prometheus"] = json!({"config": {"scrape_config_files": [file]}});
+    config["service"]["pipelines"]["metrics"] = json!({"receivers": ["prometheus"], "exporters": ["otlp_http"]});
+    site.api.answer_config(config);
+    let report = site.api.wait_for_request("the refusal", |request| message(request).contains("rejects the config"));
+    let why = "because the config reads other files at receivers::prometheus::config::scrape_config_files,";
+    assert!(message(&report).contains(why), "{}", message(&report));
+    let mut out = vec![message(&report), agent.status().unwrap().to_string()];
+    out.push(fs::read_to_string(agent.dir().join("state/rejected.json")).unwrap());
+    for text in out {
+        assert!(!text.contains("SECRET"), "{text}");
+    }
+    agent.wait_log("the whole error", |line| line.field("output").contains("SECRET"));
+}
+
+/// Some settings are put in lower case before they are quoted.
+#[test]
+fn a_key_in_lower_case_is_masked() {
+    let site = Site::new();
+    let key = "KEY-AbCdEfGh-Xy.Zq0";
+    let agent = settled(site.builder().setting("api-key", key), &site.config());
+    let mut config = site.config();
+    config["service"]["telemetry"]["metrics"]["level"] = json!("${env:KM_API_KEY}");
+    site.api.answer_config(config);
+    let report = site.api.wait_for_request("the refusal", |request| message(request).contains("rejects the config"));
+    assert!(message(&report).contains("****"), "{}", message(&report));
+    let mut out: Vec<String> = agent.log().iter().map(|line| line.text.clone()).collect();
+    out.push(message(&report));
+    out.push(agent.status().unwrap().to_string());
+    out.push(fs::read_to_string(agent.dir().join("state/rejected.json")).unwrap());
+    for text in out {
+        assert!(!text.to_lowercase().contains(&key.to_lowercase()), "{text}");
+    }
 }

@@ -4,10 +4,12 @@ use std::fs;
 use std::net::TcpListener;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{Site, is_running, last_known_good, message, settled, wait_running, yaml};
 use crate::support::agent::Agent;
+use crate::support::process;
 
 /// Offers `config` and expects it to be rolled back, reported in these words and not tried again.
 fn expect_rolled_back(site: &Site, agent: &Agent, config: &Value, words: &[&str]) {
@@ -137,4 +139,28 @@ fn what_a_config_reads_from_a_file_is_not_told_when_it_crashes() {
         assert!(!text.contains("SECRET"), "{text}");
     }
     agent.wait_log("the collector's own line", |line| line.text.contains("SECRET-of-a-file"));
+}
+
+/// Nor when they hold telemetry.
+#[test]
+fn what_an_exporter_prints_is_not_told_when_it_crashes() {
+    let site = Site::new();
+    let builder =
+        site.patient().setting("policy", "none").setting("min-uptime", "10s").setting("restart-mode", "restart");
+    let file = builder.dir().join("file");
+    fs::write(&file, "SECRET-of-a-file\n").unwrap();
+    let agent = settled(builder, &site.config());
+    let mut config = site.config();
+    config["receivers"]["filelog"] = json!({"include": [file], "start_at": "beginning"});
+    config["exporters"]["debug"] = json!({"verbosity": "detailed", "use_internal_logger": false});
+    config["service"]["pipelines"]["logs/file"] = json!({"receivers": ["filelog"], "exporters": ["debug"]});
+    site.api.answer_config(config);
+    agent.wait_log("the file's line", |line| line.text.contains("SECRET-of-a-file"));
+    process::signal(agent.wait_collector(), Signal::KILL);
+    let report = site.api.wait_for_request("the crash", |request| message(request).contains("KILL"));
+    let why = "because the config prints telemetry at exporters::debug,";
+    assert!(message(&report).contains(why), "{}", message(&report));
+    for text in [message(&report), agent.status().unwrap().to_string()] {
+        assert!(!text.contains("SECRET"), "{text}");
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::collectors::Exited;
 use super::{Supervise, handover};
 use crate::agent::mailbox::PollerCommand;
+use crate::collector::disclosure::Said;
 use crate::collector::process::KILL_PATIENCE;
 use crate::core::event::{Event, ExitCause, PortHolder};
 use crate::os::descendants::{self, Which};
@@ -57,7 +58,7 @@ impl Supervise {
         let told = if self.state_tracker.secrets.reads_elsewhere(child) {
             // Its lines are in the log already.
             let configs = self.configs();
-            self.collectors.collector().told_outside(&tail, &configs.iter().collect::<Vec<_>>())
+            self.collectors.collector().told_outside(&tail, Said::Running, &configs.iter().collect::<Vec<_>>())
         } else {
             tail.clone()
         };

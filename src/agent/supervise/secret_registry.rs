@@ -5,6 +5,7 @@
 //! has just ended is told a little later.
 
 use crate::collector::Collector;
+use crate::collector::disclosure::Said;
 use crate::config::value::Value;
 use crate::core::event::ChildId;
 use crate::log::masked::{self, Holder};
@@ -14,7 +15,7 @@ const MAX_ENDED: usize = 1;
 
 #[derive(Default)]
 pub(super) struct SecretRegistry {
-    /// Oldest first, and whether its configs read more than the environment.
+    /// Oldest first, and whether its last lines may quote what the source does not know.
     known: Vec<(ChildId, bool)>,
 }
 
@@ -23,7 +24,7 @@ impl SecretRegistry {
     pub(super) fn learn(&mut self, collector: &Collector, child: ChildId, live: &[ChildId], configs: &[Value]) {
         masked::know(Holder::Collector(child.0), collector.secrets(configs));
         let configs: Vec<&Value> = configs.iter().collect();
-        self.known.push((child, collector.reads_elsewhere(&configs).is_some()));
+        self.known.push((child, collector.reads_elsewhere(Said::Running, &configs).is_some()));
         let mut ended = self.known.iter().filter(|(known, _)| !live.contains(known)).count();
         self.known.retain(|(known, _)| {
             let is_kept = live.contains(known) || ended <= MAX_ENDED;
@@ -33,7 +34,7 @@ impl SecretRegistry {
         masked::forget_collectors(|number| self.known.iter().any(|(known, _)| known.0 == number));
     }
 
-    /// Whether what `child` printed may hold what it read from elsewhere; yes for an unknown one.
+    /// Whether what `child` printed may hold what the source does not know; yes for an unknown one.
     pub(super) fn reads_elsewhere(&self, child: ChildId) -> bool {
         self.known.iter().find(|(known, _)| *known == child).is_none_or(|(_, reads)| *reads)
     }

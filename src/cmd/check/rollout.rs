@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::collector::Collector;
+use crate::collector::disclosure::Said;
 use crate::collector::output;
 use crate::collector::process::{self, Background, Ended};
 use crate::config::value::{Revision, Value};
@@ -152,9 +153,9 @@ impl<'a> HostRollout<'a> {
             format!("on-change {what}")
         } else {
             let configs: Vec<&Value> = configs.iter().collect();
-            let told: Masked = self.collector.told_outside(&output, &configs);
+            let told: Masked = self.collector.told_outside(&output, Said::Running, &configs);
             if told != output {
-                log::error!(output:% = output::gist(&output); "error withheld from the API and from status, as the config reads files or URLs");
+                log::error!(output:% = output::gist(&output); "error withheld from the API and from status, as it may quote what the config reads");
             }
             format!("on-change {what}: {}", output::gist(&told))
         }))

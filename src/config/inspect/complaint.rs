@@ -24,11 +24,21 @@ const CLASSES: [&str; 14] = [
 ];
 
 /// What may be added: the system's words for why.
-const CAUSES: [&str; 6] = [
+const CAUSES: [&str; 16] = [
     "address already in use",
     "permission denied",
     "no such file or directory",
     "connection refused",
+    "cannot assign requested address",
+    "no such host",
+    "is a directory",
+    "read-only file system",
+    "no space left on device",
+    "too many open files",
+    "which is not configured",
+    "unable to parse OTTL statement",
+    "invalid duration",
+    "expected type",
     "has invalid keys",
     "unknown type",
 ];
@@ -54,24 +64,44 @@ pub fn complaint(output: &str, config: &Value) -> String {
         text = class;
         rest = inner.trim_start_matches([':', ' ']);
     }
-    let cause = CAUSES.into_iter().find(|cause| error.contains(cause)).map(|cause| format!(" ({cause})"));
-    let place = place(rest, config);
+    let (place, names) = place(rest, config);
+    let cause = CAUSES.into_iter().find(|cause| error.contains(cause));
+    let cause =
+        cause.map(|cause| format!(" ({cause}{}{})", if names.is_empty() { "" } else { ": " }, names.join(", ")));
     let place = if place.is_empty() { String::new() } else { format!(" at {}", place.join("::")) };
     format!("{text}{place}{}", cause.unwrap_or_default())
 }
 
-/// The keys that lead to the place. A quoted value may only come behind it.
-fn place<'a>(error: &str, config: &'a Value) -> Vec<&'a str> {
+/// As much of `place` as `config` has itself: a variable may be a map, and its keys are as secret as it is.
+pub fn literal_place(place: &str, config: &Value) -> String {
+    let mut walk = Walk { at: config, keys: Vec::new() };
+    let mut rest = place;
+    while !rest.is_empty() {
+        let key = match walk.at {
+            Value::Array(_) => rest.split("::").next(),
+            _ => {
+                let ends = rest.match_indices("::").map(|(at, _)| at).chain([rest.len()]);
+                ends.map(|end| &rest[..end]).filter(|key| walk.at.get(key).is_some()).last()
+            }
+        };
+        let Some(key) = key.filter(|key| walk.item(key) || walk.step(key)) else { break };
+        rest = rest[key.len()..].trim_start_matches(':');
+    }
+    place[..place.len() - rest.len()].trim_end_matches(':').to_owned()
+}
+
+/// The keys that lead to the place, and those there that are invalid. A quoted value may only come behind it.
+fn place<'a>(error: &str, config: &'a Value) -> (Vec<&'a str>, Vec<&'a str>) {
     let mut walk = Walk { at: config, keys: Vec::new() };
     if let Some((kind, id)) = component(error) {
         walk.step(kind);
         walk.step(id);
-        return walk.keys;
+        return (walk.keys, Vec::new());
     }
     // `exporters::otlp: must be …`, `service::pipelines::logs: references …`
     if let Some((path, _)) = error.split_once(": ").filter(|(path, _)| path.contains("::")) {
         path.split("::").all(|key| walk.step(key));
-        return walk.keys;
+        return (walk.keys, Vec::new());
     }
     // `'exporters' error reading configuration for "otlp": decoding failed …`, then what is in it.
     for line in error.lines().filter(|line| line.starts_with('\'')) {
@@ -84,11 +114,21 @@ fn place<'a>(error: &str, config: &'a Value) -> Vec<&'a str> {
         {
             break;
         }
+        if let Some(id) =
+            said.strip_prefix(" unknown type: ").and_then(|it| it.split(" for id: \"").nth(1)?.split('"').next())
+        {
+            walk.step(id);
+        }
         if !said.ends_with("decoding failed due to the following error(s):") {
             break;
         }
     }
-    walk.keys
+    // Only those that the config has at this very place: elsewhere it could have whatever a variable may hold.
+    let invalid = error.split_once(" has invalid keys: ").map_or("", |(_, names)| names.lines().next().unwrap_or(""));
+    let here = walk.at.as_object().unwrap_or_default();
+    let names = invalid.split(", ").filter_map(|name| here.iter().find(|(key, _)| key == name));
+    let names = names.map(|(key, _)| key.as_str()).take(8).collect();
+    (walk.keys, names)
 }
 
 /// Of `failed to create "otlp/b" exporter …`: the section and the id.
@@ -113,6 +153,14 @@ impl<'a> Walk<'a> {
             self.keys.push(key);
         }
         found.is_some()
+    }
+
+    /// Into a list.
+    fn item(&mut self, index: &str) -> bool {
+        let Value::Array(items) = self.at else { return false };
+        let item = index.parse().ok().and_then(|index: usize| items.get(index));
+        self.at = item.unwrap_or(self.at);
+        item.is_some()
     }
 
     /// Keys with dots between them, which they may hold themselves.
