@@ -77,8 +77,8 @@ impl Secrets {
             let end = at + length;
             let Some(word) = text.get(at..end) else { return false };
             self.short.binary_search_by(|secret| secret.as_bytes().cmp(word)).is_ok()
-                && !is_of_word(last(&text[..at]))
-                && !is_of_word(first(&text[end..]))
+                && !(is_of_word(last(&text[..at])) && is_of_word(first(word)))
+                && !(is_of_word(last(word)) && is_of_word(first(&text[end..])))
         })
     }
 

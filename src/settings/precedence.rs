@@ -185,9 +185,11 @@ impl<'a> Layers<'a> {
     /// leads to what is that user's affair. A problem if not.
     pub fn may_use(&mut self, name: &'static str, path: &Path, usage: Usage) -> bool {
         let (Some(others), Some(line)) = (&self.others, self.line_of(name)) else { return true };
-        let default = match table::find(name).map(|setting| setting.fallback) {
-            Some(Fallback::Value(text)) => Some(PathBuf::from(text)),
-            _ => beside(name).map(|name| self.beside_settings_file(name)),
+        let default = match (name, table::find(name).map(|setting| setting.fallback)) {
+            ("api-key-file", _) => Some(self.beside_settings_file("api-key")),
+            ("policy", _) => Some(self.beside_settings_file("policy.yaml")),
+            (_, Some(Fallback::Value(text))) => Some(PathBuf::from(text)),
+            _ => None,
         };
         if default.is_some_and(|default| default == path) {
             return true;
@@ -325,15 +327,6 @@ impl<'a> Layers<'a> {
             (entry.text.clone(), Origin::File { path: path.clone(), line: entry.line })
         });
         variable.into_iter().chain(flag).chain(entry).collect()
-    }
-}
-
-/// What is looked for in the settings file's directory without the setting.
-fn beside(name: &str) -> Option<&'static str> {
-    match name {
-        "api-key-file" => Some("api-key"),
-        "policy" => Some("policy.yaml"),
-        _ => None,
     }
 }
 

@@ -75,7 +75,9 @@ impl Drop for Case {
 
 #[test]
 fn defaults() {
-    let layers = Layers::open(&[], &|_| None, Path::new("/nonexistent/a.yaml"));
+    let mut layers = Layers::open(&[], &|_| None, Path::new("/nonexistent/a.yaml"));
+    // As where the last good settings are looked for.
+    layers.last_good_path();
     let Resolved { settings, rows, warnings, .. } = settle(layers).unwrap();
     assert_eq!(settings.config, Path::new("/etc/kmagent/config.yaml"));
     assert_eq!(settings.collector_endpoint, "https://otel.kloudmate.com:4318");

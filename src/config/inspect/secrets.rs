@@ -254,4 +254,12 @@ extensions:
         let env = |name: &str| (name == "KEY").then(|| "sk-12345".to_owned());
         assert_eq!(secrets(&yaml::parse(text.as_bytes()).unwrap(), &env), expected);
     }
+
+    /// A shell exports where it is: that would take the paths out of every message.
+    #[test]
+    fn the_working_directory_is_no_secret() {
+        for (name, expected) in [("pwd", false), ("oldpwd", false), ("mysql_pwd", true), ("db_password", true)] {
+            assert_eq!(is_secret_name(name), expected, "{name}");
+        }
+    }
 }
