@@ -301,8 +301,8 @@ pub fn longest(settings: &Settings) -> Duration {
 
 fn not_judged(user: User, output: &Masked) -> Error {
     let what = format!(
-        "the collector, run as {user}, who owns the config, was refused a file, so the config is not judged: let that \
-         user read it, or chown the config and its directory to root"
+        "the collector, run as {user}, who owns the config or the program, was refused a file, so the config is not judged: \
+         let that user read it, or chown config, program and their directories to root"
     );
     Error::because(Exit::TryAgain, what, output::gist(output).to_string())
 }

@@ -81,7 +81,7 @@ impl Collector {
         for config in configs {
             contents.push((config, owners.read(config, self.max_config_file).map_err(cannot_pass)?));
         }
-        let owner = owners.credentials().map_err(unclear)?;
+        let owner = owners.credentials().map_err(unclear)?.or_else(|| owner_of_program(program));
         let mut command = self.command(program, Some((verb, background)), &[])?;
         if owner.is_some() {
             self.environment.hide_key(&mut command);
@@ -131,6 +131,16 @@ impl Copy {
     }
 }
 
+/// Where root owns the rest, the program is what another user could have root run.
+fn owner_of_program(program: &Path) -> Option<Credentials> {
+    let user = User::owner_of(program).filter(|user| !user.is_root())?;
+    log::warn!(
+        path:% = program.display(), user:% = user;
+        "the collector's program belongs to another user, so the check runs it with that user's rights: chown it to root"
+    );
+    Some(Credentials::of_user(user))
+}
+
 fn unclear(error: io::Error) -> Error {
     let what = "no config is judged, since other users can change the active one or its overlay, and root does not \
                 run the collector for them";
@@ -157,6 +167,9 @@ fn not_run(program: &Path, user: User, error: io::Error) -> Error {
         }
         _ => "try again",
     };
-    let what = format!("cannot run the collector {} as {user}, who owns the config ({remedy})", program.display());
+    let what = format!(
+        "cannot run the collector {} as {user}, who owns the config or the program ({remedy})",
+        program.display()
+    );
     Error::because(Exit::TryAgain, what, error)
 }

@@ -279,6 +279,26 @@ fn the_overlay_counts_as_the_config_does() {
     assert_eq!(latest()["rights"]["Uid"], "1 1 1 1");
 }
 
+/// A config of root's does not make it root's.
+#[test]
+fn a_program_of_another_user_has_that_users_rights() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let host = Host::new(&api, &bin::fake(), &config("old"));
+    host.owned_by(0);
+    let program = host.agent.dir().join("collector");
+    chown(&program, Some(NOBODY), Some(NOBODY)).unwrap();
+    api.answer_config(config("new"));
+    let output = host.agent.run(["--check"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    for role in ["version", "validate"] {
+        assert_powerless(&host.latest(role));
+    }
+    assert!(output.stderr.contains("belongs to another user") && output.stderr.contains("65534"), "{output:?}");
+}
+
 /// It is killed, though it is another user's.
 #[test]
 fn what_hangs_as_the_owner_ends_in_time() {

@@ -54,11 +54,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    fn of(uid: u32) -> Credentials {
+    pub fn of_user(user: User) -> Credentials {
         // Without the name service, which may ask the network: who is only known there has no group of his own here.
         let table = |path: &str| files::read(Path::new(path), MAX_TABLE).unwrap_or_default();
         let [users, groups] = ["/etc/passwd", "/etc/group"].map(table);
-        Credentials::from_tables(uid, &String::from_utf8_lossy(&users), &String::from_utf8_lossy(&groups))
+        Credentials::from_tables(user.0, &String::from_utf8_lossy(&users), &String::from_utf8_lossy(&groups))
     }
 
     pub fn user(&self) -> User {
@@ -166,7 +166,7 @@ impl Owners {
                      run: chown {uid} {path}"
                 ))
             }
-            None => Ok(Some(Credentials::of(*uid))),
+            None => Ok(Some(Credentials::of_user(User(*uid)))),
         }
     }
 }

@@ -74,7 +74,8 @@ pub fn rank_out_of_memory(command: &mut Command, rank: i32) {
 }
 
 /// The child has this user's rights (none: ours), no capabilities and no way to get any, and `inherit` under the
-/// numbers that they have here. To be called before `arrange`: the kernel forgets a parent-death signal when rights change.
+/// numbers that they have here. To be called before `arrange`: the kernel forgets a parent-death signal when rights
+/// change.
 ///
 /// The spawn fails with EPERM where this process may not give its rights away, or could not kill the child.
 pub fn run_as(command: &mut Command, user: Option<Credentials>, inherit: Vec<File>) {
