@@ -203,7 +203,8 @@ pub enum Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Background {
     /// They end with it, since it only answers a question. Beside a collector they are known by this rank or a higher
-    /// one, which the command has and the collector has not, and by their age; where they cannot be known they end with the collector.
+    /// one, which the command has and the collector has not, and by their age; where they cannot be known they end
+    /// with the collector.
     Ends { rank: Option<i32> },
     /// They live on: it may have started a service.
     Stays,
