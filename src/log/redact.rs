@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(overlapping.mask("abcdefgh abcdefghi"), "****gh ****");
         assert_eq!(secrets(&["aaaaaa"]).mask("aaaaaaaa a"), "**** a");
         assert_eq!(secrets(&["abcdef", "bc", "def-gh"]).mask("abcdef-gh"), "****");
-        assert_eq!(secrets(&["a-b", "b-c", "abc.", "abc"]).mask("a-b-c abc. abc.d"), "**** **** ****.d");
+        assert_eq!(secrets(&["a-b", "b-c", "abc.", "abc"]).mask("a-b-c abc. abc.d"), "**** **** ****d");
     }
 
     #[test]
@@ -398,8 +398,8 @@ mod tests {
             for secret in &texts {
                 for (at, _) in text.match_indices(|_: char| true).filter(|(at, _)| text[*at..].starts_with(secret)) {
                     let (before, after) = (&text[..at], &text[at + secret.len()..]);
-                    let is_whole =
-                        (before.is_empty() || before.ends_with('-')) && (after.is_empty() || after.starts_with('-'));
+                    let is_whole = (before.is_empty() || before.ends_with('-') || secret.starts_with('-'))
+                        && (after.is_empty() || after.starts_with('-') || secret.ends_with('-'));
                     if secret.len() >= LONG || is_whole {
                         covered[at..at + secret.len()].fill(true);
                     }
