@@ -133,8 +133,7 @@ fn what_a_refused_config_reads_from_this_host_is_not_told() {
     let mut config = site.config();
     config["service"]["telemetry"]["logs"] = json!(format!("${{env:UNSET:-level: \"x\\x24\\x7bfile:{file}\\x7d\"}}"));
     site.api.answer_config(config);
-    let told =
-        |text: &str| text.contains(&format!("because the config reads ${{file:…}} at service::telemetry::logs,"));
+    let told = |text: &str| text.contains("because the config reads ${file:…} at service::telemetry::logs,");
     agent.wait_status("the refusal", |status| told(status["last_error_message"].as_str().unwrap_or_default()));
 
     let mut out: Vec<String> = site.api.requests().iter().map(message).collect();
