@@ -246,8 +246,8 @@ fn the_undoing_goes_through_no_link() {
 }
 
 /// The user opens its directories to all before the upgrade, and whoever owns them now, plants a link in each moment
-/// that root's next step follows: at the temporary name of the config once that is removed, in the place of the key once
-/// it was looked at.
+/// that root's next step follows: at the temporary name of the config once that is removed, in the place of the key
+/// once it was looked at.
 #[test]
 fn a_directory_that_all_may_write_is_closed_before_anything_is_written() {
     if !available() {
