@@ -1052,6 +1052,7 @@ put_config() {
     on_failure "rm -f '$copy' '$DESTDIR$target'"
     # To no name that is there already, and through no link.
     (umask 077 && set -C && cat "$stage/config.yaml" >"$copy") || die 73 "cannot write $copy"
+    chmod "$(mode_of "$stage/config.yaml" | tr -d st)" "$copy" || die 73 "cannot change the mode of $copy"
     sync "$copy" 2>/dev/null || die 73 "cannot sync $copy to the disk"
     mv -f "$copy" "$DESTDIR$target" || die 73 "cannot write $DESTDIR$target"
     # Else it goes with the directory.
