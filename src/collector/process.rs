@@ -202,9 +202,8 @@ pub enum Ended {
 /// What becomes of processes that a command has started and that have left its process group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Background {
-    /// They end with it, since it only answers a question. Beside a collector they are known by this rank or a higher
-    /// one, which the command has and the collector has not, and by their age; where they cannot be known they end
-    /// with the collector.
+    /// They end with it, since it only answers a question. Beside a collector they are known by this rank, which the
+    /// command has and the collector has not; where they cannot be known they end with the collector.
     Ends { rank: Option<i32> },
     /// They live on: it may have started a service.
     Stays,
@@ -214,14 +213,12 @@ pub enum Background {
 /// agent ends, so does the command, and this never returns.
 pub fn run(command: Command, timeout: Duration, background: Background) -> io::Result<Ended> {
     let step = shutdown::step();
-    let mut started = None;
     let ended = match background {
-        Background::Stays => run_alone(command, timeout, &step, &mut started),
+        Background::Stays => run_alone(command, timeout, &step),
         Background::Ends { rank } => {
             let is_resident = descendants::adopt(true);
-            let ended = run_alone(command, timeout, &step, &mut started);
-            let ranked = || Some(Which::Ranked { rank: rank?, since: started? });
-            let left = if is_resident { ranked() } else { Some(Which::All) };
+            let ended = run_alone(command, timeout, &step);
+            let left = if is_resident { rank.map(Which::Ranked) } else { Some(Which::All) };
             if let Some(left) = left {
                 descendants::end(left, KILL_PATIENCE);
             }
@@ -235,17 +232,10 @@ pub fn run(command: Command, timeout: Duration, background: Background) -> io::R
     ended
 }
 
-/// `started` becomes the command's process.
-fn run_alone(
-    command: Command,
-    timeout: Duration,
-    step: &Step<'_>,
-    started: &mut Option<ProcessId>,
-) -> io::Result<Ended> {
+fn run_alone(command: Command, timeout: Duration, step: &Step<'_>) -> io::Result<Ended> {
     let deadline = Instant::now() + timeout;
     let binds = Binds::Unwatched("it is no collector".to_string());
     let mut process = Process::spawn(command, OnParentDeath::Kill, binds)?;
-    *started = process.process_id();
     let mut transcript = Transcript::default();
     loop {
         let note = &mut |line: &[u8]| transcript.add(line);

@@ -35,7 +35,9 @@ fn a_config_from_the_api_outlives_the_container() {
     assert_eq!(shipped, crate::support::source::read("dist/docker/config.yaml"));
     // Without what compose.yaml mounts it does not work, which is reported, and so can be fixed remotely.
     api.wait_for_request("a problem", |request| {
-        request.json()["last_error_message"].as_str().is_some_and(|text| text.contains("receivers::hostmetrics (no such file or directory)"))
+        request.json()["last_error_message"]
+            .as_str()
+            .is_some_and(|text| text.contains("receivers::hostmetrics (no such file or directory)"))
     });
     assert!(first.is_healthy());
     api.answer_config(config.clone());

@@ -14,8 +14,7 @@ use crate::support::wait::{holds_for, wait_until};
 use crate::support::{bin, process};
 
 /// A wrapper of the stand-in that leaves a process behind first, which nothing ties to it: another parent, another
-/// session, no environment, and but for `--version` the highest rank when memory runs out. Its number is in a file with
-/// the name of what the collector was asked for.
+/// session, no environment. Its number is in a file with the name of what the collector was asked for.
 fn wrapper(builder: &Builder) -> PathBuf {
     let (wrapper, dir) = (builder.dir().join("wrapper"), builder.dir().display().to_string());
     let fake = bin::fake().display().to_string();
@@ -23,8 +22,7 @@ fn wrapper(builder: &Builder) -> PathBuf {
         "#!/bin/sh\n\
          case $1 in validate) role=validate;; --version) role=version;; *) role=run;; esac\n\
          left={dir}/$role.$$\n\
-         (setsid env -i /bin/sh -c 'case $0 in */version.*);; *) echo 1000 >/proc/self/oom_score_adj;; esac; \
-         echo $$ >$0.new; mv $0.new $0; exec sleep 600' \"$left\" </dev/null >/dev/null 2>&1 &)\n\
+         (setsid env -i /bin/sh -c 'echo $$ >$0.new; mv $0.new $0; exec sleep 600' \"$left\" </dev/null >/dev/null 2>&1 &)\n\
          until [ -e \"$left\" ]; do sleep 0.01; done\n\
          exec {fake} \"$@\"\n"
     );

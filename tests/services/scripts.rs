@@ -318,6 +318,7 @@ fn procd_is_asked_for_what_the_agent_needs() {
         .does("mkdir -m 755 /etc/others && mv /etc/kmagent/state /etc/former && ln -s /etc/others /etc/kmagent/state");
     machine.does("chown -h kmagent /etc/kmagent /etc/kmagent/state && /etc/init.d/kmagent start");
     assert_eq!(machine.does("stat -c '%U %a' /etc/others"), "root 755");
+    machine.does("mkdir -p /srv/kmagent && chown kmagent:kmagent /srv/kmagent");
     machine.settings(&json!({"state-dir": "/srv/kmagent"}));
     assert!(!machine.does("/etc/init.d/kmagent start").contains("KM_STATE_DIR"), "a host may have its own");
     machine.does("rm /etc/kmagent/state && mv /etc/former /etc/kmagent/state");

@@ -37,12 +37,9 @@ static GIVEN: OnceLock<Vec<ProcessId>> = OnceLock::new();
 #[derive(Clone, Copy, Debug)]
 pub enum Which {
     All,
-    /// Those of this rank or a higher one, see `child::rank_out_of_memory`, that are no older than `since`. A child
-    /// inherits it whatever else it changes; anybody can raise it, and only root can lower it.
-    Ranked {
-        rank: i32,
-        since: ProcessId,
-    },
+    /// Those of this rank, see `child::rank_out_of_memory`. A child inherits it whatever else it changes, and only root
+    /// can lower it.
+    Ranked(i32),
     /// Those that were started before this one.
     Before(ProcessId),
 }
@@ -173,10 +170,7 @@ impl Which {
     fn includes(self, pid: Pid) -> bool {
         match self {
             Which::All => true,
-            Which::Ranked { rank, since } => {
-                out_of_memory_rank(&pid.to_string()).is_some_and(|own| own >= rank)
-                    && Entry::of(pid).is_some_and(|entry| entry.id.started >= since.started)
-            }
+            Which::Ranked(rank) => out_of_memory_rank(&pid.to_string()) == Some(rank),
             Which::Before(other) => Entry::of(pid).is_some_and(|entry| entry.id.started < other.started),
         }
     }

@@ -137,12 +137,13 @@ impl Owners {
 
     fn add_found(&mut self, place: &Place, file: Option<&File>) -> io::Result<()> {
         let before = self.found.len();
-        let meta = file.map(File::metadata).transpose()?;
+        let named = |error| files::named(&place.path(), error);
+        let meta = file.map(File::metadata).transpose().map_err(named)?;
         let file_owner = meta.as_ref().map(|meta| (meta.uid(), place.path()));
         let owners = file_owner.into_iter().chain(place.owners_on_the_way(meta.as_ref()));
         self.found.extend(owners.filter(|(uid, _)| *uid != 0));
         if self.found.len() == before
-            && let Some(others) = others(place, file)?
+            && let Some(others) = others(place, file).map_err(named)?
         {
             self.others.get_or_insert(others.reason);
         }

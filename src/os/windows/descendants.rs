@@ -8,7 +8,7 @@ use super::wait::Waitable;
 #[derive(Clone, Copy, Debug)]
 pub enum Which {
     All,
-    Ranked { rank: i32, since: ProcessId },
+    Ranked(i32),
     Before(ProcessId),
 }
 

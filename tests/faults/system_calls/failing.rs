@@ -66,8 +66,13 @@ const REFUSALS: [i32; 6] = [71, 73, 75, 77, 78, 127];
 const STEPS: [&str; 3] = ["new config is valid", "config installed", "collector started"];
 
 /// Errors that the agent itself sets right within a second or two, before the next check could report them; `held` has
-/// them last.
-const SOON: [&str; 3] = ["collector not started", "cannot roll back", "cannot wait for events"];
+/// them last. And what a newer problem, that of the scene itself, is reported instead of.
+const SOON: [&str; 4] = [
+    "collector not started",
+    "cannot roll back",
+    "cannot wait for events",
+    "settings are invalid; using the last good",
+];
 
 /// What the agent said and did about one fault.
 #[derive(Debug)]

@@ -176,7 +176,7 @@ impl Place {
     /// False if none is.
     pub fn give_owner_and_mode(&self, file: &File) -> io::Result<bool> {
         let Some((handle, replaced)) = self.replaced()? else { return Ok(false) };
-        let own = file.metadata()?;
+        let own = file.metadata().map_err(|error| files::named(&self.path(), error))?;
         if (own.uid(), own.gid()) != (replaced.uid(), replaced.gid()) {
             fchown(file, Some(replaced.uid()), Some(replaced.gid()))?;
         }
@@ -199,7 +199,7 @@ impl Place {
     /// Open for reading if it can be: the attributes of what is open with O_PATH are to be had by /proc alone.
     fn replaced(&self) -> io::Result<Option<(File, Metadata)>> {
         if let Ok(file) = self.open(OFlags::RDONLY) {
-            let meta = file.metadata()?;
+            let meta = file.metadata().map_err(|error| files::named(&self.path(), error))?;
             return Ok(Some((file, meta)).filter(|(_, meta)| meta.is_file()));
         }
         Ok(self.handle()?.filter(|(_, meta)| meta.is_file()))
