@@ -53,7 +53,9 @@ fn place(random: &mut Random, secret: &str) -> String {
         1 => format!(r#"{{"exporters": {{"x::headers::X-Custom": {text}}}}}"#),
         2 => format!(r#"{{"exporters": {{"x": {{"Password": [{text}]}}}}}}"#),
         3 => format!(r#"{{"exporters": {{"x": {{"endpoint": "http://user:{inner}@host/path"}}}}}}"#),
-        4 => format!(r#"{{"exporters": {{"x": {{"endpoints": "http://u:{inner}@one,http://u:other-pw@two"}}}}}}"#),
+        4 => format!(
+            r#"{{"exporters": {{"x": {{"endpoints": "http://u:{inner}@host-of-one,http://u:other-pw@host-of-two"}}}}}}"#
+        ),
         5 => format!(r#"{{"receivers": {{"x": {{"dsn": "user:{inner}@tcp(db:3306)/x"}}}}}}"#),
         6 => format!(r#"{{"receivers": {{"x": {{"datasource": "host=db Password={inner}"}}}}}}"#),
         7 => r#"{"receivers": {"x": {"anything": "a ${env:KM_TEST_SECRET} b"}}}"#.to_owned(),
