@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{named, quick, scripted, settled, strays, through_shell, wait_running};
 use crate::support::api::Api;
 use crate::support::wait::holds_for;
-use crate::support::{bin, needs, process};
+use crate::support::{bin, machine, needs, process};
 
 #[test]
 fn the_collector_ends_with_its_agent_and_the_next_start_works() {
@@ -148,6 +148,9 @@ fn a_collector_with_capabilities_outlives_a_killed_agent_until_the_next_and_the_
 /// As if its lock had been removed, and another agent had taken the new one.
 #[test]
 fn the_collector_of_an_agent_that_lives_is_no_orphan() {
+    if !needs::that(machine::emulator().is_none(), "an emulator does not show processes as the kernel does") {
+        return;
+    }
     let agent = settled(quick(), &named("a"));
     let collector = agent.wait_collector();
     fs::remove_file(agent.run_dir().join("lock")).unwrap();

@@ -47,27 +47,32 @@ impl ReadBudget {
 #[derive(Clone, Copy)]
 pub struct Tree<'a> {
     budget: &'a ReadBudget,
-    /// The key `<<` merges maps, and `LITERAL_MERGE` stands for one that does not.
+    /// The key `<<` merges maps.
     is_yaml: bool,
+    /// With this character behind it, it does not.
+    literal: Option<char>,
 }
 
 /// YAML's key whose value is merged into the map that it is in (yaml.org/type/merge).
 const MERGE: &str = "<<";
-/// What `yaml::parse` writes for a `<<` in quotes, which is a text like any other: the parser does not say which it is.
-pub(in crate::config) const LITERAL_MERGE: &str = "<<\u{f8ff}";
 
 impl<'a> Tree<'a> {
     pub fn json(budget: &'a ReadBudget) -> Tree<'a> {
-        Tree { budget, is_yaml: false }
+        Tree { budget, is_yaml: false, literal: None }
     }
 
-    pub fn yaml(budget: &'a ReadBudget) -> Tree<'a> {
-        Tree { budget, is_yaml: true }
+    /// Of a text in which each `<<` in quotes, which is a text like any other, has `literal` behind it, if any has: the
+    /// parser does not say which it is.
+    pub fn yaml(budget: &'a ReadBudget, literal: Option<char>) -> Tree<'a> {
+        Tree { budget, is_yaml: true, literal }
     }
 
     /// A text that may have been a `<<` in quotes.
     fn literal(self, text: String) -> String {
-        if self.is_yaml && text.contains(LITERAL_MERGE) { text.replace(LITERAL_MERGE, MERGE) } else { text }
+        match self.literal {
+            Some(mark) if text.contains(mark) => text.replace(&format!("{MERGE}{mark}"), MERGE),
+            _ => text,
+        }
     }
 }
 

@@ -8,7 +8,6 @@
 mod deserialize;
 mod revision;
 
-pub(in crate::config) use deserialize::LITERAL_MERGE;
 pub use deserialize::{ReadBudget, Tree};
 pub use revision::{NotARevision, Revision};
 

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use serde::de::{DeserializeSeed, Error};
 
-use crate::config::value::{LITERAL_MERGE, ReadBudget, Tree, Value};
+use crate::config::value::{ReadBudget, Tree, Value};
 
 /// The scanner looks at every open bracket again for each token: 4 MiB may be a thousand deep, and 64 KiB as deep as it
 /// can be. At its largest this takes seconds.
@@ -57,9 +57,9 @@ pub fn nesting(text: &[u8]) -> usize {
 pub(super) fn parse_any_depth(text: &[u8]) -> Result<Value, serde_yaml::Error> {
     // The shortest value with what separates it takes two bytes: "- " or "a,".
     let budget = ReadBudget::new(MIN_BUDGET + text.len() / 2);
-    let text = with_literal_merges(text);
+    let (text, mark) = with_literal_merges(text);
     let Some(document) = serde_yaml::Deserializer::from_slice(&text).next() else { return Ok(Value::Null) };
-    Tree::yaml(&budget).deserialize(document).map_err(|error| match budget.is_used_up() {
+    Tree::yaml(&budget, mark).deserialize(document).map_err(|error| match budget.is_used_up() {
         true => Error::custom("its YAML aliases expand to too much: use fewer aliases"),
         false => error,
     })
@@ -82,21 +82,27 @@ fn decoded(text: &[u8]) -> Result<Cow<'_, [u8]>, serde_yaml::Error> {
     }
 }
 
-/// The text with another one for each `<<` in quotes, which merges nothing: the parser does not say what was in quotes.
-fn with_literal_merges(text: &[u8]) -> Cow<'_, [u8]> {
+/// The text with a mark behind each `<<` in quotes, which merges nothing: a character for private use that is not in it.
+fn with_literal_merges(text: &[u8]) -> (Cow<'_, [u8]>, Option<char>) {
     let is_quoted = |four: &[u8]| four == b"\"<<\"" || four == b"'<<'";
     if !text.windows(4).any(is_quoted) {
-        return Cow::Borrowed(text);
+        return (Cow::Borrowed(text), None);
     }
+    let mut encoded = [0; 4];
+    let mut is_free = |mark: &char| {
+        let mark = mark.encode_utf8(&mut encoded).as_bytes();
+        !text.windows(mark.len()).any(|window| window == mark)
+    };
+    let Some(mark) = ('\u{e000}'..='\u{f8ff}').find(|mark| is_free(mark)) else { return (Cow::Borrowed(text), None) };
     let mut literal = Vec::with_capacity(text.len() + 64);
     let mut rest = text;
     while let Some(at) = rest.windows(4).position(is_quoted) {
-        literal.extend_from_slice(&rest[..=at]);
-        literal.extend_from_slice(LITERAL_MERGE.as_bytes());
+        literal.extend_from_slice(&rest[..at + 3]);
+        literal.extend_from_slice(mark.encode_utf8(&mut [0; 4]).as_bytes());
         rest = &rest[at + 3..];
     }
     literal.extend_from_slice(rest);
-    Cow::Owned(literal)
+    (Cow::Owned(literal), Some(mark))
 }
 
 #[cfg(test)]
@@ -185,6 +191,7 @@ mod tests {
             ("a: [{<<: {}}]\n", r#"{"a":[{}]}"#),
             // In quotes it is a key, and a value always a text.
             ("{\"<<\": {x: 1}, '<<a': <<, c: '<<'}", r#"{"<<":{"x":1},"<<a":"<<","c":"<<"}"#),
+            ("{\"<<\": \"<<\u{e000}\", '<<\u{f8ff}': 1}", "{\"<<\":\"<<\u{e000}\",\"<<\u{f8ff}\":1}"),
             ("a: &a {\"<<\": 1}\nb: {<<: *a}\n", r#"{"a":{"<<":1},"b":{"<<":1}}"#),
         ] {
             assert_eq!(parse(text.as_bytes()).unwrap(), json(expected), "{text}");
