@@ -82,7 +82,8 @@ fn decoded(text: &[u8]) -> Result<Cow<'_, [u8]>, serde_yaml::Error> {
     }
 }
 
-/// The text with a mark behind each `<<` in quotes, which merges nothing: a character for private use that is not in it.
+/// The text with a mark behind each `<<` in quotes, which merges nothing: a character for private use that is not in
+/// the text.
 fn with_literal_merges(text: &[u8]) -> (Cow<'_, [u8]>, Option<char>) {
     let is_quoted = |four: &[u8]| four == b"\"<<\"" || four == b"'<<'";
     if !text.windows(4).any(is_quoted) {
