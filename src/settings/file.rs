@@ -55,6 +55,8 @@ pub struct SettingsFile {
     pub found: bool,
     /// It could not be read as a mapping, so what it says is not known.
     pub unknown: bool,
+    /// There is nothing in it, not even a comment: a host that lost its power while it was written leaves that.
+    pub is_empty: bool,
     /// The last good settings stand in for it, and which policy it names is not known.
     pub policy_lost: bool,
     /// Of a file that is no mapping, some of `ON_A_LINE`.
@@ -127,7 +129,7 @@ fn without_path(path: &Path, error: &io::Error) -> String {
 
 pub(super) fn parse(name: &str, text: &str) -> SettingsFile {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut file = SettingsFile { found: true, ..SettingsFile::default() };
+    let mut file = SettingsFile { found: true, is_empty: text.trim().is_empty(), ..SettingsFile::default() };
     let pairs = match yaml::nesting(text.as_bytes()) {
         0..=MAX_NESTING => flat_yaml::parse(text),
         _ => Err((1, "expected \"key: value\" lines, not nested lists or mappings".to_string())),

@@ -72,6 +72,14 @@ pub(super) fn read(state_dir: &Path, settings_file: &Path, bad: SettingsFile) ->
     Some(kept)
 }
 
+/// An empty settings file means the defaults, unless the latest good start, kept at `path`, had another one.
+pub(super) fn problem_of_empty(settings_file: &Path, path: &Path) -> Option<String> {
+    let kept = read(path.parent()?, settings_file, SettingsFile::default())?;
+    let had_any = !kept.entries.is_empty() || !kept.warnings.is_empty() || kept.policy_lost;
+    let (file, path) = (settings_file.display(), path.display());
+    had_any.then(|| format!("{file} is empty, and was not: restore it, or remove it and {path} for the defaults"))
+}
+
 /// Whether an entry of the two together is from what was kept.
 pub(super) fn is_kept(entry: &Entry) -> bool {
     !NOT_KEPT.contains(&entry.setting.name)

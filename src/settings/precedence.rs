@@ -84,6 +84,10 @@ impl<'a> Layers<'a> {
         let mut layers = Layers::find(flags, env, default_file);
         layers.problems.append(&mut layers.file.problems);
         layers.warnings.append(&mut layers.file.warnings);
+        if layers.file.is_empty {
+            let kept = layers.last_good_path();
+            last_good::problem_of_empty(&layers.file_path, &kept).into_iter().for_each(|text| layers.problem(text));
+        }
         layers
     }
 

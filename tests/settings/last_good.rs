@@ -214,3 +214,23 @@ fn a_policy_is_never_exchanged_for_a_lesser_one() {
     fs::write(&policy, "deny-component: ['exporters::nop']\n").unwrap();
     refused_by("the policy cannot be read", json!({"fake": {}, "name": "second"}));
 }
+
+/// What a host that has lost its power leaves of a file: the defaults would send the key to another API.
+#[test]
+fn an_empty_file_is_bad_where_it_was_not_empty_before() {
+    let api = Api::plain();
+    let builder = Agent::builder();
+    let state_dir = builder.dir().join("state").display().to_string();
+    let agent = started(builder.api(&api).arg("--state-dir").arg(state_dir));
+    fs::write(agent.settings_file(), "\n").unwrap();
+    let seen = api.requests().len();
+    agent.spawn();
+    api.wait_for_request_after(seen, "a report, to the API that the file named", |_| true);
+    let status = agent.wait_status("an agent", |_| true);
+    assert!(status["settings_problem"].as_str().unwrap().contains("agent.yaml is empty, and was not"), "{status}");
+    assert_eq!(agent.stop(), 0);
+    assert!(fs::read_to_string(agent.state_dir().join("settings.yaml")).unwrap().contains("update-endpoint"));
+    // A comment is what somebody has written.
+    fs::write(agent.settings_file(), "# the defaults\n").unwrap();
+    assert_eq!(agent.run(["--print-settings"]).code, Some(0));
+}
