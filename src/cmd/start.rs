@@ -18,6 +18,7 @@ use crate::error::{Error, Exit, Result};
 use crate::os::descendants::{self, Exits};
 use crate::os::lock::Lock;
 use crate::os::service::Notify;
+use crate::os::user::Owners;
 use crate::os::wake_channel;
 use crate::os::{error as os_error, files, panic_hook};
 use crate::settings::{Polling, Settings};
@@ -47,6 +48,7 @@ pub fn run(chosen: ChosenSettings) -> Result<Exit> {
     store.sweep();
     begin(&store);
     warn_if_unwritable(settings, &store);
+    warn_of_others(settings);
     let collector = Collector::new(settings);
     chosen_settings::keep(&resolved);
     let interval = match &source {
@@ -104,6 +106,20 @@ fn warn_if_unwritable(settings: &Settings, store: &Store) {
             "config cannot be replaced: a file is where a link belongs; run the command as root"
         );
     }
+}
+
+/// A collector of root's that runs what another user writes has that user's config, with root's rights.
+fn warn_of_others(settings: &Settings) {
+    let mut owners = Owners::default();
+    let looked = [&settings.config, &settings.state_dir].into_iter().try_for_each(|path| owners.add(path));
+    let reason = match looked.and_then(|()| owners.credentials()) {
+        Ok(None) => return,
+        Ok(Some(owner)) => {
+            format!("it is {}: run the agent as that user, or give config and state to root", owner.user())
+        }
+        Err(error) => error.to_string(),
+    };
+    log::warn!(reason = reason.as_str(); "another user can change what the collector runs as root");
 }
 
 /// Makes the agent's own directories, and the config's, where they are missing.

@@ -92,7 +92,12 @@ fn failed(text: String) -> SettingsFile {
 /// The warning of a file with the API key in it that every user can read.
 pub fn readable_by_all(path: &Path) -> String {
     let name = path.display();
-    format!("every user can read the API key in {name}: chmod o-r {name}")
+    format!("every user can read the API key in {name}: chmod o= {name}")
+}
+
+/// The text of a small file that root is to obey, and who else can change it.
+pub fn read_to_obey(path: &Path, max_bytes: u64) -> Result<Option<(String, Option<Others>)>, String> {
+    Ok(content(path, safe_open::open_to_obey(path), max_bytes)?.map(|(text, _, others)| (text, others)))
 }
 
 /// The text of a small file, and whether every user can read it; `None` if it does not exist. Fails with the cause.
@@ -367,7 +372,7 @@ mod tests {
         for (bytes, mode, problem, warning) in [
             (b"api-key: abc\n".to_vec(), 0o600, None, None),
             (b"api-key: abc\n".to_vec(), 0o640, None, None),
-            (b"api-key: abc\n".to_vec(), 0o644, None, Some("chmod o-r")),
+            (b"api-key: abc\n".to_vec(), 0o644, None, Some("chmod o=")),
             (b"config: /a\n".to_vec(), 0o644, None, None),
             (b"config: \xff\n".to_vec(), 0o600, Some("not UTF-8"), None),
             (vec![b'#'; 64 * 1024], 0o600, None, None),

@@ -57,7 +57,10 @@ fn path_or_none(text: &str) -> Result<Option<PathBuf>, String> {
 
 /// `None` if there is no such file.
 fn read(path: &Path) -> Result<Option<Policy>, String> {
-    let Some((text, _)) = file::read(path, MAX_BYTES)? else { return Ok(None) };
+    let Some((text, others)) = file::read_to_obey(path, MAX_BYTES)? else { return Ok(None) };
+    if let Some(others) = others {
+        return Err(format!("root does not obey it, as another user can change it: {}", others.reason));
+    }
     let rules = yaml::parse(text.as_bytes()).map_err(|error| error.to_string())?;
     Policy::parse(&rules).map(Some)
 }

@@ -181,7 +181,7 @@ fn a_key_that_others_can_read_is_warned_of() {
     fs::set_permissions(agent.settings_file(), fs::Permissions::from_mode(0o644)).unwrap();
     let output = agent.run(["--print-settings"]);
     assert_eq!(output.code, Some(0));
-    assert!(output.stderr.contains("every user can read the API key in") && output.stderr.contains("chmod o-r"));
+    assert!(output.stderr.contains("every user can read the API key in") && output.stderr.contains("chmod o="));
     let output = agent.run(["--print-settings", "--api-key=SECRET-flag"]);
     assert!(output.stderr.contains("--api-key shows the key to every user in ps"), "{output:?}");
     hides_it("a warning", &output.stderr);

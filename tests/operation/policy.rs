@@ -1,12 +1,14 @@
 //! The policy, with the agent: what is refused, how often that is said, and what is never judged.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 
 use serde_json::{Value, json};
 
 use super::{holds_polls, message, named, quick, settled, wait_good, wait_polls, wait_running, yaml};
 use crate::support::agent::Agent;
 use crate::support::api::Api;
+use crate::support::needs;
 
 const PLACE: &str = "receivers::journald::journalctl_path";
 
@@ -44,7 +46,7 @@ fn a_violation_is_a_rejection_until_the_policy_changes() {
     let policy = agent.dir().join("etc/policy.yaml");
     for words in [
         format!("{PLACE}: it names a program to run (rule programs)"),
-        format!("to allow it, add to {}: allow: [\"{PLACE}\"]", policy.display()),
+        format!("add to the list in {}, and restart the agent: allow: [\"{PLACE}\"]", policy.display()),
     ] {
         assert!(text.contains(&words), "{words}: {text}");
     }
@@ -67,7 +69,7 @@ fn a_violation_is_a_rejection_until_the_policy_changes() {
     }
 
     assert_eq!(agent.stop(), 0);
-    let said = text.split_once("policy.yaml: ").unwrap().1.to_string();
+    let said = text.split_once("and restart the agent: ").unwrap().1.to_string();
     write_policy(&agent, &said);
     agent.spawn();
     wait_good(&agent, &runs("bad", "/tmp/x"));
@@ -161,4 +163,49 @@ fn a_bad_policy_file_is_an_error_at_start() {
     let agent = quick().setting("policy", "/nowhere/policy.yaml").build();
     agent.run(["start"]).fails(78, "cannot read the policy: /nowhere/policy.yaml: it does not exist");
     holds_polls(&api, 0);
+}
+
+/// What another user may write would let that user have root run what the policy forbids.
+#[test]
+fn root_obeys_no_policy_of_another_user() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let agent = quick().api(&api).config(yaml(&named("good"))).build();
+    let path = agent.dir().join("etc/policy.yaml");
+    for others in [false, true] {
+        write_policy(&agent, "listen: any\n");
+        match others {
+            false => fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap(),
+            true => chown(&path, Some(65534), None).unwrap(),
+        }
+        for command in [&["start"][..], &["--check"]] {
+            let output = agent.run(command);
+            assert_eq!(output.code, Some(78), "{output:?}");
+            assert!(output.stderr.contains("root does not obey it, as another user can change it"), "{output:?}");
+        }
+        let said = agent.run(["--check"]).stderr;
+        let command = said.split_once("run: ").unwrap().1.lines().next().unwrap();
+        assert!(std::process::Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+        assert_eq!(agent.run(["--check"]).code, Some(0));
+    }
+    holds_polls(&api, 2);
+}
+
+/// It may be meant so, in a container for instance.
+#[test]
+fn a_root_that_runs_what_another_user_writes_is_warned() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("good"));
+    let is_warning = |line: &crate::support::agent::Line| line.msg().starts_with("another user can change");
+    assert!(!agent.log().iter().any(is_warning));
+    assert_eq!(agent.stop(), 0);
+    chown(agent.state_dir(), Some(65534), None).unwrap();
+    agent.spawn();
+    let line = agent.wait_log("a warning", is_warning);
+    assert!(line.field("reason").contains("user 65534: run the agent as that user"), "{line:?}");
 }

@@ -158,7 +158,11 @@ impl Violations {
         if self.shown.iter().any(|violation| violation.rule == UNREADABLE) {
             let _ = write!(text, "fix {file}");
         } else {
-            let _ = write!(text, "to allow it, add to {file}: allow: [{}]", places.join(", "));
+            let _ = write!(
+                text,
+                "to allow it, add to the list in {file}, and restart the agent: allow: [{}]",
+                places.join(", ")
+            );
         }
         text
     }
