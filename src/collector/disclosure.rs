@@ -38,8 +38,11 @@ impl Collector {
                 let complaint = inspect::complaint(output, &config);
                 let place = inspect::literal_place(&place, &config);
                 let at = if place.is_empty() { String::new() } else { format!(" at {place}") };
-                let why = format!("because the config {what}{at}, the whole error is only in the agent's log");
-                Masked::from(format!("{complaint}; {why}"))
+                let because = format!("because the config {what}{at}");
+                Masked::from(match complaint.is_empty() {
+                    true => format!("only in the agent's log, {because}"),
+                    false => format!("{complaint}; {because}, the whole error is only in the agent's log"),
+                })
             }
         }
     }
@@ -120,6 +123,15 @@ mod tests {
             assert_eq!(told(Said::Validating, config, "{}"), *output, "{config}");
             assert_eq!(told(Said::Running, config, "{}"), withheld(why), "{config}");
         }
+        // What was killed has no error to tell.
+        let silent = Masked::from("a line, and another".to_owned());
+        let debug = yaml::parse(b"exporters: {debug: }").unwrap();
+        let told = collector.told_outside(&silent, Said::Running, &[&debug]);
+        assert_eq!(&*told, "only in the agent's log, because the config prints telemetry at exporters::debug");
+        let told = |said, config: &str, overlay: &str| {
+            let [config, overlay] = [config, overlay].map(|text| yaml::parse(text.as_bytes()).unwrap());
+            collector.told_outside(&output, said, &[&config, &overlay]).to_string()
+        };
         let known = "{a: '${env:KM_API_KEY} ${KM_HOST_NAME} ${env:KM_AGENT_VERSION} ${env:KM_COLLECTOR_ENDPOINT}',
             exporters: {otlp: {tls: {ca_file: x, cert_file: x, key_file: x}}},
             service: {telemetry: {logs: {level: info}}}}";

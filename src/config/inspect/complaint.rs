@@ -59,7 +59,7 @@ pub fn complaint(output: &str, config: &Value) -> String {
     let class = CLASSES.into_iter().filter_map(|class| Some((error.find(class)?, class))).min_by_key(|(at, _)| *at);
     // The innermost of those that follow each other: `failed to get config: cannot resolve the configuration: `.
     let mut rest = class.map_or(error, |(at, _)| &error[at..]);
-    let mut text = class.map_or("error", |(_, class)| class);
+    let mut text = class.map_or("", |(_, class)| class);
     while let Some((class, inner)) = CLASSES.into_iter().find_map(|it| Some((it, rest.strip_prefix(it)?))) {
         text = class;
         rest = inner.trim_start_matches([':', ' ']);
@@ -69,7 +69,12 @@ pub fn complaint(output: &str, config: &Value) -> String {
     let cause =
         cause.map(|cause| format!(" ({cause}{}{})", if names.is_empty() { "" } else { ": " }, names.join(", ")));
     let place = if place.is_empty() { String::new() } else { format!(" at {}", place.join("::")) };
-    format!("{text}{place}{}", cause.unwrap_or_default())
+    let cause = cause.unwrap_or_default();
+    // Perhaps there is no error in it at all.
+    if text.is_empty() && (error.len() < output.len() || !place.is_empty() || !cause.is_empty()) {
+        text = "error";
+    }
+    format!("{text}{place}{cause}")
 }
 
 /// As much of `place` as `config` has itself: a variable may be a map, and its keys are as secret as it is.
@@ -229,8 +234,8 @@ s3cret: 1
             ("Error: s3cret::x: y".to_owned(), "error at s3cret"),
             ("Error: s4cret::x: y".to_owned(), "error"),
             (format!("{unmarshal}'service.s4cret' {DECODING}"), "cannot unmarshal the configuration at service"),
-            ("s3cret".to_owned(), "error"),
-            (String::new(), "error"),
+            ("s3cret".to_owned(), ""),
+            (String::new(), ""),
         ] {
             assert_eq!(complaint(&output, &config), expected, "{output}");
         }
