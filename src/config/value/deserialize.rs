@@ -200,7 +200,7 @@ fn add_missing(entries: &mut Vec<Entry>, mut others: Vec<Entry>) {
 }
 
 /// A key, as text. What is no text in YAML becomes what it becomes in the collector, whose Go prints it with `%v`:
-/// `404:` is "404", `1.50:` is "1.5", `~:` is "<nil>". Lists and maps are refused, there as here.
+/// `404:` is "404", `1.50:` is "1.5", `~:` is `<nil>`. Lists and maps are refused, there as here.
 struct Key<'a>(Tree<'a>);
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {
