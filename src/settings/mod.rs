@@ -125,6 +125,9 @@ pub struct Settings {
     pub restart_mode: RestartMode,
     pub stop_timeout: Duration,
     pub min_uptime: Duration,
+    pub start_timeout: Duration,
+    /// Zero means that a config is confirmed with its probation.
+    pub confirm_time: Duration,
     pub validate_timeout: Duration,
     pub poll_timeout: Duration,
     /// Bytes, of the API's whole answer.

@@ -4,7 +4,8 @@ use super::{Supervise, handover};
 use crate::collector::process::Process;
 use crate::config::value::{Revision, Value};
 use crate::core::event::{
-    Action, ActivationMode, Blame, ChildId, Event, Health, Problem, RestartReason, SpawnResult, TrustLevel, Verdict,
+    Action, ActivationMode, Blame, ChildId, Event, Health, Problem, RestartReason, RollBackTarget, SpawnResult,
+    TrustLevel, Verdict,
 };
 use crate::error::Error;
 use crate::log::masked::{self, Holder};
@@ -38,9 +39,13 @@ impl Supervise {
                 log::debug!(revision = candidate.revision.short(); "candidate discarded");
                 self.state_tracker.candidate_answered();
             }
-            Action::RollBack { problem, blame } => return Some(Event::RolledBack(self.roll_back(&problem, blame))),
+            Action::RollBack { problem, blame, target: RollBackTarget::Fallback | RollBackTarget::Predecessor } => {
+                return Some(Event::RolledBack(self.roll_back(&problem, blame)));
+            }
             Action::Probe(child) => return self.begin_probe(child),
             Action::Promote => self.promote(),
+            Action::Confirm => log::info!("config confirmed"),
+            Action::RecordExit { exits } => log::warn!(exits = exits; "unconfirmed config: its collector exited"),
             Action::Conclude(verdict) => self.conclude(verdict),
             Action::Finish => self.finished = true,
         }
@@ -85,7 +90,7 @@ impl Supervise {
     /// Of the active config.
     fn trust_level(&self) -> TrustLevel {
         match self.store.compare() {
-            Comparison::Same => TrustLevel::LastKnownGood,
+            Comparison::Same => TrustLevel::Confirmed,
             Comparison::Different => TrustLevel::OnProbation,
             Comparison::NoFallback => TrustLevel::NoFallback,
         }
@@ -152,8 +157,8 @@ impl Supervise {
                     self.state_tracker.rolled_back(rejected, problem, self.collectors.started_program());
                     self.settle_state();
                 }
-                Blame::OtherProcess => {
-                    log::info!(revision = revision; "another process has a port; the config will be tried again");
+                Blame::Environment => {
+                    log::info!(revision = revision; "what failed is outside the config; it will be tried again");
                     self.state_tracker.postponed(replaced, problem);
                 }
                 Blame::HandOver => {

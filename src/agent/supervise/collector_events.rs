@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::collectors::Exited;
+use super::collectors::{Exited, LiveCollector};
 use super::{Supervise, handover};
 use crate::agent::mailbox::PollerCommand;
 use crate::collector::disclosure::Said;
@@ -18,10 +18,20 @@ impl Supervise {
             self.end_descendants();
         }
         for exited in exited {
+            self.notice_ready(&exited.collector, events);
             events.push_back(self.on_exit(exited));
+        }
+        if let Some(live) = self.core.awaited().and_then(|child| self.collectors.find(child)) {
+            self.notice_ready(live, events);
         }
         if let Some((child, health)) = self.collectors.finish_probe() {
             events.push_back(Event::Probed { child, health });
+        }
+    }
+
+    fn notice_ready(&self, live: &LiveCollector, events: &mut VecDeque<Event<Candidate>>) {
+        if live.is_ready && self.core.awaited() == Some(live.child) {
+            events.push_back(Event::Ready { child: live.child });
         }
     }
 

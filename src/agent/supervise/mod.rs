@@ -92,7 +92,12 @@ impl event::Candidate for Candidate {
 impl Supervise {
     /// With what is wrong with the settings that were given, if these are others.
     pub fn new(parts: Parts, settings: &Settings, settings_problem: Option<String>, seed: u64) -> Supervise {
-        let limits = Limits { min_uptime: settings.min_uptime, stop_timeout: settings.stop_timeout };
+        let limits = Limits {
+            min_uptime: settings.min_uptime,
+            start_timeout: settings.start_timeout,
+            confirm_time: settings.confirm_time,
+            stop_timeout: settings.stop_timeout,
+        };
         let handover = Handover::new(settings.restart_mode, limits);
         Supervise {
             core: Supervisor::new(limits, seed),

@@ -3,22 +3,27 @@
 //! Every state names every event; those that change nothing stand together at its end. Events that tell of another
 //! child than the state's own are such.
 
+use std::time::Duration;
+
 use super::{
-    Activation, CONFIG_FILE_INTERVAL, Limits, Next, ProbationStage, SETTLE_DELAY, Serving, Start, State, Terminating,
-    TerminationStage, handover, probation,
+    Activation, CONFIG_FILE_INTERVAL, Confirmation, Limits, Next, ProbationStage, SETTLE_DELAY, Serving, Start, State,
+    Supervisor, Terminating, TerminationStage, handover, probation,
 };
 use crate::core::Uptime;
 use crate::core::backoff::Backoff;
 use crate::core::event::{
-    Action, ActivationMode, Blame, Candidate, ChildId, Event, Problem, RestartReason, SpawnResult, TrustLevel, Verdict,
+    Action, ActivationMode, Blame, Candidate, ChildId, Event, Problem, RestartReason, RollBackTarget, SpawnResult,
+    TrustLevel, Verdict,
 };
 
 /// How soon the next start follows a collector's end.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pace {
     AtOnce,
-    /// After the backoff's delay.
-    Delayed,
+    /// After the backoff's delay for an exit.
+    AfterExit,
+    /// After that for what could not be done.
+    AfterFailure,
 }
 
 /// What one event is handled with: the time, the limits, and the orders given so far.
@@ -27,17 +32,14 @@ pub(super) struct Transition<'a, C: Candidate> {
     pub(super) limits: Limits,
     pub(super) backoff: &'a mut Backoff,
     pub(super) activation: &'a mut Activation<C::Revision>,
+    pub(super) confirmation: &'a mut Confirmation,
     actions: Vec<Action<C>>,
 }
 
 impl<'a, C: Candidate> Transition<'a, C> {
-    pub(super) fn new(
-        now: Uptime,
-        limits: Limits,
-        backoff: &'a mut Backoff,
-        activation: &'a mut Activation<C::Revision>,
-    ) -> Transition<'a, C> {
-        Transition { now, limits, backoff, activation, actions: Vec::new() }
+    pub(super) fn new(now: Uptime, supervisor: &'a mut Supervisor<C>) -> Transition<'a, C> {
+        let Supervisor { limits, backoff, activation, confirmation, .. } = supervisor;
+        Transition { now, limits: *limits, backoff, activation, confirmation, actions: Vec::new() }
     }
 
     pub(super) fn into_actions(self) -> Vec<Action<C>> {
@@ -62,17 +64,41 @@ impl<'a, C: Candidate> Transition<'a, C> {
     /// which starts it at once; if it cannot be installed, the active config starts when it would have without the
     /// candidate.
     pub(super) fn start_again(&mut self, pace: Pace, queued: Option<C>) -> State<C> {
-        let until = match (pace, &queued) {
-            (Pace::AtOnce, None) => return self.launch(),
-            (Pace::AtOnce, Some(_)) => self.now,
-            (Pace::Delayed, _) => self.now + self.backoff.fail(),
+        let delay = match pace {
+            Pace::AtOnce => Duration::ZERO,
+            Pace::AfterExit => self.backoff.after_exit(self.now),
+            Pace::AfterFailure => self.backoff.after_failure(self.now),
         };
+        if delay.is_zero() && queued.is_none() {
+            return self.launch();
+        }
         self.install_queued(queued);
-        State::Backoff { until }
+        State::Backoff { until: self.now + delay }
+    }
+
+    /// The collector with the active config exited unexpectedly: why that is to be rolled back, if it is.
+    pub(super) fn count_exit(&mut self, since: Uptime, problem: &Problem) -> Option<Problem> {
+        let (uptime, until) = (self.now.saturating_sub(since), self.confirm_at());
+        if let Some(exits) = self.confirmation.exited(uptime, problem, until) {
+            self.order(Action::RecordExit { exits });
+        }
+        self.confirmation.failed()
+    }
+
+    /// When a config is confirmed that proves itself, or is found unconfirmed, now.
+    pub(super) fn confirm_at(&self) -> Uptime {
+        self.now.saturating_add(self.limits.confirm_time)
+    }
+
+    fn confirm_if_due(&mut self) {
+        if self.confirmation.take_due(self.now) {
+            self.order(Action::Confirm);
+        }
     }
 
     /// A proved collector runs alone; a queued candidate may be handed over to.
     pub(super) fn run(&mut self, child: ChildId, since: Uptime, queued: Option<C>) -> State<C> {
+        self.confirm_if_due();
         if let Some(candidate) = queued {
             self.install_while_running(candidate);
         }
@@ -134,14 +160,47 @@ impl<'a, C: Candidate> Transition<'a, C> {
         Terminating { child, phase }
     }
 
-    /// The verdict on a healthy collector; what is the last known good already is not kept again.
+    /// The verdict on a healthy collector; what had proved itself before is not kept again.
     pub(super) fn proved(&mut self, trust: TrustLevel) {
-        if trust == TrustLevel::LastKnownGood {
-            self.order(Action::Conclude(Verdict::Proved));
-        } else {
-            self.order(Action::Promote);
-            self.order(Action::Conclude(Verdict::Promoted));
+        let has_fallback = match trust {
+            TrustLevel::Confirmed | TrustLevel::Unconfirmed { .. } => {
+                return self.order(Action::Conclude(Verdict::Proved));
+            }
+            TrustLevel::OnProbation => true,
+            TrustLevel::NoFallback => false,
+        };
+        self.order(Action::Promote);
+        self.confirmation.begin(self.confirm_at(), has_fallback);
+        self.confirm_if_due();
+        self.order(Action::Conclude(Verdict::Promoted));
+    }
+
+    /// A collector is started alone on the active config.
+    pub(super) fn begin_probation(&mut self, child: ChildId, trust: TrustLevel) -> State<C> {
+        self.confirmation.started(trust, self.confirm_at());
+        let start = Start { child, since: self.now, trust, queued: None };
+        State::Starting { start, stage: ProbationStage::NotReady { until: self.now + self.limits.start_timeout } }
+    }
+
+    /// Another config may be active now.
+    fn note_config_change(&mut self, event: &Event<C>, state: &State<C>) {
+        match (event, state) {
+            // The old one's time goes on: it may be restored.
+            (Event::Installed(Ok(ActivationMode::HandOver)), State::Running { .. })
+            | (Event::RolledBack(Ok(())), State::HandoverRollback { .. }) => self.backoff.reset(),
+            (Event::Installed(Ok(_)) | Event::RolledBack(Ok(())), _) => {
+                self.backoff.reset();
+                self.confirmation.forget();
+            }
+            // The new one's config stays, and the old one is not its collector.
+            (Event::RolledBack(Err(_)), State::HandoverRollback { .. }) => self.confirmation.forget(),
+            _ => {}
         }
+    }
+
+    pub(super) fn roll_back(&mut self, problem: Problem, blame: Blame, queued: Option<C>) -> State<C> {
+        self.order(Action::RollBack { problem: problem.clone(), blame, target: RollBackTarget::Fallback });
+        State::RollingBack { problem, queued }
     }
 
     fn terminate(&mut self, child: ChildId) -> TerminationStage {
@@ -152,6 +211,7 @@ impl<'a, C: Candidate> Transition<'a, C> {
 
 impl<C: Candidate> State<C> {
     pub(super) fn after(self, event: Event<C>, transition: &mut Transition<'_, C>) -> State<C> {
+        transition.note_config_change(&event, &self);
         match self {
             State::Stopped { check_at } => stopped(check_at, event, transition),
             State::Launching => launching(event, transition),
@@ -187,6 +247,7 @@ fn stopped<C: Candidate>(check_at: Uptime, event: Event<C>, transition: &mut Tra
         | Event::Launched(_)
         | Event::Exited { .. }
         | Event::RolledBack(_)
+        | Event::Ready { .. }
         | Event::TookOver { .. }
         | Event::Probed { .. } => {}
     }
@@ -196,21 +257,17 @@ fn stopped<C: Candidate>(check_at: Uptime, event: Event<C>, transition: &mut Tra
 fn launching<C: Candidate>(event: Event<C>, transition: &mut Transition<'_, C>) -> State<C> {
     match event {
         Event::Launched(SpawnResult::Spawned { child, trust, .. }) => {
-            let start = Start { child, since: transition.now, trust, queued: None };
-            return State::Starting {
-                start,
-                stage: ProbationStage::Waiting { until: transition.now + transition.limits.min_uptime },
-            };
+            return transition.begin_probation(child, trust);
         }
         Event::Launched(SpawnResult::Failed(problem)) => {
             transition.order(Action::Conclude(Verdict::Failing(problem)));
-            return transition.start_again(Pace::Delayed, None);
+            return transition.start_again(Pace::AfterFailure, None);
         }
         Event::Launched(SpawnResult::NoConfig { fallback: false }) => {
             return State::Stopped { check_at: transition.now + CONFIG_FILE_INTERVAL };
         }
         Event::Launched(SpawnResult::NoConfig { fallback: true }) => {
-            return probation::roll_back("the config file is missing".to_string(), Blame::Config, None, transition);
+            return transition.roll_back("the config file is missing".to_string(), Blame::Config, None);
         }
         Event::StopRequested => return transition.finish(),
         // Not while the spawn is unanswered; the API sends it again.
@@ -218,6 +275,7 @@ fn launching<C: Candidate>(event: Event<C>, transition: &mut Transition<'_, C>) 
         Event::Installed(_)
         | Event::Exited { .. }
         | Event::RolledBack(_)
+        | Event::Ready { .. }
         | Event::TookOver { .. }
         | Event::Probed { .. }
         | Event::RestartRequested
@@ -228,8 +286,13 @@ fn launching<C: Candidate>(event: Event<C>, transition: &mut Transition<'_, C>) 
 
 fn running<C: Candidate>(own: ChildId, since: Uptime, event: Event<C>, transition: &mut Transition<'_, C>) -> State<C> {
     match event {
-        // It had been up for min_uptime, or it would not be Running.
-        Event::Exited { child, .. } if child == own => return transition.start_again(Pace::AtOnce, None),
+        Event::Exited { child, problem, .. } if child == own => {
+            return match transition.count_exit(since, &problem) {
+                Some(problem) => transition.roll_back(problem, Blame::Config, None),
+                None => transition.start_again(Pace::AfterExit, None),
+            };
+        }
+        Event::DeadlinePassed => return transition.run(own, since, None),
         Event::CandidateArrived(candidate) => transition.install_while_running(candidate),
         Event::Installed(Ok(ActivationMode::HandOver)) => {
             transition.order(Action::SpawnSecond);
@@ -243,9 +306,9 @@ fn running<C: Candidate>(own: ChildId, since: Uptime, event: Event<C>, transitio
         Event::Exited { .. }
         | Event::Launched(_)
         | Event::RolledBack(_)
+        | Event::Ready { .. }
         | Event::TookOver { .. }
-        | Event::Probed { .. }
-        | Event::DeadlinePassed => {}
+        | Event::Probed { .. } => {}
     }
     State::Running { child: own, since }
 }
@@ -259,7 +322,10 @@ fn stopping<C: Candidate>(
     match event {
         Event::Exited { child, .. } if child == terminating.child => {
             return match next {
-                Next::Start => transition.launch(),
+                Next::Start => match transition.confirmation.failed() {
+                    Some(problem) => transition.roll_back(problem, Blame::Config, None),
+                    None => transition.launch(),
+                },
                 Next::Finish => transition.finish(),
             };
         }
@@ -275,6 +341,7 @@ fn stopping<C: Candidate>(
         | Event::Exited { .. }
         | Event::Launched(_)
         | Event::RolledBack(_)
+        | Event::Ready { .. }
         | Event::TookOver { .. }
         | Event::Probed { .. }
         | Event::RestartRequested => {}
@@ -286,17 +353,14 @@ fn backing_off<C: Candidate>(until: Uptime, event: Event<C>, transition: &mut Tr
     match event {
         Event::DeadlinePassed if transition.now >= until => return transition.launch(),
         Event::CandidateArrived(candidate) => transition.install(candidate),
-        Event::Installed(Ok(_)) => {
-            transition.backoff.reset();
-            return transition.launch();
-        }
+        Event::Installed(Ok(_)) | Event::RestartRequested => return transition.launch(),
         Event::Installed(Err(problem)) => transition.not_installed(problem),
-        Event::RestartRequested => return transition.launch(),
         Event::StopRequested => return transition.finish(),
         Event::DeadlinePassed
         | Event::Launched(_)
         | Event::Exited { .. }
         | Event::RolledBack(_)
+        | Event::Ready { .. }
         | Event::TookOver { .. }
         | Event::Probed { .. } => {}
     }
@@ -310,6 +374,7 @@ fn finished<C: Candidate>(event: Event<C>, transition: &mut Transition<'_, C>) -
         | Event::Launched(_)
         | Event::Exited { .. }
         | Event::RolledBack(_)
+        | Event::Ready { .. }
         | Event::TookOver { .. }
         | Event::Probed { .. }
         | Event::RestartRequested

@@ -1,6 +1,6 @@
 //! What the shell may ask of the state, of collectors: it changes nothing.
 
-use super::{HandoverStage, State, Supervisor};
+use super::{HandoverStage, ProbationStage, State, Supervisor};
 use crate::core::event::{Candidate, ChildId};
 
 impl<C: Candidate> Supervisor<C> {
@@ -13,7 +13,11 @@ impl<C: Candidate> Supervisor<C> {
                 Some(terminating.child)
             }
             State::HandoverStarting { old } | State::HandoverRollback { old, .. } => Some(old.child),
-            State::HandoverProbation { old, stage: HandoverStage::Gathering { .. }, .. } => Some(old.child),
+            State::HandoverProbation {
+                old,
+                stage: HandoverStage::NotReady { .. } | HandoverStage::Gathering { .. },
+                ..
+            } => Some(old.child),
             State::HandoverProbation {
                 start,
                 stage: HandoverStage::Waiting { .. } | HandoverStage::Probing { .. },
@@ -25,6 +29,15 @@ impl<C: Candidate> Supervisor<C> {
             | State::RollingBack { .. }
             | State::Backoff { .. }
             | State::Finished => None,
+        }
+    }
+
+    /// The collector that is expected to say that it is ready; `None` when none is.
+    pub fn awaited(&self) -> Option<ChildId> {
+        match &self.state {
+            State::Starting { start, stage: ProbationStage::NotReady { .. } }
+            | State::HandoverProbation { start, stage: HandoverStage::NotReady { .. }, .. } => Some(start.child),
+            _ => None,
         }
     }
 
