@@ -96,6 +96,8 @@ complete -c kmagent -n '__kmagent_takes docker-endpoint' -l docker-endpoint -x -
 complete -c kmagent -n '__kmagent_takes restart-mode' -l restart-mode -x -a 'auto restart handover' -d 'how a new config is applied'
 complete -c kmagent -n '__kmagent_takes stop-timeout' -l stop-timeout -x -d 'time from SIGTERM to SIGKILL'
 complete -c kmagent -n '__kmagent_takes min-uptime' -l min-uptime -x -d 'the probation'
+complete -c kmagent -n '__kmagent_takes start-timeout' -l start-timeout -x -d 'the time after which a collector counts as ready'
+complete -c kmagent -n '__kmagent_takes confirm-time' -l confirm-time -x -d 'the time after which a config is confirmed'
 complete -c kmagent -n '__kmagent_takes validate-timeout' -l validate-timeout -x -d 'timeout for the collector\'s own validation'
 complete -c kmagent -n '__kmagent_takes host-name' -l host-name -x -d 'the host name that is reported to the API'
 complete -c kmagent -n '__kmagent_takes log-level' -l log-level -x -a 'error warn info debug' -d 'the lowest level to log'

@@ -1,7 +1,7 @@
 //! How long to wait before a collector that keeps failing is started again.
 //!
-//! It counts failures in a window of time: an exit now and then is followed by a start at once, a crash loop slows down.
-//! What a failure is is the supervisor's business.
+//! It counts failures in a window of time: an exit now and then is followed by a start at once, a crash loop slows
+//! down. What a failure is is the supervisor's business.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use crate::support::bin::{self, Output};
 
 /// Every setting of the table, in its order; `--print-settings` and `--help` are held against it.
-pub const SETTINGS: [&str; 27] = [
+pub const SETTINGS: [&str; 29] = [
     "agent-config",
     "config",
     "collector",
@@ -29,6 +29,8 @@ pub const SETTINGS: [&str; 27] = [
     "restart-mode",
     "stop-timeout",
     "min-uptime",
+    "start-timeout",
+    "confirm-time",
     "validate-timeout",
     "policy",
     "poll-timeout",

@@ -15,6 +15,8 @@ pub const MAX_EXITS: u32 = 3;
 pub(super) struct Confirmation {
     /// `None` if the active config is confirmed, or has not proved itself.
     unconfirmed: Option<Unconfirmed>,
+    /// What the old collector of a hand-over runs, while another config is active.
+    predecessor: Option<Unconfirmed>,
 }
 
 #[derive(Debug)]
@@ -31,20 +33,32 @@ struct Unconfirmed {
 impl Confirmation {
     /// The active config has proved itself for the first time.
     pub(super) fn begin(&mut self, until: Uptime, has_fallback: bool) {
-        self.unconfirmed = Some(Unconfirmed::new(0, until, has_fallback));
+        *self = Confirmation { unconfirmed: Some(Unconfirmed::new(0, until, has_fallback)), predecessor: None };
     }
 
     /// A collector was started on the active config. The time of one that this agent knows goes on; for one of an
     /// earlier agent it starts anew.
     pub(super) fn started(&mut self, trust: TrustLevel, until: Uptime) {
         let TrustLevel::Unconfirmed { exits, has_fallback } = trust else { return self.forget() };
+        self.predecessor = None;
         let known = self.unconfirmed.get_or_insert_with(|| Unconfirmed::new(exits, until, has_fallback));
         known.has_fallback = has_fallback;
     }
 
     /// Another config is active.
     pub(super) fn forget(&mut self) {
-        self.unconfirmed = None;
+        *self = Confirmation::default();
+    }
+
+    /// Another config is active, and this one's collector goes on.
+    pub(super) fn set_aside(&mut self) {
+        // Once more, if it could not be restored.
+        self.predecessor = self.unconfirmed.take().or(self.predecessor.take());
+    }
+
+    /// That one is active again.
+    pub(super) fn restore(&mut self) {
+        self.unconfirmed = self.predecessor.take();
     }
 
     /// Its collector exited unexpectedly. How many times, if that is to be written down.

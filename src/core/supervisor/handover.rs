@@ -19,7 +19,7 @@
 
 use super::activation::blame_for_exit;
 use super::transition::Transition;
-use super::{HandoverStage, Next, PROBE_TIMEOUT, ProbationStage, Serving, Start, State, Terminating};
+use super::{HandoverStage, Next, PROBE_TIMEOUT, ProbationStage, Serving, Start, State};
 use crate::core::event::{
     Action, Blame, Candidate, Event, Health, Problem, RollBackTarget, SpawnResult, TrustLevel, Verdict,
 };
@@ -161,8 +161,8 @@ pub(super) fn probation<C: Candidate>(
     State::HandoverProbation { old, start, is_watched, stage }
 }
 
-/// The new one is ready, or counts as that: it takes over after min_uptime, wherever it listens when the time is up that
-/// it may take to start.
+/// The new one is ready, or counts as that: it takes over after min_uptime, wherever it listens when the time is up
+/// that it may take to start.
 fn gather<C: Candidate>(started_by: Uptime, transition: &Transition<'_, C>) -> HandoverStage {
     let min_uptime = transition.limits.min_uptime;
     let take_over_at = transition.now + min_uptime;
@@ -176,7 +176,7 @@ fn continue_without_old<C: Candidate>(
     transition: &mut Transition<'_, C>,
 ) -> State<C> {
     let min_uptime = transition.limits.min_uptime;
-    transition.confirmation.forget();
+    transition.replace_collector(start.trust);
     let stage = match stage {
         HandoverStage::NotReady { until } => ProbationStage::NotReady { until },
         HandoverStage::Gathering { .. } => ProbationStage::Waiting { until: transition.now + min_uptime },
@@ -191,6 +191,7 @@ fn continue_without_old<C: Candidate>(
 /// The new one has proved itself: the old one ends.
 fn complete<C: Candidate>(old: Serving, start: Start<C>, transition: &mut Transition<'_, C>) -> State<C> {
     let Start { child, since, trust, queued } = start;
+    transition.replace_collector(trust);
     transition.proved(trust);
     let terminating = transition.end(old.child, old.since);
     State::Draining { serving: Serving { child, since }, terminating, queued }
@@ -227,9 +228,8 @@ fn fail<C: Candidate>(
             transition.order(Action::RollBack { problem: problem.clone(), blame, target });
             State::HandoverRollback { old, new, problem, queued }
         }
-        // The file has proved itself, or there is nothing to go back to. It is not the old one's.
+        // The file has proved itself, or there is nothing to go back to.
         TrustLevel::Confirmed | TrustLevel::Unconfirmed { .. } | TrustLevel::NoFallback => {
-            transition.confirmation.forget();
             transition.order(Action::Conclude(Verdict::Failing(problem)));
             end_new(old, new, queued, transition)
         }
@@ -306,77 +306,4 @@ pub(super) fn rolling_back<C: Candidate>(
         | Event::DeadlinePassed => {}
     }
     State::HandoverRollback { old, new, problem, queued }
-}
-
-pub(super) fn draining<C: Candidate>(
-    serving: Serving,
-    mut terminating: Terminating,
-    mut queued: Option<C>,
-    event: Event<C>,
-    transition: &mut Transition<'_, C>,
-) -> State<C> {
-    match event {
-        Event::Exited { child, .. } if child == terminating.child => {
-            return transition.run(serving.child, serving.since, queued);
-        }
-        Event::Exited { child, problem, .. } if child == serving.child => {
-            // The other one has its SIGTERM already; the next starts when it has ended, with another config if this one
-            // has failed.
-            transition.count_exit(serving.since, &problem);
-            transition.install_queued(queued);
-            return State::Stopping { terminating, next: Next::Start };
-        }
-        Event::DeadlinePassed => terminating = transition.escalate(terminating),
-        Event::CandidateArrived(candidate) => {
-            let older = queued.replace(candidate);
-            transition.discard(older);
-        }
-        Event::StopRequested => {
-            transition.discard(queued);
-            let first = transition.end(serving.child, serving.since);
-            return State::StoppingBoth { first, second: terminating };
-        }
-        Event::Installed(Err(problem)) => transition.not_installed(problem),
-        // It has only just been started, or was given a chance to.
-        Event::RestartRequested
-        | Event::Installed(Ok(_))
-        | Event::Launched(_)
-        | Event::Exited { .. }
-        | Event::RolledBack(_)
-        | Event::Ready { .. }
-        | Event::TookOver { .. }
-        | Event::Probed { .. } => {}
-    }
-    State::Draining { serving, terminating, queued }
-}
-
-pub(super) fn stopping_both<C: Candidate>(
-    mut first: Terminating,
-    mut second: Terminating,
-    event: Event<C>,
-    transition: &mut Transition<'_, C>,
-) -> State<C> {
-    match event {
-        Event::Exited { child, .. } if child == first.child => {
-            return State::Stopping { terminating: second, next: Next::Finish };
-        }
-        Event::Exited { child, .. } if child == second.child => {
-            return State::Stopping { terminating: first, next: Next::Finish };
-        }
-        Event::DeadlinePassed => {
-            first = transition.escalate(first);
-            second = transition.escalate(second);
-        }
-        Event::CandidateArrived(candidate) => transition.order(Action::Discard(candidate)),
-        Event::Installed(_)
-        | Event::Launched(_)
-        | Event::Exited { .. }
-        | Event::RolledBack(_)
-        | Event::Ready { .. }
-        | Event::TookOver { .. }
-        | Event::Probed { .. }
-        | Event::RestartRequested
-        | Event::StopRequested => {}
-    }
-    State::StoppingBoth { first, second }
 }

@@ -15,13 +15,16 @@
 //!
 //! An install is a rename, so it is ordered in whatever state its candidate finds, and the collector is stopped after
 //! it. A roll back is a rename too. A candidate that arrives while another config is on probation is queued until the
-//! verdict, since only then is it known what to go back to. The transitions are in `transition` and `probation`, those
-//! with two collectors in `handover`; `activation` says which configs may be handed over to.
+//! verdict, since only then is it known what to go back to. The transitions are in `single` and `probation`, those with
+//! two collectors in `handover` and `draining`; `activation` says which configs may be handed over to, `confirmation`
+//! which may still be rolled back.
 
 mod activation;
 mod confirmation;
+mod draining;
 mod handover;
 mod probation;
+mod single;
 mod state_name;
 mod transition;
 mod view;
