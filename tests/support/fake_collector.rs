@@ -154,6 +154,9 @@ struct Health {
     /// 503 until then, counted from ready.
     #[serde(default)]
     after_ms: u64,
+    /// 503 for as long as there is such a file.
+    #[serde(default)]
+    ill_while: Option<PathBuf>,
     /// From the question to the answer.
     #[serde(default)]
     delay_ms: u64,
@@ -262,7 +265,15 @@ fn run(configs: &[String]) {
         die(&death);
     }
     sleep(script.ready_after_ms);
-    let well = |port| Health { port, status: 200, after_ms: 0, delay_ms: 0, is_silent: false, is_garbled: false };
+    let well = |port| Health {
+        port,
+        status: 200,
+        after_ms: 0,
+        ill_while: None,
+        delay_ms: 0,
+        is_silent: false,
+        is_garbled: false,
+    };
     let health = script.health.or(ports.health.map(well));
     let _server = health.map(serve_health);
     if script.serve_otlp {
@@ -441,7 +452,9 @@ fn serve_health(health: Health) -> http::Server {
         if health.is_garbled {
             return http::Reply::Raw(b"SSH-2.0-fake\r\n".to_vec());
         }
-        let status = if std::time::Instant::now() < ready_at { 503 } else { health.status };
+        let is_ill =
+            std::time::Instant::now() < ready_at || health.ill_while.as_ref().is_some_and(|file| file.exists());
+        let status = if is_ill { 503 } else { health.status };
         http::Reply::status(status, &[], format!("status {status}"))
     })
 }

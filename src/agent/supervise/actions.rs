@@ -70,6 +70,8 @@ impl Supervise {
         };
         // After the start, which is not to wait for it.
         let configs = self.configs();
+        self.state_tracker.problems.health = None;
+        self.health_watch.started(self.collectors.health_check(&configs), now);
         let live: Vec<ChildId> = self.collectors.iter().map(|live| live.child).collect();
         self.state_tracker.secrets.learn(self.collectors.collector(), child, &live, &configs);
         if self.collectors.starts() == 1
@@ -176,6 +178,7 @@ impl Supervise {
 
     /// The answer, if there is nothing to wait for.
     fn begin_probe(&mut self, child: ChildId) -> Option<Event<Candidate>> {
+        self.health_watch.give_up();
         let check = self.collectors.health_check(&self.configs());
         let own =
             check.as_ref().map_or(Ok(()), |check| handover::owns_health_check(&self.collectors, child, &check.address));

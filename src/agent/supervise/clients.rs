@@ -128,6 +128,7 @@ impl Supervise {
             Err(failure) => self.state_tracker.check_failed(failure),
         }
         self.check_suspended();
+        self.ask_still_healthy();
         self.retry_state();
         let Effects { order, mut reply, reply_at, .. } = match checked.result {
             Ok(effects) => *effects,

@@ -25,7 +25,7 @@ impl Supervise {
             self.notice_ready(live, events);
         }
         if let Some((child, health)) = self.collectors.finish_probe() {
-            events.push_back(Event::Probed { child, health });
+            events.extend(self.probed(child, health));
         }
     }
 

@@ -79,6 +79,16 @@ impl Handover {
     }
 }
 
+/// Whether `child` listens on all that the other one does, and has not bound anything for a while.
+pub(super) fn has_started(collectors: &Collectors, child: ChildId, now: Uptime) -> bool {
+    let Some((old, new)) = collectors.pair(child) else { return false };
+    let is_missing = |old: &LiveCollector| match (old.process.binds(), new.process.binds()) {
+        (Ok(old), Ok(new)) => !steering::missing(old, new).is_empty(),
+        (Err(_), _) | (_, Err(_)) => true,
+    };
+    now >= new.bound_at + QUIET_TIME && !is_missing(old)
+}
+
 /// Has new connections go to `child`: once it listens on all that it is to, or, `in_part`, wherever it does by now.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ mod clients;
 mod collector_events;
 mod collectors;
 mod handover;
+mod health_watch;
 mod pending_writes;
 mod poller_link;
 mod secret_registry;
@@ -45,6 +46,7 @@ use crate::store::{Candidate, Store};
 use clients::Clients;
 use collectors::Collectors;
 use handover::Handover;
+use health_watch::HealthWatch;
 use pending_writes::PendingWrites;
 use poller_link::PollerLink;
 use service_status::ServiceStatus;
@@ -56,6 +58,7 @@ pub struct Supervise {
     exits: Exits,
     collectors: Collectors,
     handover: Handover,
+    health_watch: HealthWatch,
     store: Store,
     pending_writes: PendingWrites,
     state_tracker: StateTracker,
@@ -105,6 +108,7 @@ impl Supervise {
             exits: parts.exits,
             collectors: Collectors::new(parts.collector, handover.binds(), Recorder::new(&settings.run_dir)),
             handover,
+            health_watch: HealthWatch::default(),
             state_tracker: StateTracker::new(&parts.store, settings, settings_problem),
             store: parts.store,
             pending_writes: PendingWrites::default(),
@@ -149,6 +153,7 @@ impl Supervise {
             self.clients.deadline(),
             self.service_status.deadline(),
             self.pending_writes.retry_at(),
+            self.ready_look_at(),
             self.collectors.check_interval().map(|interval| self.now() + interval),
         ];
         // One that is too far away for the clock is as good as none.
@@ -171,6 +176,7 @@ impl Supervise {
     fn collect_events(&mut self) -> VecDeque<Event<Candidate>> {
         let mut events = VecDeque::new();
         self.watch_collectors(&mut events);
+        self.look_for_ready(&mut events);
         self.exits.reap();
         let (arrived, closed) = self.poller.drain();
         for event in arrived {

@@ -159,6 +159,19 @@ impl StateTracker {
         }
     }
 
+    /// Why a collector that has proved itself is no longer healthy, if it is not.
+    pub(super) fn still_healthy(&mut self, problem: Option<&str>) {
+        let problem = problem.map(|problem| format!("the collector is unhealthy: {problem}"));
+        let was_healthy = self.problems.health.is_none();
+        if update(&mut self.problems.health, problem.as_deref())
+            && let Some(problem) = problem
+        {
+            log::warn!(problem = problem.as_str(); "collector unhealthy; it is not restarted for that");
+        } else if !was_healthy && self.problems.health.is_none() {
+            log::info!("collector healthy again");
+        }
+    }
+
     /// What cannot be written, if anything.
     pub(super) fn state_kept(&mut self, problem: Option<&str>) {
         if update(&mut self.problems.state, problem)
