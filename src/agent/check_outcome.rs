@@ -18,8 +18,8 @@ pub enum CheckOutcome {
     Unchanged { confirmed: bool },
     /// The source has another config but does not ask to use it.
     NotYet,
-    /// A validated config.
-    Install(Candidate),
+    /// A validated config; `retried` if it was rejected and that does not hold any more.
+    Install { candidate: Candidate, retried: bool },
     /// The latest candidate has had no verdict yet.
     OnItsWay,
     /// The active config is to be started anew.
@@ -67,6 +67,8 @@ pub enum ProblemUpdate {
     None,
     /// The config is what the source wants, so nothing is wrong with it.
     Resolved,
+    /// It was rejected, and what that depended on has changed: it is tried.
+    Forgotten,
     /// The config that the source offers is rejected; `is_new` if that is to be kept and reported.
     Rejected {
         rejected: Rejected,
@@ -112,11 +114,12 @@ impl CheckOutcome {
                 let message = "the API offers a new config but does not ask to apply it yet";
                 Effects::new(LogLine::debug(message), Outcome::done(Unchanged, message))
             }
-            CheckOutcome::Install(candidate) => {
+            CheckOutcome::Install { candidate, retried } => {
                 let revision = candidate.revision.short().to_string();
                 let would = format!("would install config {revision}");
                 let log = LogLine::info("new config is valid").field("revision", revision);
                 Effects {
+                    problem: if retried { ProblemUpdate::Forgotten } else { ProblemUpdate::None },
                     order: Order::Install(candidate),
                     reply_at: ReplyAt::Verdict,
                     dry_run: Some(Outcome::done(WouldInstall, would)),

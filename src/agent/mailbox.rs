@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use crate::agent::check_outcome::Effects;
+use crate::collector::start_failure::Outside;
 use crate::config::value::Revision;
 use crate::core::problems::TimedProblem;
 use crate::log::Masked;
@@ -39,6 +40,10 @@ pub enum PollerCommand {
     CheckNow {
         ticket: u64,
     },
+    /// The same; what was rejected is not any more.
+    Retry {
+        ticket: u64,
+    },
     /// One of two collectors has ended: what was started before the other one, and has lost its parent, ends too.
     EndDescendants {
         before: ProcessId,
@@ -62,7 +67,14 @@ pub struct Snapshot {
 pub struct Postponed {
     pub revision: Revision,
     pub attempts: u32,
-    /// Not tried before.
+    /// Not tried before, unless what it named has changed.
     pub until: Instant,
+    pub named: Option<Outside>,
     pub problem: String,
+}
+
+impl Postponed {
+    pub fn is_due(&self) -> bool {
+        Instant::now() >= self.until || self.named.as_ref().is_some_and(Outside::has_changed)
+    }
 }

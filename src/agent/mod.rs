@@ -11,6 +11,7 @@
 
 pub mod check;
 pub mod check_outcome;
+mod conditions;
 pub mod mailbox;
 pub mod poller;
 pub mod report;

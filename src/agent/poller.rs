@@ -107,6 +107,14 @@ impl Poller {
                 self.ticket = ticket;
                 self.cadence.asked(self.clock.elapsed());
             }
+            PollerCommand::Retry { ticket } => {
+                self.refused = None;
+                if let Some(known) = &mut self.known {
+                    (known.rejected, known.postponed) = (None, None);
+                }
+                self.ticket = ticket;
+                self.cadence.asked(self.clock.elapsed());
+            }
             PollerCommand::EndDescendants { before } => {
                 descendants::end(Which::Before(before), KILL_PATIENCE);
             }

@@ -7,6 +7,7 @@
 //!   validate     what the collector itself says of a config
 //!   as_owner     that and its version, asked with the rights of the config's owner
 //!   process      one child process: output, signals, exit; a command that is run to its end
+//!   start_failure  what outside of its config kept it from starting
 //!   output       what a child prints, cut into lines; the last of them are kept
 //!   health       its health check, asked without waiting
 //!   oom_kills    whether memory ran out, when it was killed
@@ -25,6 +26,7 @@ pub mod orphans;
 pub mod output;
 pub mod process;
 pub mod program;
+pub mod start_failure;
 pub mod validate;
 
 use std::ffi::OsString;
@@ -81,6 +83,11 @@ impl Collector {
 
     pub fn local_config(&self) -> Option<&Path> {
         self.local_config.as_deref()
+    }
+
+    /// As it would be without the site's overlay.
+    pub fn without_overlay(self) -> Collector {
+        Collector { local_config: None, ..self }
     }
 
     /// Starts a collector on `config`; it gets SIGTERM when the calling thread ends.

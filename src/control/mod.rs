@@ -25,6 +25,8 @@ pub enum Request {
     Stop,
     /// One config check now; answered when its outcome is known.
     Check,
+    /// The same, and a rejected config is tried again.
+    Retry,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -110,8 +110,10 @@ pub enum Health {
 /// What is to blame for a failed config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// The config: it is not tried again.
+    /// The config, which may have served: it is not tried again.
     Config,
+    /// The config, which never was ready: it is tried again with another environment.
+    Start,
     /// It may have been the old collector beside it, or the new one could not be tried: it is tried again by restart.
     HandOver,
     /// Something outside it: it never served. It is tried again later, while it is offered.

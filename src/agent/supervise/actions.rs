@@ -100,7 +100,7 @@ impl Supervise {
 
     fn install(&mut self, candidate: &Candidate) -> Result<(), Problem> {
         self.state_tracker.begin_install(&candidate.revision);
-        if self.state_tracker.is_rejected(&candidate.revision, self.collectors.program()) {
+        if self.state_tracker.is_rejected(&candidate.revision) {
             return Err(format!("config {} was rejected meanwhile", candidate.revision.short()));
         }
         // If the active config is the only one that has proved itself, this would overwrite it.
@@ -154,9 +154,10 @@ impl Supervise {
                 "config rolled back to the last known good"
             );
             match blame {
-                Blame::Config => {
+                Blame::Config | Blame::Start => {
                     let rejected = replaced.filter(|_| on_probation);
-                    self.state_tracker.rolled_back(rejected, problem, self.collectors.started_program());
+                    let (collector, has_served) = (self.collectors.started_program(), blame == Blame::Config);
+                    self.state_tracker.rolled_back(rejected, problem, collector, has_served);
                     self.settle_state();
                 }
                 Blame::Environment => {

@@ -108,11 +108,17 @@ impl Supervise {
                 self.clients.stopping.push(client);
                 self.stop("kmagent stop", events);
             }
-            Request::Check if !self.clients.has_room_for_check() => {
+            Request::Check | Request::Retry if !self.clients.has_room_for_check() => {
                 let error = Error::new(Exit::TryAgain, "too many checks are waiting: try again");
                 self.clients.reply_checked([client], &Outcome::failed(&error));
             }
             Request::Check => self.ask_for(client),
+            Request::Retry => {
+                log::info!("an operator has the rejected config tried again");
+                self.state_tracker.forget_rejection();
+                let ticket = self.clients.add_check(client);
+                self.poller.send(PollerCommand::Retry { ticket });
+            }
         }
     }
 

@@ -61,6 +61,7 @@ impl Supervise {
         let uptime = self.now().saturating_sub(dead.started_at);
         let tail = dead.process.tail();
         let cause = handover::exit_cause(&self.collectors, &dead, &tail, || self.configs());
+        self.state_tracker.outside = handover::outside(cause, &tail);
         let remedy = match cause {
             ExitCause::PortInUse(PortHolder::OtherProcess) => handover::port_taken(&self.collectors, &tail),
             _ => None,

@@ -100,11 +100,6 @@ impl Collectors {
         self.starts.saturating_sub(1)
     }
 
-    /// The program as it is on disk now.
-    pub(super) fn program(&self) -> Option<FileId> {
-        self.collector.file_id()
-    }
-
     pub(super) fn started_program(&self) -> Option<FileId> {
         self.started_program
     }
@@ -185,7 +180,7 @@ impl Collectors {
                 live.bound_at = now;
             }
             let emit = &mut |line: &[u8]| {
-                live.is_ready |= line.windows(READY.len()).any(|part| part == READY);
+                live.is_ready = live.is_ready || line.windows(READY.len()).any(|part| part == READY);
                 crate::log::collector_line(line);
             };
             live.process.read_output(emit);

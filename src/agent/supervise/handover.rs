@@ -12,6 +12,7 @@ use crate::collector::handover::binds::BindWatch;
 use crate::collector::handover::listener::Listener;
 use crate::collector::handover::{addresses, eligible, memory, steering, supported};
 use crate::collector::process::Binds;
+use crate::collector::start_failure::{self, Outside};
 use crate::config::value::Value;
 use crate::core::Uptime;
 use crate::core::event::{ChildId, ExitCause, Health, PortHolder, Problem};
@@ -180,10 +181,16 @@ pub(super) fn exit_cause(
     configs: impl FnOnce() -> Vec<Value>,
 ) -> ExitCause {
     if !eligible::blames_overlap(tail) {
-        return ExitCause::Unrelated;
+        return if start_failure::is_outside(tail) { ExitCause::Environment } else { ExitCause::Unrelated };
     }
     if !tail.contains(IN_USE) {
-        return ExitCause::LockTimeout;
+        // Alone, a storage that is locked is another process's.
+        let is_alone = collectors.iter().next().is_none();
+        return if is_alone && start_failure::is_locked(tail) {
+            ExitCause::Environment
+        } else {
+            ExitCause::LockTimeout
+        };
     }
     let is_named = |port: u16| tail.contains(&format!(":{port}: "));
     if dead.process.wanted_twice().is_some_and(is_named) {
@@ -206,6 +213,18 @@ pub(super) fn exit_cause(
     };
     let other = collectors.iter().find_map(|live| live.process.binds().ok());
     ExitCause::PortInUse(other.map_or_else(alone, holds))
+}
+
+/// What it died of, as far as that is outside of its config and can be looked at again.
+pub(super) fn outside(cause: ExitCause, tail: &str) -> Option<Outside> {
+    match cause {
+        ExitCause::PortInUse(PortHolder::OtherProcess) => {
+            let (at, is_stream) = busy_address(tail)?;
+            port_holder::find(at, is_stream).map(|_| Outside::Port { at, is_stream })
+        }
+        ExitCause::Environment => start_failure::named_file(tail).map(Outside::File),
+        ExitCause::PortInUse(_) | ExitCause::LockTimeout | ExitCause::Unrelated => None,
+    }
 }
 
 /// Who has the port, and what to do. Which process it is takes a look at all of them, and is left out while a collector

@@ -1,5 +1,5 @@
-//! What a collector's health check says besides the core's own probes: that it is ready, though its log does not say so,
-//! and that one which has proved itself is no longer healthy.
+//! What a collector's health check says besides the core's own probes: that it is ready, though its log does not say
+//! so, and that one which has proved itself is no longer healthy.
 //!
 //! Nothing here is a verdict: the core takes readiness as an event, and ill health is a reported problem.
 

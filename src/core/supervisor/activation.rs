@@ -53,6 +53,7 @@ pub(super) fn blame_for_exit_alone(cause: ExitCause, is_ready: bool) -> Blame {
     match cause {
         ExitCause::PortInUse(PortHolder::OtherProcess) => Blame::Environment,
         ExitCause::Environment if !is_ready => Blame::Environment,
+        _ if !is_ready => Blame::Start,
         ExitCause::PortInUse(_) | ExitCause::LockTimeout | ExitCause::Environment | ExitCause::Unrelated => {
             Blame::Config
         }

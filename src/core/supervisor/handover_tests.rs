@@ -481,7 +481,7 @@ fn the_new_one_takes_over_min_uptime_after_it_is_ready_or_has_had_time_to_be() {
     let left = started().at(120.0).exit_of(1).expect("").state_name(StateName::Starting).serving(2);
     left.ready(2).expect("").due_at(130.0).expect("probe 2").healthy().expect("promote, promoted");
     started().at(120.0).exit_of(1).due_at(150.4).expect("").due_at(160.4).expect("probe 2");
-    started().exit_of(2).expect("undo (boom)").rolled_back().expect("rolled back (boom)").alone(1);
+    started().exit_of(2).expect("undo as it did not start (boom)").rolled_back().expect("rolled back (boom)").alone(1);
     started().stop().expect("terminate 1").serving(1);
 }
 

@@ -50,6 +50,7 @@ pub(super) fn text(actions: Vec<Action<&str>>) -> String {
         Action::RollBack { problem, blame, target } => {
             let blame = match blame {
                 Blame::Config => "",
+                Blame::Start => " as it did not start",
                 Blame::Environment => " to try later",
                 Blame::HandOver => " to try again",
             };
@@ -341,7 +342,7 @@ fn a_probation_begins_when_the_collector_is_ready_or_has_had_time_enough() {
     started().at(50.0).ready(7).expect("").due_at(60.0).expect("").due_at(70.0).expect("probe 1");
     // Its log level may keep it from saying so.
     started().due_at(60.0).expect("").due_at(70.0).expect("probe 1").healthy().expect("promote, promoted");
-    started().at(50.0).exited().expect("roll back (boom)");
+    started().at(50.0).exited().expect("roll back as it did not start (boom)");
     started().at(50.0).candidate("b").expect("").stop().expect("discard b, terminate 1").exited().finished();
 }
 

@@ -252,7 +252,7 @@ const TABLE: &[Row] = &[
     (
         || starting(NOT_READY, OnProbation, None),
         &[
-            ("exit", "roll back (boom)", "rolling back"),
+            ("exit", "roll back as it did not start (boom)", "rolling back"),
             ("exit, environment", "roll back to try later (boom)", "rolling back"),
             ("ready", "", "waiting, on probation"),
             ("candidate", "", "not ready, on probation, b queued"),
@@ -517,7 +517,7 @@ const TABLE: &[Row] = &[
         || handing_over(NEW_NOT_READY, OnProbation, 5.0, Some("a")),
         &[
             ("exit", "", "not ready, on probation, a queued"),
-            ("exit of the new", "undo (bang)", "handover rollback, a queued"),
+            ("exit of the new", "undo as it did not start (bang)", "handover rollback, a queued"),
             ("exit of the new, port taken", "undo to try again (bang)", "handover rollback, a queued"),
             ("exit of the new, environment", "undo to try later (bang)", "handover rollback, a queued"),
             ("new ready", "", "handover gathering, on probation, a queued"),

@@ -114,6 +114,8 @@ struct World {
     is_excused: bool,
     /// The present event says that a collector died of something outside its config.
     is_environment: bool,
+    /// The present event says that a collector died before it was ready.
+    is_not_ready: bool,
     /// So many exits of an unconfirmed config with the present one, which is to be written down.
     exits_to_record: Option<u32>,
     /// The latest config that is excused: it is never handed over to again.
@@ -186,6 +188,7 @@ impl World {
             installed: None,
             is_excused: false,
             is_environment: false,
+            is_not_ready: false,
             exits_to_record: None,
             restart_only: None,
             owed_a_restart: None,

@@ -20,6 +20,8 @@ impl World {
             assert!(handled < 30, "events without end");
             self.is_excused = self.excuses(&event);
             self.is_environment = self.blames_environment(&event);
+            self.is_not_ready =
+                matches!(&event, Event::Exited { child, .. } if self.supervisor.awaited() == Some(*child));
             self.exits_to_record = self.exits_after(&event);
             if let Event::Exited { child, .. } = &event
                 && let Some(index) = self.unreported.iter().position(|dead| dead.child == *child)
@@ -221,6 +223,7 @@ impl World {
                     (true, ..) => Blame::Config,
                     (false, true, _) => Blame::HandOver,
                     (false, false, true) => Blame::Environment,
+                    (false, false, false) if self.is_not_ready => Blame::Start,
                     (false, false, false) => Blame::Config,
                 };
                 assert_eq!(blame, expected, "what is to blame");
@@ -237,7 +240,7 @@ impl World {
                 let outcome = self.fallible();
                 self.stuck = self.config.filter(|_| outcome.is_err());
                 if outcome.is_ok() {
-                    let rejected = self.config.filter(|_| blame == Blame::Config);
+                    let rejected = self.config.filter(|_| matches!(blame, Blame::Config | Blame::Start));
                     let is_owed = rejected.is_some() && self.owed_a_restart == rejected;
                     assert!(!is_owed, "{rejected:?} is rejected, and was not tried without the old collector");
                     if rejected.is_some() && self.restart_only == rejected {
