@@ -3,6 +3,7 @@
 pub mod check;
 mod chosen_settings;
 pub mod cli;
+pub mod retry;
 pub mod start;
 pub mod status;
 pub mod stop;
@@ -44,6 +45,10 @@ fn run(cli: Cli) -> Result<Exit> {
         Mode::PrintSettings => print_settings(&cli),
         Mode::Start => start(&cli),
         Mode::Stop => stop::run(&settings::agent_paths(&cli.flags, &environment)?),
+        Mode::Retry => {
+            let outcome = retry::run(&settings::agent_paths(&cli.flags, &environment)?)?;
+            print(&format!("{}\n", sanitize::line(&outcome)))
+        }
         Mode::Status { json } => print(&status::run(&settings::agent_paths(&cli.flags, &environment)?, json)?),
         Mode::Check { dry_run, json, splay } => {
             let resolved = settings::resolve(&cli.flags, &environment);

@@ -52,7 +52,8 @@ fn help_fits_a_screen_and_names_everything() {
         assert!(help.lines().count() <= 24, "{} lines:\n{help}", help.lines().count());
         assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
         let words: Vec<&str> = help.split(|c: char| !(c.is_alphanumeric() || c == '-')).collect();
-        for word in SETTINGS.into_iter().chain(["start", "stop", "status", "--check", "--dry-run", "--splay"]) {
+        for word in SETTINGS.into_iter().chain(["start", "stop", "retry", "status", "--check", "--dry-run", "--splay"])
+        {
             assert!(words.contains(&word), "{word} is missing:\n{help}");
         }
         for word in ["--json", "--print-settings", "--version", "--help"] {

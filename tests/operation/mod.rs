@@ -16,6 +16,7 @@ mod polling;
 mod probation;
 mod refusal;
 mod restart_request;
+mod retry;
 mod rollback;
 mod stop;
 
