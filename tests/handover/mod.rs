@@ -7,6 +7,7 @@ mod components;
 mod confined;
 mod conflicts;
 mod control;
+mod health_check;
 pub mod load;
 mod memory;
 mod phases;

@@ -171,9 +171,8 @@ impl Supervise {
 
     /// The answer, if there is nothing to wait for.
     fn begin_probe(&mut self, child: ChildId) -> Option<Event<Candidate>> {
-        let check = self.collectors.health_check(&self.configs());
-        let own =
-            check.as_ref().map_or(Ok(()), |check| handover::owns_health_check(&self.collectors, child, &check.address));
+        let check = self.collectors.health_check(&self.configs().iter().collect::<Vec<_>>());
+        let own = check.map(|check| handover::own_health_check(&self.collectors, child, check)).transpose();
         // One that has been suspended for as long as it lives has proved nothing.
         let is_suspended = self.collectors.find(child).is_some_and(|live| live.process.is_suspended());
         let suspended = "the collector is suspended by a signal (such as SIGSTOP)".to_string();
@@ -181,7 +180,7 @@ impl Supervise {
             Err(Health::Unknown(_)) if is_suspended => Health::Unknown(suspended),
             _ if is_suspended => Health::Unhealthy(suspended),
             Err(health) => health,
-            Ok(()) => self.collectors.begin_probe(child, check.as_ref())?,
+            Ok(check) => self.collectors.begin_probe(child, check.as_ref())?,
         };
         Some(Event::Probed { child, health })
     }

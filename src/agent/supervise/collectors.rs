@@ -214,9 +214,8 @@ impl Collectors {
     // ---- Asking for health.
 
     /// The health check that these configs declare.
-    pub(super) fn health_check(&self, configs: &[Value]) -> Option<inspect::HealthCheck> {
-        let configs: Vec<&Value> = configs.iter().collect();
-        inspect::health_check(&configs, &|name| self.collector.env(name))
+    pub(super) fn health_check(&self, configs: &[&Value]) -> Option<inspect::HealthCheck> {
+        inspect::health_check(configs, &|name| self.collector.env(name))
     }
 
     /// Begins to ask; the answer is here if there is nothing to wait for.

@@ -66,6 +66,8 @@ struct Bound {
 /// A copy of a socket that listens now, not to be kept: see the module.
 pub(super) struct ListenerCopy {
     pub listener: Listener,
+    /// `None` of a Unix socket.
+    pub address: Option<Address>,
     pub socket: OwnedFd,
     pub bound_at: Instant,
 }
@@ -178,6 +180,14 @@ impl BindWatch {
     /// We may not look, see `held`.
     pub fn listeners(&self) -> Result<Vec<Listener>, String> {
         Ok(self.held()?.into_iter().map(|held| held.listener).collect())
+    }
+
+    /// The same, without Unix sockets.
+    ///
+    /// # Errors
+    /// We may not look, see `held`.
+    pub(super) fn addresses(&self) -> Result<Vec<Address>, String> {
+        Ok(self.held()?.into_iter().filter_map(|held| held.address).collect())
     }
 
     /// Whether each of its listeners can be shared and steered; the error is what stands in the way.
@@ -323,6 +333,7 @@ impl Bound {
             Ok(address) if is_stream => Listener::Tcp(address),
             Ok(address) => Listener::Udp(address),
         };
-        takes_anything.then_some(ListenerCopy { listener, socket, bound_at: self.bound_at })
+        let address = Address::of(&socket);
+        takes_anything.then_some(ListenerCopy { listener, address, socket, bound_at: self.bound_at })
     }
 }

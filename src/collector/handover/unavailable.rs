@@ -86,6 +86,35 @@ pub mod binds {
     }
 }
 
+pub mod health_target {
+    use std::net::SocketAddr;
+
+    use super::binds::BindWatch;
+    use crate::config::inspect::Binding;
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub enum NoTarget {
+        NotListening,
+        Ambiguous,
+    }
+
+    pub fn of_new(
+        old: &BindWatch,
+        _new: &BindWatch,
+        _named: &[SocketAddr],
+    ) -> Result<Result<SocketAddr, NoTarget>, String> {
+        match *old {}
+    }
+
+    pub fn foresee(old: &BindWatch, _new: Binding, _named: &[SocketAddr]) -> Result<(), String> {
+        match *old {}
+    }
+
+    pub fn ambiguous(_at: SocketAddr) -> String {
+        super::REASON.to_string()
+    }
+}
+
 pub mod steering {
     use super::binds::BindWatch;
     use crate::collector::handover::listener::Listener;
