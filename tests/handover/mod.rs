@@ -12,10 +12,12 @@ pub mod load;
 mod memory;
 mod phases;
 mod plain;
+mod raw;
 mod retried_by_restart;
 mod seamless;
 pub mod sink;
 mod unsupported;
+mod widened;
 mod yama;
 
 use std::fs;

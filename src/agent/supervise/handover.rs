@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::collectors::{Collectors, LiveCollector};
+use super::drain;
 use crate::collector::handover::binds::BindWatch;
 use crate::collector::handover::health_target::{self, NoTarget};
 use crate::collector::handover::listener::Listener;
@@ -127,6 +128,9 @@ fn steer_to_new(old: &BindWatch, new: &BindWatch, is_ready: bool) -> Result<(), 
 
 /// Has new connections go to the other one again.
 pub(super) fn give_back(collectors: &Collectors, child: ChildId) {
+    if let Some((old, _)) = collectors.pair(child) {
+        drain::reopen(old);
+    }
     let steered = collectors.pair(child).map(|(old, new)| steering::to_old(old.process.binds()?, new.process.binds()?));
     if let Some(Err(problem)) = steered {
         log::warn!(
@@ -141,6 +145,7 @@ pub(super) fn release(left: &LiveCollector) {
     if let Ok(binds) = left.process.binds() {
         steering::release(binds);
     }
+    drain::reopen(left);
 }
 
 /// While two live, `check` as to be asked so that `child` answers and nothing else.

@@ -70,6 +70,8 @@ pub(super) struct ListenerCopy {
     pub address: Option<Address>,
     pub socket: OwnedFd,
     pub bound_at: Instant,
+    /// Of the process that we have started, and that ends with us.
+    pub is_childs_own: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +212,7 @@ impl BindWatch {
     /// We may not look any more: a security module can take that right away from a running host (Yama's ptrace_scope).
     /// What was bound until then is as it was, but nothing is known of it.
     pub(super) fn held(&self) -> Result<Vec<ListenerCopy>, String> {
-        self.bound.iter().filter_map(|bound| bound.hold().transpose()).collect()
+        self.bound.iter().filter_map(|bound| bound.hold(self.child).transpose()).collect()
     }
 
     /// Whether none was hidden from us.
@@ -306,8 +308,8 @@ impl Bound {
     }
 
     /// `None` when it has been closed, does not listen or is connected.
-    fn hold(&self) -> Result<Option<ListenerCopy>, String> {
-        Ok(self.copy()?.and_then(|socket| self.look_at(socket)))
+    fn hold(&self, child: Pid) -> Result<Option<ListenerCopy>, String> {
+        Ok(self.copy()?.and_then(|socket| self.look_at(socket, child)))
     }
 
     /// `None` when it has been closed.
@@ -320,7 +322,7 @@ impl Bound {
         }
     }
 
-    fn look_at(&self, socket: OwnedFd) -> Option<ListenerCopy> {
+    fn look_at(&self, socket: OwnedFd, child: Pid) -> Option<ListenerCopy> {
         let is_stream = sockopt::socket_type(&socket) == Ok(SocketType::STREAM);
         let takes_anything = match is_stream {
             true => sockopt::socket_acceptconn(&socket) == Ok(true),
@@ -334,6 +336,7 @@ impl Bound {
             Ok(address) => Listener::Udp(address),
         };
         let address = Address::of(&socket);
-        takes_anything.then_some(ListenerCopy { listener, address, socket, bound_at: self.bound_at })
+        let is_childs_own = self.process == child;
+        takes_anything.then_some(ListenerCopy { listener, address, socket, bound_at: self.bound_at, is_childs_own })
     }
 }

@@ -17,6 +17,7 @@
 //!   address        who else may have a socket's address
 //!   remote_fd      looking into a collector's processes
 //!   steering       which of the two gets the new connections
+//!   widened        what only the old one gets, since it listens on a more specific address
 //! ```
 //! Everywhere else `unavailable` stands in for these. It starts and stops nothing and waits for nothing: `agent` calls
 //! it, `core` decides when. What no safe crate offers is in `os::unix::sys`.
@@ -42,11 +43,13 @@ mod remote_fd;
 pub mod steering;
 #[cfg(target_os = "linux")]
 pub mod supported;
+#[cfg(target_os = "linux")]
+pub mod widened;
 
 #[cfg(not(target_os = "linux"))]
 mod unavailable;
 #[cfg(not(target_os = "linux"))]
-pub use unavailable::{binds, health_target, privileges, steering, supported};
+pub use unavailable::{binds, health_target, privileges, steering, supported, widened};
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]

@@ -139,3 +139,26 @@ pub mod steering {
         match *old {}
     }
 }
+
+pub mod widened {
+    use super::binds::BindWatch;
+    use crate::collector::handover::listener::Listener;
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Closed {
+        pub listeners: Vec<Listener>,
+        pub is_local: bool,
+    }
+
+    pub fn close(old: &BindWatch, _new: &BindWatch) -> Result<Closed, String> {
+        match *old {}
+    }
+
+    pub fn is_drained(old: &BindWatch, _new: &BindWatch) -> bool {
+        match *old {}
+    }
+
+    pub fn reopen(old: &BindWatch) {
+        match *old {}
+    }
+}

@@ -19,9 +19,9 @@ pub fn detach(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     set(socket, libc::SO_DETACH_REUSEPORT_BPF, &unused)
 }
 
-fn set<T>(socket: BorrowedFd<'_>, option: libc::c_int, value: &T) -> Result<(), Errno> {
+pub(super) fn set<T>(socket: BorrowedFd<'_>, option: libc::c_int, value: &T) -> Result<(), Errno> {
     let (value, length) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
-    // SAFETY: the kernel reads `length` bytes at `value`, and, for a program, the instruction that it points to. All of
+    // SAFETY: the kernel reads `length` bytes at `value`, and, for a program, the instructions that it points to. All of
     // it outlives the call, and the kernel keeps no pointer.
     match unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, length) } {
         0 => Ok(()),
