@@ -18,6 +18,7 @@ mod seamless;
 pub mod sink;
 mod unsupported;
 mod widened;
+mod wrapped;
 mod yama;
 
 use std::fs;

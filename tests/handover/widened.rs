@@ -58,6 +58,8 @@ fn closing() -> (Scene, u32, u32, TcpStream) {
     let (old, new) = two(&scene, config(&scene, "wider", "0.0.0.0"));
     scene.agent.wait_until("the new one's start", || process::listens_anywhere(new, scene.ports.http));
     process::signal(old, Signal::STOP);
+    let is_suspended = || process::tasks(old).iter().all(|(_, task)| task.state() == 'T');
+    scene.agent.wait_until("the old one's suspension", is_suspended);
     let waiting = TcpStream::connect(("127.0.0.1", scene.ports.http)).unwrap();
     scene.agent.wait_log("the end of new connections", |line| line.msg() == CLOSED);
     (scene, old, new, waiting)

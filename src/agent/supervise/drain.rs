@@ -1,8 +1,8 @@
 //! The end of a hand-over to an address that widens: before the old collector is terminated it accepts what has been
 //! connected where only that gets it (`collector::handover::widened`).
 //!
-//! Until then the answer of the new one's health check is held back: so the core promotes it, and ends the old one, when
-//! nothing is left to lose. If the new one dies meanwhile, the old one takes new connections again.
+//! Until then the answer of the new one's health check is held back: so the core promotes it, and ends the old one,
+//! when nothing is left to lose. If the new one dies meanwhile, the old one takes new connections again.
 
 use std::time::Duration;
 

@@ -64,6 +64,9 @@ impl Handover {
     pub(super) fn prepare(&self, collectors: &Collectors, store: &Store) -> Result<(), String> {
         self.supported.clone()?;
         let old = collectors.only().ok_or("not exactly one collector is running")?;
+        if collectors.has_stale() {
+            return Err("a process that an earlier collector has left behind still runs".to_string());
+        }
         let binds = old.process.binds()?;
         binds.shareable()?;
         let overlay = collectors.overlay(store).map_err(|error| error.to_string())?;

@@ -40,9 +40,9 @@ const SWEEP_INTERVAL: usize = 64;
 #[derive(Debug)]
 pub struct BindWatch {
     notifications: OwnedFd,
-    child: Pid,
+    pub(super) child: Pid,
     /// In the order of their bind(2).
-    bound: Vec<Bound>,
+    pub(super) bound: Vec<Bound>,
     /// After so many more, those that are closed are forgotten.
     until_sweep: usize,
     /// The first bind(2) that we could do nothing for.
@@ -52,10 +52,10 @@ pub struct BindWatch {
 }
 
 #[derive(Clone, Debug)]
-struct Bound {
-    process: Pid,
-    fd: RawFd,
-    cookie: u64,
+pub(super) struct Bound {
+    pub process: Pid,
+    pub fd: RawFd,
+    pub cookie: u64,
     bound_at: Instant,
     /// What it asked for; `None` when that could not be read, or is no IP address.
     wanted: Option<Address>,
@@ -173,6 +173,12 @@ impl BindWatch {
             served = Served::Binds;
         }
         served
+    }
+
+    /// Whether nobody is left who could bind: neither the child nor anything that it has started, in whatever group or
+    /// session. Until Linux 6.11 a process counts until it is reaped.
+    pub fn has_ended(&self) -> bool {
+        ready_to_read(self.notifications.as_fd()).is_ok_and(|ready| ready.contains(PollFlags::HUP))
     }
 
     /// Where the collector can be reached now; not to be asked while it is being stopped, when our copies, however

@@ -16,6 +16,7 @@
 //!   binds          what a collector binds: each socket is made shareable before it is bound
 //!   address        who else may have a socket's address
 //!   remote_fd      looking into a collector's processes
+//!   strays         its processes that no signal to its group reaches
 //!   steering       which of the two gets the new connections
 //!   widened        what only the old one gets, since it listens on a more specific address
 //! ```
@@ -41,6 +42,8 @@ pub mod privileges;
 mod remote_fd;
 #[cfg(target_os = "linux")]
 pub mod steering;
+#[cfg(target_os = "linux")]
+mod strays;
 #[cfg(target_os = "linux")]
 pub mod supported;
 #[cfg(target_os = "linux")]

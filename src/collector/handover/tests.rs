@@ -168,6 +168,10 @@ impl StandIn {
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.0.id().cast_signed()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
+        // All of its threads, which takes a moment.
+        while signal == Signal::STOP && !self.0.is_suspended() {
+            thread::yield_now();
+        }
     }
 
     fn end(mut self) {
@@ -177,7 +181,7 @@ impl StandIn {
     fn kill(&mut self) {
         self.0.kill();
         let deadline = Instant::now() + PATIENCE;
-        while self.0.try_reap(&mut |_| {}).is_ok_and(|status| status.is_none()) {
+        while self.0.try_reap(false, &mut |_| {}).is_ok_and(|status| status.is_none()) {
             assert!(Instant::now() < deadline);
             thread::yield_now();
         }

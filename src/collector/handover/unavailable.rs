@@ -68,6 +68,18 @@ pub mod binds {
             match *self {}
         }
 
+        pub fn has_ended(&self) -> bool {
+            match *self {}
+        }
+
+        pub fn ask_strays_to_end(&self) -> Vec<u32> {
+            match *self {}
+        }
+
+        pub fn kill_strays(&self) {
+            match *self {}
+        }
+
         pub fn listeners(&self) -> Result<Vec<Listener>, String> {
             match *self {}
         }
