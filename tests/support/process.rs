@@ -128,18 +128,8 @@ pub fn free_port() -> u16 {
 
 /// Whether this very process listens on a port of IPv4, by the sockets among its descriptors (/proc/net/tcp, proc(5)).
 pub fn listens(pid: u32, port: u16) -> bool {
-    listens_by(pid, port, &["tcp"])
-}
-
-/// The same of IPv4 or IPv6.
-pub fn listens_anywhere(pid: u32, port: u16) -> bool {
-    listens_by(pid, port, &["tcp", "tcp6"])
-}
-
-fn listens_by(pid: u32, port: u16, protocols: &[&str]) -> bool {
-    let tables = protocols.iter().map(|name| fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default());
-    let table = tables.collect::<Vec<_>>().concat();
-    let listening = table.lines().filter_map(|line| {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    let listening = table.lines().skip(1).filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         // Local address, state (0A is listening), inode.
         (fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "0A").then(|| format!("socket:[{}]", fields[9]))
