@@ -51,8 +51,7 @@ fn it_costs_no_connection() {
     }
 }
 
-/// With a connection that the old collector does not accept, since it is suspended: so there is time, two thirds of a
-/// second.
+/// With a connection that the old collector does not accept, since it is suspended: so there is time, 0.7 s.
 fn closing() -> (Scene, u32, u32, TcpStream) {
     let scene = Scene::with_stand_in("handover", |builder| builder.setting("min-uptime", "500ms"));
     let old = scene.agent.wait_collector();
