@@ -1,5 +1,5 @@
-//! A collector that a script runs without becoming it: it lives longer than the script, and in what group and session it
-//! likes.
+//! A collector that a script runs without becoming it: it lives longer than the script, and in what group and session
+//! it likes.
 
 use std::net::SocketAddr;
 use std::thread;

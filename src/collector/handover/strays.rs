@@ -1,5 +1,5 @@
-//! Processes of a collector that no signal to its group reaches: those that have bound sockets in another group than the
-//! child's, as what a wrapper starts by setsid(1) has. They are known without a look at other processes.
+//! Processes of a collector that no signal to its group reaches: those that have bound sockets in another group than
+//! the child's, as what a wrapper starts by setsid(1) has. They are known without a look at other processes.
 
 use rustix::net::sockopt;
 use rustix::process::Signal;
