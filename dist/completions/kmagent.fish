@@ -97,6 +97,7 @@ complete -c kmagent -n '__kmagent_takes restart-mode' -l restart-mode -x -a 'aut
 complete -c kmagent -n '__kmagent_takes stop-timeout' -l stop-timeout -x -d 'time from SIGTERM to SIGKILL'
 complete -c kmagent -n '__kmagent_takes min-uptime' -l min-uptime -x -d 'the probation'
 complete -c kmagent -n '__kmagent_takes validate-timeout' -l validate-timeout -x -d 'timeout for the collector\'s own validation'
+complete -c kmagent -n '__kmagent_takes collector-log-rate' -l collector-log-rate -x -d 'lines of the collector that are logged in a minute'
 complete -c kmagent -n '__kmagent_takes host-name' -l host-name -x -d 'the host name that is reported to the API'
 complete -c kmagent -n '__kmagent_takes log-level' -l log-level -x -a 'error warn info debug' -d 'the lowest level to log'
 complete -c kmagent -n '__kmagent_takes log-format' -l log-format -x -a 'json text' -d 'JSON or text'

@@ -18,7 +18,7 @@ use crate::error::{Error, Exit, Result};
 use crate::log::masked::{self, Holder};
 use crate::log::redact::Secrets;
 use crate::log::{Masked, sanitize};
-use crate::os::{panic_hook, this_process};
+use crate::os::{panic_hook, stderr, this_process};
 use crate::settings;
 use cli::{Cli, Mode};
 
@@ -146,5 +146,6 @@ fn print(text: &str) -> Result<Exit> {
 /// it, so nothing in it is to move a terminal's cursor.
 fn complain(line: &str) {
     let line = Masked::new(line).replace(sanitize::is_invisible, " ");
-    let _ = writeln!(std::io::stderr(), "kmagent: {line}");
+    let priority = if stderr::is_journal() { "<3>" } else { "" };
+    let _ = writeln!(std::io::stderr(), "{priority}kmagent: {line}");
 }

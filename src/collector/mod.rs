@@ -8,6 +8,7 @@
 //!   as_owner     that and its version, asked with the rights of the config's owner
 //!   process      one child process: output, signals, exit; a command that is run to its end
 //!   output       what a child prints, cut into lines; the last of them are kept
+//!   log_lines    its lines as the log gets them: with their level, and not too many
 //!   health       its health check, asked without waiting
 //!   oom_kills    whether memory ran out, when it was killed
 //!   orphans      processes that a killed agent left behind
@@ -20,6 +21,7 @@ pub mod disclosure;
 pub mod environment;
 pub mod handover;
 pub mod health;
+pub mod log_lines;
 mod oom_kills;
 pub mod orphans;
 pub mod output;

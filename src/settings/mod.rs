@@ -126,6 +126,8 @@ pub struct Settings {
     pub stop_timeout: Duration,
     pub min_uptime: Duration,
     pub validate_timeout: Duration,
+    /// Lines of the collector's that are logged in a minute, errors apart; 0 is no limit.
+    pub collector_log_rate: u32,
     pub poll_timeout: Duration,
     /// Bytes, of the API's whole answer.
     pub max_config_size: u64,

@@ -108,6 +108,14 @@ pub fn size(text: &str) -> Parsed<u64> {
     }
 }
 
+/// `collector-log-rate`: a line a minute to what no journal keeps up with; 0 is no limit.
+pub fn rate(text: &str) -> Parsed<u32> {
+    match digits(text).and_then(|text| text.parse().ok()) {
+        Some(lines @ 0..=1_000_000) => Ok(lines),
+        _ => Err("is not a number of lines a minute: it takes 0 (no limit), or 1 to 1000000".to_string()),
+    }
+}
+
 fn digits_end(text: &str) -> usize {
     text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())
 }
@@ -261,6 +269,16 @@ mod tests {
         }
         for text in ["", "MiB", "4MB", "4M", "4 MiB", "-4MiB", "+4MiB", "1.5MiB", "1GiB", "99999999999999999MiB"] {
             assert!(size(text).unwrap_err().contains("512KiB"), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        for (text, expected) in [("0", 0), ("1", 1), ("600", 600), ("1000000", 1_000_000)] {
+            assert_eq!(rate(text), Ok(expected), "{text}");
+        }
+        for text in ["", "-1", "+1", "1000001", "1.5", "10/s", "99999999999"] {
+            assert!(rate(text).unwrap_err().contains("0 (no limit), or 1 to 1000000"), "{text}");
         }
     }
 

@@ -109,6 +109,7 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         stop_timeout: from.value("stop-timeout", parse::timeout),
         min_uptime: from.value("min-uptime", parse::timeout),
         validate_timeout: from.value("validate-timeout", parse::timeout),
+        collector_log_rate: from.value("collector-log-rate", parse::rate),
         poll_timeout: from.value("poll-timeout", parse::timeout),
         max_config_size: from.value("max-config-size", parse::size),
         ignored: from.ignored.take(),

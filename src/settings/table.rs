@@ -105,6 +105,7 @@ pub static SETTINGS: &[Setting] = &[
     row("stop-timeout", "KM_STOP_TIMEOUT", Value("30s"), Text, Collector),
     row("min-uptime", "KM_MIN_UPTIME", Value("10s"), Text, Collector),
     row("validate-timeout", "KM_VALIDATE_TIMEOUT", Value("30s"), Text, Collector),
+    row("collector-log-rate", "KM_COLLECTOR_LOG_RATE", Value("600"), Text, Collector),
     row("policy", "KM_POLICY", Absent("policy.yaml beside the settings file, else the default policy"), Text, Server),
     row("poll-timeout", "KM_POLL_TIMEOUT", Value("10s"), Text, Server),
     row("max-config-size", "KM_MAX_CONFIG_SIZE", Value("4MiB"), Text, Server),

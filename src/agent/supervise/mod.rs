@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::mailbox::{PollerCommand, Snapshot, SupervisorEvent};
 use crate::collector::Collector;
+use crate::collector::log_lines::LogRate;
 use crate::collector::orphans::Recorder;
 use crate::collector::process::KILL_PATIENCE;
 use crate::config::value::Revision;
@@ -98,7 +99,12 @@ impl Supervise {
             core: Supervisor::new(limits, seed),
             clock: parts.clock,
             exits: parts.exits,
-            collectors: Collectors::new(parts.collector, handover.binds(), Recorder::new(&settings.run_dir)),
+            collectors: Collectors::new(
+                parts.collector,
+                handover.binds(),
+                Recorder::new(&settings.run_dir),
+                LogRate::new(settings.collector_log_rate),
+            ),
             handover,
             state_tracker: StateTracker::new(&parts.store, settings, settings_problem),
             store: parts.store,
@@ -144,6 +150,7 @@ impl Supervise {
             self.clients.deadline(),
             self.service_status.deadline(),
             self.pending_writes.retry_at(),
+            self.collectors.log_deadline(),
             self.collectors.check_interval().map(|interval| self.now() + interval),
         ];
         // One that is too far away for the clock is as good as none.
