@@ -760,6 +760,14 @@ check_settings() {
     printf '%s\n' "$settings" | sed -n "s:[^ ]*/\.kmagent-install/:$etc/:g;/^kmagent: /p" >&2
     [ "$code" -eq 0 ] || die 78 "this release does not accept the settings; nothing was changed"
 }
+# A variable that is nearly a setting's is ignored. By its name alone: the value may be a key.
+check_variables() {
+    env | sed -n 's/^\(KM_[A-Za-z0-9_]*\)=.*/\1/p' | while IFS= read -r variable; do
+        env -i "PATH=$PATH" "KM_COLLECTOR_CONFIG=$stage/config.yaml" "$variable=x" "$here/bin/kmagent" \
+            --agent-config "$stage/agent.yaml" --print-settings 2>&1 >/dev/null |
+            sed -n "s/^kmagent: warning: \($variable is .*\)/install.sh: \1/p" >&2
+    done
+}
 # Its value; nothing if it has none, which is shown in parentheses.
 setting() { printf '%s\n' "$settings" | sed -n "s:^$1  *= \([^(].*[^ ]\)  *(.*)\$:\1:p"; }
 
@@ -1207,6 +1215,7 @@ install_all() {
     go_on
     check_machine
     stage_settings
+    check_variables
     # Nothing that is started from here on needs it.
     unset KM_API_KEY
     check_settings

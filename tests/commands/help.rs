@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use crate::support::bin::{self, Output};
 
 /// Every setting of the table, in its order; `--print-settings` and `--help` are held against it.
-pub const SETTINGS: [&str; 27] = [
+pub const SETTINGS: [&str; 28] = [
     "agent-config",
     "config",
     "collector",
@@ -30,6 +30,7 @@ pub const SETTINGS: [&str; 27] = [
     "stop-timeout",
     "min-uptime",
     "validate-timeout",
+    "collector-log-rate",
     "policy",
     "poll-timeout",
     "max-config-size",

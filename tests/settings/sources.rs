@@ -5,7 +5,7 @@ use crate::commands::help::SETTINGS;
 
 /// Setting, and a value for the file, the flag and the variable, as it is shown. The first is the default where it is a
 /// value.
-const VALUES: [(&str, &str, &str, &str, &str); 22] = [
+const VALUES: [(&str, &str, &str, &str, &str); 23] = [
     ("config", "/etc/kmagent/config.yaml", "/f", "/g", "/e"),
     ("collector", "(kmagent-collector near the agent, then otelcol-contrib, otelcol)", "/f", "/g", "/e"),
     (
@@ -33,6 +33,7 @@ const VALUES: [(&str, &str, &str, &str, &str); 22] = [
     ("stop-timeout", "30s", "1s", "2s", "3s"),
     ("min-uptime", "10s", "1s", "2s", "3s"),
     ("validate-timeout", "30s", "1s", "2s", "3s"),
+    ("collector-log-rate", "600", "1", "0", "1000"),
     ("max-config-size", "4MiB", "1MiB", "512KiB", "65536"),
 ];
 
