@@ -804,12 +804,18 @@ check_collector() {
     new=$here/lib/kmagent/kmagent-collector
     config=$(setting config)
     overlay=$(setting local-config)
+    args=$(setting collector-args)
     if [ -n "$DESTDIR" ] || [ ! -f "$new" ] || [ ! -f "$config" ]; then return 0; fi
     # Another one is used.
     [ -z "$(setting collector)" ] || return 0
     say "checking $config with the collector of this release"
     set -- validate "--config=$config"
     if [ -f "$overlay" ]; then set -- "$@" "--config=$overlay"; fi
+    case $args in *\"*) warn "cannot check $config: collector-args has blanks in it" && return 0 ;; esac
+    set -f
+    # shellcheck disable=SC2086 # it has words
+    set -- "$@" $args
+    set +f
     code=0
     complaint=$(accepts "$new" "$@") || code=$?
     if [ "$code" -eq 0 ] || [ "$code" -eq 77 ]; then return 0; fi
@@ -907,7 +913,7 @@ put_setting() {
 # What was the agent's user's to write, and is root's from now on.
 name_programs() {
     if [ -n "$DESTDIR" ] || ! is_the_account_s "$1"; then return 0; fi
-    for name in collector on-change; do
+    for name in collector collector-args on-change; do
         value=$(setting "$name")
         if [ -n "$value" ]; then say "$etc/agent.yaml sets $name, which root runs: check that it is yours: $value"; fi
     done

@@ -90,6 +90,7 @@ complete -c kmagent -n '__kmagent_takes policy' -l policy -r -F -d 'the rules fo
 complete -c kmagent -n '__kmagent_takes poll-timeout' -l poll-timeout -x -d 'timeout for the API\'s whole answer'
 complete -c kmagent -n '__kmagent_takes max-config-size' -l max-config-size -x -d 'maximum size of the API\'s answer'
 complete -c kmagent -n '__kmagent_takes collector' -l collector -r -F -d 'the collector\'s executable'
+complete -c kmagent -n '__kmagent_takes collector-args' -l collector-args -x -d 'an argument for the collector'
 complete -c kmagent -n '__kmagent_takes collector-endpoint' -l collector-endpoint -x -d 'where the collector sends telemetry'
 complete -c kmagent -n '__kmagent_takes docker-mode' -l docker-mode -a 'true false' -d 'reports this host as a container'
 complete -c kmagent -n '__kmagent_takes docker-endpoint' -l docker-endpoint -x -d 'where the collector finds Docker'

@@ -3,7 +3,6 @@
 
 use crate::collector::Collector;
 use crate::config::inspect::{expansions, misread};
-use crate::config::value::Value;
 use crate::error::Result;
 use crate::settings::table::SETTINGS;
 use crate::settings::{Settings, suggest};
@@ -48,9 +47,8 @@ fn lookalikes(settings: &Settings) -> impl Iterator<Item = String> {
 fn referenced(settings: &Settings) -> Result<Vec<String>> {
     let store = Store::new(&settings.config, &settings.state_dir, settings.max_config_file());
     let collector = Collector::new(settings);
-    let overlay = collector.local_config().map(|path| store.read_overlay(path));
-    let config = store.has_config().then(|| store.read_config());
-    let configs: Vec<Value> = config.into_iter().chain(overlay).collect::<Result<_>>()?;
-    let found = configs.iter().flat_map(|config| expansions(config, &|name| collector.env(name)));
+    let overlay = collector.overlay(|path| store.read_overlay(path))?;
+    let config = store.has_config().then(|| store.read_config()).transpose()?;
+    let found = config.iter().chain(&overlay).flat_map(|config| expansions(config, &|name| collector.env(name)));
     Ok(found.map(|it| it.body.split_once(":-").map_or(it.body.clone(), |(name, _)| name.to_string())).collect())
 }

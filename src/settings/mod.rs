@@ -3,8 +3,10 @@
 //! ```text
 //!   table       name, variable, default and kind of every setting
 //!   resolve     all of them settled once at start, from environment, flags, file and defaults
+//!   origin      what a source is called
 //!   precedence  which of these wins
 //!   file        the settings file, read by flat_yaml
+//!   list        the text of one that has several items
 //!   parse       the text of one setting to its value
 //!   last_good   what a start uses whose settings file has gone bad
 //!   api_key     where the API key comes from
@@ -21,6 +23,8 @@ mod endpoint;
 mod file;
 mod flat_yaml;
 pub mod last_good;
+mod list;
+mod origin;
 pub mod parse;
 mod policy;
 mod precedence;
@@ -100,6 +104,8 @@ pub struct Settings {
     pub config: PathBuf,
     /// The collector that the user named; `None` means look in the usual places at each start of the collector.
     pub collector: Option<PathBuf>,
+    /// What a collector that runs or validates is given after its configs.
+    pub collector_args: Vec<String>,
     pub collector_endpoint: String,
     pub api_key: Option<Secret>,
     pub polling: Polling,

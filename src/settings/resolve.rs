@@ -89,6 +89,7 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         policy: policy.with_endpoint(&collector_endpoint),
         config: from.path("config", Usage::Replace).expect("a setting with a default"),
         collector: from.path("collector", Usage::Read),
+        collector_args: from.take("collector-args", parse::arguments).unwrap_or_default(),
         polling: polling(from, &collector_endpoint, api_key.is_some()),
         collector_endpoint,
         api_key,

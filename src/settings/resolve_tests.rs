@@ -107,6 +107,7 @@ fn every_setting_is_taken_from_every_source() {
             "max-config-size" => "1MiB",
             "api-key-file" => "DIR/key",
             "collector-log-rate" => "60",
+            "collector-args" => "--some=text",
             "policy" => "none",
             name if name.ends_with("-timeout") || name.ends_with("-interval") || name == "min-uptime" => "7s",
             _ => "/some/text",

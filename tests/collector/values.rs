@@ -217,3 +217,27 @@ fn what_changes_a_variables_value_is_known() {
         assert!(output.stderr.contains("unsupported type=map[interface {}]"), "{value}: {output:?}");
     }
 }
+
+/// For run and validate, with what they set laid over the config, as the agent reads it too.
+#[test]
+fn the_collector_takes_its_arguments() {
+    let site = Site::new();
+    let health = site.health;
+    let args = [
+        "--set=exporters.otlp_http.headers.x-args=yes".to_string(),
+        format!("--set=extensions.health_check.endpoint=127.0.0.1:{health}"),
+        "--feature-gates=-confmap.enableMergeAppendOption".to_string(),
+    ];
+    let mut config = site.checked(site.config());
+    config["extensions"]["health_check"]["endpoint"] = json!("127.0.0.1:1");
+    let agent = settled(site.builder().setting("collector-args", json!(args)), &config);
+    let seen = agent.log().len();
+    config["exporters"]["otlp_http"]["headers"] = json!({"x-config": "new"});
+    site.api.answer_config(config);
+    // Its health check is asked where the arguments have put it.
+    wait_running(&agent, seen);
+    site.takes(&agent, "with arguments");
+    let request = site.sink.wait_for_text("with arguments");
+    assert_eq!((request.header("x-args"), request.header("x-config")), (Some("yes"), Some("new")));
+    assert_eq!(agent.stop(), 0);
+}

@@ -107,6 +107,34 @@ fn a_start_with_a_bad_file_uses_them_and_everybody_is_told() {
     assert_eq!(kept(&agent)["host-name"], "web-2");
 }
 
+/// They are what the collector is run with, so nobody but who wrote the file names them.
+#[test]
+fn the_collectors_arguments_are_the_bad_files_own() {
+    let agent = started(Agent::builder().setting("collector-args", json!(["--set=a=b"])));
+    assert!(kept(&agent)["collector-args"].is_null());
+    let good = settings(&agent);
+    let list = good.lines().skip_while(|line| !line.starts_with("collector-args")).take(2).collect::<Vec<_>>();
+    let without = good.replace(&list.join("\n"), "");
+    for (text, given) in [
+        (format!("{good}colector: x\n"), true),
+        (format!("{without}\ncollector-args: --set=a=b\nx: [\n"), true),
+        (format!("{good}x: [\n"), false),
+    ] {
+        fs::write(agent.settings_file(), &text).unwrap();
+        let (starts, lines) = (agent.starts(), agent.log().len());
+        agent.spawn();
+        agent.wait_start(starts + 1);
+        agent.wait_status("an agent", |_| true);
+        let argv = agent.records_of("run")[starts]["argv"].as_array().unwrap().clone();
+        assert_eq!(argv.contains(&json!("--set=a=b")), given, "{text}{argv:?}");
+        let is_lost = |line: &crate::support::agent::Line| {
+            line.field("problem").contains("`collector-args` is as if it was not set")
+        };
+        assert_eq!(agent.log()[lines..].iter().any(is_lost), !given, "{text}");
+        assert_eq!(agent.stop(), 0);
+    }
+}
+
 #[test]
 fn a_file_that_cannot_be_read_is_bad_too() {
     // It says neither where the state is nor which collector.

@@ -133,7 +133,7 @@ impl Collectors {
     /// # Errors
     /// It cannot be read.
     pub(super) fn overlay(&self, store: &Store) -> Result<Option<Value>> {
-        self.collector.local_config().map(|path| store.read_overlay(path)).transpose()
+        self.collector.overlay(|path| store.read_overlay(path))
     }
 
     // ---- Looking at those that live.
