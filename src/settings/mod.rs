@@ -40,6 +40,7 @@ use std::time::Duration;
 use crate::config::policy::Policy;
 use crate::log::LogFormat;
 use crate::log::redact::MASK;
+pub use policy::CANNOT_READ_POLICY;
 pub use resolve::{Resolved, agent_paths, last_good_path, resolve, resolve_last_good};
 
 /// A value that must never be shown. `Debug` is masked, there is no `Display`, and `expose` is the only way to the
