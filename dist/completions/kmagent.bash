@@ -5,10 +5,11 @@
 # what `kmagent --help` lists: tests/completions compares the two.
 
 _kmagent() {
-    local settings='--agent-config --config --collector --collector-endpoint --api-key --api-key-file
-        --config-check-interval --update-endpoint --local-config --docker-mode --docker-endpoint --host-name --log-level
+    local settings='--agent-config --config --collector --collector-args --collector-endpoint --api-key
+        --api-key-file --config-check-interval --update-endpoint --local-config --docker-mode --docker-endpoint --host-name --log-level
         --log-format --state-dir --run-dir --ca-file --allow-http --report-extended --on-change --restart-mode
-        --stop-timeout --min-uptime --validate-timeout --policy --poll-timeout --max-config-size'
+        --stop-timeout --min-uptime --validate-timeout --collector-log-rate --policy --poll-timeout
+        --max-config-size'
     local cur=${COMP_WORDS[COMP_CWORD]} mode='' given=' ' flag='' value_of='' takes_value='' prefix='' word i
     COMPREPLY=()
 

@@ -270,7 +270,7 @@ impl ConfigCheck {
 
     /// As far as it can be read; the collector says what is wrong with it.
     fn overlay(&self) -> Option<Value> {
-        self.store.read_overlay(self.collector.local_config()?).ok()
+        self.collector.overlay(|path| self.store.read_overlay(path)).ok().flatten()
     }
 
     /// The revision of the active config; the file is read again only when it has changed.

@@ -3,11 +3,13 @@
 //! Else a start would end with 78, after which no service manager tries again, and no API could reach the host.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use super::cli::Cli;
 use crate::error::{Error, Exit, Result};
 use crate::os::files::safe_open;
-use crate::settings::{self, Resolved, last_good};
+use crate::settings::table::DEFAULT_FILE;
+use crate::settings::{self, CANNOT_READ_POLICY, Resolved, last_good};
 use crate::source::Source;
 use crate::store::atomic;
 
@@ -34,11 +36,20 @@ pub fn choose(cli: &Cli, env: Environment<'_>) -> Result<ChosenSettings> {
     let Some(last_good) = settings::resolve_last_good(&cli.flags, env) else { return Err(error) };
     match last_good.and_then(usable) {
         Ok(chosen) => {
-            let lines = error.to_string().lines().collect::<Vec<_>>().join("; ");
-            let problem = format!(
-                "the settings are invalid, so the last good ones are used: {lines}: fix this, look at `kmagent \
-                 --print-settings`, and restart the agent"
-            );
+            let text = error.to_string();
+            let what = if text.lines().all(|line| line.starts_with(CANNOT_READ_POLICY)) {
+                "the policy is invalid, so each new config is refused"
+            } else {
+                "the settings are invalid, so the last good ones are used"
+            };
+            let lines = text.lines().collect::<Vec<_>>().join("; ");
+            let file = &chosen.resolved.settings.settings_file;
+            let option = match file == Path::new(DEFAULT_FILE) {
+                true => String::new(),
+                false => format!("--agent-config {} ", file.display()),
+            };
+            let problem =
+                format!("{what}: {lines}: fix this, look at `kmagent {option}--print-settings`, and restart the agent");
             Ok(ChosenSettings { problem: Some(problem), ..chosen })
         }
         Err(_) => Err(Error::new(Exit::Settings, format!("{error}\nthe last good settings cannot be used either"))),

@@ -15,7 +15,8 @@ use crate::settings::{parse as parse_text, suggest};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cli {
     pub mode: Mode,
-    /// Name and text of each setting given as a flag, in the order of the command line; the last of a name counts.
+    /// Name and text of each setting given as a flag, in the order of the command line; the last of a name counts, but
+    /// of a list.
     pub flags: Vec<(&'static str, String)>,
 }
 
@@ -135,7 +136,7 @@ fn text_of(parser: &mut Parser, setting: &Setting) -> Result<String> {
             Some(text) => utf8(text, setting.name),
             None => Ok("true".to_string()),
         },
-        Kind::Text | Kind::Secret | Kind::NotInFile => value(parser, setting.name),
+        Kind::Text | Kind::List | Kind::Secret | Kind::NotInFile => value(parser, setting.name),
     }
 }
 

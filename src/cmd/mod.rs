@@ -6,6 +6,7 @@ pub mod cli;
 pub mod start;
 pub mod status;
 pub mod stop;
+mod variables;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -18,7 +19,7 @@ use crate::error::{Error, Exit, Result};
 use crate::log::masked::{self, Holder};
 use crate::log::redact::Secrets;
 use crate::log::{Masked, sanitize};
-use crate::os::{panic_hook, this_process};
+use crate::os::{panic_hook, stderr, this_process};
 use crate::settings;
 use cli::{Cli, Mode};
 
@@ -56,6 +57,7 @@ fn run(cli: Cli) -> Result<Exit> {
             log_to_stderr(level, &settings);
             this_process::keep_from_children();
             this_process::default_signals();
+            warn(&variables::warnings(&settings));
             check::wait(splay);
             let outcome = check::run(&settings, extent).unwrap_or_else(|error| Outcome::failed(&error));
             print_outcome(&outcome, json)
@@ -73,7 +75,7 @@ fn print_settings(cli: &Cli) -> Result<Exit> {
             return Err(chosen_settings::mention_last_good(error, cli, &environment));
         }
     };
-    for warning in &resolved.warnings {
+    for warning in resolved.warnings.iter().chain(&variables::warnings(&resolved.settings)) {
         complain(&format!("warning: {warning}"));
     }
     print(&settings::print::render(&resolved.rows))
@@ -90,10 +92,14 @@ fn start(cli: &Cli) -> Result<Exit> {
     if let Some(problem) = &chosen.problem {
         log::error!(problem = problem.as_str(); "settings are invalid; using the last good ones");
     }
-    for warning in &chosen.resolved.warnings {
+    warn(chosen.resolved.warnings.iter().chain(&variables::warnings(settings)));
+    start::run(chosen)
+}
+
+fn warn<'a>(warnings: impl IntoIterator<Item = &'a String>) {
+    for warning in warnings {
         log::warn!(problem = warning.as_str(); "check the settings");
     }
-    start::run(chosen)
 }
 
 fn log_to_stderr(level: log::LevelFilter, settings: &settings::Settings) {
@@ -146,5 +152,6 @@ fn print(text: &str) -> Result<Exit> {
 /// it, so nothing in it is to move a terminal's cursor.
 fn complain(line: &str) {
     let line = Masked::new(line).replace(sanitize::is_invisible, " ");
-    let _ = writeln!(std::io::stderr(), "kmagent: {line}");
+    let priority = if stderr::is_journal() { "<3>" } else { "" };
+    let _ = writeln!(std::io::stderr(), "{priority}kmagent: {line}");
 }

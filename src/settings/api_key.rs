@@ -10,7 +10,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::precedence::{Layers, Origin, ResolvedValue};
+use super::origin::Origin;
+use super::precedence::{Layers, ResolvedValue};
 use super::{Secret, file, parse};
 use crate::log::redact::MASK;
 use crate::os::files::Usage;

@@ -3,8 +3,10 @@
 //! ```text
 //!   table       name, variable, default and kind of every setting
 //!   resolve     all of them settled once at start, from environment, flags, file and defaults
+//!   origin      what a source is called
 //!   precedence  which of these wins
 //!   file        the settings file, read by flat_yaml
+//!   list        the text of one that has several items
 //!   parse       the text of one setting to its value
 //!   last_good   what a start uses whose settings file has gone bad
 //!   api_key     where the API key comes from
@@ -21,6 +23,8 @@ mod endpoint;
 mod file;
 mod flat_yaml;
 pub mod last_good;
+mod list;
+mod origin;
 pub mod parse;
 mod policy;
 mod precedence;
@@ -36,6 +40,7 @@ use std::time::Duration;
 use crate::config::policy::Policy;
 use crate::log::LogFormat;
 use crate::log::redact::MASK;
+pub use policy::CANNOT_READ_POLICY;
 pub use resolve::{Resolved, agent_paths, last_good_path, resolve, resolve_last_good};
 
 /// A value that must never be shown. `Debug` is masked, there is no `Display`, and `expose` is the only way to the
@@ -100,6 +105,8 @@ pub struct Settings {
     pub config: PathBuf,
     /// The collector that the user named; `None` means look in the usual places at each start of the collector.
     pub collector: Option<PathBuf>,
+    /// What a collector that runs or validates is given after its configs.
+    pub collector_args: Vec<String>,
     pub collector_endpoint: String,
     pub api_key: Option<Secret>,
     pub polling: Polling,
@@ -126,6 +133,8 @@ pub struct Settings {
     pub stop_timeout: Duration,
     pub min_uptime: Duration,
     pub validate_timeout: Duration,
+    /// Lines of the collector's that are logged in a minute, errors apart; 0 is no limit.
+    pub collector_log_rate: u32,
     pub poll_timeout: Duration,
     /// Bytes, of the API's whole answer.
     pub max_config_size: u64,

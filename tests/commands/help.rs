@@ -5,10 +5,11 @@ use std::process::{Command, Stdio};
 use crate::support::bin::{self, Output};
 
 /// Every setting of the table, in its order; `--print-settings` and `--help` are held against it.
-pub const SETTINGS: [&str; 27] = [
+pub const SETTINGS: [&str; 29] = [
     "agent-config",
     "config",
     "collector",
+    "collector-args",
     "collector-endpoint",
     "api-key",
     "api-key-file",
@@ -30,6 +31,7 @@ pub const SETTINGS: [&str; 27] = [
     "stop-timeout",
     "min-uptime",
     "validate-timeout",
+    "collector-log-rate",
     "policy",
     "poll-timeout",
     "max-config-size",

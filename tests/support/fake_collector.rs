@@ -190,6 +190,7 @@ fn main() {
             _ if arg == "--version" => return version(),
             Some(("--config", file)) => configs.push(file.to_string()),
             None if arg == "--config" => configs.extend(args.next()),
+            Some(("--feature-gates" | "--set", _)) => {}
             _ => refuse(&format!("unknown flag: {arg}")),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::collector::Collector;
 use crate::collector::handover::binds::{BindWatch, Served};
 use crate::collector::health::Probe;
+use crate::collector::log_lines::{LogRate, Records};
 use crate::collector::orphans::Recorder;
 use crate::collector::process::{Binds, Process};
 use crate::config::inspect;
@@ -34,6 +35,8 @@ pub(super) struct LiveCollector {
     pub(super) outlives_agent: bool,
     /// Its latest bind(2).
     pub(super) bound_at: Uptime,
+    /// What it prints, for the log.
+    records: Records,
 }
 
 /// A collector that has ended, and how.
@@ -48,6 +51,7 @@ pub(super) struct Collectors {
     /// Whether they are to be started so that one can be handed over from.
     binds: Binds,
     pub(super) recorder: Recorder,
+    log_rate: LogRate,
     /// Oldest first; two during a hand-over.
     live: Vec<LiveCollector>,
     /// What those that have ended have left behind, as long as it could bind.
@@ -59,9 +63,18 @@ pub(super) struct Collectors {
 }
 
 impl Collectors {
-    pub(super) fn new(collector: Collector, binds: Binds, recorder: Recorder) -> Collectors {
-        let (live, stale) = (Vec::new(), Vec::new());
-        Collectors { collector, binds, recorder, live, stale, probe: None, starts: 0, started_program: None }
+    pub(super) fn new(collector: Collector, binds: Binds, recorder: Recorder, log_rate: LogRate) -> Collectors {
+        Collectors {
+            collector,
+            binds,
+            recorder,
+            log_rate,
+            live: Vec::new(),
+            stale: Vec::new(),
+            probe: None,
+            starts: 0,
+            started_program: None,
+        }
     }
 
     // ---- Starting.
@@ -90,6 +103,7 @@ impl Collectors {
             is_ready,
             outlives_agent,
             bound_at: now,
+            records: Records::default(),
         });
         self.recorder.record(self.live.iter().filter_map(|live| live.process.process_id()));
         Ok(&self.live[index])
@@ -123,7 +137,7 @@ impl Collectors {
     /// # Errors
     /// It cannot be read.
     pub(super) fn overlay(&self, store: &Store) -> Result<Option<Value>> {
-        self.collector.local_config().map(|path| store.read_overlay(path)).transpose()
+        self.collector.overlay(|path| store.read_overlay(path))
     }
 
     // ---- Looking at those that live.
@@ -183,6 +197,11 @@ impl Collectors {
         self.live.iter().filter_map(|live| live.process.check_interval()).min()
     }
 
+    /// When something of their output is to be logged.
+    pub(super) fn log_deadline(&self) -> Option<Uptime> {
+        self.live.iter().filter_map(|live| live.records.deadline()).chain(self.log_rate.deadline()).min()
+    }
+
     /// Serves what they wait for, passes on their output, and takes out those that have ended.
     pub(super) fn watch(&mut self, now: Uptime) -> Vec<Exited> {
         self.stale.retain_mut(|left| left.serve(&[]) != Served::Ended);
@@ -196,24 +215,31 @@ impl Collectors {
             if live.process.serve_binds(&partners) {
                 live.bound_at = now;
             }
+            let pass = &mut |level: log::Level, record: &[u8]| self.log_rate.pass(level, record, now);
             let emit = &mut |line: &[u8]| {
                 live.is_ready |= line.windows(READY.len()).any(|part| part == READY);
-                crate::log::collector_line(line);
+                live.records.add(line, now, pass);
             };
             live.process.read_output(emit);
             let status = match live.process.try_reap(is_alone, emit) {
                 Ok(None) => {
+                    if live.records.deadline().is_some_and(|deadline| now >= deadline) {
+                        live.records.end(pass);
+                    }
                     index += 1;
                     continue;
                 }
                 Ok(Some(status)) => live.process.describe(status),
                 Err(error) => format!("cannot be waited for: {error}"),
             };
+            live.records.end(pass);
+            self.log_rate.collector_ended();
             let mut collector = self.live.remove(index);
             self.stale.extend(collector.process.take_left());
             self.probe.take_if(|(probed, _)| *probed == collector.child);
             exited.push(Exited { collector, status });
         }
+        self.log_rate.end_minute(now);
         exited
     }
 

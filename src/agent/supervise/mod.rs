@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::mailbox::{PollerCommand, Snapshot, SupervisorEvent};
 use crate::collector::Collector;
+use crate::collector::log_lines::LogRate;
 use crate::collector::orphans::Recorder;
 use crate::collector::process::KILL_PATIENCE;
 use crate::config::value::Revision;
@@ -101,7 +102,12 @@ impl Supervise {
             core: Supervisor::new(limits, seed),
             clock: parts.clock,
             exits: parts.exits,
-            collectors: Collectors::new(parts.collector, handover.binds(), Recorder::new(&settings.run_dir)),
+            collectors: Collectors::new(
+                parts.collector,
+                handover.binds(),
+                Recorder::new(&settings.run_dir),
+                LogRate::new(settings.collector_log_rate),
+            ),
             handover,
             drain: Drain::default(),
             state_tracker: StateTracker::new(&parts.store, settings, settings_problem),
@@ -149,6 +155,7 @@ impl Supervise {
             self.service_status.deadline(),
             self.pending_writes.retry_at(),
             self.drain.deadline(),
+            self.collectors.log_deadline(),
             self.collectors.check_interval().map(|interval| self.now() + interval),
         ];
         // One that is too far away for the clock is as good as none.
