@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use super::cli::Cli;
 use crate::error::{Error, Exit, Result};
 use crate::os::files::safe_open;
+use crate::os::shutdown;
 use crate::settings::{self, Resolved, last_good};
 use crate::source::Source;
 use crate::store::atomic;
@@ -37,12 +38,25 @@ pub fn choose(cli: &Cli, env: Environment<'_>) -> Result<ChosenSettings> {
             let lines = error.to_string().lines().collect::<Vec<_>>().join("; ");
             let problem = format!(
                 "the settings are invalid, so the last good ones are used: {lines}: fix this, look at `kmagent \
-                 --print-settings`, and restart the agent"
+                 --print-settings`, then `kmagent reload`"
             );
             Ok(ChosenSettings { problem: Some(problem), ..chosen })
         }
         Err(_) => Err(Error::new(Exit::Settings, format!("{error}\nthe last good settings cannot be used either"))),
     }
+}
+
+/// Those that are given by now, for a reload.
+///
+/// # Errors
+/// 78 for bad ones: there are better ones in use.
+pub fn again(cli: &Cli, env: Environment<'_>) -> Result<(Resolved, Source)> {
+    let resolved = settings::resolve(&cli.flags, env)?;
+    let source = Source::new(&resolved.settings)?;
+    // On the poller's thread: a stop waits for what is being written.
+    let _step = shutdown::step();
+    keep(&resolved);
+    Ok((resolved, source))
 }
 
 /// For a later start, if they have changed. By who owns the state directory alone, so that nobody reads another user's.

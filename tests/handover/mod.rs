@@ -11,6 +11,7 @@ pub mod load;
 mod memory;
 mod phases;
 mod plain;
+mod restart;
 mod retried_by_restart;
 mod seamless;
 pub mod sink;

@@ -86,7 +86,7 @@ fn a_start_with_a_bad_file_uses_them_and_everybody_is_told() {
         let status = agent.wait_status("an agent", |status| status["polling"]["succeeded_at"].is_u64());
         for told in ["settings_problem", "last_error_message"] {
             let text = status[told].as_str().unwrap();
-            assert!(text.contains(problem) && text.contains("restart the agent"), "{told}: {text}");
+            assert!(text.contains(problem) && text.contains("`kmagent reload`"), "{told}: {text}");
         }
         assert!(agent.run(["status"]).says().lines().any(|line| line.starts_with("settings ")));
         let report = api.wait_for_request_after(seen, "a report", |_| true).json();

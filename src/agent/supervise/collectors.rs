@@ -60,6 +60,12 @@ impl Collectors {
         Collectors { collector, binds, recorder, live: Vec::new(), probe: None, starts: 0, started_program: None }
     }
 
+    /// For those that are started from now on.
+    pub(super) fn run_with(&mut self, collector: Collector, binds: Binds) {
+        self.collector = collector;
+        self.binds = binds;
+    }
+
     // ---- Starting.
 
     /// Starts one on the active config, which is the file `config`.
