@@ -1320,7 +1320,7 @@ tell_rest() {
         return 0
     fi
     if [ ! -s "$etc/api-key" ] && [ -z "$(setting api-key)" ]; then
-        say "there is no API key yet: put it in $etc/api-key and restart the agent"
+        say "there is no API key yet: put it in $etc/api-key and run kmagent reload"
     fi
     if is_stale; then
         say "the previous agent is still running: restart it"

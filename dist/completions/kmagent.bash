@@ -31,7 +31,7 @@ _kmagent() {
             flag=${word%%=*}
             given+="$flag "
             case $word in
-                start | stop | status | --check | --print-settings) mode=$word ;;
+                start | stop | reload | restart | status | --check | --print-settings) mode=$word ;;
                 --help | -h | --version | -V) return ;;
                 --docker-mode | --allow-http | --report-extended | --dry-run | --json | --*=*) ;;
                 --*) takes_value=$flag ;;
@@ -62,11 +62,11 @@ _kmagent() {
     local offers=''
     case $mode in
         '')
-            offers='start stop status'
+            offers='start stop reload restart status'
             [[ $cur != -* ]] || offers="--check --print-settings --version --help $settings"
             ;;
         # Of the settings they need none but where the agent is.
-        stop) offers='--agent-config --run-dir' ;;
+        stop | reload | restart) offers='--agent-config --run-dir' ;;
         status) offers='--json --agent-config --run-dir' ;;
         --check) offers="--dry-run --json --splay $settings" ;;
         *) offers=$settings ;;

@@ -17,7 +17,7 @@ function __kmagent_mode
             continue
         end
         switch $word
-            case start stop status --check --print-settings
+            case start stop reload restart status --check --print-settings
                 set mode $word
             case --help -h --version -V
                 set mode done
@@ -51,7 +51,7 @@ function __kmagent_takes --argument-names name
     contains -- (__kmagent_mode) '' start --check --print-settings; and __kmagent_lacks $name
 end
 
-# The same for the two settings that say where the agent is: stop and status need none but these.
+# The same for the two settings that say where the agent is: what is asked of it needs none but these.
 function __kmagent_finds --argument-names name
     not contains -- (__kmagent_mode) done; and __kmagent_lacks $name
 end
@@ -64,6 +64,8 @@ end
 complete -c kmagent -f
 complete -c kmagent -n __kmagent_does_nothing -a start -d 'supervises the collector in the foreground'
 complete -c kmagent -n __kmagent_does_nothing -a stop -d 'asks the running agent to stop, and waits until it has'
+complete -c kmagent -n __kmagent_does_nothing -a reload -d 'has the running agent read its settings again'
+complete -c kmagent -n __kmagent_does_nothing -a restart -d 'replaces the running collector, by hand-over if possible'
 complete -c kmagent -n __kmagent_does_nothing -a status -d 'shows what the running agent is doing'
 complete -c kmagent -n __kmagent_does_nothing -l check -d 'does one config check and exits'
 complete -c kmagent -n __kmagent_does_nothing -l print-settings -d 'shows every setting, its value and where it comes from'

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::cli::Cli;
 use crate::error::{Error, Exit, Result};
 use crate::os::files::safe_open;
+use crate::os::shutdown;
 use crate::settings::table::DEFAULT_FILE;
 use crate::settings::{self, CANNOT_READ_POLICY, Resolved, last_good};
 use crate::source::Source;
@@ -48,12 +49,26 @@ pub fn choose(cli: &Cli, env: Environment<'_>) -> Result<ChosenSettings> {
                 true => String::new(),
                 false => format!("--agent-config {} ", file.display()),
             };
-            let problem =
-                format!("{what}: {lines}: fix this, look at `kmagent {option}--print-settings`, and restart the agent");
+            let problem = format!(
+                "{what}: {lines}: fix this, look at `kmagent {option}--print-settings`, then `kmagent {option}reload`"
+            );
             Ok(ChosenSettings { problem: Some(problem), ..chosen })
         }
         Err(_) => Err(Error::new(Exit::Settings, format!("{error}\nthe last good settings cannot be used either"))),
     }
+}
+
+/// Those that are given by now, for a reload.
+///
+/// # Errors
+/// 78 for bad ones: there are better ones in use.
+pub fn again(cli: &Cli, env: Environment<'_>) -> Result<(Resolved, Source)> {
+    let resolved = settings::resolve(&cli.flags, env)?;
+    let source = Source::new(&resolved.settings)?;
+    // On the poller's thread: a stop waits for what is being written.
+    let _step = shutdown::step();
+    keep(&resolved);
+    Ok((resolved, source))
 }
 
 /// For a later start, if they have changed. By who owns the state directory alone, so that nobody reads another user's.

@@ -24,6 +24,8 @@ pub struct Cli {
 pub enum Mode {
     Start,
     Stop,
+    Reload,
+    Restart,
     Status {
         json: bool,
     },
@@ -38,8 +40,13 @@ pub enum Mode {
     Help,
 }
 
-pub const COMMANDS: [(&str, Mode); 3] =
-    [("start", Mode::Start), ("stop", Mode::Stop), ("status", Mode::Status { json: false })];
+pub const COMMANDS: [(&str, Mode); 5] = [
+    ("start", Mode::Start),
+    ("stop", Mode::Stop),
+    ("reload", Mode::Reload),
+    ("restart", Mode::Restart),
+    ("status", Mode::Status { json: false }),
+];
 pub const OPTIONS: [&str; 7] = ["--check", "--dry-run", "--json", "--splay", "--print-settings", "--version", "--help"];
 
 /// What the arguments said so far, before it is known whether it fits together.
@@ -210,11 +217,13 @@ pub fn help() -> String {
 
 const HELP: &str = "\
 kmagent keeps an OpenTelemetry Collector alive and its configuration current.
-usage: kmagent [OPTION]... start | stop | status
+usage: kmagent [OPTION]... start | stop | reload | restart | status
        kmagent [OPTION]... --check | --print-settings | --version | --help
 
   start              supervise the collector in the foreground
   stop               ask the running agent to stop, and wait until it has
+  reload             have the running agent read its settings again
+  restart            replace the running collector, by hand-over if possible
   status             show what the running agent is doing; also --json
   --check            do one config check and exit, for cron and scripts
     --dry-run          do every step except the install
@@ -240,6 +249,8 @@ mod tests {
         for (line, expected) in [
             ("start", Mode::Start),
             ("stop", Mode::Stop),
+            ("reload", Mode::Reload),
+            ("restart", Mode::Restart),
             ("status", Mode::Status { json: false }),
             ("--json status", Mode::Status { json: true }),
             ("status --json", Mode::Status { json: true }),

@@ -3,6 +3,8 @@
 pub mod check;
 mod chosen_settings;
 pub mod cli;
+pub mod reload;
+pub mod restart;
 pub mod start;
 pub mod status;
 pub mod stop;
@@ -43,8 +45,10 @@ fn run(cli: Cli) -> Result<Exit> {
         Mode::Help => print(&cli::help()),
         Mode::Version => print(&cli::version()),
         Mode::PrintSettings => print_settings(&cli),
-        Mode::Start => start(&cli),
-        Mode::Stop => stop::run(&settings::agent_paths(&cli.flags, &environment)?),
+        Mode::Start => start(cli),
+        Mode::Stop => print(&stop::run(&settings::agent_paths(&cli.flags, &environment)?)?),
+        Mode::Reload => print(&reload::run(&settings::agent_paths(&cli.flags, &environment)?)?),
+        Mode::Restart => print(&restart::run(&settings::agent_paths(&cli.flags, &environment)?)?),
         Mode::Status { json } => print(&status::run(&settings::agent_paths(&cli.flags, &environment)?, json)?),
         Mode::Check { dry_run, json, splay } => {
             let resolved = settings::resolve(&cli.flags, &environment);
@@ -81,19 +85,20 @@ fn print_settings(cli: &Cli) -> Result<Exit> {
     print(&settings::print::render(&resolved.rows))
 }
 
-fn start(cli: &Cli) -> Result<Exit> {
+fn start(cli: Cli) -> Result<Exit> {
+    // Before process 1 of a container passes it on.
+    this_process::hold_hangup();
     this_process::run_as_child_of_process_one()?;
     this_process::raise_open_files_limit();
     this_process::keep_from_children();
-    this_process::default_signals();
-    let chosen = chosen_settings::choose(cli, &environment)?;
+    let chosen = chosen_settings::choose(&cli, &environment)?;
     let settings = &chosen.resolved.settings;
     log_to_stderr(settings.log_level, settings);
     if let Some(problem) = &chosen.problem {
         log::error!(problem = problem.as_str(); "settings are invalid; using the last good ones");
     }
     warn(chosen.resolved.warnings.iter().chain(&variables::warnings(settings)));
-    start::run(chosen)
+    start::run(chosen, Box::new(move || chosen_settings::again(&cli, &environment)))
 }
 
 fn warn<'a>(warnings: impl IntoIterator<Item = &'a String>) {

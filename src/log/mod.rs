@@ -11,6 +11,7 @@ pub mod sanitize;
 mod sink;
 pub mod utc;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +29,8 @@ pub enum LogFormat {
 }
 
 struct Logger {
-    format: LogFormat,
+    /// Else JSON.
+    is_text: AtomicBool,
     /// Each line begins with its priority.
     is_journal: bool,
     /// Locked only to write: a field's `Display` that logs must find it free.
@@ -37,12 +39,13 @@ struct Logger {
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// Starts the log. A second call changes the level only.
+/// Starts the log; a later call changes level and format.
 pub fn init(level: LevelFilter, format: LogFormat) {
     let logger = LOGGER.get_or_init(|| {
         let sink = Mutex::new(Sink::new(stderr::open()));
-        Logger { format, is_journal: stderr::is_journal(), sink }
+        Logger { is_text: AtomicBool::new(false), is_journal: stderr::is_journal(), sink }
     });
+    logger.is_text.store(format == LogFormat::Text, Ordering::Relaxed);
     // It fails when a logger is set already, which can only be this one.
     let _ = log::set_logger(logger);
     log::set_max_level(level);
@@ -72,7 +75,8 @@ impl Log for Logger {
 impl Logger {
     fn write(&self, render: impl FnOnce(&Style) -> String) {
         masked::with_known(|secrets| {
-            let style = Style { format: self.format, is_journal: self.is_journal, at: SystemTime::now(), secrets };
+            let format = if self.is_text.load(Ordering::Relaxed) { LogFormat::Text } else { LogFormat::Json };
+            let style = Style { format, is_journal: self.is_journal, at: SystemTime::now(), secrets };
             let line = render(&style);
             lock(&self.sink).write(&line, |count| style.dropped(count));
         });
@@ -144,7 +148,7 @@ mod tests {
         }
         let (mut reader, writer) = std::io::pipe().unwrap();
         let sink = Mutex::new(Sink::new(crate::os::stderr::Stderr::instead(writer)));
-        let logger = Logger { format: LogFormat::Text, is_journal: false, sink };
+        let logger = Logger { is_text: AtomicBool::new(true), is_journal: false, sink };
         logger.log(&Record::builder().target("kmagent").args(format_args!("{}", Nested(&logger))).build());
         drop(logger);
         let mut written = String::new();

@@ -9,6 +9,7 @@
 //!   list        the text of one that has several items
 //!   parse       the text of one setting to its value
 //!   last_good   what a start uses whose settings file has gone bad
+//!   changes     what a reload changes, and what it cannot
 //!   api_key     where the API key comes from
 //!   policy      where the policy comes from
 //!   endpoint    where config checks go
@@ -19,6 +20,7 @@
 //! config.
 
 mod api_key;
+pub mod changes;
 mod endpoint;
 mod file;
 mod flat_yaml;
@@ -88,6 +90,30 @@ pub struct AgentPaths {
     pub settings_file: PathBuf,
 }
 
+/// Where the API key is, and where one would be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// It may change at any time.
+    File(PathBuf),
+    /// In the settings file, which a reload reads.
+    SettingsFile,
+    /// In the environment or on the command line.
+    Start,
+    /// A copy that systemd made at the start of the service.
+    Credential,
+}
+
+impl KeySource {
+    /// What to do besides for a corrected key to be used, to be appended to what is wrong with it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            KeySource::File(_) | KeySource::SettingsFile => "",
+            KeySource::Start => "; the agent was started with it: restart the agent",
+            KeySource::Credential => "; it is a systemd credential: restart the service",
+        }
+    }
+}
+
 /// What root does not take from a settings file that another user can change.
 #[derive(Clone, Debug)]
 pub struct Ignored {
@@ -109,6 +135,7 @@ pub struct Settings {
     pub collector_args: Vec<String>,
     pub collector_endpoint: String,
     pub api_key: Option<Secret>,
+    pub key_source: KeySource,
     pub polling: Polling,
     /// `None` means never poll.
     pub config_check_interval: Option<Duration>,
@@ -148,6 +175,12 @@ impl Settings {
     /// Why root does not take this setting from the settings file, although that has it.
     pub fn why_ignored(&self, name: &str) -> Option<&str> {
         self.ignored.as_ref().filter(|ignored| ignored.names.contains(&name)).map(|ignored| ignored.reason.as_str())
+    }
+
+    /// The API key, if its file has another one by now.
+    pub fn changed_key(&self) -> Option<Secret> {
+        let KeySource::File(path) = &self.key_source else { return None };
+        api_key::read_file(path).filter(|key| self.api_key.as_ref() != Some(key))
     }
 
     pub fn agent_paths(&self) -> AgentPaths {

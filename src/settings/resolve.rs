@@ -80,7 +80,7 @@ pub fn agent_paths(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Optio
 fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
     let to_keep = layers.to_keep();
     let from = &mut layers;
-    let api_key = api_key::choose(from);
+    let (api_key, key_source) = api_key::choose(from);
     let collector_endpoint = from.value("collector-endpoint", parse::line);
     let settings_file = from.settings_file().to_path_buf();
     let (policy, policy_file) = policy::choose(from);
@@ -93,6 +93,7 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         polling: polling(from, &collector_endpoint, api_key.is_some()),
         collector_endpoint,
         api_key,
+        key_source,
         config_check_interval: from.value("config-check-interval", parse::interval),
         local_config: from.path("local-config", Usage::Read),
         docker_mode: from.value("docker-mode", parse::switch),

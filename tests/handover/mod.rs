@@ -13,6 +13,7 @@ mod memory;
 mod phases;
 mod plain;
 mod raw;
+mod restart;
 mod retried_by_restart;
 mod seamless;
 pub mod sink;

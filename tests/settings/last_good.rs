@@ -86,7 +86,7 @@ fn a_start_with_a_bad_file_uses_them_and_everybody_is_told() {
         let status = agent.wait_status("an agent", |status| status["polling"]["succeeded_at"].is_u64());
         for told in ["settings_problem", "last_error_message"] {
             let text = status[told].as_str().unwrap();
-            let remedy = format!("--agent-config {} --print-settings`, and restart", agent.settings_file().display());
+            let remedy = format!("--agent-config {} reload`", agent.settings_file().display());
             assert!(text.contains(problem) && text.contains(&remedy), "{told}: {text}");
         }
         assert!(agent.run(["status"]).says().lines().any(|line| line.starts_with("settings ")));

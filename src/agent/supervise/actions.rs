@@ -208,6 +208,7 @@ impl Supervise {
         if matches!(verdict, Verdict::Failing(_)) && self.collectors.only().is_some() {
             log::warn!("collector is running but unhealthy");
         }
+        self.conclude_restart(&verdict);
         let outcome = self.state_tracker.concluded(&verdict);
         self.settle_state();
         if let Some(outcome) = outcome {

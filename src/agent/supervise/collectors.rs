@@ -77,6 +77,12 @@ impl Collectors {
         }
     }
 
+    /// For those that are started from now on.
+    pub(super) fn run_with(&mut self, collector: Collector, binds: Binds) {
+        self.collector = collector;
+        self.binds = binds;
+    }
+
     // ---- Starting.
 
     /// Starts one on the active config, which is the file `config`.

@@ -51,6 +51,18 @@ impl Handover {
         Handover { mode, limits, supported }
     }
 
+    /// For what is started from now on.
+    pub(super) fn set(&mut self, mode: RestartMode, limits: Limits) {
+        match mode == self.mode {
+            true => self.limits = limits,
+            false => *self = Handover::new(mode, limits),
+        }
+    }
+
+    pub(super) fn longest_overlap(&self) -> Duration {
+        self.limits.longest_overlap()
+    }
+
     /// Whether collectors are to be started so that one can be handed over from.
     pub(super) fn binds(&self) -> Binds {
         self.supported.clone().map_or_else(Binds::Unwatched, |()| Binds::Watched)

@@ -4,6 +4,7 @@
 //!   poller     ┐                           ┌ spawn, signal, reap, probe (collectors)
 //!   collectors ├─▶ event ─▶ core ─▶ action ┤ who gets new connections   (handover)
 //!   clients    │                           │ install, promote, roll back (store)
+//!   signals    │                           │
 //!   deadlines  ┘                           └ conclude ─▶ poller, clients
 //! ```
 //! It sleeps in one place, until something is ready or the next deadline; each action's outcome is fed back before it
@@ -17,6 +18,8 @@ mod drain;
 mod handover;
 mod pending_writes;
 mod poller_link;
+mod reload;
+mod restart;
 mod secret_registry;
 mod service_status;
 mod state_tracker;
@@ -26,6 +29,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::agent::check;
 use crate::agent::mailbox::{PollerCommand, Snapshot, SupervisorEvent};
 use crate::collector::Collector;
 use crate::collector::log_lines::LogRate;
@@ -35,11 +39,12 @@ use crate::config::value::Revision;
 use crate::control::server::Server;
 use crate::core::Uptime;
 use crate::core::event::{self, Event};
-use crate::core::supervisor::{Limits, StateName, Supervisor};
+use crate::core::supervisor::{StateName, Supervisor};
 use crate::error::Exit;
-use crate::os::descendants::{self, Exits, Which};
+use crate::os::descendants::{self, Which};
 use crate::os::service::Notify;
 use crate::os::shutdown;
+use crate::os::signals::Signals;
 use crate::os::wait::{Waitable, wait};
 use crate::os::wake_channel::Receiver;
 use crate::settings::Settings;
@@ -50,13 +55,15 @@ use drain::Drain;
 use handover::Handover;
 use pending_writes::PendingWrites;
 use poller_link::PollerLink;
+use reload::Reloads;
+use restart::Restarts;
 use service_status::ServiceStatus;
 use state_tracker::StateTracker;
 
 pub struct Supervise {
     core: Supervisor<Candidate>,
     clock: Instant,
-    exits: Exits,
+    signals: Signals,
     collectors: Collectors,
     handover: Handover,
     drain: Drain,
@@ -65,6 +72,9 @@ pub struct Supervise {
     state_tracker: StateTracker,
     poller: PollerLink,
     clients: Clients,
+    reloads: Reloads,
+    restarts: Restarts,
+    longest_check: Duration,
     service_status: ServiceStatus,
     /// Why waiting has failed, if it has.
     wait_error: Option<io::Error>,
@@ -75,7 +85,7 @@ pub struct Supervise {
 /// What the supervisor is made of; all of it was set up before the first start, when failing is still allowed.
 pub struct Parts {
     pub clock: Instant,
-    pub exits: Exits,
+    pub signals: Signals,
     pub mail: Receiver<SupervisorEvent>,
     pub poller: crossbeam_channel::Sender<PollerCommand>,
     pub server: Server,
@@ -96,12 +106,12 @@ impl event::Candidate for Candidate {
 impl Supervise {
     /// With what is wrong with the settings that were given, if these are others.
     pub fn new(parts: Parts, settings: &Settings, settings_problem: Option<String>, seed: u64) -> Supervise {
-        let limits = Limits { min_uptime: settings.min_uptime, stop_timeout: settings.stop_timeout };
+        let limits = reload::limits(settings);
         let handover = Handover::new(settings.restart_mode, limits);
         Supervise {
             core: Supervisor::new(limits, seed),
             clock: parts.clock,
-            exits: parts.exits,
+            signals: parts.signals,
             collectors: Collectors::new(
                 parts.collector,
                 handover.binds(),
@@ -115,6 +125,9 @@ impl Supervise {
             pending_writes: PendingWrites::default(),
             poller: PollerLink::new(parts.mail, parts.poller),
             clients: Clients::new(parts.server),
+            reloads: Reloads::new(),
+            restarts: Restarts::default(),
+            longest_check: check::longest(settings),
             service_status: ServiceStatus::new(parts.notify, settings.stop_timeout),
             wait_error: None,
             exit: Exit::Done,
@@ -132,6 +145,7 @@ impl Supervise {
             self.sleep();
             let events = self.collect_events();
             self.handle(events);
+            self.order_restart();
             self.report_to_poller();
         }
         self.poller.send(PollerCommand::Stop);
@@ -164,8 +178,7 @@ impl Supervise {
             .collectors
             .sources()
             .chain(self.clients.sources())
-            .chain(self.exits.sources())
-            .chain([self.poller.source()])
+            .chain([self.signals.waitable(), self.poller.source()])
             .collect();
         let error = wait(&sources, until).err();
         if let (Some(error), None) = (&error, &self.wait_error) {
@@ -178,7 +191,13 @@ impl Supervise {
     fn collect_events(&mut self) -> VecDeque<Event<Candidate>> {
         let mut events = VecDeque::new();
         self.watch_collectors(&mut events);
-        self.exits.reap();
+        let signals = self.signals.take();
+        if signals.stop {
+            self.stop("signal", &mut events);
+        }
+        if signals.reload {
+            self.ask_for_reload(None);
+        }
         let (arrived, closed) = self.poller.drain();
         for event in arrived {
             self.take_supervisor_event(event, &mut events);
@@ -202,8 +221,10 @@ impl Supervise {
 
     fn take_supervisor_event(&mut self, event: SupervisorEvent, events: &mut VecDeque<Event<Candidate>>) {
         match event {
-            SupervisorEvent::Signalled => self.stop("signal", events),
             SupervisorEvent::Checked(checked) => self.take_check(checked, events),
+            SupervisorEvent::Reloaded(outcome) => self.take_reloaded(outcome),
+            SupervisorEvent::KeyChanged(reloaded) => self.adopt(*reloaded),
+            SupervisorEvent::MayRestart(outcome) => self.take_may_restart(outcome),
             SupervisorEvent::PollerEnded => {
                 log::error!("poller thread ended, stopping the agent: this is a bug in kmagent, please report it");
                 self.exit = Exit::Bug;

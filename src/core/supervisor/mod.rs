@@ -42,6 +42,7 @@ use super::event::{Action, Candidate, ChildId, Event, Problem, TrustLevel};
 use activation::Activation;
 
 pub use state_name::StateName;
+pub use view::RestartTime;
 
 /// A SIGTERM in the first 20 ms after "ready" kills the collector before it drains, and ready takes 11–20 ms on a fast
 /// host (DESIGN.md, "Measurements"): ten times their sum, for slow hosts.
@@ -226,6 +227,11 @@ impl<C: Candidate> Supervisor<C> {
     pub fn new(limits: Limits, seed: u64) -> Supervisor<C> {
         let (backoff, activation) = (Backoff::new(seed), Activation::default());
         Supervisor { limits, backoff, activation, state: State::Stopped { check_at: Uptime::ZERO } }
+    }
+
+    /// From the next event on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     pub fn handle(&mut self, now: Uptime, event: Event<C>) -> Vec<Action<C>> {

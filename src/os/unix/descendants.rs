@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid};
 
 use super::process_id::{Entry, ProcessId};
-use super::sys::child_signal;
+use super::sys::signals;
 use super::wait::{Waitable, wait};
 use crate::os::files;
 
@@ -78,38 +78,15 @@ pub fn adopt(adopts: bool) -> bool {
     before
 }
 
-/// Says when a child has ended, so that what was adopted does not stay as a zombie.
-#[derive(Debug)]
-pub struct Exits(Option<OwnedFd>);
-
-impl Exits {
-    /// To be called while there is only one thread. Where the kernel cannot say it, zombies wait for the next `end`.
-    pub fn watch() -> Exits {
-        Exits(child_signal::open().ok())
-    }
-
-    pub fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
-        self.0.iter().map(Waitable::to_read)
-    }
-
-    /// Reaps what was adopted and has ended; never blocks, and reads nothing in /proc.
-    pub fn reap(&self) {
-        let mut signals = [0u8; 1024];
-        let is_news = self.0.as_ref().is_some_and(|fd| rustix::io::read(fd, &mut signals).is_ok());
-        if is_news {
-            reap();
-        }
-    }
-}
-
-/// Whoever starts or reaps a child meanwhile does this afterwards.
-fn reap() {
+/// Reaps what was adopted and has ended; never blocks, and reads nothing in /proc. Whoever starts or reaps a child
+/// meanwhile does this afterwards.
+pub(super) fn reap() {
     let known = match CHILDREN.try_lock() {
         Ok(known) => known,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(TryLockError::WouldBlock) => return,
     };
-    while let Some(pid) = child_signal::ended_child().filter(|pid| !known.contains(pid)) {
+    while let Some(pid) = signals::ended_child().filter(|pid| !known.contains(pid)) {
         if rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG).is_err() {
             return;
         }
