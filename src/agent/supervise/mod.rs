@@ -14,6 +14,7 @@ mod actions;
 mod clients;
 mod collector_events;
 mod collectors;
+mod drain;
 mod handover;
 mod pending_writes;
 mod poller_link;
@@ -49,6 +50,7 @@ use crate::settings::Settings;
 use crate::store::{Candidate, Store};
 use clients::Clients;
 use collectors::Collectors;
+use drain::Drain;
 use handover::Handover;
 use pending_writes::PendingWrites;
 use poller_link::PollerLink;
@@ -63,6 +65,7 @@ pub struct Supervise {
     signals: Signals,
     collectors: Collectors,
     handover: Handover,
+    drain: Drain,
     store: Store,
     pending_writes: PendingWrites,
     state_tracker: StateTracker,
@@ -110,6 +113,7 @@ impl Supervise {
             signals: parts.signals,
             collectors: Collectors::new(parts.collector, handover.binds(), Recorder::new(&settings.run_dir)),
             handover,
+            drain: Drain::default(),
             state_tracker: StateTracker::new(&parts.store, settings, settings_problem),
             store: parts.store,
             pending_writes: PendingWrites::default(),
@@ -158,6 +162,7 @@ impl Supervise {
             self.clients.deadline(),
             self.service_status.deadline(),
             self.pending_writes.retry_at(),
+            self.drain.deadline(),
             self.collectors.check_interval().map(|interval| self.now() + interval),
         ];
         // One that is too far away for the clock is as good as none.
