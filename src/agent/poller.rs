@@ -12,6 +12,7 @@ use log::kv::{Source, Value};
 use crate::agent::check::ConfigCheck;
 use crate::agent::check_outcome::Effects;
 use crate::agent::mailbox::{Checked, PollerCommand, Snapshot, SupervisorEvent};
+use crate::agent::reload::Present;
 use crate::collector::process::KILL_PATIENCE;
 use crate::config::value::Revision;
 use crate::core::cadence::Cadence;
@@ -26,6 +27,7 @@ pub struct Poller {
     mailbox: Receiver<PollerCommand>,
     supervisor: Sender<SupervisorEvent>,
     check: ConfigCheck,
+    settings: Present,
     cadence: Cadence,
     /// `None` until the supervisor has reported how the first start went.
     known: Option<Snapshot>,
@@ -47,6 +49,7 @@ impl Poller {
         mailbox: Receiver<PollerCommand>,
         supervisor: Sender<SupervisorEvent>,
         check: ConfigCheck,
+        settings: Present,
         interval: Option<Duration>,
         seed: u64,
     ) -> Poller {
@@ -55,6 +58,7 @@ impl Poller {
             mailbox,
             supervisor,
             check,
+            settings,
             cadence: Cadence::new(interval, seed),
             known: None,
             ticket: 0,
@@ -115,6 +119,15 @@ impl Poller {
                 self.ticket = ticket;
                 self.cadence.asked(self.clock.elapsed());
             }
+            PollerCommand::Reload => {
+                let reloaded = self.settings.reload(&mut self.check, &mut self.cadence, self.clock.elapsed());
+                // What failed may not fail any more.
+                self.failing = None;
+                return self.supervisor.send(SupervisorEvent::Reloaded(reloaded));
+            }
+            PollerCommand::Restart => {
+                return self.supervisor.send(SupervisorEvent::MayRestart(self.check.would_start_again()));
+            }
             PollerCommand::EndDescendants { before } => {
                 descendants::end(Which::Before(before), KILL_PATIENCE);
             }
@@ -128,8 +141,17 @@ impl Poller {
         let ticket = self.ticket;
         let began_at = self.clock.elapsed();
         self.cadence.began();
-        let Some(known) = &self.known else { return true };
-        let result = match self.check.run(known, self.pending.as_ref()) {
+        let Some(known) = self.known.clone() else { return true };
+        let mut outcome = self.check.run(&known, self.pending.as_ref());
+        if outcome.as_ref().is_err_and(|failure| failure.error.exit() == Exit::Denied)
+            && let Some(reloaded) = self.settings.take_changed_key(&mut self.check)
+        {
+            if !self.supervisor.send(SupervisorEvent::KeyChanged(reloaded)) {
+                return false;
+            }
+            outcome = self.check.run(&known, self.pending.as_ref());
+        }
+        let result = match outcome {
             Ok(outcome) => {
                 self.cadence.succeeded(began_at, self.clock.elapsed());
                 if self.failing.take().is_some() {

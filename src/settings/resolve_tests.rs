@@ -107,6 +107,8 @@ fn every_setting_is_taken_from_every_source() {
             "restart-mode" => "restart",
             "max-config-size" => "1MiB",
             "api-key-file" => "DIR/key",
+            "collector-log-rate" => "60",
+            "collector-args" => "--some=text",
             "policy" => "none",
             "min-uptime" | "confirm-time" => "7s",
             name if name.ends_with("-timeout") || name.ends_with("-interval") => "7s",
