@@ -13,6 +13,7 @@ mod actions;
 mod clients;
 mod collector_events;
 mod collectors;
+mod drain;
 mod handover;
 mod pending_writes;
 mod poller_link;
@@ -45,6 +46,7 @@ use crate::settings::Settings;
 use crate::store::{Candidate, Store};
 use clients::Clients;
 use collectors::Collectors;
+use drain::Drain;
 use handover::Handover;
 use pending_writes::PendingWrites;
 use poller_link::PollerLink;
@@ -57,6 +59,7 @@ pub struct Supervise {
     exits: Exits,
     collectors: Collectors,
     handover: Handover,
+    drain: Drain,
     store: Store,
     pending_writes: PendingWrites,
     state_tracker: StateTracker,
@@ -106,6 +109,7 @@ impl Supervise {
                 LogRate::new(settings.collector_log_rate),
             ),
             handover,
+            drain: Drain::default(),
             state_tracker: StateTracker::new(&parts.store, settings, settings_problem),
             store: parts.store,
             pending_writes: PendingWrites::default(),
@@ -151,6 +155,7 @@ impl Supervise {
             self.service_status.deadline(),
             self.pending_writes.retry_at(),
             self.collectors.log_deadline(),
+            self.drain.deadline(),
             self.collectors.check_interval().map(|interval| self.now() + interval),
         ];
         // One that is too far away for the clock is as good as none.
