@@ -225,10 +225,8 @@ usage: kmagent [OPTION]... start | stop | reload | restart | status
   reload             have the running agent read its settings again
   restart            replace the running collector, by hand-over if possible
   status             show what the running agent is doing; also --json
-  --check            do one config check and exit, for cron and scripts
-    --dry-run          do every step except the install
-    --splay TIME       sleep a random part of TIME first, as in 5m
-    --json             report as JSON
+  --check            do one config check and exit, for cron; --dry-run: install
+                     nothing, --splay 5m: wait a part of that first, --json
   --print-settings   show every setting, its value and where it comes from
 
 Settings, each --NAME VALUE, or KM_NAME in the environment, which overrides the
