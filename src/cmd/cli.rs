@@ -227,10 +227,8 @@ usage: kmagent [OPTION]... start | stop | reload | restart | retry | status
   restart            replace the running collector, by hand-over if possible
   retry              have the rejected config tried again, and show the outcome
   status             show what the running agent is doing; also --json
-  --check            do one config check and exit, for cron and scripts
-    --dry-run          do every step except the install
-    --splay TIME       sleep a random part of TIME first, as in 5m
-    --json             report as JSON
+  --check            do one config check and exit, for cron; --dry-run: install
+                     nothing, --splay 5m: wait a part of that first, --json
   --print-settings   show every setting, its value and where it comes from
 
 Settings: KM_NAME in the environment, --NAME VALUE, or NAME: VALUE in agent.yaml
