@@ -219,19 +219,21 @@ pub fn help() -> String {
 
 const HELP: &str = "\
 kmagent keeps an OpenTelemetry Collector alive and its configuration current.
-usage: kmagent [OPTION]... start | stop | reload | restart | retry | status
-       kmagent [OPTION]... --check | --print-settings | --version | --help
+usage: kmagent [OPTION]... COMMAND; also --version and --help
+
   start              supervise the collector in the foreground
   stop               ask the running agent to stop, and wait until it has
   reload             have the running agent read its settings again
   restart            replace the running collector, by hand-over if possible
   retry              have the rejected config tried again, and show the outcome
   status             show what the running agent is doing; also --json
-  --check            do one config check and exit, for cron; --dry-run: install
-                     nothing, --splay 5m: wait a part of that first, --json
+  --check            do one config check and exit, for cron and scripts
+    --dry-run          do every step except the install
+    --splay TIME       sleep a random part of TIME first, as in 5m
+    --json             report as JSON
   --print-settings   show every setting, its value and where it comes from
 
-Settings: KM_NAME in the environment, --NAME VALUE, or NAME: VALUE in agent.yaml
+Settings: KM_NAME in the environment, --NAME VALUE, NAME: VALUE in agent.yaml:
 ";
 
 #[cfg(test)]
