@@ -7,6 +7,7 @@ use crate::agent::check_outcome::Effects;
 use crate::config::value::Revision;
 use crate::core::problems::TimedProblem;
 use crate::log::Masked;
+use crate::os::files::FileId;
 use crate::os::process_id::ProcessId;
 use crate::source::Failure;
 use crate::store::record::Rejected;
@@ -17,6 +18,8 @@ pub enum SupervisorEvent {
     /// SIGTERM, SIGINT or SIGHUP.
     Signalled,
     Checked(Checked),
+    /// What `ReadConfig` asked for; `None` when there is no config file, or none that can be looked at.
+    ConfigRead(Option<ConfigReading>),
     /// The poller panicked, which is our own bug.
     PollerEnded,
 }
@@ -27,6 +30,15 @@ pub struct Checked {
     /// The newest `CheckNow` that had arrived when the check began.
     pub ticket: u64,
     pub result: Result<Box<Effects>, Failure>,
+    pub config: Option<ConfigReading>,
+}
+
+/// A config file as it was when it was read: a file of megabytes takes seconds, which the supervisor has not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigReading {
+    pub file: FileId,
+    /// The error is why it has none.
+    pub revision: Result<Revision, Masked>,
 }
 
 /// To the poller.
@@ -35,6 +47,8 @@ pub enum PollerCommand {
     Changed(Snapshot),
     /// The latest candidate has its verdict: the server should learn of it.
     Concluded,
+    /// The active config is another file than the supervisor knows.
+    ReadConfig,
     /// An operator asks for a check.
     CheckNow {
         ticket: u64,

@@ -103,6 +103,10 @@ impl Poller {
                 self.refused = None;
                 self.cadence.concluded(self.clock.elapsed());
             }
+            PollerCommand::ReadConfig => {
+                let reading = self.check.config();
+                self.supervisor.send(SupervisorEvent::ConfigRead(reading));
+            }
             PollerCommand::CheckNow { ticket } => {
                 self.ticket = ticket;
                 self.cadence.asked(self.clock.elapsed());
@@ -137,7 +141,8 @@ impl Poller {
                 Err(failure)
             }
         };
-        self.supervisor.send(SupervisorEvent::Checked(Checked { ticket, result }))
+        let config = self.check.config();
+        self.supervisor.send(SupervisorEvent::Checked(Checked { ticket, result, config }))
     }
 
     /// Logs a failed check, once for each reason. What the server says to it is no part of that.

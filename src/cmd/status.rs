@@ -54,8 +54,12 @@ pub fn render(status: &Status) -> String {
     let restarts = if collector.restarts == 1 { "restart" } else { "restarts" };
     let outlives = if collector.outlives_agent { ", outlives a killed agent" } else { "" };
     line("collector", format!("{}{process}, {} {restarts}{outlives}", collector.state, collector.restarts));
-    let revision = status.config.revision.as_deref().map_or("none", |revision| short(revision));
-    line("config", format!("{}, revision {revision}", status.config.path.display()));
+    let revision = match (&status.config.revision, &status.config.revision_unknown_because) {
+        (Some(revision), _) => format!("revision {}", short(revision)),
+        (None, Some(reason)) => format!("revision unknown: {reason}"),
+        (None, None) => "no such file".to_string(),
+    };
+    line("config", format!("{}, {revision}", status.config.path.display()));
     if let Some(manner) = &status.config.changed_by {
         line("changed by", manner.to_string());
     }

@@ -72,7 +72,8 @@ impl Reply {
                     let path = config.path.to_string_lossy();
                     config.path = path[..path.floor_char_boundary(limit)].into();
                 }
-                let texts = [&mut config.changed_by, &mut config.rejected_because];
+                let texts =
+                    [&mut config.revision_unknown_because, &mut config.changed_by, &mut config.rejected_because];
                 texts.into_iter().flatten().for_each(cut);
                 let texts = [&mut polling.endpoint, &mut polling.local_because, &mut polling.error];
                 texts.into_iter().flatten().chain(settings_problem).for_each(cut);
@@ -154,8 +155,11 @@ pub struct CollectorStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConfigStatus {
     pub path: PathBuf,
-    /// Of the active config; `None` when there is none, or it cannot be read.
+    /// Of the active config; `None` when there is none, or it is not known.
     pub revision: Option<String>,
+    /// Why it is not known, for instance since the file cannot be read as the collector reads it.
+    #[serde(default)]
+    pub revision_unknown_because: Option<Masked>,
     /// How the latest one took effect: `hand-over`, or `restart` and why; `None` before the first change.
     pub changed_by: Option<Masked>,
     pub rejected_revision: Option<String>,
@@ -201,6 +205,7 @@ mod tests {
             config: ConfigStatus {
                 path: long().into(),
                 revision: None,
+                revision_unknown_because: Some(text()),
                 changed_by: Some(text()),
                 rejected_revision: None,
                 rejected_because: Some(text()),

@@ -1,5 +1,8 @@
 //! `status` and `status --json`.
 
+use std::fs;
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -7,7 +10,7 @@ use crate::support::agent::Agent;
 use crate::support::api::{Api, Reply};
 
 /// What scripts may rely on: the keys of `status --json`, and the type of each.
-const CONTRACT: [(&str, &str); 18] = [
+const CONTRACT: [(&str, &str); 19] = [
     ("/agent_version", "string"),
     ("/pid", "number"),
     ("/uptime_seconds", "number"),
@@ -18,6 +21,7 @@ const CONTRACT: [(&str, &str); 18] = [
     ("/collector/outlives_agent", "boolean"),
     ("/config/path", "string"),
     ("/config/revision", "string?"),
+    ("/config/revision_unknown_because", "string?"),
     ("/config/changed_by", "string?"),
     ("/config/rejected_revision", "string?"),
     ("/config/rejected_because", "string?"),
@@ -131,6 +135,82 @@ fn restarts_and_the_last_problem_are_reported() {
     let text = agent.run(["status"]).says().to_string();
     assert!(text.contains(", 1 restart\n"), "{text}");
     assert!(text.contains("polling    none: there is no API key"), "{text}");
+}
+
+/// And what is no file is no config either.
+#[test]
+fn a_config_that_cannot_be_read_is_not_called_none() {
+    let agent = Agent::builder().config("fake: {}").spawn();
+    agent.wait_status("running", |status| status["collector"]["state"] == "running");
+    fs::write(agent.config_file(), "fake: [\n").unwrap();
+    let status = agent.status().unwrap();
+    let reason = status["config"]["revision_unknown_because"].as_str().unwrap();
+    assert!(status["config"]["revision"].is_null() && reason.starts_with("cannot parse "), "{status}");
+    assert!(agent.run(["status"]).says().contains("revision unknown: cannot parse "));
+    fs::remove_file(agent.config_file()).unwrap();
+    let status = agent.status().unwrap();
+    assert_eq!(
+        (&status["config"]["revision"], &status["config"]["revision_unknown_because"]),
+        (&json!(null), &json!(null))
+    );
+    assert!(agent.run(["status"]).says().contains(", no such file\n"));
+}
+
+/// The poller reads it, and may be at a check that takes its time.
+#[test]
+fn an_edited_config_is_waited_for_a_moment_and_no_longer() {
+    let api = Api::plain();
+    let agent = Agent::builder().api(&api).config("fake: {}").spawn();
+    let before = agent.wait_status("running", |status| status["collector"]["state"] == "running");
+    let known = before["config"]["revision"].as_str().unwrap().to_string();
+    api.reply(Reply::Hang);
+    let asked = api.requests().len();
+    agent.wait_until("a check that hangs", || api.requests().len() > asked);
+    assert_eq!(agent.status().unwrap()["config"]["revision"], known.as_str());
+    fs::write(agent.config_file(), "fake: {stderr: edited}").unwrap();
+    let began = Instant::now();
+    let status = agent.status().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(8), "it has waited for the check");
+    let reason = &status["config"]["revision_unknown_because"];
+    assert_eq!(reason, "the file has changed and was not read yet");
+    api.answer(json!({}));
+    agent.wait_status("the new revision", |status| {
+        status["config"]["revision"].as_str().is_some_and(|revision| revision != known)
+    });
+}
+
+/// Of the supervisor's thread, in proc_pid_schedstat's first field.
+fn processor_time(agent: &Agent) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{}/schedstat", agent.pid())).unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// The least that the supervisor spends on one status, of ten.
+fn cost_of_status(agent: &Agent) -> Duration {
+    let once = |_| {
+        let before = processor_time(agent);
+        agent.status().unwrap();
+        processor_time(agent) - before
+    };
+    (0..10).map(once).min().unwrap()
+}
+
+#[test]
+fn a_status_costs_the_supervisor_the_same_whatever_the_size_of_the_config() {
+    // The debug build reads a tenth as fast.
+    let components = if cfg!(debug_assertions) && std::env::var_os("KMAGENT_BIN").is_none() { 20_000 } else { 100_000 };
+    let large: String = (0..components)
+        .map(|n| format!("  otlp/{n}:\n    protocols:\n      grpc:\n        endpoint: localhost:1\n"))
+        .collect();
+    let agents = ["", &large].map(|receivers| {
+        let config = format!("fake: {{}}\nreceivers:\n{receivers}");
+        Agent::builder().setting("max-config-size", "32MiB").config(config).spawn()
+    });
+    let costs = agents.each_ref().map(|agent| {
+        agent.wait_status("a revision", |status| status["config"]["revision"].is_string());
+        cost_of_status(agent)
+    });
+    assert!(costs[1] < costs[0] * 3, "{costs:?}");
 }
 
 #[test]

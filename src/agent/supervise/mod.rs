@@ -10,6 +10,7 @@
 //! sleeps again. It decides nothing: `core` does. It never does what may block for long: the poller does.
 
 mod actions;
+mod active_config;
 mod clients;
 mod collector_events;
 mod collectors;
@@ -42,6 +43,7 @@ use crate::os::wait::{Waitable, wait};
 use crate::os::wake_channel::Receiver;
 use crate::settings::Settings;
 use crate::store::{Candidate, Store};
+use active_config::ActiveConfig;
 use clients::Clients;
 use collectors::Collectors;
 use handover::Handover;
@@ -58,6 +60,7 @@ pub struct Supervise {
     handover: Handover,
     store: Store,
     pending_writes: PendingWrites,
+    active_config: ActiveConfig,
     state_tracker: StateTracker,
     poller: PollerLink,
     clients: Clients,
@@ -103,6 +106,7 @@ impl Supervise {
             state_tracker: StateTracker::new(&parts.store, settings, settings_problem),
             store: parts.store,
             pending_writes: PendingWrites::default(),
+            active_config: ActiveConfig::default(),
             poller: PollerLink::new(parts.mail, parts.poller),
             clients: Clients::new(parts.server),
             service_status: ServiceStatus::new(parts.notify, settings.stop_timeout),
@@ -178,6 +182,7 @@ impl Supervise {
             self.take_request(client, request, &mut events);
         }
         let now = self.now();
+        self.reply_late_status(now);
         self.service_status.feed_watchdog(now);
         if self.pending_writes.retry_at().is_some_and(|at| now >= at) {
             self.retry_state();
@@ -192,6 +197,7 @@ impl Supervise {
         match event {
             SupervisorEvent::Signalled => self.stop("signal", events),
             SupervisorEvent::Checked(checked) => self.take_check(checked, events),
+            SupervisorEvent::ConfigRead(reading) => self.take_reading(reading),
             SupervisorEvent::PollerEnded => {
                 log::error!("poller thread ended, stopping the agent: this is a bug in kmagent, please report it");
                 self.exit = Exit::Bug;
