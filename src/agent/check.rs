@@ -154,9 +154,9 @@ impl ConfigCheck {
         match (decision, offer, rejected) {
             (Decision::Install, Some(offer), _) => self.prepare(offer),
             (Decision::Restart, ..) => Ok(CheckOutcome::Restart),
-            (Decision::NotYet, ..) => Ok(CheckOutcome::NotYet),
+            (Decision::NotYet, Some(Offer { revision, .. }), _) => Ok(CheckOutcome::NotYet { revision }),
             (Decision::StillRejected, _, Some(rejected)) => Ok(CheckOutcome::StillRejected(rejected.clone())),
-            (Decision::Nothing | Decision::Install | Decision::StillRejected, offer, _) => {
+            (Decision::Nothing | Decision::NotYet | Decision::Install | Decision::StillRejected, offer, _) => {
                 Ok(CheckOutcome::Unchanged { confirmed: offer.is_some() })
             }
         }
@@ -291,6 +291,11 @@ impl ConfigCheck {
             self.active = Some(ConfigReading { file, revision });
         }
         Ok(self.active.clone())
+    }
+
+    /// Of the collector; empty if it was not asked yet.
+    pub fn known_version(&self) -> String {
+        self.reporter.known_version().unwrap_or_default()
     }
 
     /// The active config as it is now; `None` when there is none, or none that can be looked at.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::agent::check_outcome::Effects;
 use crate::config::value::Revision;
+use crate::core::Uptime;
 use crate::core::problems::TimedProblem;
 use crate::log::Masked;
 use crate::os::files::FileId;
@@ -18,8 +19,8 @@ pub enum SupervisorEvent {
     /// SIGTERM, SIGINT or SIGHUP.
     Signalled,
     Checked(Checked),
-    /// What `ReadConfig` asked for; `None` when there is no config file, or none that can be looked at.
-    ConfigRead(Option<ConfigReading>),
+    /// What `ReadConfig` asked for.
+    Found(Findings),
     /// The poller panicked, which is our own bug.
     PollerEnded,
 }
@@ -30,7 +31,18 @@ pub struct Checked {
     /// The newest `CheckNow` that had arrived when the check began.
     pub ticket: u64,
     pub result: Result<Box<Effects>, Failure>,
+    pub findings: Findings,
+}
+
+/// What `status` shows and the poller knows.
+#[derive(Debug)]
+pub struct Findings {
+    /// `None` when there is no config file, or none that can be looked at.
     pub config: Option<ConfigReading>,
+    /// Of the collector, as far as it was asked for it; empty if it was not.
+    pub version: String,
+    /// The next check; `None` if there is none.
+    pub next_check_at: Option<Uptime>,
 }
 
 /// A config file as it was when it was read: a file of megabytes takes seconds, which the supervisor has not.

@@ -77,13 +77,21 @@ impl Reporter {
         kept.get().cloned()
     }
 
+    /// `None` if the program was not asked, or there is none.
+    pub fn known_version(&self) -> Option<String> {
+        let path = self.collector.find().ok()?;
+        let file = FileId::of(&path)?;
+        let kept = self.version.get().filter(|kept| kept.path == path && kept.file == file)?;
+        Some(kept.version.clone())
+    }
+
     /// Asked of the program once, and again when the program has changed.
     fn collector_version(&mut self) -> String {
+        if let Some(version) = self.known_version() {
+            return version;
+        }
         let Ok(path) = self.collector.find() else { return String::new() };
         let Some(file) = FileId::of(&path) else { return String::new() };
-        if let Some(kept) = self.version.get().filter(|kept| kept.path == path && kept.file == file) {
-            return kept.version.clone();
-        }
         let asked = self.collector.version(&path).inspect_err(|error| {
             log::warn!(error:%; "cannot determine the collector's version");
         });

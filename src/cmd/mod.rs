@@ -5,6 +5,7 @@ mod chosen_settings;
 pub mod cli;
 pub mod start;
 pub mod status;
+mod status_lines;
 pub mod stop;
 
 use std::ffi::OsString;
@@ -44,7 +45,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Mode::PrintSettings => print_settings(&cli),
         Mode::Start => start(&cli),
         Mode::Stop => stop::run(&settings::agent_paths(&cli.flags, &environment)?),
-        Mode::Status { json } => print(&status::run(&settings::agent_paths(&cli.flags, &environment)?, json)?),
+        Mode::Status(form) => print(&status::run(&settings::agent_paths(&cli.flags, &environment)?, form)?),
         Mode::Check { dry_run, json, splay } => {
             let resolved = settings::resolve(&cli.flags, &environment);
             let settings =

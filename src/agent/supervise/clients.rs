@@ -138,9 +138,12 @@ impl Supervise {
 
     pub(super) fn take_check(&mut self, checked: Checked, events: &mut VecDeque<Event<Candidate>>) {
         let clients = self.clients.take_checked(checked.ticket);
-        self.take_reading(checked.config);
+        self.take_findings(checked.findings);
         match &checked.result {
-            Ok(effects) => self.state_tracker.checked(&effects.problem),
+            Ok(effects) => {
+                self.state_tracker.checked(&effects.problem);
+                self.state_tracker.pending(effects.pending.as_ref());
+            }
             Err(failure) => self.state_tracker.check_failed(failure),
         }
         self.check_suspended();

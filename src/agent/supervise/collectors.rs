@@ -2,6 +2,7 @@
 //!
 //! It reports what it sees; what a start, an exit or an answer means is the core's business.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::collector::Collector;
@@ -53,11 +54,22 @@ pub(super) struct Collectors {
     starts: u64,
     /// The program that was started last.
     started_program: Option<FileId>,
+    /// Where that is.
+    pub(super) program_path: Option<PathBuf>,
 }
 
 impl Collectors {
     pub(super) fn new(collector: Collector, binds: Binds, recorder: Recorder) -> Collectors {
-        Collectors { collector, binds, recorder, live: Vec::new(), probe: None, starts: 0, started_program: None }
+        Collectors {
+            collector,
+            binds,
+            recorder,
+            live: Vec::new(),
+            probe: None,
+            starts: 0,
+            started_program: None,
+            program_path: None,
+        }
     }
 
     // ---- Starting.
@@ -67,7 +79,8 @@ impl Collectors {
     /// # Errors
     /// The program cannot be run.
     pub(super) fn spawn(&mut self, store: &Store, config: FileId, now: Uptime) -> Result<&LiveCollector> {
-        self.started_program = self.collector.file_id();
+        self.program_path = self.collector.find().ok();
+        self.started_program = self.program_path.as_deref().and_then(FileId::of);
         let process = self.collector.spawn(store.config(), self.binds.clone())?;
         let child = ChildId(self.starts);
         self.starts += 1;

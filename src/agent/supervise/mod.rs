@@ -61,6 +61,10 @@ pub struct Supervise {
     store: Store,
     pending_writes: PendingWrites,
     active_config: ActiveConfig,
+    /// As far as the poller knows it; empty if it does not.
+    collector_version: String,
+    /// When the poller makes its next check.
+    next_check_at: Option<Uptime>,
     state_tracker: StateTracker,
     poller: PollerLink,
     clients: Clients,
@@ -107,6 +111,8 @@ impl Supervise {
             store: parts.store,
             pending_writes: PendingWrites::default(),
             active_config: ActiveConfig::default(),
+            collector_version: String::new(),
+            next_check_at: None,
             poller: PollerLink::new(parts.mail, parts.poller),
             clients: Clients::new(parts.server),
             service_status: ServiceStatus::new(parts.notify, settings.stop_timeout),
@@ -197,7 +203,7 @@ impl Supervise {
         match event {
             SupervisorEvent::Signalled => self.stop("signal", events),
             SupervisorEvent::Checked(checked) => self.take_check(checked, events),
-            SupervisorEvent::ConfigRead(reading) => self.take_reading(reading),
+            SupervisorEvent::Found(findings) => self.take_findings(findings),
             SupervisorEvent::PollerEnded => {
                 log::error!("poller thread ended, stopping the agent: this is a bug in kmagent, please report it");
                 self.exit = Exit::Bug;
