@@ -7,10 +7,12 @@
 //!   check_outcome  what it found, and what follows from that
 //!   mailbox    what the two threads tell each other
 //!   report     the report to a source about this host
+//!   instance_id    which installation it is about
 //! ```
 
 pub mod check;
 pub mod check_outcome;
+mod instance_id;
 pub mod mailbox;
 pub mod poller;
 pub mod report;
