@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::os::files::{self, Place};
+use crate::os::files::{self, FileKey, Place};
 use crate::os::lock;
 use crate::os::orphans::{self, Orphan};
 use crate::os::process_id::{self, ProcessId};
@@ -74,6 +74,11 @@ impl Recorder {
         for name in [RECORD, NEW_RECORD] {
             let _ = Place::new(&self.run_dir.join(name)).and_then(|place| place.remove());
         }
+    }
+
+    /// Whether the next agent would find anything; true where it could not, since nothing can be written.
+    pub fn is_recorded(&self) -> bool {
+        self.started.is_none() || self.has_failed || FileKey::of(&self.run_dir.join(RECORD)).is_some()
     }
 
     /// These live.

@@ -155,7 +155,9 @@ fn every_file_is_there() {
     let builder = builder.setting("config-check-interval", "1h");
     // What an upgrade finds: it violates the policy, and that is said once.
     let agent = builder.config("fake: {stderr: old}\nextensions: {pprof: {save_to_file: /x}}").build();
-    for file in ["etc/api-key", "etc/policy.yaml"] {
+    // The latter is made on a machine with an id alone.
+    fs::create_dir(agent.state_dir()).unwrap();
+    for file in ["etc/api-key", "etc/policy.yaml", "state/instance-machine.json"] {
         fs::write(agent.dir().join(file), "").unwrap();
     }
     api.answer_config(config("one"));

@@ -17,6 +17,7 @@ mod probation;
 mod refusal;
 mod restart_request;
 mod rollback;
+mod run_dir;
 mod stop;
 
 use std::fs;

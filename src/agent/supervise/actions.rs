@@ -59,6 +59,7 @@ impl Supervise {
             Err(error) => return self.cannot_start(&error),
         };
         self.expect_config(config);
+        self.restore_run_dir();
         let now = self.now();
         let (child, is_watched) = match self.collectors.spawn(&self.store, config, now) {
             Ok(live) => (live.child, live.process.binds().is_ok()),

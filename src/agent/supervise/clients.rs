@@ -2,6 +2,7 @@
 //! wait for.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::time::Duration;
 
 use super::Supervise;
@@ -12,7 +13,7 @@ use crate::control::{CheckResult, Outcome, Reply, Request};
 use crate::core::Uptime;
 use crate::core::event::Event;
 use crate::core::supervisor::StateName;
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, Result};
 use crate::os::wait::Waitable;
 use crate::store::Candidate;
 
@@ -43,6 +44,10 @@ impl Clients {
             awaiting_reading: Vec::new(),
             latest_ticket: 0,
         }
+    }
+
+    pub(super) fn restore(&mut self, run_dir: &Path) -> Result<bool> {
+        self.server.restore(run_dir)
     }
 
     pub(super) fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
@@ -147,6 +152,7 @@ impl Supervise {
             Err(failure) => self.state_tracker.check_failed(failure),
         }
         self.check_suspended();
+        self.restore_run_dir();
         self.retry_state();
         let Effects { order, mut reply, reply_at, .. } = match checked.result {
             Ok(effects) => *effects,

@@ -100,8 +100,21 @@ impl Collectors {
             outlives_agent,
             bound_at: now,
         });
-        self.recorder.record(self.live.iter().filter_map(|live| live.process.process_id()));
+        self.record();
         Ok(&self.live[index])
+    }
+
+    fn record(&mut self) {
+        self.recorder.record(self.live.iter().filter_map(|live| live.process.process_id()));
+    }
+
+    /// True if the record of those that live was missing.
+    pub(super) fn restore_record(&mut self) -> bool {
+        let is_missing = !self.live.is_empty() && !self.recorder.is_recorded();
+        if is_missing {
+            self.record();
+        }
+        is_missing
     }
 
     pub(super) fn starts(&self) -> u64 {

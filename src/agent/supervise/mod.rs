@@ -17,6 +17,7 @@ mod collectors;
 mod handover;
 mod pending_writes;
 mod poller_link;
+mod run_dir;
 mod secret_registry;
 mod service_status;
 mod state_tracker;
@@ -24,6 +25,7 @@ mod status_snapshot;
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::agent::mailbox::{PollerCommand, Snapshot, SupervisorEvent};
@@ -37,6 +39,7 @@ use crate::core::event::{self, Event};
 use crate::core::supervisor::{Limits, StateName, Supervisor};
 use crate::error::Exit;
 use crate::os::descendants::{self, Exits, Which};
+use crate::os::lock::Lock;
 use crate::os::service::Notify;
 use crate::os::shutdown;
 use crate::os::wait::{Waitable, wait};
@@ -61,6 +64,10 @@ pub struct Supervise {
     store: Store,
     pending_writes: PendingWrites,
     active_config: ActiveConfig,
+    run_dir: PathBuf,
+    lock: Lock,
+    /// Why what is missing in the run directory cannot be made anew.
+    run_dir_problem: Option<String>,
     /// As far as the poller knows it; empty if it does not.
     collector_version: String,
     /// When the poller makes its next check.
@@ -82,6 +89,7 @@ pub struct Parts {
     pub mail: Receiver<SupervisorEvent>,
     pub poller: crossbeam_channel::Sender<PollerCommand>,
     pub server: Server,
+    pub lock: Lock,
     pub notify: Notify,
     pub collector: Collector,
     pub store: Store,
@@ -111,6 +119,9 @@ impl Supervise {
             store: parts.store,
             pending_writes: PendingWrites::default(),
             active_config: ActiveConfig::default(),
+            run_dir: settings.run_dir.clone(),
+            lock: parts.lock,
+            run_dir_problem: None,
             collector_version: String::new(),
             next_check_at: None,
             poller: PollerLink::new(parts.mail, parts.poller),
