@@ -15,6 +15,8 @@
 //!   identity                    whether it is still the same file
 //!   FileKey                     which file it is, whatever is done to it
 //!   open_lock, lock_holder      the file that a lock is taken on, and the process that holds it
+//!   socket_at, remove_dead_socket
+//!                               the file of a Unix socket, which outlives a process that is killed
 //!   is_planted                  why a path was refused
 //!   is_root, owner_may_command, is_program, is_readable_by_all
 //!   in_memory, path_in_child    content for a child that may not read the file which has it
@@ -32,7 +34,7 @@ use serde::{Deserialize, Serialize};
 pub use super::platform::files::{
     Directory, Place, command_to_link, confine, hold, identity, in_memory, is_program, is_readable_by_all, is_root,
     key, lock_holder, make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command,
-    path_in_child, safe_open,
+    path_in_child, remove_dead_socket, safe_open, socket_at,
 };
 
 /// Who besides root could have written what root is about to obey.

@@ -19,6 +19,7 @@ mod restart_request;
 mod rollback;
 mod run_dir;
 mod stop;
+mod unix_sockets;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, exit};
@@ -59,6 +60,8 @@ struct Script {
     /// Listens on this port of 127.0.0.1 on SIGTERM, before it drains, as a receiver that starts again would.
     bind_on_sigterm: Option<u16>,
     health: Option<Health>,
+    /// The file of a Unix socket that it listens on once started, and removes on no signal.
+    unix: Option<PathBuf>,
     /// Answers 200 to whatever is sent to the endpoint of the OTLP receiver's `http`, and on SIGTERM ends that as Go's
     /// servers do.
     serve_otlp: bool,
@@ -265,6 +268,13 @@ fn run(configs: &[String]) {
     let well = |port| Health { port, status: 200, after_ms: 0, delay_ms: 0, is_silent: false, is_garbled: false };
     let health = script.health.or(ports.health.map(well));
     let _server = health.map(serve_health);
+    let bound = |path: &PathBuf| {
+        UnixListener::bind(path).unwrap_or_else(|error| {
+            let error = if error.kind() == io::ErrorKind::AddrInUse { "address already in use" } else { "refused" };
+            refuse(&format!("cannot start pipelines: listen unix {}: bind: {error}", path.display()))
+        })
+    };
+    let _listener = script.unix.as_ref().map(bound);
     if script.serve_otlp {
         let port = ports.otlp.unwrap_or_else(|| refuse("fake: serve_otlp, but the OTLP receiver has no http endpoint"));
         *OTLP.lock().unwrap() = Some(serve(port, "receiver otlp", |_| http::Reply::json(&json!({}))));

@@ -9,6 +9,7 @@ use crate::collector::Collector;
 use crate::collector::health::Probe;
 use crate::collector::orphans::Recorder;
 use crate::collector::process::{Binds, Process};
+use crate::collector::socket_files::{MAX_FILES, SocketFile};
 use crate::config::inspect;
 use crate::config::value::Value;
 use crate::core::Uptime;
@@ -34,6 +35,8 @@ pub(super) struct LiveCollector {
     pub(super) outlives_agent: bool,
     /// Its latest bind(2).
     pub(super) bound_at: Uptime,
+    /// That it has bound.
+    pub(super) sockets: Vec<SocketFile>,
 }
 
 /// A collector that has ended, and how.
@@ -99,13 +102,15 @@ impl Collectors {
             is_ready,
             outlives_agent,
             bound_at: now,
+            sockets: Vec::new(),
         });
         self.record();
         Ok(&self.live[index])
     }
 
     fn record(&mut self) {
-        self.recorder.record(self.live.iter().filter_map(|live| live.process.process_id()));
+        let sockets = self.live.iter().flat_map(|live| live.sockets.iter().cloned()).take(MAX_FILES).collect();
+        self.recorder.record(self.live.iter().filter_map(|live| live.process.process_id()), sockets);
     }
 
     /// True if the record of those that live was missing.
@@ -203,6 +208,7 @@ impl Collectors {
     pub(super) fn watch(&mut self, now: Uptime) -> Vec<Exited> {
         let mut exited = Vec::new();
         let mut index = 0;
+        let mut has_new_sockets = false;
         while index < self.live.len() {
             let (before, rest) = self.live.split_at_mut(index);
             let Some((live, after)) = rest.split_first_mut() else { break };
@@ -215,6 +221,9 @@ impl Collectors {
                 crate::log::collector_line(line);
             };
             live.process.read_output(emit);
+            let sockets = live.process.socket_files();
+            has_new_sockets |= !sockets.is_empty();
+            live.sockets.extend(sockets);
             let status = match live.process.try_reap(emit) {
                 Ok(None) => {
                     index += 1;
@@ -226,6 +235,9 @@ impl Collectors {
             let collector = self.live.remove(index);
             self.probe.take_if(|(probed, _)| *probed == collector.child);
             exited.push(Exited { collector, status });
+        }
+        if has_new_sockets {
+            self.record();
         }
         exited
     }

@@ -1,7 +1,7 @@
 //! The names in the run directory by which others find the agent: its lock, its socket, the record of its collectors.
 //!
-//! What cleans such directories may remove them (systemd-tmpfiles(8), or logind at a logout), or the directory. They are
-//! looked at when the agent is awake for a config check or a start, and made anew.
+//! What cleans such directories may remove them (systemd-tmpfiles(8), or logind at a logout), or the directory. They
+//! are looked at when the agent is awake for a config check or a start, and made anew.
 
 use super::Supervise;
 use crate::error::{Error, Exit, Result};

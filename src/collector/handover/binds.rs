@@ -13,6 +13,7 @@ use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
@@ -25,6 +26,7 @@ use rustix::process::Pid;
 use crate::collector::handover::address::Address;
 use crate::collector::handover::listener::Listener;
 use crate::collector::handover::remote_fd::{copy, hidden, process_of};
+use crate::collector::handover::unnamed_sockets::UnnamedSockets;
 use crate::os::child::BindReporter;
 use crate::os::unix::sys::seccomp_bind::{self, Notification};
 use crate::os::unix::wait::ready_to_read;
@@ -43,6 +45,8 @@ pub struct BindWatch {
     child: Pid,
     /// In the order of their bind(2).
     bound: Vec<Bound>,
+    /// Unix sockets whose file was not asked for.
+    unnamed: UnnamedSockets,
     /// After so many more, those that are closed are forgotten.
     until_sweep: usize,
     /// The first bind(2) that we could do nothing for.
@@ -52,8 +56,8 @@ pub struct BindWatch {
 }
 
 #[derive(Clone, Debug)]
-struct Bound {
-    process: Pid,
+pub(super) struct Bound {
+    pub(super) process: Pid,
     fd: RawFd,
     cookie: u64,
     bound_at: Instant,
@@ -130,6 +134,7 @@ impl BindWatch {
                 notifications,
                 child,
                 bound: Vec::new(),
+                unnamed: UnnamedSockets::default(),
                 until_sweep: SWEEP_INTERVAL,
                 unprepared: None,
                 wanted_twice: None,
@@ -203,6 +208,11 @@ impl BindWatch {
         self.bound.iter().filter_map(|bound| bound.hold().transpose()).collect()
     }
 
+    /// The files of the Unix sockets that it has bound since this was asked last.
+    pub fn socket_files(&mut self) -> Vec<PathBuf> {
+        self.unnamed.take_files()
+    }
+
     /// Whether none was hidden from us.
     pub fn saw_all(&self) -> bool {
         self.unprepared.is_none()
@@ -250,7 +260,11 @@ impl BindWatch {
             sockopt::set_socket_reuseport(&copy, is_shared)
                 .map_err(|errno| format!("cannot set SO_REUSEPORT on a socket: {errno}"))?;
         }
-        Ok(Some(Bound { process, fd: notification.socket, cookie, bound_at: Instant::now(), wanted, shares }))
+        let bound = Bound { process, fd: notification.socket, cookie, bound_at: Instant::now(), wanted, shares };
+        if domain == AddressFamily::UNIX {
+            self.unnamed.add(&bound);
+        }
+        Ok(Some(bound))
     }
 
     /// Whether one more socket can be remembered. Those of processes that have ended are forgotten, and whatever else
@@ -301,7 +315,7 @@ impl Bound {
     }
 
     /// `None` when it has been closed.
-    fn copy(&self) -> Result<Option<OwnedFd>, String> {
+    pub(super) fn copy(&self) -> Result<Option<OwnedFd>, String> {
         match copy(self.process, self.fd) {
             Ok(socket) => Ok(Some(socket).filter(|socket| sockopt::socket_cookie(socket) == Ok(self.cookie))),
             // It is closed, its process has ended, or its number is a thread's by now.

@@ -13,6 +13,7 @@
 //!   supported   whether this kernel lets us, tried for real
 //!   privileges  whether this program may be watched
 //!   binds       what a collector binds: each socket is made shareable before it is bound
+//!   unnamed_sockets  the files of Unix sockets that it binds
 //!   address     who else may have a socket's address
 //!   remote_fd   looking into a collector's processes
 //!   steering    which of the two gets the new connections
@@ -39,6 +40,8 @@ mod remote_fd;
 pub mod steering;
 #[cfg(target_os = "linux")]
 pub mod supported;
+#[cfg(target_os = "linux")]
+mod unnamed_sockets;
 
 #[cfg(not(target_os = "linux"))]
 mod unavailable;

@@ -6,6 +6,7 @@
 mod attributes;
 mod authority;
 mod confined;
+mod dead_socket;
 mod memory;
 mod place;
 mod regular;
@@ -26,6 +27,7 @@ use rustix::fs::{Mode, OFlags};
 pub use authority::command_to_link;
 pub(in crate::os::unix) use authority::others;
 pub use confined::confine;
+pub use dead_socket::{remove_dead_socket, socket_at};
 pub use memory::{in_memory, path_in_child};
 pub use place::Place;
 pub use regular::open_regular;
