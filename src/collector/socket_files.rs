@@ -1,8 +1,8 @@
 //! The files of Unix sockets that a collector leaves when it is killed: the next one could not bind there.
 //!
-//! A file is removed only if our own collector was seen to bind it, it is still the same and nobody listens. Which those
-//! are is recorded with the collector's process (`orphans`), for the agent after one that was killed. Of any other the
-//! problem names the file.
+//! A file is removed only if our own collector was seen to bind it, it is still the same and nobody listens. Which
+//! those are is recorded with the collector's process (`orphans`), for the agent after one that was killed. Of any
+//! other the problem names the file.
 
 use std::path::{Path, PathBuf};
 

@@ -7,14 +7,18 @@ mod components;
 mod confined;
 mod conflicts;
 mod control;
+mod health_check;
 pub mod load;
 mod memory;
 mod phases;
 mod plain;
+mod raw;
 mod retried_by_restart;
 mod seamless;
 pub mod sink;
 mod unsupported;
+mod widened;
+mod wrapped;
 mod yama;
 
 use std::fs;

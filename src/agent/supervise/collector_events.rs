@@ -22,7 +22,10 @@ impl Supervise {
             events.push_back(self.on_exit(exited));
         }
         if let Some((child, health)) = self.collectors.finish_probe() {
-            events.push_back(Event::Probed { child, health });
+            events.extend(self.answer_probe(child, health));
+        }
+        if let Some(drained) = self.drain.drained(&self.collectors, self.now()) {
+            events.push_back(self.healthy(drained));
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::collector::Collector;
+use crate::collector::handover::binds::{BindWatch, Served};
 use crate::collector::health::Probe;
 use crate::collector::orphans::Recorder;
 use crate::collector::process::{Binds, Process};
@@ -53,6 +54,8 @@ pub(super) struct Collectors {
     pub(super) recorder: Recorder,
     /// Oldest first; two during a hand-over.
     live: Vec<LiveCollector>,
+    /// What those that have ended have left behind, as long as it could bind.
+    stale: Vec<BindWatch>,
     probe: Option<(ChildId, Probe)>,
     starts: u64,
     /// The program that was started last.
@@ -68,6 +71,7 @@ impl Collectors {
             binds,
             recorder,
             live: Vec::new(),
+            stale: Vec::new(),
             probe: None,
             starts: 0,
             started_program: None,
@@ -183,6 +187,11 @@ impl Collectors {
         self.live.first().and_then(|live| live.process.process_id())
     }
 
+    /// Whether something of one that has ended lives.
+    pub(super) fn has_stale(&self) -> bool {
+        !self.stale.is_empty()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &LiveCollector> {
         self.live.iter()
     }
@@ -196,6 +205,7 @@ impl Collectors {
 
     pub(super) fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
         let processes = self.live.iter().flat_map(|live| live.process.sources());
+        let processes = processes.chain(self.stale.iter().map(BindWatch::waitable));
         processes.chain(self.probe.as_ref().map(|(_, probe)| probe.waitable()))
     }
 
@@ -206,6 +216,8 @@ impl Collectors {
 
     /// Serves what they wait for, passes on their output, and takes out those that have ended.
     pub(super) fn watch(&mut self, now: Uptime) -> Vec<Exited> {
+        self.stale.retain_mut(|left| left.serve(&[]) != Served::Ended);
+        let is_alone = self.live.len() == 1;
         let mut exited = Vec::new();
         let mut index = 0;
         let mut has_new_sockets = false;
@@ -224,7 +236,7 @@ impl Collectors {
             let sockets = live.process.socket_files();
             has_new_sockets |= !sockets.is_empty();
             live.sockets.extend(sockets);
-            let status = match live.process.try_reap(emit) {
+            let status = match live.process.try_reap(is_alone, emit) {
                 Ok(None) => {
                     index += 1;
                     continue;
@@ -232,7 +244,8 @@ impl Collectors {
                 Ok(Some(status)) => live.process.describe(status),
                 Err(error) => format!("cannot be waited for: {error}"),
             };
-            let collector = self.live.remove(index);
+            let mut collector = self.live.remove(index);
+            self.stale.extend(collector.process.take_left());
             self.probe.take_if(|(probed, _)| *probed == collector.child);
             exited.push(Exited { collector, status });
         }
@@ -243,18 +256,17 @@ impl Collectors {
     }
 
     /// Does this to a collector's process, if it lives.
-    pub(super) fn signal(&self, child: ChildId, signal: fn(&Process)) {
-        if let Some(live) = self.find(child) {
-            signal(&live.process);
+    pub(super) fn signal(&mut self, child: ChildId, signal: fn(&mut Process)) {
+        if let Some(live) = self.live.iter_mut().find(|live| live.child == child) {
+            signal(&mut live.process);
         }
     }
 
     // ---- Asking for health.
 
     /// The health check that these configs declare.
-    pub(super) fn health_check(&self, configs: &[Value]) -> Option<inspect::HealthCheck> {
-        let configs: Vec<&Value> = configs.iter().collect();
-        inspect::health_check(&configs, &|name| self.collector.env(name))
+    pub(super) fn health_check(&self, configs: &[&Value]) -> Option<inspect::HealthCheck> {
+        inspect::health_check(configs, &|name| self.collector.env(name))
     }
 
     /// Begins to ask; the answer is here if there is nothing to wait for.

@@ -14,6 +14,7 @@ mod active_config;
 mod clients;
 mod collector_events;
 mod collectors;
+mod drain;
 mod handover;
 mod pending_writes;
 mod poller_link;
@@ -49,6 +50,7 @@ use crate::store::{Candidate, Store};
 use active_config::ActiveConfig;
 use clients::Clients;
 use collectors::Collectors;
+use drain::Drain;
 use handover::Handover;
 use pending_writes::PendingWrites;
 use poller_link::PollerLink;
@@ -61,6 +63,7 @@ pub struct Supervise {
     exits: Exits,
     collectors: Collectors,
     handover: Handover,
+    drain: Drain,
     store: Store,
     pending_writes: PendingWrites,
     active_config: ActiveConfig,
@@ -115,6 +118,7 @@ impl Supervise {
             exits: parts.exits,
             collectors: Collectors::new(parts.collector, handover.binds(), Recorder::new(&settings.run_dir)),
             handover,
+            drain: Drain::default(),
             state_tracker: StateTracker::new(&parts.store, settings, settings_problem),
             store: parts.store,
             pending_writes: PendingWrites::default(),
@@ -165,6 +169,7 @@ impl Supervise {
             self.clients.deadline(),
             self.service_status.deadline(),
             self.pending_writes.retry_at(),
+            self.drain.deadline(),
             self.collectors.check_interval().map(|interval| self.now() + interval),
         ];
         // One that is too far away for the clock is as good as none.

@@ -5,10 +5,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::net::SocketAddrUnix;
+use rustix::net::{AddressFamily, SocketAddrUnix};
 use rustix::process::Pid;
 
-use super::binds::Bound;
+use super::binds::{BindWatch, Bound};
 use crate::collector::socket_files::MAX_FILES;
 use crate::os::files::FileKey;
 
@@ -23,15 +23,22 @@ enum Name {
     NoFile,
 }
 
+impl BindWatch {
+    /// The files of the Unix sockets that it has bound since this was asked last.
+    pub fn socket_files(&mut self) -> Vec<PathBuf> {
+        self.unnamed.take_files()
+    }
+}
+
 impl UnnamedSockets {
-    pub fn add(&mut self, bound: &Bound) {
-        if self.0.len() < MAX_FILES {
+    pub fn add(&mut self, domain: AddressFamily, bound: &Bound) {
+        if domain == AddressFamily::UNIX && self.0.len() < MAX_FILES {
             self.0.push(bound.clone());
         }
     }
 
     /// Of those that have one by now.
-    pub fn take_files(&mut self) -> Vec<PathBuf> {
+    fn take_files(&mut self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         self.0.retain(|bound| match bound.copy().map(|socket| socket.map(|socket| name_of(&socket))) {
             Ok(Some(Name::NotYet)) => true,

@@ -10,7 +10,7 @@ mod references;
 mod secrets;
 
 pub use complaint::{complaint, literal_place};
-pub use health_check::{HealthCheck, health_check};
+pub use health_check::{Binding, HealthCheck, health_check};
 pub use reads::{Reads, prints_telemetry, reads_files};
 pub use references::{Env, Expansion, each_expansion, expansions};
 pub use secrets::{is_secret_name, secrets};

@@ -116,6 +116,48 @@ fn reap() {
     }
 }
 
+/// Whether a child of ours that was adopted lives in a group whose leader is reaped. It reads nothing in /proc.
+pub(super) fn has_group(group: Pid) -> bool {
+    // Who looks at what was adopted meanwhile counts on its numbers.
+    let _known = lock();
+    loop {
+        match rustix::process::waitid(WaitId::Pgid(Some(group)), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            // One that has ended is reaped, and another one may live.
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Sends SIGTERM to what was adopted, but for `group` and those of `asked`, to which the others are added; whether any
+/// of all that lives. `None` where the kernel does not list children.
+pub(super) fn ask_to_end(group: Pid, asked: &mut Vec<u32>) -> Option<bool> {
+    let children = listed_children()?;
+    let known = lock();
+    let mut lives = false;
+    for pid in children.into_iter().filter(|pid| !known.contains(pid)) {
+        if !is_left(pid) {
+            continue;
+        }
+        lives = true;
+        let number = pid.as_raw_nonzero().get().cast_unsigned();
+        if !asked.contains(&number) && rustix::process::getpgid(Some(pid)) != Ok(group) {
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+            let _ = rustix::process::kill_process(pid, Signal::CONT);
+            asked.push(number);
+        }
+    }
+    Some(lives)
+}
+
+/// Whether one that was a child of ours, and not known, when it was listed lives. If it has ended it is reaped; an
+/// error means that it is no child of ours.
+fn is_left(pid: Pid) -> bool {
+    let ended = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    matches!(ended, Ok(None) | Err(Errno::INTR)) && !is_given(pid)
+}
+
 /// Kills them and what they leave behind in turn, and waits until all of it has ended, but no longer than `patience`.
 /// It reads a file in /proc for each child, where the kernel lists them; else (no CONFIG_PROC_CHILDREN) for each
 /// process of the host: so not where a collector may be waiting.
@@ -149,9 +191,7 @@ fn kill(which: Which) -> Vec<(u32, Option<OwnedFd>)> {
     let known = lock();
     let adopted = children.into_iter().filter(|pid| !known.contains(pid));
     let left = adopted.filter_map(|pid| {
-        // An error: it is no child of ours, and was one when it was listed.
-        let ended = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-        if !matches!(ended, Ok(None) | Err(Errno::INTR)) || is_given(pid) || !which.includes(pid) {
+        if !is_left(pid) || !which.includes(pid) {
             return None;
         }
         let _ = rustix::process::kill_process(pid, Signal::KILL);
@@ -187,17 +227,22 @@ pub fn rank_above(rank: i32) -> Option<i32> {
     Some(inherited.max(rank) + 1).filter(|rank| *rank <= MAX_RANK)
 }
 
-/// All children of all our threads (proc_tid_children(5)).
+/// All children of all our threads.
 fn children() -> Vec<Pid> {
-    let tasks = Path::new("/proc/self/task");
-    let list = |task: &Path| files::read_text(&task.join("children"), files::MAX_KERNEL_FILE);
-    if list(&tasks.join(getpid().to_string())).is_err() {
+    listed_children().unwrap_or_else(|| {
         let own = std::process::id();
         let entries = Entry::all().into_iter().filter(|entry| entry.parent == own);
-        return entries.filter_map(|entry| Pid::from_raw(entry.id.pid.cast_signed())).collect();
-    }
+        entries.filter_map(|entry| Pid::from_raw(entry.id.pid.cast_signed())).collect()
+    })
+}
+
+/// The same, where the kernel lists them: a small file for each thread (proc_tid_children(5)).
+fn listed_children() -> Option<Vec<Pid>> {
+    let tasks = Path::new("/proc/self/task");
+    let list = |task: &Path| files::read_text(&task.join("children"), files::MAX_KERNEL_FILE);
+    list(&tasks.join(getpid().to_string())).ok()?;
     let lists = super::files::names_in_proc(tasks).filter_map(|task| list(&tasks.join(task)).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(parse).collect::<Vec<_>>()).collect()
+    Some(lists.flat_map(|list| list.split_whitespace().filter_map(parse).collect::<Vec<_>>()).collect())
 }
 
 fn parse(pid: &str) -> Option<Pid> {

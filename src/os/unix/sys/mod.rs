@@ -9,6 +9,7 @@
 //!   seccomp_bind   the notifications that the filter sends (seccomp_unotify(2))
 //!   reuseport_bpf  which socket of a shared port gets the next connection (SO_ATTACH_REUSEPORT_CBPF, socket(7))
 //!   seccomp_trial  a child that only tries the filter
+//!   syn_filter     a listener that takes no new connections any more (SO_ATTACH_FILTER, socket(7))
 //! ```
 //! It decides nothing and keeps nothing: the rest of `os::unix` and `collector::handover` do.
 #![allow(unsafe_code)]
@@ -21,3 +22,4 @@ pub mod pid1;
 pub mod reuseport_bpf;
 pub mod seccomp_bind;
 pub mod seccomp_trial;
+pub mod syn_filter;
