@@ -8,10 +8,12 @@
 //!   mailbox    what the two threads tell each other
 //!   reload     the settings are read again
 //!   report     the report to a source about this host
+//!   instance_id    which installation it is about
 //! ```
 
 pub mod check;
 pub mod check_outcome;
+mod instance_id;
 pub mod mailbox;
 pub mod poller;
 pub mod reload;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser};
 
+use super::status::Form;
 use crate::error::{Error, Exit, Result};
 use crate::settings::table::{self, Group, Kind, SETTINGS, Setting};
 use crate::settings::{parse as parse_text, suggest};
@@ -26,9 +27,7 @@ pub enum Mode {
     Stop,
     Reload,
     Restart,
-    Status {
-        json: bool,
-    },
+    Status(Form),
     Check {
         dry_run: bool,
         json: bool,
@@ -45,9 +44,10 @@ pub const COMMANDS: [(&str, Mode); 5] = [
     ("stop", Mode::Stop),
     ("reload", Mode::Reload),
     ("restart", Mode::Restart),
-    ("status", Mode::Status { json: false }),
+    ("status", Mode::Status(Form::Text)),
 ];
-pub const OPTIONS: [&str; 7] = ["--check", "--dry-run", "--json", "--splay", "--print-settings", "--version", "--help"];
+pub const OPTIONS: [&str; 8] =
+    ["--check", "--dry-run", "--json", "--ready", "--splay", "--print-settings", "--version", "--help"];
 
 /// What the arguments said so far, before it is known whether it fits together.
 #[derive(Default)]
@@ -56,6 +56,7 @@ struct Typed {
     mode: Option<(&'static str, Mode)>,
     dry_run: bool,
     json: bool,
+    ready: bool,
     splay: Option<Duration>,
     flags: Vec<(&'static str, String)>,
 }
@@ -80,6 +81,7 @@ where
             Arg::Long("print-settings") => typed.choose("--print-settings", Mode::PrintSettings)?,
             Arg::Long("dry-run") => typed.dry_run = true,
             Arg::Long("json") => typed.json = true,
+            Arg::Long("ready") => typed.ready = true,
             Arg::Long("splay") => {
                 let text = value(&mut parser, "splay")?;
                 let splay = parse_text::splay(&text).map_err(|cause| usage(format!("--splay: {text:?} {cause}")))?;
@@ -111,23 +113,28 @@ impl Typed {
     }
 
     fn settle(self) -> Result<Cli> {
-        let Typed { mode, dry_run, json, splay, flags } = self;
+        let Typed { mode, dry_run, json, ready, splay, flags } = self;
         let Some((word, mode)) = mode else {
             return Err(usage("no command given: \"kmagent start\" runs the agent"));
         };
         let is_check = matches!(mode, Mode::Check { .. });
-        let takes_json = is_check || matches!(mode, Mode::Status { .. });
+        let is_status = matches!(mode, Mode::Status(_));
         for (given, option, fits, home) in [
             (dry_run, "--dry-run", is_check, "--check"),
             (splay.is_some(), "--splay", is_check, "--check"),
-            (json, "--json", takes_json, "status and --check"),
+            (json, "--json", is_check || is_status, "status and --check"),
+            (ready, "--ready", is_status, "status"),
         ] {
             if given && !fits {
                 return Err(usage(format!("{option} is not valid with {word}, only with {home}")));
             }
         }
         let mode = match mode {
-            Mode::Status { .. } => Mode::Status { json },
+            Mode::Status(_) if json && ready => {
+                return Err(usage("--json and --ready cannot be used together: give one"));
+            }
+            Mode::Status(_) if ready => Mode::Status(Form::Ready),
+            Mode::Status(_) if json => Mode::Status(Form::Json),
             Mode::Check { .. } => Mode::Check { dry_run, json, splay: splay.unwrap_or_default() },
             plain => plain,
         };
@@ -224,7 +231,8 @@ usage: kmagent [OPTION]... start | stop | reload | restart | status
   stop               ask the running agent to stop, and wait until it has
   reload             have the running agent read its settings again
   restart            replace the running collector, by hand-over if possible
-  status             show what the running agent is doing; also --json
+  status             show what the running agent is doing; also --json, and for
+                     probes --ready: end with 0 only if a collector runs
   --check            do one config check and exit, for cron; --dry-run: install
                      nothing, --splay 5m: wait a part of that first, --json
   --print-settings   show every setting, its value and where it comes from
@@ -249,9 +257,10 @@ mod tests {
             ("stop", Mode::Stop),
             ("reload", Mode::Reload),
             ("restart", Mode::Restart),
-            ("status", Mode::Status { json: false }),
-            ("--json status", Mode::Status { json: true }),
-            ("status --json", Mode::Status { json: true }),
+            ("status", Mode::Status(Form::Text)),
+            ("--json status", Mode::Status(Form::Json)),
+            ("status --json", Mode::Status(Form::Json)),
+            ("status --ready", Mode::Status(Form::Ready)),
             ("--check", check(false, false, 0)),
             ("--check --dry-run --json --splay 5m", check(true, true, 300)),
             ("--splay=90 --dry-run --check", check(true, false, 90)),
@@ -295,6 +304,8 @@ mod tests {
             ("--config /a", "no command given"),
             ("start stop", "start and stop cannot be used together"),
             ("start --check", "start and --check cannot be used together"),
+            ("start --ready", "--ready is not valid with start, only with status"),
+            ("status --ready --json", "--json and --ready cannot be used together"),
             ("--check --check", "--check and --check cannot be used together"),
             ("strat", "unknown command \"strat\": did you mean \"start\"?"),
             ("check", "unknown command \"check\": did you mean \"--check\"?"),

@@ -7,6 +7,7 @@ pub mod reload;
 pub mod restart;
 pub mod start;
 pub mod status;
+mod status_lines;
 pub mod stop;
 mod variables;
 
@@ -49,7 +50,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Mode::Stop => print(&stop::run(&settings::agent_paths(&cli.flags, &environment)?)?),
         Mode::Reload => print(&reload::run(&settings::agent_paths(&cli.flags, &environment)?)?),
         Mode::Restart => print(&restart::run(&settings::agent_paths(&cli.flags, &environment)?)?),
-        Mode::Status { json } => print(&status::run(&settings::agent_paths(&cli.flags, &environment)?, json)?),
+        Mode::Status(form) => print(&status::run(&settings::agent_paths(&cli.flags, &environment)?, form)?),
         Mode::Check { dry_run, json, splay } => {
             let resolved = settings::resolve(&cli.flags, &environment);
             let settings =

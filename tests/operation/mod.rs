@@ -19,7 +19,9 @@ mod reload;
 mod restart;
 mod restart_request;
 mod rollback;
+mod run_dir;
 mod stop;
+mod unix_sockets;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
