@@ -8,11 +8,13 @@
 //!   mailbox    what the two threads tell each other
 //!   reload     the settings are read again
 //!   report     the report to a source about this host
+//!   instance_id    which installation it is about
 //! ```
 
 pub mod check;
 pub mod check_outcome;
 mod conditions;
+mod instance_id;
 pub mod mailbox;
 pub mod poller;
 pub mod reload;

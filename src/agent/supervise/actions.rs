@@ -64,6 +64,8 @@ impl Supervise {
             }
             Err(error) => return self.cannot_start(&error),
         };
+        self.expect_config(config);
+        self.restore_run_dir();
         let now = self.now();
         let (child, is_watched) = match self.collectors.spawn(&self.store, config, now) {
             Ok(live) => (live.child, live.process.binds().is_ok()),
@@ -112,7 +114,10 @@ impl Supervise {
             None => self.store.install(candidate).map_err(|error| error.to_string()),
         };
         match &installed {
-            Ok(()) => log::info!(revision = candidate.revision.short(); "config installed"),
+            Ok(()) => {
+                self.active_config.installed(self.store.look(), &candidate.revision);
+                log::info!(revision = candidate.revision.short(); "config installed");
+            }
             Err(problem) => log::error!(
                 revision = candidate.revision.short(), problem = problem.as_str(); "config not installed; nothing changed"
             ),
