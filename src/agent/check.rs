@@ -218,7 +218,9 @@ impl ConfigCheck {
             // Places that the overlay sets are not judged.
             let overlay = Some(record::UNKNOWN.to_string());
             let conditions = Box::new(record::Conditions { overlay, ..record::Conditions::default() });
-            return Ok(CheckOutcome::Refused(Rejected { policy, conditions, ..Rejected::new(revision, problem) }));
+            let rejected = Rejected { policy, conditions, ..Rejected::new(revision, problem) };
+            // Its YAML is not proved here; whoever looks at it sees what would not be.
+            return Ok(self.refused(rejected, &yaml::render(&value)));
         }
         let text = match yaml::render_proven(&value, self.max_yaml) {
             Ok(text) => text,
@@ -228,11 +230,13 @@ impl ConfigCheck {
             }
         };
         masked::know(Holder::Candidate, self.collector.secrets([&value].into_iter().chain(self.overlay().as_ref())));
-        let candidate = self.store.write_candidate(&text, revision)?;
+        let mut candidate = self.store.write_candidate(&text, revision)?;
         match self.collector.validate(candidate.path())? {
-            Validation::Good => Ok(CheckOutcome::Install { candidate, retried }),
-            Validation::Unsupported => {
-                log::info!("collector has no validate command; relying on probation");
+            validation @ (Validation::Good | Validation::Unsupported) => {
+                if let Validation::Unsupported = validation {
+                    log::info!("collector has no validate command; relying on probation");
+                }
+                self.store.keep_candidate(&mut candidate, &text);
                 Ok(CheckOutcome::Install { candidate, retried })
             }
             Validation::Denied { user, output } => Err(not_judged(user, &self.told_outside(&output, &value))),
@@ -244,9 +248,16 @@ impl ConfigCheck {
                 let problem = format!("{what}: {}", self.told_outside(&output, &value));
                 let mut rejected = Rejected::new(candidate.revision.clone(), problem);
                 rejected.conditions.named = start_failure::named_file(&format!("Error: {output}"));
-                Ok(CheckOutcome::Refused(self.conditions.refused(rejected, &value)))
+                let rejected = self.conditions.refused(rejected, &value);
+                Ok(self.refused(rejected, &text))
             }
         }
+    }
+
+    /// It is kept, so that an operator can look at it.
+    fn refused(&self, rejected: Rejected, text: &str) -> CheckOutcome {
+        let kept = self.store.keep_refused(text, &rejected.revision, &rejected.problem);
+        CheckOutcome::Refused(Rejected { kept, ..rejected })
     }
 
     /// The overlay, if the collector accepts this config without it.
@@ -264,8 +275,8 @@ impl ConfigCheck {
     /// The config that has proved itself; before one has, the active one, which no network's offer has become without
     /// being judged.
     fn confirmed(&self) -> Option<Value> {
-        let good = if self.is_alone { None } else { self.store.read_last_known_good().ok() };
-        good.or_else(|| self.store.read_config().ok())
+        let proved = if self.is_alone { None } else { self.store.read_confirmed() };
+        proved.or_else(|| self.store.read_config().ok())
     }
 
     /// Logs what the active config violates, once for each policy: it stays as it is, but an upgrade or a new policy

@@ -10,7 +10,7 @@ use crate::core::problems::TimedProblem;
 use crate::log::Masked;
 use crate::os::process_id::ProcessId;
 use crate::source::Failure;
-use crate::store::record::Rejected;
+use crate::store::record::{Record, Rejected};
 
 /// To the supervisor.
 #[derive(Debug)]
@@ -18,8 +18,17 @@ pub enum SupervisorEvent {
     /// SIGTERM, SIGINT or SIGHUP.
     Signalled,
     Checked(Checked),
+    Saved(Saved),
     /// The poller panicked, which is our own bug.
     PollerEnded,
+}
+
+/// What was to be written is, or not.
+#[derive(Debug)]
+pub struct Saved {
+    /// What could not be.
+    pub problem: Option<String>,
+    pub rejected: Record<Rejected>,
 }
 
 /// A config check ended.
@@ -36,6 +45,8 @@ pub enum PollerCommand {
     Changed(Snapshot),
     /// The latest candidate has its verdict: the server should learn of it.
     Concluded,
+    /// The supervisor has decided something that belongs on disk, and a collector lives that may be waiting for it.
+    Save(Record<Rejected>),
     /// An operator asks for a check.
     CheckNow {
         ticket: u64,

@@ -1,7 +1,7 @@
 //! The poller thread: one config check after another, and all that may block for long.
 //!
 //! It sleeps on its mailbox until the next check is due or an operator asks for one. What a check finds goes to the
-//! supervisor; nothing is installed here.
+//! supervisor; nothing is installed here. What the supervisor decides while a collector lives is written here.
 
 use std::time::{Duration, Instant};
 
@@ -11,21 +11,24 @@ use log::kv::{Source, Value};
 
 use crate::agent::check::ConfigCheck;
 use crate::agent::check_outcome::Effects;
-use crate::agent::mailbox::{Checked, PollerCommand, Snapshot, SupervisorEvent};
+use crate::agent::mailbox::{Checked, PollerCommand, Saved, Snapshot, SupervisorEvent};
 use crate::collector::process::KILL_PATIENCE;
 use crate::config::value::Revision;
 use crate::core::cadence::Cadence;
 use crate::error::Exit;
 use crate::os::descendants::{self, Which};
+use crate::os::shutdown;
 use crate::os::wake_channel::Sender;
 use crate::source::Failure;
-use crate::store::record::Rejected;
+use crate::store::Store;
+use crate::store::record::{Record, Rejected};
 
 pub struct Poller {
     clock: Instant,
     mailbox: Receiver<PollerCommand>,
     supervisor: Sender<SupervisorEvent>,
     check: ConfigCheck,
+    store: Store,
     cadence: Cadence,
     /// `None` until the supervisor has reported how the first start went.
     known: Option<Snapshot>,
@@ -47,6 +50,7 @@ impl Poller {
         mailbox: Receiver<PollerCommand>,
         supervisor: Sender<SupervisorEvent>,
         check: ConfigCheck,
+        store: Store,
         interval: Option<Duration>,
         seed: u64,
     ) -> Poller {
@@ -55,6 +59,7 @@ impl Poller {
             mailbox,
             supervisor,
             check,
+            store,
             cadence: Cadence::new(interval, seed),
             known: None,
             ticket: 0,
@@ -103,6 +108,7 @@ impl Poller {
                 self.refused = None;
                 self.cadence.concluded(self.clock.elapsed());
             }
+            PollerCommand::Save(rejected) => return self.save(rejected),
             PollerCommand::CheckNow { ticket } => {
                 self.ticket = ticket;
                 self.cadence.asked(self.clock.elapsed());
@@ -121,6 +127,16 @@ impl Poller {
             PollerCommand::Stop => return false,
         }
         true
+    }
+
+    /// False when the supervisor is gone.
+    fn save(&self, mut rejected: Record<Rejected>) -> bool {
+        let saved = {
+            let _step = shutdown::step();
+            self.store.save()
+        };
+        let problem = saved.and(rejected.settle()).err().map(|error| error.to_string());
+        self.supervisor.send(SupervisorEvent::Saved(Saved { problem, rejected }))
     }
 
     /// False when the supervisor is gone.

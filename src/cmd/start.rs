@@ -44,9 +44,11 @@ pub fn run(chosen: ChosenSettings) -> Result<Exit> {
     // Before there are threads or children.
     descendants::adopt(true);
     let exits = Exits::watch();
-    let store = Store::new(&settings.config, &settings.state_dir, settings.max_config_file());
+    let store = Store::of(settings);
     store.sweep();
+    store.open_generations();
     begin(&store);
+    store.begin();
     warn_if_unwritable(settings, &store);
     warn_of_others(settings);
     let collector = Collector::new(settings);
@@ -72,7 +74,7 @@ pub fn run(chosen: ChosenSettings) -> Result<Exit> {
     let (mailbox, poller_mail) = crossbeam_channel::unbounded();
     let bugs = notices.clone();
     panic_hook::report_worker_panic(move || bugs.send(SupervisorEvent::PollerEnded));
-    let poller = Poller::new(clock, poller_mail, notices, check, interval, seed());
+    let poller = Poller::new(clock, poller_mail, notices, check, store.clone(), interval, seed());
     let spawned = std::thread::Builder::new().name("poller".to_string()).spawn(move || poller.run());
     spawned.map_err(|error| refused("a thread", error))?;
     log::info!(version = env!("CARGO_PKG_VERSION"), config:% = settings.config.display(); "agent started");

@@ -60,10 +60,9 @@ pub fn render(status: &Status) -> String {
         line("changed by", manner.to_string());
     }
     if let Some(rejected) = &status.config.rejected_revision {
-        line(
-            "rejected",
-            format!("revision {}: {}", short(rejected), status.config.rejected_because.as_deref().unwrap_or("")),
-        );
+        let kept = status.config.rejected_kept.as_ref().map(|kept| format!(", kept as {}", kept.display()));
+        let reason = status.config.rejected_because.as_deref().unwrap_or("");
+        line("rejected", format!("revision {}{}: {reason}", short(rejected), kept.unwrap_or_default()));
     }
     let polling = &status.polling;
     line(

@@ -162,6 +162,9 @@ pub struct ConfigStatus {
     pub changed_by: Option<Masked>,
     pub rejected_revision: Option<String>,
     pub rejected_because: Option<Masked>,
+    /// Where the rejected config is kept.
+    #[serde(default)]
+    pub rejected_kept: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -206,6 +209,7 @@ mod tests {
                 changed_by: Some(text()),
                 rejected_revision: None,
                 rejected_because: Some(text()),
+                rejected_kept: None,
             },
             polling: PollingStatus {
                 endpoint: Some(text()),

@@ -7,7 +7,7 @@ use crate::support::agent::Agent;
 use crate::support::api::{Api, Reply};
 
 /// What scripts may rely on: the keys of `status --json`, and the type of each.
-const CONTRACT: [(&str, &str); 18] = [
+const CONTRACT: [(&str, &str); 19] = [
     ("/agent_version", "string"),
     ("/pid", "number"),
     ("/uptime_seconds", "number"),
@@ -21,6 +21,7 @@ const CONTRACT: [(&str, &str); 18] = [
     ("/config/changed_by", "string?"),
     ("/config/rejected_revision", "string?"),
     ("/config/rejected_because", "string?"),
+    ("/config/rejected_kept", "string?"),
     ("/polling/endpoint", "string?"),
     ("/polling/local_because", "string?"),
     ("/polling/succeeded_at", "number?"),

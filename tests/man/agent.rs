@@ -163,7 +163,7 @@ fn every_file_is_there() {
         fs::read_to_string(agent.dir().join("seen")).unwrap().lines().map(String::from).collect();
     seen.retain(|name| !name.is_empty() && !name.ends_with(':'));
     agent.spawn();
-    agent.wait_until("the first last known good", || agent.state_dir().join("last-known-good.yaml").exists());
+    agent.wait_status("a collector that has proved itself", |status| status["collector"]["state"] == "running");
     api.answer_config(json!({"fake": {"start": {"exit": 3}}}));
     agent.run(["--check"]).fails(65, "rolled back");
     for dir in ["etc", "state", "run"].map(|name| agent.dir().join(name)) {

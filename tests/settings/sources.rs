@@ -5,7 +5,7 @@ use crate::commands::help::SETTINGS;
 
 /// Setting, and a value for the file, the flag and the variable, as it is shown. The first is the default where it is a
 /// value.
-const VALUES: [(&str, &str, &str, &str, &str); 24] = [
+const VALUES: [(&str, &str, &str, &str, &str); 26] = [
     ("config", "/etc/kmagent/config.yaml", "/f", "/g", "/e"),
     ("collector", "(kmagent-collector near the agent, then otelcol-contrib, otelcol)", "/f", "/g", "/e"),
     (
@@ -36,6 +36,8 @@ const VALUES: [(&str, &str, &str, &str, &str); 24] = [
     ("confirm-time", "10m", "1s", "2s", "3s"),
     ("validate-timeout", "30s", "1s", "2s", "3s"),
     ("max-config-size", "4MiB", "1MiB", "512KiB", "65536"),
+    ("generations", "5", "1", "2", "3"),
+    ("generations-size", "16MiB", "1MiB", "512KiB", "65536"),
 ];
 
 fn variable(name: &str) -> String {

@@ -25,8 +25,8 @@ pub(super) struct LiveCollector {
     pub(super) child: ChildId,
     pub(super) process: Process,
     pub(super) started_at: Uptime,
-    /// The config that it was started with.
-    pub(super) config: FileId,
+    /// The config that it was started with; `None` of one that is none, or could not be read.
+    pub(super) generation: Option<u64>,
     /// It has said that everything is started.
     pub(super) is_ready: bool,
     /// It does not end with the agent.
@@ -62,11 +62,11 @@ impl Collectors {
 
     // ---- Starting.
 
-    /// Starts one on the active config, which is the file `config`.
+    /// Starts one on the active config, which is this generation.
     ///
     /// # Errors
     /// The program cannot be run.
-    pub(super) fn spawn(&mut self, store: &Store, config: FileId, now: Uptime) -> Result<&LiveCollector> {
+    pub(super) fn spawn(&mut self, store: &Store, generation: Option<u64>, now: Uptime) -> Result<&LiveCollector> {
         self.started_program = self.collector.file_id();
         let process = self.collector.spawn(store.config(), self.binds.clone())?;
         let child = ChildId(self.starts);
@@ -82,7 +82,7 @@ impl Collectors {
             child,
             process,
             started_at: now,
-            config,
+            generation,
             is_ready,
             outlives_agent,
             bound_at: now,

@@ -123,6 +123,8 @@ impl Supervise {
 
     /// Supervises until a stop is requested. The status says why it ended.
     pub fn run(mut self) -> Exit {
+        self.roll_back_at_start();
+        self.save_state();
         // The first start, before anything is reported.
         self.handle(VecDeque::from([Event::DeadlinePassed]));
         self.report_to_poller();
@@ -135,6 +137,7 @@ impl Supervise {
         }
         self.poller.send(PollerCommand::Stop);
         shutdown::begin();
+        self.save_at_end();
         descendants::end(Which::All, KILL_PATIENCE);
         self.collectors.recorder.forget();
         self.clients.dismiss_stopped();
@@ -191,7 +194,7 @@ impl Supervise {
         let now = self.now();
         self.service_status.feed_watchdog(now);
         if self.pending_writes.retry_at().is_some_and(|at| now >= at) {
-            self.retry_state();
+            self.save_state();
         }
         if self.core.deadline().is_some_and(|deadline| now >= deadline) {
             events.push_back(Event::DeadlinePassed);
@@ -203,6 +206,7 @@ impl Supervise {
         match event {
             SupervisorEvent::Signalled => self.stop("signal", events),
             SupervisorEvent::Checked(checked) => self.take_check(checked, events),
+            SupervisorEvent::Saved(saved) => self.saved(&saved),
             SupervisorEvent::PollerEnded => {
                 log::error!("poller thread ended, stopping the agent: this is a bug in kmagent, please report it");
                 self.exit = Exit::Bug;

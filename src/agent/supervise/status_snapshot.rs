@@ -32,6 +32,7 @@ impl StateTracker {
                 changed_by: self.changed_by.clone(),
                 rejected_revision: rejected.map(|rejected| rejected.revision.to_string()),
                 rejected_because: rejected.map(|rejected| rejected.problem.clone()),
+                rejected_kept: rejected.and_then(|rejected| rejected.kept.clone()),
             },
             polling: self.polling.clone(),
             settings_problem: self.problems.settings.as_ref().map(|timed| timed.problem.clone()),
