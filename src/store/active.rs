@@ -209,7 +209,7 @@ impl Store {
         let failed = |error| self.cannot_replace("cannot install the new config", error);
         let target = self.target().map_err(failed)?;
         let former = self.know_active(Origin::Hand);
-        let place = atomic::second_name(&target, CANDIDATE_MARK);
+        let place = former.and_then(|_| atomic::second_name(&target, CANDIDATE_MARK));
         // Changed by hand since the candidate was kept: its second name keeps it until it is saved.
         if place.is_none()
             && self.is_unkept(former)

@@ -1,7 +1,7 @@
 //! What belongs on disk: the generations and the rejected revision.
 //!
-//! While a collector lives, which may be waiting for the supervisor, the poller writes it; before a start the supervisor
-//! does. What cannot be written is tried again until it works, and reported meanwhile.
+//! While a collector lives, which may be waiting for the supervisor, the poller writes it; before a start the
+//! supervisor does. What cannot be written is tried again until it works, and reported meanwhile.
 
 use std::time::Duration;
 
