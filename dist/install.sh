@@ -760,6 +760,14 @@ check_settings() {
     printf '%s\n' "$settings" | sed -n "s:[^ ]*/\.kmagent-install/:$etc/:g;/^kmagent: /p" >&2
     [ "$code" -eq 0 ] || die 78 "this release does not accept the settings; nothing was changed"
 }
+# A variable that is nearly a setting's is ignored. By its name alone: the value may be a key.
+check_variables() {
+    env | sed -n 's/^\(KM_[A-Za-z0-9_]*\)=.*/\1/p' | while IFS= read -r variable; do
+        env -i "PATH=$PATH" "KM_COLLECTOR_CONFIG=$stage/config.yaml" "$variable=x" "$here/bin/kmagent" \
+            --agent-config "$stage/agent.yaml" --print-settings 2>&1 >/dev/null |
+            sed -n "s/^kmagent: warning: \($variable is .*\)/install.sh: \1/p" >&2
+    done
+}
 # Its value; nothing if it has none, which is shown in parentheses.
 setting() { printf '%s\n' "$settings" | sed -n "s:^$1  *= \([^(].*[^ ]\)  *(.*)\$:\1:p"; }
 
@@ -796,12 +804,18 @@ check_collector() {
     new=$here/lib/kmagent/kmagent-collector
     config=$(setting config)
     overlay=$(setting local-config)
+    args=$(setting collector-args)
     if [ -n "$DESTDIR" ] || [ ! -f "$new" ] || [ ! -f "$config" ]; then return 0; fi
     # Another one is used.
     [ -z "$(setting collector)" ] || return 0
     say "checking $config with the collector of this release"
     set -- validate "--config=$config"
     if [ -f "$overlay" ]; then set -- "$@" "--config=$overlay"; fi
+    case $args in *\"*) warn "cannot check $config: collector-args has blanks in it" && return 0 ;; esac
+    set -f
+    # shellcheck disable=SC2086 # it has words
+    set -- "$@" $args
+    set +f
     code=0
     complaint=$(accepts "$new" "$@") || code=$?
     if [ "$code" -eq 0 ] || [ "$code" -eq 77 ]; then return 0; fi
@@ -899,7 +913,7 @@ put_setting() {
 # What was the agent's user's to write, and is root's from now on.
 name_programs() {
     if [ -n "$DESTDIR" ] || ! is_the_account_s "$1"; then return 0; fi
-    for name in collector on-change; do
+    for name in collector collector-args on-change; do
         value=$(setting "$name")
         if [ -n "$value" ]; then say "$etc/agent.yaml sets $name, which root runs: check that it is yours: $value"; fi
     done
@@ -1207,6 +1221,7 @@ install_all() {
     go_on
     check_machine
     stage_settings
+    check_variables
     # Nothing that is started from here on needs it.
     unset KM_API_KEY
     check_settings
@@ -1305,7 +1320,7 @@ tell_rest() {
         return 0
     fi
     if [ ! -s "$etc/api-key" ] && [ -z "$(setting api-key)" ]; then
-        say "there is no API key yet: put it in $etc/api-key and restart the agent"
+        say "there is no API key yet: put it in $etc/api-key and run kmagent reload"
     fi
     if is_stale; then
         say "the previous agent is still running: restart it"

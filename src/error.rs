@@ -105,6 +105,8 @@ exit_statuses! {
     Denied = 77,
     /// The settings are invalid (EX_CONFIG).
     Settings = 78,
+    /// Of an agent that `kmagent stop` has ended: it is not to be started again.
+    Stopped = 79,
 }
 
 impl Exit {

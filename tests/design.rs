@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::agent::Agent;
 use crate::support::api::Api;
@@ -162,13 +162,21 @@ fn assert_alike(example: &Value, real: &Value) {
     }
 }
 
+/// The last word, which may follow one that says how long it takes.
 fn ask(agent: &Agent, request: &Value) -> Value {
     let mut stream = UnixStream::connect(agent.socket()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(format!("{request}\n").as_bytes()).unwrap();
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).unwrap();
-    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        let answer: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        if answer.get("waiting").is_none() {
+            return answer;
+        }
+        assert_alike(&example("waiting"), &answer);
+    }
 }
 
 /// The requests to the control socket, as the page has them.
@@ -208,6 +216,8 @@ fn its_examples_are_like_what_an_agent_says() {
     let generations = list(&kept("generations.json").unwrap());
     let unconfirmed = generations.iter().find(|entry| entry["standing"].get("unconfirmed").is_some());
     assert_alike(&list(&example("generations"))[0], unconfirmed.expect("one that has proved itself"));
+    assert_alike(&example("done"), &ask(&agent, &command("reload")));
+    assert_alike(&example("done"), &ask(&agent, &json!({"command": "restart"})));
     assert_eq!(ask(&agent, &command("stop")), "stopped");
 }
 

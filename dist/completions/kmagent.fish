@@ -17,7 +17,7 @@ function __kmagent_mode
             continue
         end
         switch $word
-            case start stop retry status --check --print-settings
+            case start stop reload restart retry status --check --print-settings
                 set mode $word
             case --help -h --version -V
                 set mode done
@@ -51,7 +51,7 @@ function __kmagent_takes --argument-names name
     contains -- (__kmagent_mode) '' start --check --print-settings; and __kmagent_lacks $name
 end
 
-# The same for the two settings that say where the agent is: stop, retry and status need none but these.
+# The same for the two settings that say where the agent is: what is asked of it needs none but these.
 function __kmagent_finds --argument-names name
     not contains -- (__kmagent_mode) done; and __kmagent_lacks $name
 end
@@ -64,6 +64,8 @@ end
 complete -c kmagent -f
 complete -c kmagent -n __kmagent_does_nothing -a start -d 'supervises the collector in the foreground'
 complete -c kmagent -n __kmagent_does_nothing -a stop -d 'asks the running agent to stop, and waits until it has'
+complete -c kmagent -n __kmagent_does_nothing -a reload -d 'has the running agent read its settings again'
+complete -c kmagent -n __kmagent_does_nothing -a restart -d 'replaces the running collector, by hand-over if possible'
 complete -c kmagent -n __kmagent_does_nothing -a retry -d 'has the rejected config tried again, and shows the outcome'
 complete -c kmagent -n __kmagent_does_nothing -a status -d 'shows what the running agent is doing'
 complete -c kmagent -n __kmagent_does_nothing -l check -d 'does one config check and exits'
@@ -93,6 +95,7 @@ complete -c kmagent -n '__kmagent_takes policy' -l policy -r -F -d 'the rules fo
 complete -c kmagent -n '__kmagent_takes poll-timeout' -l poll-timeout -x -d 'timeout for the API\'s whole answer'
 complete -c kmagent -n '__kmagent_takes max-config-size' -l max-config-size -x -d 'maximum size of the API\'s answer'
 complete -c kmagent -n '__kmagent_takes collector' -l collector -r -F -d 'the collector\'s executable'
+complete -c kmagent -n '__kmagent_takes collector-args' -l collector-args -x -d 'an argument for the collector'
 complete -c kmagent -n '__kmagent_takes collector-endpoint' -l collector-endpoint -x -d 'where the collector sends telemetry'
 complete -c kmagent -n '__kmagent_takes docker-mode' -l docker-mode -a 'true false' -d 'reports this host as a container'
 complete -c kmagent -n '__kmagent_takes docker-endpoint' -l docker-endpoint -x -d 'where the collector finds Docker'
@@ -102,6 +105,7 @@ complete -c kmagent -n '__kmagent_takes min-uptime' -l min-uptime -x -d 'the pro
 complete -c kmagent -n '__kmagent_takes start-timeout' -l start-timeout -x -d 'the time after which a collector counts as ready'
 complete -c kmagent -n '__kmagent_takes confirm-time' -l confirm-time -x -d 'the time after which a config is confirmed'
 complete -c kmagent -n '__kmagent_takes validate-timeout' -l validate-timeout -x -d 'timeout for the collector\'s own validation'
+complete -c kmagent -n '__kmagent_takes collector-log-rate' -l collector-log-rate -x -d 'lines of the collector that are logged in a minute'
 complete -c kmagent -n '__kmagent_takes host-name' -l host-name -x -d 'the host name that is reported to the API'
 complete -c kmagent -n '__kmagent_takes log-level' -l log-level -x -a 'error warn info debug' -d 'the lowest level to log'
 complete -c kmagent -n '__kmagent_takes log-format' -l log-format -x -a 'json text' -d 'JSON or text'

@@ -68,6 +68,23 @@ impl ConfigCheck {
         }
     }
 
+    /// With other settings. What was found out and could not be kept on the disk stays.
+    pub fn renew(&mut self, settings: &Settings, source: Source, collector: &Collector, store: &Store) {
+        let former = std::mem::replace(self, ConfigCheck::new(settings, source, collector, store));
+        self.reporter.keep(former.reporter);
+        self.requests = former.requests;
+        self.is_hidden = former.is_hidden;
+    }
+
+    /// The active config and the overlay, as far as they can be read.
+    pub fn configs(&self) -> Vec<Value> {
+        self.store.read_config().ok().into_iter().chain(self.overlay()).collect()
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// For a run with one check: what cannot be looked at now is not looked at again.
     pub fn single_attempt(&mut self) {
         self.is_hidden = true;
@@ -153,7 +170,7 @@ impl ConfigCheck {
             && let Err(error) = self.would_start_again()
         {
             // Not remembered as met.
-            return Ok(CheckOutcome::NotRestarted(error));
+            return Ok(CheckOutcome::NotRestarted(error.within("restart requested by the API was skipped")));
         }
         self.remember(requests);
         match (decision, offer, rejected) {
@@ -189,11 +206,10 @@ impl ConfigCheck {
     ///
     /// # Errors
     /// Why it would not.
-    fn would_start_again(&self) -> Result<()> {
+    pub fn would_start_again(&self) -> Result<()> {
         if !self.store.has_config() {
             return Ok(());
         }
-        let skipped = "restart requested by the API was skipped";
         let told = |output: &Masked| match self.store.read_config() {
             Ok(config) => self.told_outside(output, &config),
             Err(error) => Masked::from(error.to_string()),
@@ -202,10 +218,10 @@ impl ConfigCheck {
             Ok(Validation::Good | Validation::Unsupported) => Ok(()),
             Ok(Validation::Bad(output)) => {
                 let what = "the collector rejects the active config";
-                Err(Error::because(Exit::ConfigRefused, what, told(&output).to_string()).within(skipped))
+                Err(Error::because(Exit::ConfigRefused, what, told(&output).to_string()))
             }
-            Ok(Validation::Denied { user, output }) => Err(not_judged(user, &told(&output)).within(skipped)),
-            Err(error) => Err(error.within(skipped)),
+            Ok(Validation::Denied { user, output }) => Err(not_judged(user, &told(&output))),
+            Err(error) => Err(error),
         }
     }
 
@@ -311,7 +327,7 @@ impl ConfigCheck {
 
     /// As far as it can be read; the collector says what is wrong with it.
     fn overlay(&self) -> Option<Value> {
-        self.store.read_overlay(self.collector.local_config()?).ok()
+        self.collector.overlay(|path| self.store.read_overlay(path)).ok().flatten()
     }
 
     /// The revision of the active config; the file is read again only when it has changed.

@@ -4,9 +4,11 @@
 use std::time::Instant;
 
 use crate::agent::check_outcome::Effects;
+use crate::agent::reload::Reloaded;
 use crate::collector::start_failure::Outside;
 use crate::config::value::Revision;
 use crate::core::problems::TimedProblem;
+use crate::error::Result;
 use crate::log::Masked;
 use crate::os::process_id::ProcessId;
 use crate::source::Failure;
@@ -15,10 +17,14 @@ use crate::store::record::{Record, Rejected};
 /// To the supervisor.
 #[derive(Debug)]
 pub enum SupervisorEvent {
-    /// SIGTERM, SIGINT or SIGHUP.
-    Signalled,
     Checked(Checked),
     Saved(Saved),
+    /// The settings were read again, as was asked, or cannot be used.
+    Reloaded(Result<Box<Reloaded>>),
+    /// The key file had another key.
+    KeyChanged(Box<Reloaded>),
+    /// Whether the collector would start again, as was asked.
+    MayRestart(Result<()>),
     /// The poller panicked, which is our own bug.
     PollerEnded,
 }
@@ -36,7 +42,7 @@ pub struct Saved {
 pub struct Checked {
     /// The newest `CheckNow` that had arrived when the check began.
     pub ticket: u64,
-    pub result: Result<Box<Effects>, Failure>,
+    pub result: std::result::Result<Box<Effects>, Failure>,
 }
 
 /// To the poller.
@@ -55,6 +61,10 @@ pub enum PollerCommand {
     Retry {
         ticket: u64,
     },
+    /// Read the settings again.
+    Reload,
+    /// An operator asks for a restart of the collector, if it would start again.
+    Restart,
     /// One of two collectors has ended: what was started before the other one, and has lost its parent, ends too.
     EndDescendants {
         before: ProcessId,

@@ -6,6 +6,7 @@
 //!   check      one config check, step by step; `--check` uses it too
 //!   check_outcome  what it found, and what follows from that
 //!   mailbox    what the two threads tell each other
+//!   reload     the settings are read again
 //!   report     the report to a source about this host
 //! ```
 
@@ -14,6 +15,7 @@ pub mod check_outcome;
 mod conditions;
 pub mod mailbox;
 pub mod poller;
+pub mod reload;
 pub mod report;
 pub mod supervise;
 

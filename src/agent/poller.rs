@@ -12,6 +12,7 @@ use log::kv::{Source, Value};
 use crate::agent::check::ConfigCheck;
 use crate::agent::check_outcome::Effects;
 use crate::agent::mailbox::{Checked, PollerCommand, Saved, Snapshot, SupervisorEvent};
+use crate::agent::reload::Present;
 use crate::collector::process::KILL_PATIENCE;
 use crate::config::value::Revision;
 use crate::core::cadence::Cadence;
@@ -20,7 +21,6 @@ use crate::os::descendants::{self, Which};
 use crate::os::shutdown;
 use crate::os::wake_channel::Sender;
 use crate::source::Failure;
-use crate::store::Store;
 use crate::store::record::{Record, Rejected};
 
 pub struct Poller {
@@ -28,7 +28,7 @@ pub struct Poller {
     mailbox: Receiver<PollerCommand>,
     supervisor: Sender<SupervisorEvent>,
     check: ConfigCheck,
-    store: Store,
+    settings: Present,
     cadence: Cadence,
     /// `None` until the supervisor has reported how the first start went.
     known: Option<Snapshot>,
@@ -50,7 +50,7 @@ impl Poller {
         mailbox: Receiver<PollerCommand>,
         supervisor: Sender<SupervisorEvent>,
         check: ConfigCheck,
-        store: Store,
+        settings: Present,
         interval: Option<Duration>,
         seed: u64,
     ) -> Poller {
@@ -59,7 +59,7 @@ impl Poller {
             mailbox,
             supervisor,
             check,
-            store,
+            settings,
             cadence: Cadence::new(interval, seed),
             known: None,
             ticket: 0,
@@ -121,6 +121,15 @@ impl Poller {
                 self.ticket = ticket;
                 self.cadence.asked(self.clock.elapsed());
             }
+            PollerCommand::Reload => {
+                let reloaded = self.settings.reload(&mut self.check, &mut self.cadence, self.clock.elapsed());
+                // What failed may not fail any more.
+                self.failing = None;
+                return self.supervisor.send(SupervisorEvent::Reloaded(reloaded));
+            }
+            PollerCommand::Restart => {
+                return self.supervisor.send(SupervisorEvent::MayRestart(self.check.would_start_again()));
+            }
             PollerCommand::EndDescendants { before } => {
                 descendants::end(Which::Before(before), KILL_PATIENCE);
             }
@@ -133,7 +142,7 @@ impl Poller {
     fn save(&self, mut rejected: Record<Rejected>) -> bool {
         let saved = {
             let _step = shutdown::step();
-            self.store.save()
+            self.check.store().save()
         };
         let problem = saved.and(rejected.settle()).err().map(|error| error.to_string());
         self.supervisor.send(SupervisorEvent::Saved(Saved { problem, rejected }))
@@ -144,8 +153,17 @@ impl Poller {
         let ticket = self.ticket;
         let began_at = self.clock.elapsed();
         self.cadence.began();
-        let Some(known) = &self.known else { return true };
-        let result = match self.check.run(known, self.pending.as_ref()) {
+        let Some(known) = self.known.clone() else { return true };
+        let mut outcome = self.check.run(&known, self.pending.as_ref());
+        if outcome.as_ref().is_err_and(|failure| failure.error.exit() == Exit::Denied)
+            && let Some(reloaded) = self.settings.take_changed_key(&mut self.check)
+        {
+            if !self.supervisor.send(SupervisorEvent::KeyChanged(reloaded)) {
+                return false;
+            }
+            outcome = self.check.run(&known, self.pending.as_ref());
+        }
+        let result = match outcome {
             Ok(outcome) => {
                 self.cadence.succeeded(began_at, self.clock.elapsed());
                 if self.failing.take().is_some() {

@@ -41,6 +41,15 @@ impl Reporter {
         }
     }
 
+    /// What the former one knows and settings do not change.
+    pub fn keep(&mut self, former: Reporter) {
+        self.started_at = former.started_at;
+        self.version = former.version;
+        if self.instance_id.is_some() && former.instance_id.is_some() {
+            self.instance_id = former.instance_id;
+        }
+    }
+
     /// For a dry run: nothing is kept.
     pub fn read_only(&mut self) {
         self.version.freeze();

@@ -3,11 +3,14 @@
 //! Else a start would end with 78, after which no service manager tries again, and no API could reach the host.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use super::cli::Cli;
 use crate::error::{Error, Exit, Result};
 use crate::os::files::safe_open;
-use crate::settings::{self, Resolved, last_good};
+use crate::os::shutdown;
+use crate::settings::table::DEFAULT_FILE;
+use crate::settings::{self, CANNOT_READ_POLICY, Resolved, last_good};
 use crate::source::Source;
 use crate::store::atomic;
 
@@ -34,15 +37,38 @@ pub fn choose(cli: &Cli, env: Environment<'_>) -> Result<ChosenSettings> {
     let Some(last_good) = settings::resolve_last_good(&cli.flags, env) else { return Err(error) };
     match last_good.and_then(usable) {
         Ok(chosen) => {
-            let lines = error.to_string().lines().collect::<Vec<_>>().join("; ");
+            let text = error.to_string();
+            let what = if text.lines().all(|line| line.starts_with(CANNOT_READ_POLICY)) {
+                "the policy is invalid, so each new config is refused"
+            } else {
+                "the settings are invalid, so the last good ones are used"
+            };
+            let lines = text.lines().collect::<Vec<_>>().join("; ");
+            let file = &chosen.resolved.settings.settings_file;
+            let option = match file == Path::new(DEFAULT_FILE) {
+                true => String::new(),
+                false => format!("--agent-config {} ", file.display()),
+            };
             let problem = format!(
-                "the settings are invalid, so the last good ones are used: {lines}: fix this, look at `kmagent \
-                 --print-settings`, and restart the agent"
+                "{what}: {lines}: fix this, look at `kmagent {option}--print-settings`, then `kmagent {option}reload`"
             );
             Ok(ChosenSettings { problem: Some(problem), ..chosen })
         }
         Err(_) => Err(Error::new(Exit::Settings, format!("{error}\nthe last good settings cannot be used either"))),
     }
+}
+
+/// Those that are given by now, for a reload.
+///
+/// # Errors
+/// 78 for bad ones: there are better ones in use.
+pub fn again(cli: &Cli, env: Environment<'_>) -> Result<(Resolved, Source)> {
+    let resolved = settings::resolve(&cli.flags, env)?;
+    let source = Source::new(&resolved.settings)?;
+    // On the poller's thread: a stop waits for what is being written.
+    let _step = shutdown::step();
+    keep(&resolved);
+    Ok((resolved, source))
 }
 
 /// For a later start, if they have changed. By who owns the state directory alone, so that nobody reads another user's.

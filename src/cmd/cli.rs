@@ -15,7 +15,8 @@ use crate::settings::{parse as parse_text, suggest};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cli {
     pub mode: Mode,
-    /// Name and text of each setting given as a flag, in the order of the command line; the last of a name counts.
+    /// Name and text of each setting given as a flag, in the order of the command line; the last of a name counts, but
+    /// of a list.
     pub flags: Vec<(&'static str, String)>,
 }
 
@@ -23,6 +24,8 @@ pub struct Cli {
 pub enum Mode {
     Start,
     Stop,
+    Reload,
+    Restart,
     Retry,
     Status {
         json: bool,
@@ -38,8 +41,14 @@ pub enum Mode {
     Help,
 }
 
-pub const COMMANDS: [(&str, Mode); 4] =
-    [("start", Mode::Start), ("stop", Mode::Stop), ("retry", Mode::Retry), ("status", Mode::Status { json: false })];
+pub const COMMANDS: [(&str, Mode); 6] = [
+    ("start", Mode::Start),
+    ("stop", Mode::Stop),
+    ("reload", Mode::Reload),
+    ("restart", Mode::Restart),
+    ("retry", Mode::Retry),
+    ("status", Mode::Status { json: false }),
+];
 pub const OPTIONS: [&str; 7] = ["--check", "--dry-run", "--json", "--splay", "--print-settings", "--version", "--help"];
 
 /// What the arguments said so far, before it is known whether it fits together.
@@ -136,7 +145,7 @@ fn text_of(parser: &mut Parser, setting: &Setting) -> Result<String> {
             Some(text) => utf8(text, setting.name),
             None => Ok("true".to_string()),
         },
-        Kind::Text | Kind::Secret | Kind::NotInFile => value(parser, setting.name),
+        Kind::Text | Kind::List | Kind::Secret | Kind::NotInFile => value(parser, setting.name),
     }
 }
 
@@ -210,11 +219,12 @@ pub fn help() -> String {
 
 const HELP: &str = "\
 kmagent keeps an OpenTelemetry Collector alive and its configuration current.
-usage: kmagent [OPTION]... start | stop | retry | status
-       kmagent [OPTION]... --check | --print-settings | --version | --help
+usage: kmagent [OPTION]... COMMAND; also --version and --help
 
   start              supervise the collector in the foreground
   stop               ask the running agent to stop, and wait until it has
+  reload             have the running agent read its settings again
+  restart            replace the running collector, by hand-over if possible
   retry              have the rejected config tried again, and show the outcome
   status             show what the running agent is doing; also --json
   --check            do one config check and exit, for cron and scripts
@@ -223,8 +233,7 @@ usage: kmagent [OPTION]... start | stop | retry | status
     --json             report as JSON
   --print-settings   show every setting, its value and where it comes from
 
-Settings, each --NAME VALUE, or KM_NAME in the environment, which overrides the
-flag, or NAME: VALUE in agent.yaml:
+Settings: KM_NAME in the environment, --NAME VALUE, NAME: VALUE in agent.yaml:
 ";
 
 #[cfg(test)]
@@ -241,6 +250,8 @@ mod tests {
         for (line, expected) in [
             ("start", Mode::Start),
             ("stop", Mode::Stop),
+            ("reload", Mode::Reload),
+            ("restart", Mode::Restart),
             ("retry", Mode::Retry),
             ("status", Mode::Status { json: false }),
             ("--json status", Mode::Status { json: true }),

@@ -3,10 +3,13 @@
 pub mod check;
 mod chosen_settings;
 pub mod cli;
+pub mod reload;
+pub mod restart;
 pub mod retry;
 pub mod start;
 pub mod status;
 pub mod stop;
+mod variables;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -19,7 +22,7 @@ use crate::error::{Error, Exit, Result};
 use crate::log::masked::{self, Holder};
 use crate::log::redact::Secrets;
 use crate::log::{Masked, sanitize};
-use crate::os::{panic_hook, this_process};
+use crate::os::{panic_hook, stderr, this_process};
 use crate::settings;
 use cli::{Cli, Mode};
 
@@ -43,8 +46,10 @@ fn run(cli: Cli) -> Result<Exit> {
         Mode::Help => print(&cli::help()),
         Mode::Version => print(&cli::version()),
         Mode::PrintSettings => print_settings(&cli),
-        Mode::Start => start(&cli),
-        Mode::Stop => stop::run(&settings::agent_paths(&cli.flags, &environment)?),
+        Mode::Start => start(cli),
+        Mode::Stop => print(&stop::run(&settings::agent_paths(&cli.flags, &environment)?)?),
+        Mode::Reload => print(&reload::run(&settings::agent_paths(&cli.flags, &environment)?)?),
+        Mode::Restart => print(&restart::run(&settings::agent_paths(&cli.flags, &environment)?)?),
         Mode::Retry => {
             let outcome = retry::run(&settings::agent_paths(&cli.flags, &environment)?)?;
             print(&format!("{}\n", sanitize::line(&outcome)))
@@ -61,6 +66,7 @@ fn run(cli: Cli) -> Result<Exit> {
             log_to_stderr(level, &settings);
             this_process::keep_from_children();
             this_process::default_signals();
+            warn(&variables::warnings(&settings));
             check::wait(splay);
             let outcome = check::run(&settings, extent).unwrap_or_else(|error| Outcome::failed(&error));
             print_outcome(&outcome, json)
@@ -78,27 +84,32 @@ fn print_settings(cli: &Cli) -> Result<Exit> {
             return Err(chosen_settings::mention_last_good(error, cli, &environment));
         }
     };
-    for warning in &resolved.warnings {
+    for warning in resolved.warnings.iter().chain(&variables::warnings(&resolved.settings)) {
         complain(&format!("warning: {warning}"));
     }
     print(&settings::print::render(&resolved.rows))
 }
 
-fn start(cli: &Cli) -> Result<Exit> {
+fn start(cli: Cli) -> Result<Exit> {
+    // Before process 1 of a container passes it on.
+    this_process::hold_hangup();
     this_process::run_as_child_of_process_one()?;
     this_process::raise_open_files_limit();
     this_process::keep_from_children();
-    this_process::default_signals();
-    let chosen = chosen_settings::choose(cli, &environment)?;
+    let chosen = chosen_settings::choose(&cli, &environment)?;
     let settings = &chosen.resolved.settings;
     log_to_stderr(settings.log_level, settings);
     if let Some(problem) = &chosen.problem {
         log::error!(problem = problem.as_str(); "settings are invalid; using the last good ones");
     }
-    for warning in &chosen.resolved.warnings {
+    warn(chosen.resolved.warnings.iter().chain(&variables::warnings(settings)));
+    start::run(chosen, Box::new(move || chosen_settings::again(&cli, &environment)))
+}
+
+fn warn<'a>(warnings: impl IntoIterator<Item = &'a String>) {
+    for warning in warnings {
         log::warn!(problem = warning.as_str(); "check the settings");
     }
-    start::run(chosen)
 }
 
 fn log_to_stderr(level: log::LevelFilter, settings: &settings::Settings) {
@@ -151,5 +162,6 @@ fn print(text: &str) -> Result<Exit> {
 /// it, so nothing in it is to move a terminal's cursor.
 fn complain(line: &str) {
     let line = Masked::new(line).replace(sanitize::is_invisible, " ");
-    let _ = writeln!(std::io::stderr(), "kmagent: {line}");
+    let priority = if stderr::is_journal() { "<3>" } else { "" };
+    let _ = writeln!(std::io::stderr(), "{priority}kmagent: {line}");
 }

@@ -10,14 +10,16 @@ use super::chosen_settings::{self, ChosenSettings};
 use crate::agent::check::ConfigCheck;
 use crate::agent::mailbox::SupervisorEvent;
 use crate::agent::poller::Poller;
+use crate::agent::reload::{Present, Resolve};
 use crate::agent::supervise::{Parts, Supervise};
 use crate::collector::Collector;
 use crate::collector::orphans;
 use crate::control::server::Server;
 use crate::error::{Error, Exit, Result};
-use crate::os::descendants::{self, Exits};
+use crate::os::descendants;
 use crate::os::lock::Lock;
 use crate::os::service::Notify;
+use crate::os::signals::Signals;
 use crate::os::user::Owners;
 use crate::os::wake_channel;
 use crate::os::{error as os_error, files, panic_hook};
@@ -34,7 +36,7 @@ const DEFAULT_CONFIG: &str = "../share/kmagent/config.yaml";
 
 /// # Errors
 /// Something that the agent needs before the first start is refused to it.
-pub fn run(chosen: ChosenSettings) -> Result<Exit> {
+pub fn run(chosen: ChosenSettings, resolve: Resolve) -> Result<Exit> {
     let ChosenSettings { resolved, source, problem } = chosen;
     let settings = &resolved.settings;
     let clock = Instant::now();
@@ -43,7 +45,10 @@ pub fn run(chosen: ChosenSettings) -> Result<Exit> {
     orphans::end(&settings.run_dir, settings.stop_timeout);
     // Before there are threads or children.
     descendants::adopt(true);
-    let exits = Exits::watch();
+    let refused = |what: &str, error: std::io::Error| {
+        Error::because(Exit::System, format!("the system refused {what} {LIMITS}"), error)
+    };
+    let signals = Signals::watch().map_err(|error| refused("a signal descriptor", error))?;
     let store = Store::of(settings);
     store.sweep();
     store.open_generations();
@@ -53,32 +58,22 @@ pub fn run(chosen: ChosenSettings) -> Result<Exit> {
     warn_of_others(settings);
     let collector = Collector::new(settings);
     chosen_settings::keep(&resolved);
-    let interval = match &source {
-        Source::KloudMate(_) => settings.config_check_interval,
-        Source::Nobody { reason } => {
-            log::info!(reason = reason.as_str(); "local mode: supervising the collector without config checks");
-            None
-        }
-    };
+    if let Source::Nobody { reason } = &source {
+        log::info!(reason = reason.as_str(); "local mode: supervising the collector without config checks");
+    }
+    let interval = source.interval(settings);
     let check = ConfigCheck::new(settings, source, &collector, &store);
     let server = Server::bind(&settings.run_dir)?;
-    let refused = |what: &str, error: std::io::Error| {
-        Error::because(Exit::System, format!("the system refused {what} {LIMITS}"), error)
-    };
     let (notices, mail) = wake_channel::channel().map_err(|error| refused("an event descriptor", error))?;
-    let signals = notices.clone();
-    ctrlc::set_handler(move || {
-        signals.send(SupervisorEvent::Signalled);
-    })
-    .map_err(|error| Error::because(Exit::System, format!("the system refused a signal handler {LIMITS}"), error))?;
     let (mailbox, poller_mail) = crossbeam_channel::unbounded();
     let bugs = notices.clone();
     panic_hook::report_worker_panic(move || bugs.send(SupervisorEvent::PollerEnded));
-    let poller = Poller::new(clock, poller_mail, notices, check, store.clone(), interval, seed());
+    let present = Present::new(resolve, resolved.clone(), collector.clone());
+    let poller = Poller::new(clock, poller_mail, notices, check, present, interval, seed());
     let spawned = std::thread::Builder::new().name("poller".to_string()).spawn(move || poller.run());
     spawned.map_err(|error| refused("a thread", error))?;
     log::info!(version = env!("CARGO_PKG_VERSION"), config:% = settings.config.display(); "agent started");
-    let parts = Parts { clock, exits, mail, poller: mailbox, server, notify: Notify::from_env(), collector, store };
+    let parts = Parts { clock, signals, mail, poller: mailbox, server, notify: Notify::from_env(), collector, store };
     let exit = Supervise::new(parts, settings, problem, seed()).run();
     log::info!("agent stopped");
     Ok(exit)

@@ -11,7 +11,7 @@ use crate::log::utc::Utc;
 use crate::settings::AgentPaths;
 
 /// The supervisor answers between two events; a host that swaps takes seconds.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Of the second and later lines of a value: as wide as the column of names.
 const INDENTATION: &str = "           ";

@@ -2,27 +2,38 @@
 
 use std::time::Duration;
 
-use super::status::stranger;
+use super::status::{TIMEOUT, stranger};
 use crate::control::client::{self, Answer};
 use crate::control::{Reply, Request};
 use crate::error::{Error, Exit, Result};
+use crate::log::sanitize;
 use crate::settings::AgentPaths;
 
-/// The longest `stop-timeout` is an hour; the agent's own is not known here.
+/// Of an agent that does not say how long it takes, as earlier ones do not: the longest `stop-timeout` is an hour.
 const LONGEST: Duration = Duration::from_secs(3600 + 60);
 
+const STOP: Request = Request::Stop { progress: true };
+
+/// What is to be done so that it stays stopped, if anything is.
+///
 /// # Errors
-/// 69 when no agent runs, 75 when it does not end, 77 when it cannot be told that it is the agent.
-pub fn run(agent: &AgentPaths) -> Result<Exit> {
-    match client::ask(agent, Request::Stop, LONGEST)? {
-        Answer::Reply(Reply::Stopped) => Ok(Exit::Done),
+/// 69 when no agent runs, 75 when it does not answer or end, 77 when it cannot be told that it is the agent.
+pub fn run(agent: &AgentPaths) -> Result<String> {
+    // Of one that does not even answer this nobody would know whether it stops.
+    client::ask(agent, Request::Status, TIMEOUT)?;
+    let mut advice = String::new();
+    let answer = client::wait(agent, STOP, LONGEST, &mut |waiting| {
+        advice = waiting.advice.map(|advice| format!("{}\n", sanitize::line(&advice))).unwrap_or_default();
+    });
+    match answer? {
+        Answer::Reply(Reply::Stopped) => Ok(advice),
         Answer::Reply(reply) => Err(Error::new(Exit::Bug, format!("the agent gave an unexpected reply: {reply:?}"))),
         Answer::Stranger(who) => Err(stranger(&who)),
         Answer::Refused(why) => Err(Error::new(Exit::Denied, why)),
-        Answer::Ended => match client::ask(agent, Request::Status, LONGEST) {
+        Answer::Ended => match client::ask(agent, Request::Status, TIMEOUT) {
             // It was killed meanwhile, or is being killed.
-            Ok(Answer::Ended) => Ok(Exit::Done),
-            Err(error) if error.exit() == Exit::Unavailable => Ok(Exit::Done),
+            Ok(Answer::Ended) => Ok(advice),
+            Err(error) if error.exit() == Exit::Unavailable => Ok(advice),
             Err(error) => Err(error),
             Ok(Answer::Refused(why)) => Err(Error::new(Exit::Denied, why)),
             Ok(Answer::Stranger(who)) => Err(stranger(&who)),

@@ -53,13 +53,16 @@ impl Collector {
     /// 69 when it cannot be run or be given a config, 75 when the reason is its user.
     pub(super) fn run(&self, program: &Path, verb: &str, config: Option<&Path>, timeout: Duration) -> Result<Answer> {
         let configs = config.map(|config| self.configs(config)).unwrap_or_default();
+        // What shows its version takes none.
+        let args = if config.is_some() { self.args.as_slice() } else { &[] };
         match &self.run_as {
             RunAs::OwnerOf(active) if files::is_root() => {
-                self.run_as_owner_of(active, program, verb, &configs, timeout)
+                self.run_as_owner_of(active, program, verb, &configs, args, timeout)
             }
             RunAs::OwnerOf(_) | RunAs::Agent => {
                 let background = Collector::background();
-                let command = self.command(program, Some((verb, background)), &configs)?;
+                let mut command = self.command(program, Some((verb, background)), &configs)?;
+                command.args(args);
                 let ended = process::run(command, timeout, background).map_err(|error| cannot_run(program, error))?;
                 Ok(Answer { ended, user: None })
             }
@@ -72,6 +75,7 @@ impl Collector {
         program: &Path,
         verb: &str,
         configs: &[&Path],
+        args: &[String],
         timeout: Duration,
     ) -> Result<Answer> {
         let background = Collector::background();
@@ -106,6 +110,7 @@ impl Collector {
                 }
             }
         }
+        command.args(args);
         let user = owner.as_ref().map(Credentials::user);
         child::run_as(&mut command, owner, files);
         let ended = process::run(command, timeout, background).map_err(|error| match user {

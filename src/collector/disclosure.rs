@@ -28,6 +28,17 @@ impl Collector {
         Secrets::new(found.filter(|secret| !self.environment.is_public(secret)))
     }
 
+    /// The variables that `former` gave with another value and that these configs refer to.
+    pub fn changed_references(&self, former: &Collector, configs: &[Value]) -> Vec<&'static str> {
+        let mut changed = self.environment.changed_since(&former.environment);
+        let env = |name: &str| self.env(name);
+        let found: Vec<_> = configs.iter().flat_map(|config| inspect::expansions(config, &env)).collect();
+        changed.retain(|name| {
+            found.iter().any(|it| it.is_env() && it.body.split(":-").next().is_some_and(|body| body == *name))
+        });
+        changed
+    }
+
     /// What may be told to the source and to clients of `output`, from a collector with these configs: all of it,
     /// unless they can read what the source does not know. Then it may quote that, and is only said in the log.
     pub fn told_outside(&self, output: &Masked, said: Said, configs: &[&Value]) -> Masked {

@@ -51,6 +51,12 @@ impl Environment {
         }
     }
 
+    /// The variables that `former` has with another value.
+    pub fn changed_since(&self, former: &Environment) -> Vec<&'static str> {
+        let both = self.resolved.iter().zip(&former.resolved);
+        both.filter(|(new, old)| new != old).map(|((name, _), _)| *name).collect()
+    }
+
     /// For a process that other processes of its user can look into, and that is to send nothing: something else stands
     /// for the key.
     pub fn hide_key(&self, command: &mut Command) {

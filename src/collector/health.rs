@@ -77,7 +77,8 @@ fn connect(address: SocketAddr, check: &HealthCheck) -> io::Result<NonBlockingSt
     Ok(stream)
 }
 
-fn addresses(address: &str) -> Option<Vec<SocketAddr>> {
+/// What `host:port` stands for; `None` for a name other than localhost, see `begin`.
+pub fn addresses(address: &str) -> Option<Vec<SocketAddr>> {
     if let Ok(address) = address.parse() {
         return Some(vec![address]);
     }

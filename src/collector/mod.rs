@@ -1,6 +1,7 @@
 //! The collector: what it is run with, and its start.
 //!
 //! ```text
+//!   arguments    what it is given besides its configs
 //!   program      where the executable is, and which version it is
 //!   environment  what it is given of the agent's environment, and what it is given besides
 //!   disclosure   what of it must not be shown, and what of its output may be told outside
@@ -9,6 +10,7 @@
 //!   process      one child process: output, signals, exit; a command that is run to its end
 //!   start_failure  what outside of its config kept it from starting
 //!   output       what a child prints, cut into lines; the last of them are kept
+//!   log_lines    its lines as the log gets them: with their level, and not too many
 //!   health       its health check, asked without waiting
 //!   oom_kills    whether memory ran out, when it was killed
 //!   orphans      processes that a killed agent left behind
@@ -16,11 +18,13 @@
 //! ```
 //! It starts processes and does not keep them; the one that runs belongs to `agent`.
 
+mod arguments;
 mod as_owner;
 pub mod disclosure;
 pub mod environment;
 pub mod handover;
 pub mod health;
+pub mod log_lines;
 mod oom_kills;
 pub mod orphans;
 pub mod output;
@@ -54,6 +58,9 @@ pub struct Collector {
     named: Option<PathBuf>,
     /// Why root does not take the one that the settings file names.
     ignored: Option<String>,
+    args: Vec<String>,
+    /// Why root does not take those of the settings file.
+    args_ignored: Option<String>,
     local_config: Option<PathBuf>,
     environment: Environment,
     validate_timeout: Duration,
@@ -68,6 +75,8 @@ impl Collector {
         Collector {
             named: settings.collector.clone(),
             ignored: settings.why_ignored("collector").map(str::to_string),
+            args: settings.collector_args.clone(),
+            args_ignored: settings.why_ignored("collector-args").map(str::to_string),
             local_config: settings.local_config.clone(),
             environment: Environment::new(settings),
             validate_timeout: settings.validate_timeout,
@@ -97,6 +106,7 @@ impl Collector {
     pub fn spawn(&self, config: &Path, binds: Binds) -> Result<Process> {
         let path = self.find()?;
         let mut command = self.command(&path, None, &self.configs(config))?;
+        command.args(&self.args);
         let binds = match privileges::watchable(&path) {
             Err(reason) if binds == Binds::Watched => Binds::Unwatched(reason),
             Ok(()) | Err(_) => binds,

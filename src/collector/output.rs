@@ -22,8 +22,29 @@ const OMISSION: &str = "\n[...]\n";
 #[derive(Debug, Default)]
 pub struct Output {
     line: Vec<u8>,
-    /// Whole lines, so that a secret in one is recognised: as many as it takes to have `TAIL_LIMIT` bytes.
-    tail: VecDeque<Vec<u8>>,
+    tail: Tail,
+}
+
+/// The last lines. Whole ones, so that a secret in one is recognised: as many as it takes to have `TAIL_LIMIT` bytes.
+#[derive(Debug, Default)]
+pub struct Tail(VecDeque<Vec<u8>>);
+
+impl Tail {
+    pub fn push(&mut self, line: &[u8]) {
+        self.0.push_back(line.to_vec());
+        let mut size: usize = self.iter().map(|line| line.len() + 1).sum();
+        while let Some(oldest) = self.0.front()
+            && size - oldest.len() > TAIL_LIMIT
+        {
+            size -= oldest.len() + 1;
+            self.0.pop_front();
+        }
+    }
+
+    /// Oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(Vec::as_slice)
+    }
 }
 
 impl Output {
@@ -59,7 +80,7 @@ impl Output {
     /// The last lines, oldest first.
     pub fn tail(&self) -> Masked {
         let mut text = Vec::new();
-        for line in &self.tail {
+        for line in self.tail.iter() {
             text.extend_from_slice(line);
             text.push(b'\n');
         }
@@ -86,14 +107,7 @@ impl Output {
         let line = std::mem::take(&mut self.line);
         let text = line.strip_suffix(b"\r").unwrap_or(&line);
         emit(text);
-        self.tail.push_back(text.to_vec());
-        let mut size: usize = self.tail.iter().map(|line| line.len() + 1).sum();
-        while let Some(oldest) = self.tail.front()
-            && size - oldest.len() > TAIL_LIMIT
-        {
-            size -= oldest.len() + 1;
-            self.tail.pop_front();
-        }
+        self.tail.push(text);
     }
 }
 

@@ -49,6 +49,20 @@ pub struct Process {
     wanted_twice: Option<u16>,
     /// No bind(2) of it was hidden from us.
     saw_all_binds: bool,
+    ending: Ending,
+    /// Of the child, while what it has started lives on.
+    status: Option<ExitStatus>,
+    /// What it has started and has been asked to end, besides its group.
+    asked: Vec<u32>,
+}
+
+/// How far its end was ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    NotAsked,
+    /// What it has started may take as long as it.
+    Asked,
+    Killed,
 }
 
 impl Process {
@@ -69,7 +83,17 @@ impl Process {
             }
         };
         let saw_all_binds = binds.is_ok();
-        Ok(Process { child, output: Output::default(), binds, oom_kills, wanted_twice: None, saw_all_binds })
+        Ok(Process {
+            child,
+            output: Output::default(),
+            binds,
+            oom_kills,
+            wanted_twice: None,
+            saw_all_binds,
+            ending: Ending::NotAsked,
+            status: None,
+            asked: Vec::new(),
+        })
     }
 
     pub fn id(&self) -> u32 {
@@ -150,13 +174,21 @@ impl Process {
     }
 
     /// It and what it has started; that all of it is gone already is no failure.
-    pub fn ask_to_end(&self) {
+    pub fn ask_to_end(&mut self) {
+        self.ending = Ending::Asked;
         self.child.ask_to_end();
+        if let Ok(watch) = &self.binds {
+            self.asked = watch.ask_strays_to_end();
+        }
     }
 
     /// It and what it has started.
-    pub fn kill(&self) {
+    pub fn kill(&mut self) {
+        self.ending = Ending::Killed;
         self.child.kill();
+        if let Ok(watch) = &self.binds {
+            watch.kill_strays();
+        }
     }
 
     /// Whether it is suspended and has not been continued since.
@@ -164,12 +196,38 @@ impl Process {
         self.child.is_suspended()
     }
 
-    /// Its exit status if it has ended; what it has started is killed then, and its last words are read.
-    pub fn try_reap(&mut self, emit: &mut dyn FnMut(&[u8])) -> io::Result<Option<ExitStatus>> {
-        let Some(status) = self.child.try_reap()? else { return Ok(None) };
+    /// Its exit status if it has ended; what it has started of its group is killed then, and its last words are read.
+    ///
+    /// Of one that was asked to end, that has time to do so too: it may be the collector, and the child a wrapper that
+    /// did not become it by exec. `is_alone` says that no other collector lives, which could be waiting for us, and
+    /// whose what was left behind could be.
+    pub fn try_reap(&mut self, is_alone: bool, emit: &mut dyn FnMut(&[u8])) -> io::Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            self.status = match self.ending {
+                Ending::Asked => self.child.try_reap_alone()?,
+                Ending::NotAsked | Ending::Killed => self.child.try_reap()?,
+            };
+        }
+        let Some(status) = self.status else { return Ok(None) };
+        if self.ending == Ending::Asked && self.has_left(is_alone) {
+            return Ok(None);
+        }
         self.read_output(emit);
         self.output.end(emit);
         Ok(Some(status))
+    }
+
+    /// Whether what the child has started outlives it.
+    fn has_left(&mut self, is_alone: bool) -> bool {
+        // In a group of its own it has not been asked yet.
+        let adopted = is_alone && self.child.ask_adopted_to_end(&mut self.asked) == Some(true);
+        adopted || self.child.has_group() || self.binds.as_ref().is_ok_and(|watch| !watch.has_ended())
+    }
+
+    /// What is left of it that could bind, after its end.
+    pub fn take_left(&mut self) -> Option<BindWatch> {
+        let binds = std::mem::replace(&mut self.binds, Err("it has ended".to_string()));
+        binds.ok().filter(|watch| !watch.has_ended())
     }
 
     /// Its exit status in words: `exited with status 1`, `was killed by SIGKILL because memory ran out`.
@@ -239,7 +297,7 @@ fn run_alone(command: Command, timeout: Duration, step: &Step<'_>) -> io::Result
     let mut transcript = Transcript::default();
     loop {
         let note = &mut |line: &[u8]| transcript.add(line);
-        if let Some(status) = process.try_reap(note)? {
+        if let Some(status) = process.try_reap(false, note)? {
             let end = process.describe(status);
             return Ok(Ended::Exited { status, end, output: transcript.close(&process.tail()) });
         }

@@ -1,5 +1,6 @@
 //! The collector's executable: where it is looked for, whether root may run it, and which version it is.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,10 +24,7 @@ impl Collector {
     /// 69 when there is none, naming the places that were looked at.
     pub fn find(&self) -> Result<PathBuf> {
         if let Some(named) = &self.named {
-            return match is_program(named) {
-                true => Ok(named.clone()),
-                false => Err(missing(format!("the collector {} is not an executable file", named.display()))),
-            };
+            return if is_program(named) { Ok(named.clone()) } else { Err(no_program(named)) };
         }
         let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_path_buf()));
         let own = beside.iter().flat_map(|dir| [dir.join(OWN_NAME), dir.join("../lib/kmagent").join(OWN_NAME)]);
@@ -86,6 +84,22 @@ fn version_in(output: &str) -> Option<String> {
 fn leads_to_trusted(path: &Path) -> bool {
     let is_trusted = |path: &Path| files::owner_may_command(path);
     fs_err::canonicalize(path).is_ok_and(|path| is_trusted(&path) && path.parent().is_some_and(is_trusted))
+}
+
+/// Why the collector that is set cannot be it.
+fn no_program(named: &Path) -> Error {
+    let path = named.display().to_string();
+    let what = format!("the collector {path}");
+    if let Some((program, args)) = path.split_once(' ').filter(|(program, _)| is_program(Path::new(program))) {
+        let remedy = format!("set `collector` to {program}, and `collector-args` to {args}");
+        return Error::new(Exit::Unavailable, format!("{what} does not exist: {remedy}"));
+    }
+    match named.metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => missing(format!("{what} does not exist")),
+        Err(error) => missing(format!("{what} cannot be looked at: {error}")),
+        Ok(file) if file.is_file() => missing(format!("{what} is not executable (chmod a+x {path})")),
+        Ok(_) => missing(format!("{what} is not a file")),
+    }
 }
 
 fn missing(what: String) -> Error {

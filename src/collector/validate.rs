@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::Collector;
-use super::as_owner::Answer;
+use super::as_owner::{Answer, RunAs};
 use super::process::Ended;
 use crate::error::{Error, Exit, Result};
 use crate::log::Masked;
@@ -35,6 +35,11 @@ impl Collector {
     /// as the config's owner: none of that says anything about the config.
     pub fn validate(&self, candidate: &Path) -> Result<Validation> {
         let path = self.find()?;
+        if let (Some(ignored), true) = (&self.args_ignored, matches!(self.run_as, RunAs::OwnerOf(_))) {
+            // A service manager may run the collector with them.
+            let what = format!("no config is judged without the collector's arguments: {ignored}");
+            return Err(Error::new(Exit::Unavailable, what));
+        }
         let Answer { ended, user } = self.run(&path, "validate", Some(candidate), self.validate_timeout)?;
         match ended {
             Ended::Exited { status, .. } if status.success() => Ok(Validation::Good),

@@ -8,12 +8,12 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{REPLY_LIMIT, Reply, Request, socket_path};
+use super::{REPLY_LIMIT, Reply, Request, Waiting, socket_path};
 use crate::error::{Error, Exit, Result};
 use crate::os::control::Connection;
 use crate::os::files;
 use crate::os::user::User;
-use crate::os::wait::{Waitable, wait};
+use crate::os::wait::{self, Waitable};
 use crate::settings::AgentPaths;
 
 /// Who has said nothing for longest has to go when too many come at once (`server`), and that may be us, between two
@@ -21,6 +21,11 @@ use crate::settings::AgentPaths;
 const ATTEMPTS: u32 = 20;
 /// For the others to have said what they want.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Seconds: who says more is no agent of ours.
+const LONGEST: u64 = 24 * 3600;
+/// For what the agent does not count, on a host that swaps.
+const SLACK: Duration = Duration::from_secs(10);
 
 /// What came of a request.
 #[derive(Debug, PartialEq)]
@@ -41,30 +46,42 @@ pub enum Answer {
 /// 69 when no agent runs, 77 when it is another user's, 75 when it has not answered in whole within `timeout`, however
 /// often it has to be asked.
 pub fn ask(paths: &AgentPaths, request: Request, timeout: Duration) -> Result<Answer> {
+    wait(paths, request, timeout, &mut |_| {})
+}
+
+/// As `ask`; when the agent says how long the answer may take, it has that long.
+///
+/// # Errors
+/// As of `ask`.
+pub fn wait(paths: &AgentPaths, request: Request, timeout: Duration, heard: &mut dyn FnMut(Waiting)) -> Result<Answer> {
     let path = socket_path(&paths.run_dir);
-    let deadline = Instant::now() + timeout;
-    let not_answered = |error| not_answered(&path, timeout, error);
+    let mut deadline = Instant::now() + timeout;
+    let mut longest = timeout;
     let mut attempts = 1..ATTEMPTS;
     loop {
         let stream = match Connection::connect(&path, deadline) {
             Ok(stream) => stream,
             // It has ended meanwhile.
             Err(error) if attempts.start > 1 && is_nobody(&error) => return Ok(Answer::Ended),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(not_answered(error)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(not_answered(&path, longest, error)),
             Err(error) if files::is_planted(&error) => {
                 return Ok(Answer::Refused(format!("cannot reach the agent: {error}")));
             }
             Err(error) => return Err(refused(&path, error)),
         };
-        let peer = stream.peer().map_err(not_answered)?;
+        let peer = stream.peer().map_err(|error| not_answered(&path, longest, error))?;
         if !is_trusted(peer, paths) {
             let what = format!("the process that listens on {} is not the agent's: it is {peer}", path.display());
             return Ok(Answer::Stranger(format!("{what}, who owns neither its settings nor its state")));
         }
-        let answered = exchange(stream, request, deadline);
+        let answered = exchange(stream, request, &mut deadline, &mut |waiting| {
+            longest = Duration::from_secs(waiting.seconds.min(LONGEST)) + SLACK;
+            heard(waiting);
+            Instant::now() + longest
+        });
         let is_lost = match &answered {
-            // Not once more for a stop, which may have been heard: the next agent would get it.
-            Ok(None) => request != Request::Stop,
+            // Not once more for what may have been heard: the next agent would get it.
+            Ok(None) => matches!(request, Request::Status | Request::Check),
             Ok(Some(reply)) => *reply == Reply::Busy,
             Err(error) => matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset),
         };
@@ -73,7 +90,7 @@ pub fn ask(paths: &AgentPaths, request: Request, timeout: Duration) -> Result<An
                 Ok(Some(Reply::Busy)) => Err(Error::new(Exit::TryAgain, "agent is busy with other clients: try again")),
                 Ok(Some(reply)) => Ok(Answer::Reply(reply)),
                 Ok(None) => Ok(Answer::Ended),
-                Err(error) => Err(not_answered(error)),
+                Err(error) => Err(not_answered(&path, longest, error)),
             };
         }
         std::thread::sleep(PAUSE);
@@ -97,24 +114,29 @@ fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-fn exchange(mut stream: Connection, request: Request, deadline: Instant) -> io::Result<Option<Reply>> {
+fn exchange(
+    mut stream: Connection,
+    request: Request,
+    deadline: &mut Instant,
+    heard: &mut dyn FnMut(Waiting) -> Instant,
+) -> io::Result<Option<Reply>> {
     let mut line = serde_json::to_vec(&request)?;
     line.push(b'\n');
     let mut unsent = line.as_slice();
     while !unsent.is_empty() {
         match stream.write(unsent) {
             Ok(count) => unsent = &unsent[count..],
-            Err(error) => wait_unless_failed(error, &stream.writable(), deadline)?,
+            Err(error) => wait_unless_failed(error, &stream.writable(), *deadline)?,
         }
     }
-    let mut reply = Vec::new();
+    let (mut reply, mut answer) = (Vec::new(), None);
     let mut buffer = [0u8; 4096];
     loop {
         let count = match stream.read(&mut buffer) {
             // A reset is an end too: the agent did not read everything that was sent.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
             Err(error) => {
-                wait_unless_failed(error, &stream.waitable(), deadline)?;
+                wait_unless_failed(error, &stream.waitable(), *deadline)?;
                 continue;
             }
             Ok(count) => count,
@@ -124,11 +146,17 @@ fn exchange(mut stream: Connection, request: Request, deadline: Instant) -> io::
             let text = format!("its reply is longer than {REPLY_LIMIT} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        let end = reply.iter().position(|&byte| byte == b'\n');
-        // What an agent that stops has said is true when its process has ended.
-        if count == 0 || end.is_some() && request != Request::Stop {
-            let line = &reply[..end.unwrap_or(reply.len())];
-            return if reply.is_empty() { Ok(None) } else { Ok(Some(serde_json::from_slice(line)?)) };
+        while let Some(end) = reply.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = reply.drain(..=end).collect();
+            match serde_json::from_slice(&line)? {
+                Reply::Waiting(waiting) => *deadline = heard(waiting),
+                // True when its process has ended.
+                Reply::Stopped => answer = Some(Reply::Stopped),
+                answer => return Ok(Some(answer)),
+            }
+        }
+        if count == 0 {
+            return if reply.is_empty() { Ok(answer) } else { Ok(Some(serde_json::from_slice(&reply)?)) };
         }
     }
 }
@@ -140,7 +168,7 @@ fn wait_unless_failed(error: io::Error, until: &Waitable<'_>, deadline: Instant)
         io::ErrorKind::WouldBlock if Instant::now() >= deadline => Err(io::ErrorKind::TimedOut.into()),
         io::ErrorKind::WouldBlock => {
             // One that fails has taken its time.
-            let _ = wait(std::slice::from_ref(until), Some(deadline));
+            let _ = wait::wait(std::slice::from_ref(until), Some(deadline));
             Ok(())
         }
         io::ErrorKind::Interrupted => Ok(()),
@@ -197,12 +225,10 @@ mod tests {
     #[test]
     fn who_is_sent_away_comes_again() {
         const STOPPED: &str = "\"stopped\"\n";
-        assert_eq!(
-            asked(Request::Stop, &["\"busy\"\n", "\"busy\"\n", STOPPED]).unwrap(),
-            Answer::Reply(Reply::Stopped)
-        );
+        const STOP: Request = Request::Stop { progress: true };
+        assert_eq!(asked(STOP, &["\"busy\"\n", "\"busy\"\n", STOPPED]).unwrap(), Answer::Reply(Reply::Stopped));
         // Cut off without a word: a stop may have been heard, and the next agent is not to get it.
-        assert_eq!(asked(Request::Stop, &[""]).unwrap(), Answer::Ended);
+        assert_eq!(asked(STOP, &[""]).unwrap(), Answer::Ended);
         assert_eq!(asked(Request::Status, &["", "", STOPPED]).unwrap(), Answer::Reply(Reply::Stopped));
         assert_eq!(asked(Request::Check, &["", ""]).unwrap(), Answer::Ended, "it has ended");
         let busy = asked(Request::Status, &["\"busy\"\n"; ATTEMPTS as usize]).unwrap_err();

@@ -1,6 +1,6 @@
 //! The control socket's protocol: one JSON object a line each way, over `run-dir/control.sock`.
 //!
-//! `server` is the running agent's side, `client` is that of `stop`, `status` and `--check`. What the commands do is
+//! `server` is the running agent's side, `client` is that of the commands. What the commands do is
 //! decided by the supervisor.
 
 pub mod client;
@@ -22,11 +22,19 @@ pub enum Request {
     Status,
     /// Answered when the collector has ended. The connection then lasts as long as the agent's process, so that its end
     /// tells when the next agent may start.
-    Stop,
+    Stop {
+        /// Whether `Waiting` may come first, which an older client takes for the answer.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        progress: bool,
+    },
     /// One config check now; answered when its outcome is known.
     Check,
     /// The same, and a rejected config is tried again.
     Retry,
+    /// The settings are read again; answered when they hold or cannot be used.
+    Reload,
+    /// Of the collector; answered when its verdict is known.
+    Restart,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +43,10 @@ pub enum Reply {
     Status(Box<Status>),
     Stopped,
     Checked(Outcome),
+    /// To `reload` and `restart`.
+    Done(Done),
+    /// The request is heard; the answer follows.
+    Waiting(Waiting),
     /// The request was not understood.
     Error(Masked),
     /// Too many have come at once, and this one had not said yet what it wants.
@@ -81,10 +93,30 @@ impl Reply {
                 cut(last_error_message);
             }
             Reply::Checked(outcome) => cut(&mut outcome.message),
+            Reply::Done(done) => cut(&mut done.message),
             Reply::Error(problem) => cut(problem),
-            Reply::Stopped | Reply::Busy => {}
+            Reply::Waiting(Waiting { advice: Some(advice), .. }) => cut(advice),
+            Reply::Waiting(_) | Reply::Stopped | Reply::Busy => {}
         }
     }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// An exit status of the table.
+    pub exit: u8,
+    pub message: Masked,
+}
+
+/// How long the answer may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// At most, unless the host is overloaded.
+    pub seconds: u64,
+    /// What a person has to do besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<Masked>,
 }
 
 /// How a config check came out, for `--check`.
@@ -132,7 +164,7 @@ pub struct Status {
     pub collector: CollectorStatus,
     pub config: ConfigStatus,
     pub polling: PollingStatus,
-    /// What is wrong with the settings, if the agent was started with the last good ones.
+    /// What is wrong with the settings, if the agent uses earlier ones.
     #[serde(default)]
     pub settings_problem: Option<Masked>,
     /// The newest unresolved problem; empty when all is well.

@@ -133,6 +133,13 @@ impl Server {
         }
     }
 
+    /// A word before the answer.
+    pub fn tell(&mut self, id: ClientId, reply: &Reply) {
+        if let Some(client) = self.clients.iter_mut().find(|client| client.id == id) {
+            client.write(reply);
+        }
+    }
+
     /// As `reply`, but the connection is left to the end of the process, which the client waits for.
     pub fn dismiss(&mut self, id: ClientId, reply: &Reply) {
         if let Some(index) = self.clients.iter().position(|client| client.id == id) {

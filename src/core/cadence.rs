@@ -104,6 +104,21 @@ impl Cadence {
         if is_first || pause < least { least + self.jitter.anywhere(interval) } else { pause }
     }
 
+    /// The settings are others. A check is due now if none was to come or the latest one failed; otherwise when it was
+    /// due, or within the new interval: a fleet may be reloaded at once.
+    pub fn reconfigured(&mut self, interval: Option<Duration>, now: Uptime) {
+        let is_new = self.interval != interval;
+        self.interval = interval;
+        self.next = match (interval, self.next) {
+            (None, _) => None,
+            (Some(interval), Some(next)) if self.failing.is_none() => {
+                Some(if is_new { next.min(now + self.jitter.anywhere(interval)) } else { next })
+            }
+            (Some(_), _) => Some(now),
+        };
+        self.failing = None;
+    }
+
     /// An operator asks for a check now.
     pub fn asked(&mut self, now: Uptime) {
         self.next = Some(now);

@@ -142,6 +142,7 @@ pub enum Event<C> {
         child: ChildId,
     },
     CandidateArrived(C),
+    /// Also when the active config itself is to take effect once more, in a new collector.
     Installed(Result<ActivationMode, Problem>),
     RolledBack(Result<(), Problem>),
     Probed {

@@ -1,8 +1,9 @@
 //! How one log line looks, as JSON and as text. Pure: the clock, the secrets and the record come in, a line with its
 //! newline goes out.
 //!
-//! A line is always one line: control characters are escaped in both forms, so that nobody who gets a text into a
-//! message, a field or the collector's output can forge a line or drive a terminal. Secrets are masked piece by piece
+//! A line is always one line, but for a stack trace of the collector's in text: control characters are escaped in both
+//! forms, so that nobody who gets a text into a message, a field or the collector's output can forge a line or drive a
+//! terminal. Secrets are masked piece by piece
 //! before escaping, since an escaped secret would no longer be recognised.
 
 use std::fmt::Write;
@@ -26,6 +27,8 @@ const MAX_COLLECTOR_LINE: usize = 64 * 1024;
 /// What all lines of one moment have in common.
 pub struct Style<'a> {
     pub format: LogFormat,
+    /// The reader is the journal, which takes a line's priority from its beginning (sd-daemon(3)).
+    pub is_journal: bool,
     pub at: SystemTime,
     pub secrets: &'a [&'a Secrets],
 }
@@ -45,22 +48,26 @@ impl Style<'_> {
         self.end(line)
     }
 
-    /// One line of the collector's output, without its newline.
-    pub fn collector(&self, bytes: &[u8]) -> String {
+    /// One record of the collector's output: in JSON one line, in text as many as it has, which newlines separate.
+    pub fn collector(&self, level: Level, bytes: &[u8]) -> String {
         let text = String::from_utf8_lossy(bytes.trim_ascii_end());
         // Masked before it is cut, or the cut could leave a part of a secret.
         let text = self.mask(&text).cut(MAX_COLLECTOR_LINE);
         match self.format {
-            LogFormat::Json => self.end(self.start(Level::Info, COLLECTOR, &text)),
+            LogFormat::Json => self.end(self.start(level, COLLECTOR, &text)),
             LogFormat::Text => {
-                let mut line = String::with_capacity(text.len() + 1);
-                if looks_like_ours(&text) {
-                    line.push_str("collector: ");
+                let mut lines = String::with_capacity(text.len() + 8);
+                for text in text.split('\n') {
+                    lines.push_str(self.priority(level));
+                    if looks_like_ours(text) {
+                        lines.push_str("collector: ");
+                    }
+                    for (at, c) in text.char_indices() {
+                        if c == '\t' { lines.push(c) } else { push(&mut lines, &text[at..], c) }
+                    }
+                    lines.push('\n');
                 }
-                for (at, c) in text.char_indices() {
-                    if c == '\t' { line.push(c) } else { push(&mut line, &text[at..], c) }
-                }
-                self.end(line)
+                lines
             }
         }
     }
@@ -73,9 +80,21 @@ impl Style<'_> {
         self.end(line)
     }
 
+    /// What tells the journal the priority of a line.
+    fn priority(&self, level: Level) -> &'static str {
+        match level {
+            _ if !self.is_journal => "",
+            Level::Error => "<3>",
+            Level::Warn => "<4>",
+            Level::Info => "<6>",
+            Level::Debug | Level::Trace => "<7>",
+        }
+    }
+
     fn start(&self, level: Level, target: &str, message: &Masked) -> String {
         let at = Utc::from(self.at);
-        let mut line = String::with_capacity(96 + message.len());
+        let mut line = String::with_capacity(100 + message.len());
+        line.push_str(self.priority(level));
         match self.format {
             LogFormat::Json => {
                 let level = level.as_str().to_ascii_lowercase();

@@ -10,7 +10,7 @@ use crate::log::sanitize::is_invisible;
 const TS: &str = "2026-11-22T14:04:37.123Z";
 
 fn style<'a>(format: LogFormat, secrets: &'a [&'a Secrets]) -> Style<'a> {
-    Style { format, at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_356_277_123), secrets }
+    Style { format, is_journal: false, at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_356_277_123), secrets }
 }
 
 /// The line for a message of the supervisor with fields.
@@ -73,12 +73,12 @@ fn text_quotes_only_what_needs_it() {
 fn nobody_can_forge_a_line_or_a_terminal_escape() {
     const ATTACK: &str = "a\nb\r\u{1b}[31m\u{9b}2J\0\u{7f}\u{2028}\u{202e}\u{200f}\u{61c}\u{e0041}c";
     for format in [LogFormat::Json, LogFormat::Text] {
-        for line in
-            [line(format, ATTACK, &[("field", ATTACK.into())]), { style(format, &[]).collector(ATTACK.as_bytes()) }]
-        {
-            let (last, others) = line.as_bytes().split_last().unwrap();
-            assert_eq!(*last, b'\n');
-            assert!(!std::str::from_utf8(others).unwrap().contains(is_invisible), "{line:?}");
+        for line in [line(format, ATTACK, &[("field", ATTACK.into())]), {
+            style(format, &[]).collector(Level::Info, ATTACK.as_bytes())
+        }] {
+            let text = line.strip_suffix('\n').unwrap();
+            // A newline of the collector's separates two of its lines.
+            assert!(!text.replacen("a\nb", "ab", 1).contains(is_invisible), "{line:?}");
         }
     }
     let json: serde_json::Value = serde_json::from_str(&line(LogFormat::Json, ATTACK, &[])).unwrap();
@@ -96,31 +96,34 @@ fn secrets_are_masked_wherever_they_stand() {
     }
     let quoted = Secrets::new(vec!["a\"b\\c".to_owned()]);
     let quoted = [&quoted];
-    assert_eq!(style(LogFormat::Text, &quoted).collector(b"x a\"b\\c y"), "x **** y\n");
-    assert!(style(LogFormat::Json, &quoted).collector(b"x a\"b\\c y").contains("x **** y"));
+    assert_eq!(style(LogFormat::Text, &quoted).collector(Level::Info, b"x a\"b\\c y"), "x **** y\n");
+    assert!(style(LogFormat::Json, &quoted).collector(Level::Info, b"x a\"b\\c y").contains("x **** y"));
 }
 
 #[test]
 fn collector_lines_are_passed_on() {
     let (json, text) = (style(LogFormat::Json, &[]), style(LogFormat::Text, &[]));
-    assert_eq!(text.collector(b"2026\tinfo\tready {\"a\":\"b\"}\r\n"), "2026\tinfo\tready {\"a\":\"b\"}\n");
-    assert_eq!(text.collector(b"bad \xff utf-8"), "bad \u{fffd} utf-8\n");
     assert_eq!(
-        json.collector(b"2026\tinfo"),
+        text.collector(Level::Info, b"2026\tinfo\tready {\"a\":\"b\"}\r\n"),
+        "2026\tinfo\tready {\"a\":\"b\"}\n"
+    );
+    assert_eq!(text.collector(Level::Info, b"bad \xff utf-8"), "bad \u{fffd} utf-8\n");
+    assert_eq!(
+        json.collector(Level::Info, b"2026\tinfo"),
         format!("{{\"ts\":\"{TS}\",\"level\":\"info\",\"target\":\"collector\",\"msg\":\"2026\\tinfo\"}}\n")
     );
-    assert_eq!(text.collector(&vec![b'x'; 70_000]).len(), MAX_COLLECTOR_LINE + 1);
+    assert_eq!(text.collector(Level::Info, &vec![b'x'; 70_000]).len(), MAX_COLLECTOR_LINE + 1);
 }
 
 #[test]
 fn a_collector_line_does_not_pass_for_one_of_ours() {
     let ours = line(LogFormat::Text, "agent stopped", &[]);
     let ours = ours.trim_end();
-    assert_eq!(style(LogFormat::Text, &[]).collector(ours.as_bytes()), format!("collector: {ours}\n"));
-    let json = style(LogFormat::Json, &[]).collector(ours.as_bytes());
+    assert_eq!(style(LogFormat::Text, &[]).collector(Level::Info, ours.as_bytes()), format!("collector: {ours}\n"));
+    let json = style(LogFormat::Json, &[]).collector(Level::Info, ours.as_bytes());
     assert!(json.contains(r#""target":"collector""#) && json.contains("agent stopped"), "{json}");
     for theirs in ["2026-11-22T14:04:37.123Z\tinfo\tready", "2026-11-22T14:04:37.123+0100 info", "2026"] {
-        assert_eq!(style(LogFormat::Text, &[]).collector(theirs.as_bytes()), format!("{theirs}\n"));
+        assert_eq!(style(LogFormat::Text, &[]).collector(Level::Info, theirs.as_bytes()), format!("{theirs}\n"));
     }
 }
 
@@ -129,11 +132,11 @@ fn a_collector_line_does_not_pass_for_one_of_ours() {
 fn nobody_chooses_a_priority_of_the_journal() {
     for (text, shown) in [("<0>a <191>b", "\\u{3c}0>a \\u{3c}191>b"), ("<a> <> <1 <1234> x<y", "<a> <> <1 <1234> x<y")]
     {
-        assert_eq!(style(LogFormat::Text, &[]).collector(text.as_bytes()), format!("{shown}\n"));
+        assert_eq!(style(LogFormat::Text, &[]).collector(Level::Info, text.as_bytes()), format!("{shown}\n"));
         let ours = line(LogFormat::Text, text, &[("word", text.replace(' ', "").as_str().into())]);
         assert!(ours.contains(&format!(": {shown} word={}", shown.replace(' ', ""))), "{ours}");
     }
-    let line = style(LogFormat::Json, &[]).collector(b"<0>a");
+    let line = style(LogFormat::Json, &[]).collector(Level::Info, b"<0>a");
     assert!(line.starts_with('{') && line.contains(r#""msg":"<0>a""#), "{line}");
 }
 

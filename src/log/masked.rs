@@ -17,6 +17,8 @@ use super::redact::{self, Secrets};
 pub enum Holder {
     /// The settings and the environment.
     Agent,
+    /// The API keys before and after the latest change.
+    Keys,
     /// The config that was validated last.
     Candidate,
     /// What a roll back would have gone to at the start.

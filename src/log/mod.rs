@@ -11,10 +11,11 @@ pub mod sanitize;
 mod sink;
 pub mod utc;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::os::stderr;
 use line::{COLLECTOR, Style};
@@ -28,30 +29,32 @@ pub enum LogFormat {
 }
 
 struct Logger {
-    format: LogFormat,
+    /// Else JSON.
+    is_text: AtomicBool,
+    /// Each line begins with its priority.
+    is_journal: bool,
     /// Locked only to write: a field's `Display` that logs must find it free.
     sink: Mutex<Sink>,
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// Starts the log. A second call changes the level only.
+/// Starts the log; a later call changes level and format.
 pub fn init(level: LevelFilter, format: LogFormat) {
     let logger = LOGGER.get_or_init(|| {
         let sink = Mutex::new(Sink::new(stderr::open()));
-        Logger { format, sink }
+        Logger { is_text: AtomicBool::new(false), is_journal: stderr::is_journal(), sink }
     });
+    logger.is_text.store(format == LogFormat::Text, Ordering::Relaxed);
     // It fails when a logger is set already, which can only be this one.
     let _ = log::set_logger(logger);
     log::set_max_level(level);
 }
 
-/// Passes on one line of the collector's output, given without its newline, at every level but `off`.
-pub fn collector_line(bytes: &[u8]) {
-    if let Some(logger) = LOGGER.get()
-        && log::max_level() != LevelFilter::Off
-    {
-        logger.write(|style| style.collector(bytes));
+/// Passes on a record of the collector's output, whatever its level: one line, or several with a newline between them.
+pub fn collector_record(level: Level, bytes: &[u8]) {
+    if let Some(logger) = LOGGER.get() {
+        logger.write(|style| style.collector(level, bytes));
     }
 }
 
@@ -72,7 +75,8 @@ impl Log for Logger {
 impl Logger {
     fn write(&self, render: impl FnOnce(&Style) -> String) {
         masked::with_known(|secrets| {
-            let style = Style { format: self.format, at: SystemTime::now(), secrets };
+            let format = if self.is_text.load(Ordering::Relaxed) { LogFormat::Text } else { LogFormat::Json };
+            let style = Style { format, is_journal: self.is_journal, at: SystemTime::now(), secrets };
             let line = render(&style);
             lock(&self.sink).write(&line, |count| style.dropped(count));
         });
@@ -84,10 +88,10 @@ impl Logger {
 pub fn rendered(text: &str) -> Vec<String> {
     let lines = |format| {
         masked::with_known(|secrets| {
-            let style = Style { format, at: SystemTime::UNIX_EPOCH, secrets };
+            let style = Style { format, is_journal: false, at: SystemTime::UNIX_EPOCH, secrets };
             let fields: &[(&str, &str)] = &[("field", text)];
             let record = style.record(&Record::builder().args(format_args!("{text}")).key_values(&fields).build());
-            vec![record, style.collector(text.as_bytes())]
+            vec![record, style.collector(Level::Info, text.as_bytes())]
         })
     };
     [LogFormat::Json, LogFormat::Text].into_iter().flat_map(lines).collect()
@@ -144,7 +148,7 @@ mod tests {
         }
         let (mut reader, writer) = std::io::pipe().unwrap();
         let sink = Mutex::new(Sink::new(crate::os::stderr::Stderr::instead(writer)));
-        let logger = Logger { format: LogFormat::Text, sink };
+        let logger = Logger { is_text: AtomicBool::new(true), is_journal: false, sink };
         logger.log(&Record::builder().target("kmagent").args(format_args!("{}", Nested(&logger))).build());
         drop(logger);
         let mut written = String::new();

@@ -11,6 +11,8 @@
 //!   control       the endpoint that the running agent listens at, and connections to it
 //!   stream        a TCP connection that never blocks
 //!   service       the service manager
+//!   restarter     who starts the agent again when it has ended
+//!   signals       what asks the agent to stop or reload, among all that it waits for
 //!   this_process  what the agent was started with, and what is left of it when it dies
 //!   host          the host's name
 //!   user          who runs a process, owns a file, is at the other end of a connection
@@ -43,6 +45,6 @@ pub mod shutdown;
 pub mod wake_channel;
 
 pub use platform::{
-    child, control, descendants, error, event, host, orphans, port_holder, process_id, service, stderr, stream,
-    this_process, user, wait,
+    child, control, descendants, error, event, host, orphans, port_holder, process_id, restarter, service, signals,
+    stderr, stream, this_process, user, wait,
 };

@@ -10,16 +10,19 @@
 
 use std::path::{Path, PathBuf};
 
-use super::precedence::{Layers, Origin, ResolvedValue};
-use super::{Secret, file, parse};
+use super::origin::Origin;
+use super::precedence::{Layers, ResolvedValue};
+use super::{KeySource, Secret, file, parse};
 use crate::log::redact::MASK;
 use crate::os::files::Usage;
+
+const CREDENTIAL: &str = "credential";
 
 /// No server takes a longer header; 8 KiB is the usual limit for a whole request head.
 const MAX_BYTES: u64 = 8 * 1024;
 
 /// The key that holds, with the rows of both settings. What is wrong with a file is a problem, unless it is not used.
-pub fn choose(from: &mut Layers<'_>) -> Option<Secret> {
+pub fn choose(from: &mut Layers<'_>) -> (Option<Secret>, KeySource) {
     let key = from.winner("api-key", parse::api_key);
     let key_file = from.winner("api-key-file", parse::path);
     if from.has_flag("api-key") {
@@ -41,13 +44,25 @@ pub fn choose(from: &mut Layers<'_>) -> Option<Secret> {
         None => return in_default_files(from),
     }
     match (key.filter(|_| key_holds), key_file) {
-        (Some(ResolvedValue { value, origin, .. }), _) => row(from, Some(value), &origin.to_string()),
-        (None, named) => {
-            let path = named?.value;
-            let key = named_file(from, &path);
-            row(from, key, &format!("file {}", path.display()))
+        (Some(ResolvedValue { value, origin, .. }), _) => {
+            let source = match origin {
+                Origin::File { .. } => KeySource::SettingsFile,
+                Origin::Environment(_) | Origin::Flag(_) => KeySource::Start,
+            };
+            (row(from, Some(value), &origin.to_string()), source)
         }
+        (None, Some(ResolvedValue { value: path, .. })) => {
+            let key = named_file(from, &path);
+            (row(from, key, &format!("file {}", path.display())), KeySource::File(path))
+        }
+        (None, None) => (None, KeySource::SettingsFile),
     }
+}
+
+/// The key in a file, if there is one; whatever is wrong with it.
+pub fn read_file(path: &Path) -> Option<Secret> {
+    let (text, _) = file::read(path, MAX_BYTES).ok()??;
+    parse_content(&text).ok()
 }
 
 fn row(from: &mut Layers<'_>, key: Option<Secret>, source: &str) -> Option<Secret> {
@@ -81,7 +96,7 @@ fn named_file(from: &mut Layers<'_>, path: &Path) -> Option<Secret> {
 }
 
 /// The key of the first default file that holds anything, with the rows of both settings.
-fn in_default_files(from: &mut Layers<'_>) -> Option<Secret> {
+fn in_default_files(from: &mut Layers<'_>) -> (Option<Secret>, KeySource) {
     let mut empty = None;
     for (path, word) in default_files(from) {
         let name = path.display().to_string();
@@ -96,19 +111,24 @@ fn in_default_files(from: &mut Layers<'_>) -> Option<Secret> {
         };
         let key = or_problem(from, &path, key);
         from.row("api-key-file", &name, "default");
-        return row(from, key, &format!("{word} {name}"));
+        let source = if word == CREDENTIAL { KeySource::Credential } else { KeySource::File(path) };
+        return (row(from, key, &format!("{word} {name}")), source);
     }
     match empty {
         Some(name) => from.row("api-key-file", &name, "default, empty"),
         None => from.row("api-key-file", "(none)", "default"),
     }
-    row(from, None, "")
+    (row(from, None, ""), KeySource::File(beside(from)))
+}
+
+fn beside(from: &Layers<'_>) -> PathBuf {
+    from.beside_settings_file("api-key")
 }
 
 /// `LoadCredential=api-key:…` in a systemd unit (systemd.exec(5)), then what root and a unit without credentials read.
 fn default_files(from: &mut Layers<'_>) -> Vec<(PathBuf, &'static str)> {
-    let credential = from.variable("CREDENTIALS_DIRECTORY").map(|dir| (Path::new(&dir).join("api-key"), "credential"));
-    credential.into_iter().chain([(from.beside_settings_file("api-key"), "file")]).collect()
+    let credential = from.variable("CREDENTIALS_DIRECTORY").map(|dir| (Path::new(&dir).join("api-key"), CREDENTIAL));
+    credential.into_iter().chain([(beside(from), "file")]).collect()
 }
 
 /// `None` if there is no such file.

@@ -8,9 +8,9 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::flat_yaml::{self, Shape};
-use super::suggest;
+use super::flat_yaml::{self, Pair, Shape};
 use super::table::{self, Kind, SETTINGS, Setting};
+use super::{list, suggest};
 use crate::config::yaml;
 use crate::os::error as os_error;
 use crate::os::files::{self, Others, safe_open};
@@ -27,12 +27,12 @@ const MAX_PROBLEMS: usize = 20;
 
 /// What is looked for in a file that is no mapping: where the agent and its last good settings are, and the program
 /// and the policy that these do not name.
-const ON_A_LINE: [&str; 4] = ["collector", "policy", "run-dir", "state-dir"];
+const ON_A_LINE: [&str; 5] = ["collector", "collector-args", "policy", "run-dir", "state-dir"];
 
 #[derive(Debug)]
 pub struct Entry {
     pub setting: &'static Setting,
-    /// The scalar's own text; never empty.
+    /// The scalar's own text, or that of a list; never empty.
     pub text: String,
     /// Counted from 1.
     pub line: usize,
@@ -163,7 +163,7 @@ pub(super) fn parse(name: &str, text: &str) -> SettingsFile {
             Ok(_) if pair.text.is_empty() => {}
             Ok(setting) => {
                 let line = flat_yaml::line_of(text, index);
-                file.entries.push(Entry { setting, text: pair.text.clone(), line, is_repeated: false });
+                file.entries.push(Entry { setting, text: text_of(setting, pair), line, is_repeated: false });
             }
             Err(_) if file.problems.len() == MAX_PROBLEMS => {
                 file.problems.push(Problem { line: usize::MAX, text: format!("{name}: more problems follow") });
@@ -178,6 +178,13 @@ pub(super) fn parse(name: &str, text: &str) -> SettingsFile {
     file
 }
 
+fn text_of(setting: &Setting, pair: &Pair) -> String {
+    match (setting.kind, pair.shape) {
+        (Kind::List, Shape::Text) => list::of_items(pair.text.split_whitespace()),
+        _ => pair.text.clone(),
+    }
+}
+
 /// The setting of that name, if exactly one line of a text begins with it, and is whole by itself.
 fn on_a_line(text: &str, name: &str) -> Option<Entry> {
     let lines: Vec<&str> = text.lines().collect();
@@ -189,7 +196,7 @@ fn on_a_line(text: &str, name: &str) -> Option<Entry> {
     let pairs = if is_whole { flat_yaml::parse(lines[at]).ok()? } else { return None };
     let [pair] = &pairs[..] else { return None };
     let setting = accept(&pair.key, pair.shape).ok().filter(|_| !pair.text.is_empty())?;
-    Some(Entry { setting, text: pair.text.clone(), line: at + 1, is_repeated: false })
+    Some(Entry { setting, text: text_of(setting, pair), line: at + 1, is_repeated: false })
 }
 
 /// The setting that `key` names, if it may stand in a file with a value of that shape.
@@ -203,8 +210,10 @@ fn accept(key: &str, shape: Shape) -> Result<&'static Setting, String> {
             Err(format!("{key} names this file, so it cannot be set in it: use --{key} or {}", setting.env))
         }
         (_, Shape::Null) => Err(format!("{key} has no value: give one, or remove the line")),
-        (_, Shape::Collection) => Err(format!("{key} is a list or a mapping: give a single value")),
-        (Kind::Text | Kind::Secret, Shape::Boolean) => {
+        (Kind::List, Shape::List) => Ok(setting),
+        (Kind::List, Shape::Collection) => Err(format!("{key} takes a list of texts: nothing else may be in it")),
+        (_, Shape::List | Shape::Collection) => Err(format!("{key} is a list or a mapping: give a single value")),
+        (Kind::Text | Kind::List | Kind::Secret, Shape::Boolean) => {
             Err(format!("{key} takes text: if true or false is meant, quote it"))
         }
         (Kind::Switch, Shape::Boolean) | (_, Shape::Text) => Ok(setting),

@@ -7,13 +7,15 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::list;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 #[derive(Debug)]
 pub struct Pair {
     pub key: String,
     pub shape: Shape,
-    /// As it stands in the file, without its quotes; empty for what is no scalar.
+    /// As it stands in the file, without its quotes; of a list the items, as `list` puts them together. Empty for what
+    /// is neither.
     pub text: String,
 }
 
@@ -23,6 +25,8 @@ pub enum Shape {
     Boolean,
     /// A string or a number.
     Text,
+    /// Of strings, numbers and booleans.
+    List,
     Collection,
 }
 
@@ -97,6 +101,7 @@ impl<'de> Visitor<'de> for Pass<'_> {
                     match shape {
                         // Asked for a string, serde_yaml gives any scalar as it is written.
                         Shape::Boolean | Shape::Text => *text = map.next_value::<String>()?,
+                        Shape::List => *text = map.next_value_seed(Items(left))?,
                         Shape::Null | Shape::Collection => _ = map.next_value::<IgnoredAny>()?,
                     }
                     left = left.checked_sub(key.len() + text.len()).ok_or_else(|| Error::custom(TOO_MUCH))?;
@@ -189,10 +194,14 @@ impl<'de> Visitor<'de> for ShapeOf<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shape, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {
+        let mut shape = Shape::List;
+        while let Some(item) = items.next_element_seed(ShapeOf(self.0))? {
             self.one_more()?;
+            if !matches!(item, Shape::Boolean | Shape::Text) {
+                shape = Shape::Collection;
+            }
         }
-        Ok(Shape::Collection)
+        Ok(shape)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape, A::Error> {
@@ -200,6 +209,36 @@ impl<'de> Visitor<'de> for ShapeOf<'_> {
             self.one_more()?;
         }
         Ok(Shape::Collection)
+    }
+}
+
+/// A list of scalars, of so many bytes at most: an alias can repeat a long one.
+struct Items(usize);
+
+impl<'de> DeserializeSeed<'de> for Items {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Items {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<String, A::Error> {
+        let mut text = String::new();
+        while let Some(item) = items.next_element::<String>()? {
+            list::push(&mut text, &item);
+            if text.len() > self.0 {
+                return Err(Error::custom(TOO_MUCH));
+            }
+        }
+        Ok(text)
     }
 }
 
@@ -219,7 +258,7 @@ mod tests {
         let expected = [
             ("a", Shape::Text, "1", 1),
             ("b", Shape::Null, "", 2),
-            ("c", Shape::Collection, "", 4),
+            ("c", Shape::List, "1\n2", 4),
             ("d", Shape::Text, "yes", 6),
             ("e", Shape::Collection, "", 7),
             ("f", Shape::Boolean, "TRUE", 9),

@@ -1,8 +1,8 @@
 //! The settings file of the latest good start, for a start whose own has gone bad: kept in the state directory.
 //!
-//! Without what names programs or the policy: the state directory is the collector's user's too, while the settings
-//! file may be root's. `collector` and `policy` are taken from the bad file, if that says them beyond doubt. Only who
-//! owns the state directory keeps and reads it, so root reads none of another user's.
+//! Without what names programs, their arguments or the policy: the state directory is the collector's user's too, while
+//! the settings file may be root's. `collector`, its arguments and `policy` are taken from the bad file, if that says
+//! them beyond doubt. Only who owns the state directory keeps and reads it, so root reads none of another user's.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -16,14 +16,19 @@ use crate::os::user::User;
 pub const FILE_NAME: &str = "settings.yaml";
 
 const COLLECTOR: &str = "collector";
+const ARGS: &str = "collector-args";
 const POLICY: &str = "policy";
-const NOT_KEPT: [&str; 3] = [COLLECTOR, POLICY, "on-change"];
+/// What the bad file may say as well.
+const SAID: [&str; 3] = [COLLECTOR, ARGS, POLICY];
+const NOT_KEPT: [&str; 4] = [COLLECTOR, ARGS, POLICY, "on-change"];
 
 /// Bytes: six for each of a settings file (JSON escapes), and for the names.
 pub const MAX_BYTES: u64 = 512 * 1024;
 
 const LOST: &str = "the bad settings file does not say on one line which collector to run, or root may not believe it: \
                     `collector` is as if it was not set";
+const ARGS_LOST: &str = "the bad settings file does not say on one line with which arguments the collector runs, or \
+                         root may not believe it: `collector-args` is as if it was not set";
 
 /// What is kept of a settings file: a settings file itself, whose first line says of which one. Another agent's, of
 /// which this could be the default state directory, must not be taken.
@@ -63,11 +68,12 @@ pub(super) fn read(state_dir: &Path, settings_file: &Path, bad: SettingsFile) ->
     // As root only from a file that is root's: another user could have made it bad to be believed here.
     let is_trusted = files::owner_may_command(settings_file);
     let said = bad.entries.into_iter().filter(|entry| !entry.is_repeated && is_trusted);
-    kept.entries.extend(said.filter(|entry| [COLLECTOR, POLICY].contains(&entry.setting.name)));
+    kept.entries.extend(said.filter(|entry| SAID.contains(&entry.setting.name)));
     let is_lost =
         |name: &str| text.contains(&not_kept(name)) && !kept.entries.iter().any(|entry| entry.setting.name == name);
-    let (program, policy) = (is_lost(COLLECTOR), is_lost(POLICY));
+    let (program, args, policy) = (is_lost(COLLECTOR), is_lost(ARGS), is_lost(POLICY));
     kept.warnings.extend(program.then(|| LOST.to_string()));
+    kept.warnings.extend(args.then(|| ARGS_LOST.to_string()));
     kept.policy_lost = policy;
     Some(kept)
 }

@@ -3,10 +3,13 @@
 //! ```text
 //!   table       name, variable, default and kind of every setting
 //!   resolve     all of them settled once at start, from environment, flags, file and defaults
+//!   origin      what a source is called
 //!   precedence  which of these wins
 //!   file        the settings file, read by flat_yaml
+//!   list        the text of one that has several items
 //!   parse       the text of one setting to its value
 //!   last_good   what a start uses whose settings file has gone bad
+//!   changes     what a reload changes, and what it cannot
 //!   api_key     where the API key comes from
 //!   policy      where the policy comes from
 //!   endpoint    where config checks go
@@ -17,10 +20,13 @@
 //! config.
 
 mod api_key;
+pub mod changes;
 mod endpoint;
 mod file;
 mod flat_yaml;
 pub mod last_good;
+mod list;
+mod origin;
 pub mod parse;
 mod policy;
 mod precedence;
@@ -36,6 +42,7 @@ use std::time::Duration;
 use crate::config::policy::Policy;
 use crate::log::LogFormat;
 use crate::log::redact::MASK;
+pub use policy::CANNOT_READ_POLICY;
 pub use resolve::{Resolved, agent_paths, last_good_path, resolve, resolve_last_good};
 
 /// A value that must never be shown. `Debug` is masked, there is no `Display`, and `expose` is the only way to the
@@ -83,6 +90,30 @@ pub struct AgentPaths {
     pub settings_file: PathBuf,
 }
 
+/// Where the API key is, and where one would be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// It may change at any time.
+    File(PathBuf),
+    /// In the settings file, which a reload reads.
+    SettingsFile,
+    /// In the environment or on the command line.
+    Start,
+    /// A copy that systemd made at the start of the service.
+    Credential,
+}
+
+impl KeySource {
+    /// What to do besides for a corrected key to be used, to be appended to what is wrong with it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            KeySource::File(_) | KeySource::SettingsFile => "",
+            KeySource::Start => "; the agent was started with it: restart the agent",
+            KeySource::Credential => "; it is a systemd credential: restart the service",
+        }
+    }
+}
+
 /// What root does not take from a settings file that another user can change.
 #[derive(Clone, Debug)]
 pub struct Ignored {
@@ -100,8 +131,11 @@ pub struct Settings {
     pub config: PathBuf,
     /// The collector that the user named; `None` means look in the usual places at each start of the collector.
     pub collector: Option<PathBuf>,
+    /// What a collector that runs or validates is given after its configs.
+    pub collector_args: Vec<String>,
     pub collector_endpoint: String,
     pub api_key: Option<Secret>,
+    pub key_source: KeySource,
     pub polling: Polling,
     /// `None` means never poll.
     pub config_check_interval: Option<Duration>,
@@ -129,6 +163,8 @@ pub struct Settings {
     /// Zero means that a config is confirmed with its probation.
     pub confirm_time: Duration,
     pub validate_timeout: Duration,
+    /// Lines of the collector's that are logged in a minute, errors apart; 0 is no limit.
+    pub collector_log_rate: u32,
     pub poll_timeout: Duration,
     /// Bytes, of the API's whole answer.
     pub max_config_size: u64,
@@ -146,6 +182,12 @@ impl Settings {
     /// Why root does not take this setting from the settings file, although that has it.
     pub fn why_ignored(&self, name: &str) -> Option<&str> {
         self.ignored.as_ref().filter(|ignored| ignored.names.contains(&name)).map(|ignored| ignored.reason.as_str())
+    }
+
+    /// The API key, if its file has another one by now.
+    pub fn changed_key(&self) -> Option<Secret> {
+        let KeySource::File(path) = &self.key_source else { return None };
+        api_key::read_file(path).filter(|key| self.api_key.as_ref() != Some(key))
     }
 
     pub fn agent_paths(&self) -> AgentPaths {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::list::SEPARATOR;
 use super::{RestartMode, Secret};
 use crate::log::LogFormat;
 
@@ -120,6 +121,14 @@ pub fn size(text: &str) -> Parsed<u64> {
     }
 }
 
+/// `collector-log-rate`: a line a minute to what no journal keeps up with; 0 is no limit.
+pub fn rate(text: &str) -> Parsed<u32> {
+    match digits(text).and_then(|text| text.parse().ok()) {
+        Some(lines @ 0..=1_000_000) => Ok(lines),
+        _ => Err("is not a number of lines a minute: it takes 0 (no limit), or 1 to 1000000".to_string()),
+    }
+}
+
 fn digits_end(text: &str) -> usize {
     text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())
 }
@@ -170,6 +179,26 @@ pub fn path(text: &str) -> Parsed<PathBuf> {
 /// One line of text, fit for an environment variable, a header and a log.
 pub fn line(text: &str) -> Parsed<String> {
     if text.contains(char::is_control) { Err("contains a control character".to_string()) } else { Ok(text.to_string()) }
+}
+
+/// `collector-args`: nothing that would have it run another config, or answer something else than it is asked.
+pub fn arguments(text: &str) -> Parsed<Vec<String>> {
+    let mut takes_value = false;
+    for arg in text.split(SEPARATOR) {
+        let (name, has_value) = arg.split_once('=').map_or((arg, false), |(name, _)| (name, true));
+        match name {
+            "--config" | "-config" => return Err("has --config: use config and local-config".to_string()),
+            "--help" | "-h" | "--version" | "-v" | "--" => {
+                return Err(format!("has {name}, with which nothing is run"));
+            }
+            _ if !name.starts_with('-') && !takes_value => {
+                return Err("has what is no option: begin each with --".to_string());
+            }
+            _ => takes_value = name.starts_with('-') && !has_value,
+        }
+        line(arg)?;
+    }
+    Ok(text.split(SEPARATOR).map(str::to_string).collect())
 }
 
 /// A shell command, which may have several lines but, as any argument, no NUL.
@@ -289,6 +318,16 @@ mod tests {
     }
 
     #[test]
+    fn rates() {
+        for (text, expected) in [("0", 0), ("1", 1), ("600", 600), ("1000000", 1_000_000)] {
+            assert_eq!(rate(text), Ok(expected), "{text}");
+        }
+        for text in ["", "-1", "+1", "1000001", "1.5", "10/s", "99999999999"] {
+            assert!(rate(text).unwrap_err().contains("0 (no limit), or 1 to 1000000"), "{text}");
+        }
+    }
+
+    #[test]
     fn words() {
         for text in ["true", "True", "t", "yes", "ON", "1"] {
             assert_eq!(switch(text), Ok(true), "{text}");
@@ -312,6 +351,28 @@ mod tests {
         assert_eq!(path("/a/b"), Ok(PathBuf::from("/a/b")));
         assert_eq!(path("a/b"), Ok(std::env::current_dir().unwrap().join("a/b")));
         assert!(path("/a\n").is_err());
+    }
+
+    #[test]
+    fn arguments_are_options_and_their_values() {
+        for text in ["--feature-gates=+a,-b", "--set=a.b=x y\n--set\na.b=c\n-x", "-x"] {
+            assert_eq!(arguments(text), Ok(text.lines().map(str::to_string).collect()), "{text:?}");
+        }
+        for (text, cause) in [
+            ("--config=x", "use config and local-config"),
+            ("--set=a=b\n--config\nx", "use config and local-config"),
+            ("-config=x", "use config and local-config"),
+            ("--help", "nothing is run"),
+            ("--set\n--version", "nothing is run"),
+            ("--\nx", "nothing is run"),
+            ("components", "no option"),
+            ("--set=a=b\nx", "no option"),
+            ("--set\na=b\nx", "no option"),
+            ("--set=a=b\n", "no option"),
+            ("--set=a\rb", "control character"),
+        ] {
+            assert!(arguments(text).unwrap_err().contains(cause), "{text:?}");
+        }
     }
 
     #[test]

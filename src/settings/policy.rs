@@ -12,6 +12,8 @@ use crate::config::policy::Policy;
 use crate::config::yaml;
 use crate::os::files::Usage;
 
+/// How each problem of the policy file begins.
+pub const CANNOT_READ_POLICY: &str = "cannot read the policy";
 /// As for the settings.
 const MAX_BYTES: u64 = 64 * 1024;
 
@@ -68,7 +70,7 @@ fn read(path: &Path) -> Result<Option<Policy>, String> {
 /// A failure becomes a problem, and no agent starts, but for one that has started with these settings before.
 fn or_problem(from: &mut Layers<'_>, path: PathBuf, policy: Result<Policy, String>) -> (Policy, PathBuf) {
     let policy = policy.unwrap_or_else(|cause| {
-        let problem = format!("cannot read the policy: {}: {cause}", path.display());
+        let problem = format!("{CANNOT_READ_POLICY}: {}: {cause}", path.display());
         if from.is_last_good() {
             from.warnings.push(format!("{problem}; refusing each new config until that is fixed"));
         } else {

@@ -5,46 +5,18 @@
 //! when the variable goes away. It knows the order of sources, not what any one setting means.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::file::{self, Problem, SettingsFile};
-use super::last_good;
+use super::origin::Origin;
 use super::print::Row;
 use super::table::{self, Fallback, Kind, Setting};
 use super::{Ignored, parse};
+use super::{last_good, list};
 use crate::os::files::{self, Others, Usage};
 
 /// Settings that are run.
-const COMMANDS: [&str; 2] = ["collector", "on-change"];
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    Environment(&'static str),
-    Flag(&'static str),
-    File { path: PathBuf, line: usize },
-}
-
-impl Origin {
-    /// Lower wins.
-    pub fn rank(&self) -> usize {
-        match self {
-            Origin::Environment(_) => 0,
-            Origin::Flag(_) => 1,
-            Origin::File { .. } => 2,
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Environment(name) => write!(f, "environment {name}"),
-            Origin::Flag(name) => write!(f, "flag --{name}"),
-            Origin::File { path, line } => write!(f, "file {}:{line}", path.display()),
-        }
-    }
-}
+const COMMANDS: [&str; 3] = ["collector", "collector-args", "on-change"];
 
 /// The value that a setting was given, by the source that ranks highest.
 #[derive(Debug)]
@@ -315,11 +287,18 @@ impl<'a> Layers<'a> {
 
     /// What was given for the setting, highest source first.
     fn given(&mut self, setting: &'static Setting) -> Vec<(String, Origin)> {
-        let variable = self.variable(setting.env).map(|text| (text, Origin::Environment(setting.env)));
-        // As is usual for flags, the last one counts: what a wrapper gives can be overridden by appending.
-        let flag = self.flags.iter().rfind(|(name, _)| *name == setting.name);
-        let flag =
-            flag.filter(|(_, text)| !text.is_empty()).map(|(_, text)| (text.clone(), Origin::Flag(setting.name)));
+        let mut flags = self.flags.iter().filter(|(name, _)| *name == setting.name).map(|(_, text)| text.as_str());
+        let (variable, flag) = match setting.kind {
+            Kind::List => {
+                let variable = self.variable(setting.env).map(|text| list::of_items(text.split_whitespace()));
+                (variable, Some(list::of_items(flags)))
+            }
+            // As is usual for flags, the last one counts: what a wrapper gives can be overridden by appending.
+            _ => (self.variable(setting.env), flags.next_back().map(str::to_string)),
+        };
+        let is_given = |text: &String| !text.is_empty();
+        let variable = variable.filter(is_given).map(|text| (text, Origin::Environment(setting.env)));
+        let flag = flag.filter(is_given).map(|text| (text, Origin::Flag(setting.name)));
         if let (Some((one, _)), Some((other, _))) = (&variable, &flag)
             && one != other
         {
@@ -342,7 +321,7 @@ fn problem(setting: &Setting, text: &str, origin: &Origin, cause: &str) -> Probl
     };
     let text = match setting.kind {
         Kind::Secret => format!("{place}: the value {cause}"),
-        Kind::Text | Kind::Switch | Kind::NotInFile => {
+        Kind::Text | Kind::List | Kind::Switch | Kind::NotInFile => {
             format!("{place}: {:?} {cause}", table::masked(setting.name, text))
         }
     };

@@ -2,7 +2,8 @@
 //!
 //! It only formats what `resolve` found; `cmd` does the printing.
 
-use super::table;
+use super::list;
+use super::table::{self, Kind};
 use crate::config::credentials::mask_url_users;
 use crate::log::redact::MASK;
 use crate::log::sanitize;
@@ -21,7 +22,9 @@ impl Row {
     /// Takes both texts as they were given: URLs lose their user, and each becomes one line.
     pub fn new(key: &'static str, value: &str, source: &str) -> Row {
         let shown = |text: String| sanitize::line(&text).into_owned();
-        Row { key, value: shown(table::masked(key, value)), source: shown(mask_url_users(source, MASK)) }
+        let is_list = table::find(key).is_some_and(|setting| setting.kind == Kind::List);
+        let value = if is_list { list::shown(value) } else { value.to_string() };
+        Row { key, value: shown(table::masked(key, &value)), source: shown(mask_url_users(source, MASK)) }
     }
 }
 

@@ -80,7 +80,7 @@ pub fn agent_paths(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Optio
 fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
     let to_keep = layers.to_keep();
     let from = &mut layers;
-    let api_key = api_key::choose(from);
+    let (api_key, key_source) = api_key::choose(from);
     let collector_endpoint = from.value("collector-endpoint", parse::line);
     let settings_file = from.settings_file().to_path_buf();
     let (policy, policy_file) = policy::choose(from);
@@ -89,9 +89,11 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         policy: policy.with_endpoint(&collector_endpoint),
         config: from.path("config", Usage::Replace).expect("a setting with a default"),
         collector: from.path("collector", Usage::Read),
+        collector_args: from.take("collector-args", parse::arguments).unwrap_or_default(),
         polling: polling(from, &collector_endpoint, api_key.is_some()),
         collector_endpoint,
         api_key,
+        key_source,
         config_check_interval: from.value("config-check-interval", parse::interval),
         local_config: from.path("local-config", Usage::Read),
         docker_mode: from.value("docker-mode", parse::switch),
@@ -111,6 +113,7 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         start_timeout: from.value("start-timeout", parse::timeout),
         confirm_time: from.value("confirm-time", parse::confirm_time),
         validate_timeout: from.value("validate-timeout", parse::timeout),
+        collector_log_rate: from.value("collector-log-rate", parse::rate),
         poll_timeout: from.value("poll-timeout", parse::timeout),
         max_config_size: from.value("max-config-size", parse::size),
         generations: from.value("generations", parse::generations),

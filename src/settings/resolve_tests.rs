@@ -109,6 +109,8 @@ fn every_setting_is_taken_from_every_source() {
             "max-config-size" | "generations-size" => "1MiB",
             "generations" => "7",
             "api-key-file" => "DIR/key",
+            "collector-log-rate" => "60",
+            "collector-args" => "--some=text",
             "policy" => "none",
             "min-uptime" | "confirm-time" => "7s",
             name if name.ends_with("-timeout") || name.ends_with("-interval") => "7s",

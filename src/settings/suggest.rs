@@ -5,8 +5,12 @@
 /// The candidate nearest to `word`, if it is near enough to be a typing error: one edit in three letters, at least one.
 /// Case, leading dashes, and `_` for `-` do not count.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    near(word, (word.trim_start_matches('-').chars().count() / 3).max(1), candidates)
+}
+
+/// The same within so many edits.
+pub fn near<'a>(word: &str, limit: usize, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = folded(word);
-    let limit = (word.len() / 3).max(1);
     candidates
         .into_iter()
         .map(|candidate| (distance(&word, &folded(candidate)), candidate))

@@ -47,6 +47,8 @@ pub enum Kind {
     Text,
     /// True or false; the flag alone means true.
     Switch,
+    /// Several texts: flags and a list have one each, a text has words, separated by blanks.
+    List,
     /// Text that is never shown.
     Secret,
     /// Text that names the settings file, so it cannot stand in it.
@@ -76,7 +78,7 @@ impl Group {
 
 use Fallback::{Absent, Computed, Value};
 use Group::{Agent, Collector, Files, Server};
-use Kind::{NotInFile, Secret, Switch, Text};
+use Kind::{List, NotInFile, Secret, Switch, Text};
 
 /// In the order in which `--print-settings` shows them.
 #[rustfmt::skip]
@@ -84,6 +86,7 @@ pub static SETTINGS: &[Setting] = &[
     row("agent-config", "KM_AGENT_CONFIG", Value(DEFAULT_FILE), NotInFile, Files),
     row("config", "KM_COLLECTOR_CONFIG", Value("/etc/kmagent/config.yaml"), Text, Files),
     row("collector", "KM_COLLECTOR", Absent("kmagent-collector near the agent, then otelcol-contrib, otelcol"), Text, Collector),
+    row("collector-args", "KM_COLLECTOR_ARGS", Absent("none"), List, Collector),
     row("collector-endpoint", "KM_COLLECTOR_ENDPOINT", Value("https://otel.kloudmate.com:4318"), Text, Collector),
     row("api-key", "KM_API_KEY", Absent("none"), Secret, Server),
     row("api-key-file", "KM_API_KEY_FILE", Absent("none"), Text, Server),
@@ -107,6 +110,7 @@ pub static SETTINGS: &[Setting] = &[
     row("start-timeout", "KM_START_TIMEOUT", Value("60s"), Text, Collector),
     row("confirm-time", "KM_CONFIRM_TIME", Value("10m"), Text, Collector),
     row("validate-timeout", "KM_VALIDATE_TIMEOUT", Value("30s"), Text, Collector),
+    row("collector-log-rate", "KM_COLLECTOR_LOG_RATE", Value("600"), Text, Collector),
     row("policy", "KM_POLICY", Absent("policy.yaml beside the settings file, else the default policy"), Text, Server),
     row("poll-timeout", "KM_POLL_TIMEOUT", Value("10s"), Text, Server),
     row("max-config-size", "KM_MAX_CONFIG_SIZE", Value("4MiB"), Text, Server),

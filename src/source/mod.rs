@@ -11,6 +11,8 @@ pub mod proxy;
 pub mod report;
 pub mod transport;
 
+use std::time::Duration;
+
 use crate::config::value::{Revision, Value};
 use crate::error::Result;
 use crate::settings::{Polling, Settings};
@@ -58,6 +60,14 @@ impl Source {
             Polling::Endpoint(url) => Source::KloudMate(Box::new(KloudMate::new(settings, url)?)),
             Polling::Local { reason } => Source::Nobody { reason: reason.clone() },
         })
+    }
+
+    /// How often to ask; `None` is never.
+    pub fn interval(&self, settings: &Settings) -> Option<Duration> {
+        match self {
+            Source::KloudMate(_) => settings.config_check_interval,
+            Source::Nobody { .. } => None,
+        }
     }
 
     /// Reports, and takes the answer. Of nobody that is an empty one, at once.

@@ -83,8 +83,13 @@ impl Drop for Candidate {
 impl Store {
     /// As the settings say.
     pub fn of(settings: &Settings) -> Store {
-        let limits = Limits { count: settings.generations, bytes: settings.generations_size };
-        Store::new(&settings.config, &settings.state_dir, settings.max_config_file(), limits)
+        Store::new(&settings.config, &settings.state_dir, settings.max_config_file(), limits(settings))
+    }
+
+    /// The same files, with other limits.
+    pub fn limited_by(&self, settings: &Settings) -> Store {
+        self.generations.limit(limits(settings), settings.max_config_file());
+        Store { max_bytes: settings.max_config_file(), ..self.clone() }
     }
 
     /// No config file of more than `max_bytes` is read: it counts as one that cannot be.
@@ -250,4 +255,8 @@ impl Store {
     fn cannot_write(&self, what: &str, error: io::Error) -> Error {
         Error::because(Exit::CannotWrite, format!("{what}{}", os_error::remedy_for_write(&error)), error)
     }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits { count: settings.generations, bytes: settings.generations_size }
 }

@@ -95,6 +95,34 @@ fn command_in(message: &str) -> String {
     line.split_once("run: ").unwrap().1.to_string()
 }
 
+/// A collector without them could refuse a good config.
+#[test]
+fn root_judges_nothing_with_arguments_that_another_user_could_have_named() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let builder = Agent::builder().api(&api).without("collector").setting("collector-args", json!(["--set=a=b"]));
+    let scene = Scene::new(builder, NOBODYS, NOBODYS_FILE);
+    let file = scene.agent.settings_file();
+    let text = fs::read_to_string(&file).unwrap();
+    let is_no_collector = |line: &&str| !line.starts_with("collector:");
+    fs::write(&file, text.lines().filter(is_no_collector).collect::<Vec<_>>().join("\n")).unwrap();
+    fs::rename(scene.agent.dir().join("script"), scene.agent.dir().join("bin/kmagent-collector")).unwrap();
+    api.answer_config(json!({"fake": {}, "name": "new"}));
+    let output = scene.agent.run(["--check"]);
+    output.fails(69, "root ignores collector-args in ");
+    assert!(output.stderr.contains("no config is judged without the collector's arguments"), "{output:?}");
+    assert_eq!(scene.name(), "old");
+    let fixed = Command::new("sh").arg("-c").arg(command_in(&output.stderr)).status().unwrap();
+    assert!(fixed.success(), "{output:?}");
+    let output = scene.agent.run(["--check"]);
+    assert_eq!((output.code, scene.name().as_str()), (Some(0), "new"), "{output:?}");
+    assert!(
+        scene.agent.records_of("validate").last().unwrap()["argv"].as_array().unwrap().contains(&json!("--set=a=b"))
+    );
+}
+
 #[test]
 fn root_runs_nothing_that_another_user_could_have_named_and_the_command_ends_it() {
     if !needs::root() {

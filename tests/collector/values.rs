@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Site, is_running, wait_running};
+use super::{Site, is_running, settled, wait_running};
+use crate::support::bin;
 use crate::support::wait::{DEADLINE, wait_for};
+use kmagent::config::inspect::misread;
 
 /// Strings that one YAML parser or another takes for something else, or that need care to be written down.
 const HOSTILE: &[&str] = &[
@@ -157,4 +159,85 @@ fn references_are_the_collectors_to_expand() {
         json!({"reference": "test-key", "within": "<test-key>", "escaped": "${env:KM_API_KEY}", "price": "5 $"})
     );
     assert!(!std::fs::read_to_string(agent.config_file()).unwrap().contains("test-key"));
+}
+
+/// As `config::inspect::misread` says, in a header as exporters send the key, alone and within a text.
+#[test]
+fn what_changes_a_variables_value_is_known() {
+    let values = [
+        "sk-1",
+        "123",
+        "0x1f",
+        "true",
+        "~",
+        "a$b",
+        "a${b",
+        "a}b",
+        "a: b",
+        "a #b",
+        "*abc",
+        "&abc",
+        "!abc",
+        "@abc",
+        "\"a\"",
+        "[a",
+        "- a",
+        "? a",
+        "{a}",
+        "a: {1: b}",
+        "a$$b",
+        "$$",
+        "a$${b}",
+        "a${PATH}b",
+        "${env:NOT_SET}",
+    ];
+    let site = Site::new();
+    let named = || values.iter().enumerate();
+    let builder = named().fold(site.builder(), |builder, (number, value)| builder.env(&format!("V_{number}"), *value));
+    let mut config = site.config();
+    let headers = named().flat_map(|(number, _)| {
+        let reference = format!("${{env:V_{number}}}");
+        [(format!("x-{number}"), json!(reference)), (format!("y-{number}"), json!(format!("<{reference}>")))]
+    });
+    config["exporters"]["otlp_http"]["headers"] = Value::Object(headers.collect());
+    let agent = settled(builder, &config);
+    site.takes(&agent, "with headers");
+    let request = site.sink.wait_for_text("with headers");
+    for (number, value) in named() {
+        let is_kept = request.header(&format!("x-{number}")) == Some(value);
+        assert_eq!(is_kept, request.header(&format!("y-{number}")) == Some(&*format!("<{value}>")), "{value}");
+        assert_eq!(is_kept, misread(value).is_none(), "{value}: {:?}", request.header(&format!("x-{number}")));
+    }
+    // These leave no config at all.
+    for value in ["?", "1: a", "12:", "true:", "{1}"] {
+        assert!(misread(value).is_some(), "{value}");
+        let mut validate = std::process::Command::new(bin::collector());
+        validate.arg("validate").arg("--config").arg(agent.config_file()).env("V_0", value);
+        let output = bin::output(validate);
+        assert!(output.stderr.contains("unsupported type=map[interface {}]"), "{value}: {output:?}");
+    }
+}
+
+/// For run and validate, with what they set laid over the config, as the agent reads it too.
+#[test]
+fn the_collector_takes_its_arguments() {
+    let site = Site::new();
+    let health = site.health;
+    let args = [
+        "--set=exporters.otlp_http.headers.x-args=yes".to_string(),
+        format!("--set=extensions.health_check.endpoint=127.0.0.1:{health}"),
+        "--feature-gates=-confmap.enableMergeAppendOption".to_string(),
+    ];
+    let mut config = site.checked(site.config());
+    config["extensions"]["health_check"]["endpoint"] = json!("127.0.0.1:1");
+    let agent = settled(site.builder().setting("collector-args", json!(args)), &config);
+    let seen = agent.log().len();
+    config["exporters"]["otlp_http"]["headers"] = json!({"x-config": "new"});
+    site.api.answer_config(config);
+    // Its health check is asked where the arguments have put it.
+    wait_running(&agent, seen);
+    site.takes(&agent, "with arguments");
+    let request = site.sink.wait_for_text("with arguments");
+    assert_eq!((request.header("x-args"), request.header("x-config")), (Some("yes"), Some("new")));
+    assert_eq!(agent.stop(), 0);
 }

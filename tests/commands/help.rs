@@ -5,10 +5,11 @@ use std::process::{Command, Stdio};
 use crate::support::bin::{self, Output};
 
 /// Every setting of the table, in its order; `--print-settings` and `--help` are held against it.
-pub const SETTINGS: [&str; 31] = [
+pub const SETTINGS: [&str; 33] = [
     "agent-config",
     "config",
     "collector",
+    "collector-args",
     "collector-endpoint",
     "api-key",
     "api-key-file",
@@ -32,6 +33,7 @@ pub const SETTINGS: [&str; 31] = [
     "start-timeout",
     "confirm-time",
     "validate-timeout",
+    "collector-log-rate",
     "policy",
     "poll-timeout",
     "max-config-size",

@@ -24,7 +24,7 @@ fn stop_is_silent_and_the_next_start_works_at_once() {
         assert!(!process::alive(collector), "stop came back before the collector's end");
         assert!(!agent.socket().exists());
         // The harness does not wait for the former one here: nothing but `stop` stands between.
-        assert_eq!(agent.wait_exit(), 0);
+        assert_eq!(agent.wait_exit(), 79);
     }
     agent.run(["stop"]).fails(69, "no agent is running");
 }
@@ -41,7 +41,7 @@ fn stop_waits_for_a_collector_that_drains() {
     });
     assert_eq!(stopping.says(), "");
     assert!(!process::alive(collector));
-    assert_eq!(agent.wait_exit(), 0);
+    assert_eq!(agent.wait_exit(), 79);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn stop_succeeds_when_the_run_directory_goes_with_the_agent() {
         stop.join().unwrap()
     });
     assert_eq!(output.says(), "");
-    assert_eq!(agent.wait_exit(), 0);
+    assert_eq!(agent.wait_exit(), 79);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn stop_works_beside_a_broken_settings_file() {
     fs::write(agent.settings_file(), format!("{good}no-such-setting: 1\nmin-uptime: soon\n")).unwrap();
     assert_eq!(agent.run(["status", "--json"]).code, Some(0));
     assert_eq!(agent.run(["stop"]).says(), "");
-    assert_eq!(agent.wait_exit(), 0);
+    assert_eq!(agent.wait_exit(), 79);
 }
 
 /// Falling back on the default run directory would stop another agent.
@@ -140,6 +140,18 @@ fn stop_ends_an_agent_whose_collector_is_in_backoff_or_missing() {
         let agent = agent.spawn();
         agent.wait_status("backoff", |status| status["collector"]["state"] == "backoff");
         assert_eq!(agent.run(["stop"]).says(), "");
-        assert_eq!(agent.wait_exit(), 0);
+        assert_eq!(agent.wait_exit(), 79);
     }
+}
+
+/// A stopped process, or one that hangs in the kernel: who waits for it would wait for an hour.
+#[test]
+fn stop_does_not_wait_for_an_agent_that_does_not_answer() {
+    let agent = quick();
+    agent.spawn();
+    agent.wait_start(1);
+    agent.signal(Signal::STOP);
+    agent.run(["stop"]).fails(75, "the agent did not answer within 10s");
+    agent.signal(Signal::CONT);
+    assert_eq!(agent.run(["stop"]).says(), "");
 }

@@ -46,7 +46,7 @@ fn a_request_to_stop_ends_everything_with_0() {
     if !needs::root() {
         return;
     }
-    for signals in [&[Signal::TERM][..], &[Signal::INT], &[Signal::HUP], &[Signal::TERM, Signal::TERM, Signal::INT]] {
+    for signals in [&[Signal::TERM][..], &[Signal::INT], &[Signal::TERM, Signal::TERM, Signal::INT]] {
         let volumes = Volumes::new();
         let mut container = quick(&volumes, &yaml(&collector_config(free_port()))).start();
         wait_running(&container);
@@ -67,6 +67,27 @@ fn a_request_to_stop_ends_everything_with_0() {
         assert_eq!(asked, 1, "{signals:?}");
         assert!(!processes.into_iter().any(process::alive));
     }
+}
+
+#[test]
+fn a_request_to_reload_is_passed_on_each_time() {
+    if !needs::root() {
+        return;
+    }
+    let volumes = Volumes::new();
+    let mut container = quick(&volumes, "fake: {}").fake().start();
+    wait_running(&container);
+    let agent = container.agent();
+    for count in 1..=2 {
+        container.signal(Signal::HUP);
+        let reloads = || container.log().iter().filter(|line| line.msg() == "settings reloaded").count();
+        wait_until("a reload", || reloads() == count);
+    }
+    assert_eq!(container.agent(), agent);
+    // A restart policy may start the container again, so `stop` says what to do, and it is no failure.
+    let stopped = container.exec(&["/usr/local/bin/kmagent", "stop"]);
+    assert!(stopped.says().contains("stop the container, as by `docker stop`"), "{stopped:?}");
+    assert_eq!(container.wait_exit(), 0);
 }
 
 #[test]

@@ -255,7 +255,8 @@ fn a_stop_in_every_state() {
                 // 69: it was gone already.
                 assert!(matches!(output.code, Some(0 | 69)), "{output:?}");
             }
-            assert_eq!(met.agent.wait_exit(), 0);
+            let exit = met.agent.wait_exit();
+            assert!(if *way == 0 { exit == 0 } else { exit == 79 || exit == 0 && *way == 2 }, "{moment:?}: {exit}");
             let took = began_at.elapsed();
             // Who drains takes 1.5 s for it.
             assert!(took < Duration::from_secs(8), "{moment:?}: {took:?}");

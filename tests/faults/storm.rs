@@ -114,7 +114,7 @@ fn a_stop_gets_through() {
         assert_eq!(output.code, Some(0), "{output:?}");
         assert!(began_at.elapsed() < Duration::from_secs(10), "{:?}", began_at.elapsed());
     });
-    assert_eq!(agent.wait_exit(), 0);
+    assert_eq!(agent.wait_exit(), 79);
     assert_eq!(agent.processes(), [0; 0]);
     assert!(!agent.socket().exists());
 }
@@ -149,7 +149,7 @@ fn checks_that_wait_keep_nobody_out() {
     let output = agent.run(["stop"]);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(began_at.elapsed() < Duration::from_secs(10), "{:?}", began_at.elapsed());
-    assert_eq!(agent.wait_exit(), 0);
+    assert_eq!(agent.wait_exit(), 79);
 }
 
 /// Nobody hoards what those have left behind who do not wait for their check.

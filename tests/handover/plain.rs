@@ -27,16 +27,3 @@ fn a_config_that_tails_files_is_restarted_in_mode_auto() {
     let words = changed_by(&scene, "tails", config);
     assert!(words.starts_with("restart (") && words.contains("filelog"), "{words}");
 }
-
-/// The two listen side by side then, and the old one's health would be taken for the new one's.
-#[test]
-fn a_health_check_that_changes_its_address_only_is_no_proof_beside_the_old_one() {
-    if machine::skips_hand_over() {
-        return;
-    }
-    let scene = Scene::new("handover");
-    let mut config = scene.config("moved");
-    config["extensions"]["health_check"]["endpoint"] = json!(format!("0.0.0.0:{}", scene.ports.health));
-    let words = changed_by(&scene, "moved", config);
-    assert_eq!(words, "restart (an earlier hand-over to this config failed)");
-}

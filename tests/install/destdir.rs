@@ -230,6 +230,20 @@ fn what_is_wrong_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn a_variable_that_is_nearly_a_settings_is_pointed_out() {
+    let (stage, dest) = (Stage::light(), Dest::new());
+    let env = [("KM_API_KY", "sk_secret"), ("KM_NODE_NAME", "n"), ("KM_HOST_NAME", "web-1"), ("KM_LOG_LEVL", "x y\nz")];
+    let output = stage.install(&dest.path(), &env, &["--init", "none"]);
+    let mut warned: Vec<&str> = output.stderr.lines().collect();
+    warned.sort_unstable();
+    let text = |name: &str, meant: &str| {
+        format!("install.sh: {name} is no setting and the config does not refer to it: did you mean {meant}?")
+    };
+    assert_eq!((output.code, warned.len()), (Some(0), 2), "{output:#?}");
+    assert_eq!(warned, [text("KM_API_KY", "KM_API_KEY"), text("KM_LOG_LEVL", "KM_LOG_LEVEL")]);
+}
+
+#[test]
 fn a_damaged_tarball_is_refused() {
     let spoil = |name: &str, spoil: &dyn Fn(&Path)| {
         let (stage, dest) = (Stage::new(), Dest::new());

@@ -60,6 +60,7 @@ fn every_type_is_explained_and_is_the_one_that_the_program_takes() {
             ("is not a duration", "duration"),
             ("is not a size", "size"),
             ("is not a number", "number"),
+            ("is no option", "list"),
             ("is neither true nor false", "bool"),
             ("is not a URL", "url"),
             ("is not a log level", "level"),

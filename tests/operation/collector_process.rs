@@ -250,3 +250,41 @@ fn a_collector_that_hangs_when_asked_for_its_version_is_left_alone() {
     wait_polls(&agent, &api, 1);
     assert_eq!((asked(&agent), agent.processes().len()), (1, 2));
 }
+
+/// And what only asks for its version gets none of them.
+#[test]
+fn its_arguments_are_given_to_run_and_validate() {
+    let api = Api::plain();
+    let args = ["--feature-gates=+a,-b", "--set=c.d=e f"];
+    let agent = settled(quick().api(&api).setting("collector-args", json!(args)), &named("a"));
+    api.answer_config(named("b"));
+    wait_good(&agent, &named("b"));
+    for (role, expected) in [("run", &args[..]), ("validate", &args), ("version", &[])] {
+        let argv = agent.records_of(role)[0]["argv"].as_array().unwrap().clone();
+        let given: Vec<&Value> = argv.iter().filter(|arg| args.iter().any(|one| *arg == one)).collect();
+        assert_eq!(given, expected.iter().collect::<Vec<_>>(), "{role}: {argv:?}");
+        assert!(role == "version" || argv.ends_with(&args.map(Value::from)), "{role}: {argv:?}");
+    }
+    assert_eq!(agent.stop(), 0);
+}
+
+#[test]
+fn a_collector_that_cannot_be_run_says_what_to_do() {
+    let builder = quick();
+    let dir = builder.dir().to_path_buf();
+    fs::write(dir.join("data"), "").unwrap();
+    let fake = bin::fake().display().to_string();
+    for (collector, expected) in [
+        (format!("{fake} --set=a=b"), format!("set `collector` to {fake}, and `collector-args` to --set=a=b")),
+        ("/nonexistent/otelcol".to_string(), "/nonexistent/otelcol does not exist: install one".to_string()),
+        ("/nonexistent/otelcol --x".to_string(), "otelcol --x does not exist: install one".to_string()),
+        (dir.join("data").display().to_string(), "data is not executable (chmod a+x ".to_string()),
+        (dir.display().to_string(), "is not a file".to_string()),
+    ] {
+        let agent = quick().config(yaml(&named("a"))).setting("collector", collector).spawn();
+        let status = agent.wait_status("a problem", |status| status["last_error_message"] != "");
+        let problem = status["last_error_message"].as_str().unwrap();
+        assert!(problem.contains(&expected), "{problem}");
+        assert_eq!(agent.stop(), 0);
+    }
+}

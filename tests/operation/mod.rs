@@ -16,6 +16,8 @@ mod policy;
 mod polling;
 mod probation;
 mod refusal;
+mod reload;
+mod restart;
 mod restart_request;
 mod retry;
 mod rollback;

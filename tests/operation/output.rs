@@ -72,6 +72,84 @@ fn lines_are_passed_on_whole_up_to_64_kib() {
     }
 }
 
+/// As zap writes them, and Go when it ends.
+const ERROR: &str = "2026-11-30T02:40:58.340Z\terror\tinternal/queue.go:1\tExporting failed.\t{\"a\": 1}";
+const TRACE: &str = "go.opentelemetry.io/collector/exporter.(*x).send\n\t/home/runner/x.go:115";
+const INFO: &str = "2026-11-30T02:40:58.341Z\tinfo\tx.go:1\tstarted";
+
+#[test]
+fn lines_have_the_level_of_the_collectors_own() {
+    let json = r#"{"level":"warn","ts":1795981721.1,"msg":"from JSON"}"#;
+    let stderr = format!("plain\n\ttab\n{ERROR}\n{TRACE}\n{INFO}\n{json}\npanic: nil map\n\ngoroutine 1 [running]:");
+    // Nothing follows the panic, and yet it comes.
+    let agent = settled(quick(), &scripted("a", json!({"stderr": stderr, "quiet": true})));
+    agent.wait_log("the panic", |line| line.msg() == "panic: nil map\n\ngoroutine 1 [running]:");
+    let lines: Vec<(String, String)> = (agent.log().iter())
+        .filter(|line| line.is_collector())
+        .map(|line| (line.level().to_string(), line.msg().to_string()))
+        .collect();
+    let expected = [
+        ("info", "plain"),
+        ("info", "\ttab"),
+        ("error", &format!("{ERROR}\n{TRACE}")),
+        ("info", INFO),
+        ("warn", json),
+        ("error", "panic: nil map\n\ngoroutine 1 [running]:"),
+    ];
+    assert_eq!(lines, expected.map(|(level, msg)| (level.to_string(), msg.to_string())));
+    assert_eq!(agent.stop(), 0);
+}
+
+#[test]
+fn the_journal_gets_the_severity_of_each_line() {
+    for (format, is_journal) in [("json", true), ("text", true), ("text", false)] {
+        let script = json!({"stderr": format!("{INFO}\n{ERROR}\n{TRACE}\n<0>x")});
+        let agent = quick().setting("log-format", format).config(yaml(&scripted("a", script))).build();
+        let log = agent.dir().join("log");
+        let stream = if is_journal { "$(stat -c %d:%i \"$LOG\")" } else { "1:1" };
+        let script = format!(": > \"$LOG\"; export JOURNAL_STREAM={stream}; exec \"$0\" \"$@\" 2> \"$LOG\"");
+        let mut shell = through_shell(&agent, &script);
+        shell.env("LOG", &log);
+        agent.spawn_command(shell);
+        agent.wait_status("running", |status| status["collector"]["state"] == "running");
+        assert_eq!(agent.stop(), 0);
+        let text = fs::read_to_string(&log).unwrap();
+        let has = |severity: &str, what: &str| {
+            let is_it = |line: &str| line.contains(what) && is_journal == line.starts_with(severity);
+            assert!(text.lines().any(is_it), "{format}, journal {is_journal}: {severity} {what}\n{text}");
+        };
+        has("<6>", "agent started");
+        has("<6>", "started");
+        has("<3>", "Exporting failed.");
+        has("<3>", "x.go:115");
+        assert!(!text.contains("\n<0>"), "{text}");
+        assert!(text.lines().all(|line| is_journal == line.starts_with('<')), "{text}");
+    }
+}
+
+#[test]
+fn so_many_lines_a_minute_are_logged_and_errors_besides() {
+    let lines: Vec<String> = (0..400).map(|number| format!("line {number} of many")).collect();
+    let stderr = format!("{}\n{ERROR}\n{INFO}\nthe last words", lines.join("\n"));
+    let script = json!({"stderr": stderr, "start": {"exit": 3, "after_ms": 1500, "times": 1}});
+    let agent = quick().setting("collector-log-rate", 10).config(yaml(&scripted("a", script))).spawn();
+    agent.wait_log("the end", |line| line.msg() == "collector exited unexpectedly");
+    let log = agent.log();
+    let end = log.iter().position(|line| line.msg() == "collector exited unexpectedly").unwrap();
+    let logged: Vec<&str> = log[..end].iter().filter(|line| line.is_collector()).map(|line| line.msg()).collect();
+    let shown = |number: usize| logged.contains(&&*lines[number]);
+    assert!((0..10).all(shown) && !shown(10) && !shown(200), "{logged:?}");
+    assert!(logged.contains(&ERROR), "{logged:?}");
+    // What explains the crash, in the order in which it was printed.
+    assert!(shown(399) && logged[..logged.len() - 1].contains(&INFO), "{logged:?}");
+    assert!(logged.contains(&"the last words"), "{logged:?}");
+    let said = log[..end].iter().find(|line| line.msg().starts_with("suppressed ")).expect("a count");
+    let count = said.json["count"].as_u64().unwrap();
+    // The error besides, and "Everything is ready".
+    assert_eq!(count + logged.len() as u64 - 1, 400 + 3, "{logged:?}");
+    assert_eq!((said.level(), agent.stop()), ("warn", 0));
+}
+
 #[test]
 fn a_collector_that_closes_its_outputs_is_supervised_all_the_same() {
     let agent = settled(quick(), &scripted("a", json!({"close_outputs": true})));

@@ -46,7 +46,7 @@ fn a_violation_is_a_rejection_until_the_policy_changes() {
     let policy = agent.dir().join("etc/policy.yaml");
     for words in [
         format!("{PLACE}: it names a program to run (rule programs)"),
-        format!("add to the list in {}, and restart the agent: allow: [\"{PLACE}\"]", policy.display()),
+        format!("add to the list in {}, and run `kmagent reload`: allow: [\"{PLACE}\"]", policy.display()),
     ] {
         assert!(text.contains(&words), "{words}: {text}");
     }
@@ -69,7 +69,7 @@ fn a_violation_is_a_rejection_until_the_policy_changes() {
     }
 
     assert_eq!(agent.stop(), 0);
-    let said = text.split_once("and restart the agent: ").unwrap().1.to_string();
+    let said = text.split_once("and run `kmagent reload`: ").unwrap().1.to_string();
     write_policy(&agent, &said);
     agent.spawn();
     wait_good(&agent, &runs("bad", "/tmp/x"));

@@ -120,7 +120,12 @@ fn expect_sysv_works(root: &str) {
     assert_eq!(script("restart").code, Some(0));
     assert_ne!(expect_running(&machine), agent);
     wait_log(&machine, "agent started");
-    assert_eq!(script("force-reload").code, Some(0));
+    let agent = expect_running(&machine);
+    for verb in ["reload", "force-reload"] {
+        let reloaded = script(verb);
+        assert_eq!((reloaded.code, reloaded.stdout.as_str()), (Some(0), "settings reloaded\n"), "{reloaded:?}");
+    }
+    assert_eq!(expect_running(&machine), agent, "a reload restarts nothing");
     assert_eq!(script("stop").stdout, "kmagent: stopped\n");
     expect_stopped(&machine);
     wait_log(&machine, "agent stopped");
@@ -219,6 +224,17 @@ fn openrc() {
     });
     let agent = expect_running(&machine);
 
+    assert!(service("reload").stdout.contains("settings reloaded"));
+    assert_eq!(expect_running(&machine), agent, "a reload restarts nothing");
+    // Whoever stops it by hand learns that it comes back, and what to do instead.
+    let stopped = machine.sh("kmagent stop");
+    assert_eq!(stopped.stdout, "OpenRC starts the agent again: use `rc-service kmagent stop`\n", "{stopped:?}");
+    machine.wait_for("another agent", || match machine.processes(AGENT)[..] {
+        [pid] => (pid != agent).then_some(()),
+        _ => None,
+    });
+    let agent = expect_running(&machine);
+
     assert_eq!(service("restart").code, Some(0));
     assert_ne!(expect_running(&machine), agent);
     let stopped = service("stop");
@@ -263,7 +279,7 @@ procd_set_param() {
 }
 procd_close_instance() { echo "close $asked"; }
 [ "$USE_PROCD" = 1 ] && [ "$START" -gt 0 ] && [ "$STOP" -gt 0 ] || exit 3
-[ "$2" = start ] && start_service
+case $2 in start) start_service ;; reload) reload_service ;; esac
 "#;
 
 #[test]
@@ -292,7 +308,6 @@ fn procd_is_asked_for_what_the_agent_needs() {
         "set term_timeout 90",
         "set stdout 1",
         "set stderr 1",
-        "set file /etc/kmagent/agent.yaml",
         "set limits core=0 nofile=65536 65536",
         "set no_new_privs 1",
         "set env KM_STATE_DIR=/etc/kmagent/state",
@@ -306,6 +321,7 @@ fn procd_is_asked_for_what_the_agent_needs() {
     machine.does(&run);
     expect_running(&machine);
     assert_eq!(machine.does("stat -c '%U %a' /etc/kmagent/state"), "kmagent 700");
+    assert_eq!(machine.does("/etc/init.d/kmagent reload"), "settings reloaded");
     machine.does("test -s /etc/kmagent/state/generations/1.yaml && kmagent stop && rmdir /var/lib/kmagent");
     plant(&machine, "/run/kmagent");
     plant(&machine, "/etc/kmagent/state");

@@ -102,6 +102,61 @@ fn it_is_active_once_ready_says_how_it_is_and_drains_when_it_stops() {
 }
 
 #[test]
+fn a_stray_signal_is_no_end_and_a_reload_no_restart() {
+    if !needs::root() {
+        return;
+    }
+    let machine = machine(json!({}));
+    machine.drop_in(UNIT, "[Service]\nRestartSec=100ms");
+    machine.does("systemctl start kmagent");
+    machine.wait_running();
+    let agent = machine.processes(AGENT);
+    machine.does("systemctl reload kmagent && systemctl kill --kill-who=main --signal=HUP kmagent");
+    machine.settings(&json!({"min-uptime": "soon"}));
+    assert_ne!(machine.sh("systemctl reload kmagent").code, Some(0));
+    assert!(machine.status()["settings_problem"].as_str().unwrap().contains("is not a duration"));
+    machine.settings(&json!({"min-uptime": "500ms", "log-level": "debug"}));
+    machine.does("systemctl reload kmagent");
+    assert_eq!((machine.processes(AGENT), machine.property(UNIT, "NRestarts")), (agent, "0".to_string()));
+    for (restarts, signal) in [("1", "TERM"), ("2", "INT")] {
+        machine.does(&format!("systemctl kill --kill-who=main --signal={signal} kmagent"));
+        machine.wait_property(UNIT, "NRestarts", restarts);
+        machine.wait_property(UNIT, "StatusText", "collector running");
+    }
+    // Both ways of ending it are known.
+    for stop in ["kmagent stop", "systemctl stop kmagent"] {
+        machine.does("systemctl start kmagent");
+        machine.wait_running();
+        assert_eq!(machine.does(stop), "");
+        holds_for("it stays stopped", Duration::from_secs(1), || machine.processes(AGENT).is_empty());
+        assert_eq!(machine.property(UNIT, "ActiveState"), "inactive");
+    }
+}
+
+/// An earlier release's unit, and a site's own, which do not know status 79.
+#[test]
+fn a_unit_that_does_not_know_the_status_stays_stopped_or_stop_says_why_not() {
+    if !needs::root() {
+        return;
+    }
+    let machine = machine(json!({}));
+    let earlier =
+        "[Service]\nRestartSec=100ms\nSuccessExitStatus=\nRestartPreventExitStatus=\nRestartPreventExitStatus=64 78";
+    machine.drop_in(UNIT, &format!("{earlier}\nRestart=on-failure"));
+    machine.does("systemctl start kmagent");
+    machine.wait_running();
+    assert_eq!(machine.does("kmagent stop"), "");
+    holds_for("it stays stopped", Duration::from_secs(1), || machine.processes(AGENT).is_empty());
+    assert_eq!(machine.property(UNIT, "ActiveState"), "inactive");
+    machine.drop_in(UNIT, &format!("{earlier}\nRestart=always"));
+    machine.does("systemctl start kmagent");
+    machine.wait_running();
+    let advice = machine.does("kmagent stop");
+    assert!(advice.contains("systemd starts the agent again: use `systemctl stop kmagent.service`"), "{advice}");
+    machine.wait_for("another agent", || (!machine.processes(AGENT).is_empty()).then_some(()));
+}
+
+#[test]
 fn an_agent_that_is_killed_comes_back_however_often_and_leaves_no_orphan() {
     if !needs::root() {
         return;

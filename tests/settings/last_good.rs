@@ -86,7 +86,8 @@ fn a_start_with_a_bad_file_uses_them_and_everybody_is_told() {
         let status = agent.wait_status("an agent", |status| status["polling"]["succeeded_at"].is_u64());
         for told in ["settings_problem", "last_error_message"] {
             let text = status[told].as_str().unwrap();
-            assert!(text.contains(problem) && text.contains("restart the agent"), "{told}: {text}");
+            let remedy = format!("--agent-config {} reload`", agent.settings_file().display());
+            assert!(text.contains(problem) && text.contains(&remedy), "{told}: {text}");
         }
         assert!(agent.run(["status"]).says().lines().any(|line| line.starts_with("settings ")));
         let report = api.wait_for_request_after(seen, "a report", |_| true).json();
@@ -105,6 +106,47 @@ fn a_start_with_a_bad_file_uses_them_and_everybody_is_told() {
     assert_eq!((&status["settings_problem"], &status["last_error_message"]), (&Value::Null, &json!("")));
     assert_eq!(agent.stop(), 0);
     assert_eq!(kept(&agent)["host-name"], "web-2");
+}
+
+/// The settings are good then.
+#[test]
+fn a_bad_policy_is_called_that() {
+    let agent = started(Agent::builder());
+    fs::write(agent.dir().join("etc/policy.yaml"), "listen: nowhere\n").unwrap();
+    agent.spawn();
+    let status = agent.wait_status("an agent", |_| true);
+    let problem = status["settings_problem"].as_str().unwrap();
+    let begin = "the policy is invalid, so each new config is refused: cannot read the policy: ";
+    assert!(problem.starts_with(begin), "{problem}");
+    assert_eq!(agent.stop(), 0);
+}
+
+/// They are what the collector is run with, so nobody but who wrote the file names them.
+#[test]
+fn the_collectors_arguments_are_the_bad_files_own() {
+    let agent = started(Agent::builder().setting("collector-args", json!(["--set=a=b"])));
+    assert!(kept(&agent)["collector-args"].is_null());
+    let good = settings(&agent);
+    let list = good.lines().skip_while(|line| !line.starts_with("collector-args")).take(2).collect::<Vec<_>>();
+    let without = good.replace(&list.join("\n"), "");
+    for (text, given) in [
+        (format!("{good}colector: x\n"), true),
+        (format!("{without}\ncollector-args: --set=a=b\nx: [\n"), true),
+        (format!("{good}x: [\n"), false),
+    ] {
+        fs::write(agent.settings_file(), &text).unwrap();
+        let (starts, lines) = (agent.starts(), agent.log().len());
+        agent.spawn();
+        agent.wait_start(starts + 1);
+        agent.wait_status("an agent", |_| true);
+        let argv = agent.records_of("run")[starts]["argv"].as_array().unwrap().clone();
+        assert_eq!(argv.contains(&json!("--set=a=b")), given, "{text}{argv:?}");
+        let is_lost = |line: &crate::support::agent::Line| {
+            line.field("problem").contains("`collector-args` is as if it was not set")
+        };
+        assert_eq!(agent.log()[lines..].iter().any(is_lost), !given, "{text}");
+        assert_eq!(agent.stop(), 0);
+    }
 }
 
 #[test]

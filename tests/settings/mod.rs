@@ -4,6 +4,7 @@ mod endpoint;
 mod last_good;
 mod problems;
 mod sources;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};

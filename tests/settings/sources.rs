@@ -5,7 +5,7 @@ use crate::commands::help::SETTINGS;
 
 /// Setting, and a value for the file, the flag and the variable, as it is shown. The first is the default where it is a
 /// value.
-const VALUES: [(&str, &str, &str, &str, &str); 26] = [
+const VALUES: [(&str, &str, &str, &str, &str); 28] = [
     ("config", "/etc/kmagent/config.yaml", "/f", "/g", "/e"),
     ("collector", "(kmagent-collector near the agent, then otelcol-contrib, otelcol)", "/f", "/g", "/e"),
     (
@@ -35,6 +35,8 @@ const VALUES: [(&str, &str, &str, &str, &str); 26] = [
     ("start-timeout", "60s", "1s", "2s", "3s"),
     ("confirm-time", "10m", "1s", "2s", "3s"),
     ("validate-timeout", "30s", "1s", "2s", "3s"),
+    ("collector-args", "(none)", "--f=1", "--g=1", "--e=1"),
+    ("collector-log-rate", "600", "1", "0", "1000"),
     ("max-config-size", "4MiB", "1MiB", "512KiB", "65536"),
     ("generations", "5", "1", "2", "3"),
     ("generations-size", "16MiB", "1MiB", "512KiB", "65536"),
@@ -82,6 +84,38 @@ fn environment_beats_flag_beats_file_for_every_setting() {
         // Empty counts as unset, in every source.
         assert_eq!(row(&[(&env, "")], &[&flag]), pair(in_flag, format!("flag --{name}")));
         assert_eq!(row(&[(&env, "")], &[&format!("--{name}=")]), pair(in_file, format!("file {path}:2")));
+    }
+}
+
+#[test]
+fn a_list_is_words_flags_or_a_yaml_list() {
+    let case = Case::new("collector-args: [--a=x y, '--b', --c=1]\n");
+    let path = case.dir.join("agent.yaml").display().to_string();
+    let args = |env: &[(&str, &str)], args: &[&str]| case.rows(env, args)["collector-args"].clone();
+    let pair = |value: &str, source: &str| (value.to_string(), source.to_string());
+    assert_eq!(args(&[], &[]), pair("\"--a=x y\" --b --c=1", &format!("file {path}:1")));
+    let flags = ["--collector-args=--d=x y", "--collector-args", "-e", "--collector-args="];
+    assert_eq!(args(&[], &flags), pair("\"--d=x y\" -e", "flag --collector-args"));
+    let env = [("KM_COLLECTOR_ARGS", "  --f=x   -g ")];
+    assert_eq!(args(&env, &flags), pair("--f=x -g", "environment KM_COLLECTOR_ARGS"));
+    for (text, value) in [("--f  -g", "--f -g"), ("[]", "(none)"), ("\n  - -a\n  - -b", "-a -b"), ("[true]", "")] {
+        case.file("agent.yaml", &format!("collector-args: {text}\n"));
+        match value {
+            "" => assert!(case.print(&[], &[]).stderr.contains("has what is no option"), "{text}"),
+            value => assert_eq!(args(&[], &[]).0, value, "{text}"),
+        }
+    }
+    for (text, cause) in [
+        ("[--a, [--b]]", "agent.yaml:1: collector-args takes a list of texts"),
+        ("{a: b}", "agent.yaml:1: collector-args takes a list of texts"),
+        ("[--config=x]", "has --config: use config and local-config"),
+        ("[--set=a=b, \"--set=a=\\n--config=x\"]", "contains a control character"),
+        ("--version", "has --version, with which nothing is run"),
+        ("components", "has what is no option"),
+    ] {
+        case.file("agent.yaml", &format!("collector-args: {text}\n"));
+        let output = case.print(&[], &[]);
+        assert!(output.code == Some(78) && output.stderr.contains(cause), "{text}: {output:?}");
     }
 }
 

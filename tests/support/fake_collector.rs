@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, exit};
@@ -16,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{
     DumpableBehavior, Resource, Signal, getpid, getppid, getrlimit, kill_process, set_dumpable_behavior, setsid,
 };
@@ -59,9 +60,13 @@ struct Script {
     /// Listens on this port of 127.0.0.1 on SIGTERM, before it drains, as a receiver that starts again would.
     bind_on_sigterm: Option<u16>,
     health: Option<Health>,
+    /// What the health check that the config declares answers; 200 without it.
+    health_status: Option<u16>,
     /// Answers 200 to whatever is sent to the endpoint of the OTLP receiver's `http`, and on SIGTERM ends that as Go's
     /// servers do.
     serve_otlp: bool,
+    /// From a request there to its answer.
+    otlp_delay_ms: u64,
     /// Lets go of stdout and stderr once ready.
     close_outputs: bool,
     /// SIGSTOPs itself once ready.
@@ -188,6 +193,7 @@ fn main() {
             _ if arg == "--version" => return version(),
             Some(("--config", file)) => configs.push(file.to_string()),
             None if arg == "--config" => configs.extend(args.next()),
+            Some(("--feature-gates" | "--set", _)) => {}
             _ => refuse(&format!("unknown flag: {arg}")),
         }
     }
@@ -226,7 +232,7 @@ fn validate(configs: &[String]) {
 
 fn run(configs: &[String]) {
     let loaded = load(configs);
-    let (script, ports) = match loaded {
+    let (script, declared) = match loaded {
         Ok(loaded) => loaded,
         Err(problem) => {
             record("run", configs);
@@ -265,20 +271,24 @@ fn run(configs: &[String]) {
         die(&death);
     }
     sleep(script.ready_after_ms);
-    let well = |port| Health {
-        port,
-        status: 200,
-        after_ms: 0,
-        ill_while: None,
-        delay_ms: 0,
-        is_silent: false,
-        is_garbled: false,
+    let status = script.health_status.unwrap_or(ok_status());
+    let declared_health =
+        Health { port: 0, status, after_ms: 0, ill_while: None, delay_ms: 0, is_silent: false, is_garbled: false };
+    let health = match (script.health, declared.health) {
+        (Some(health), _) => Some((Endpoint::local(health.port), health)),
+        (None, endpoint) => endpoint.map(|endpoint| (endpoint, declared_health)),
     };
-    let health = script.health.or(ports.health.map(well));
-    let _server = health.map(serve_health);
+    let _server = health.map(|(endpoint, health)| serve_health(endpoint, health));
     if script.serve_otlp {
-        let port = ports.otlp.unwrap_or_else(|| refuse("fake: serve_otlp, but the OTLP receiver has no http endpoint"));
-        *OTLP.lock().unwrap() = Some(serve(port, "receiver otlp", |_| http::Reply::json(&json!({}))));
+        let endpoint = declared.otlp;
+        let endpoint =
+            endpoint.unwrap_or_else(|| refuse("fake: serve_otlp, but the OTLP receiver has no http endpoint"));
+        let delay = script.otlp_delay_ms;
+        let answer = move |_| {
+            sleep(delay);
+            http::Reply::json(&json!({}))
+        };
+        *OTLP.lock().unwrap() = Some(serve(endpoint, "receiver otlp", answer));
     }
     if !script.quiet {
         say("info\tservice/service.go\tEverything is ready. Begin running and processing data.\n");
@@ -326,14 +336,51 @@ fn hold(kind: &[String]) {
     sleep(120_000);
 }
 
-/// The ports that the config itself declares.
-struct Ports {
-    health: Option<u16>,
-    otlp: Option<u16>,
+/// What the config itself declares.
+struct Declared {
+    health: Option<Endpoint>,
+    otlp: Option<Endpoint>,
+}
+
+/// What it listens on, as Go has it.
+#[derive(Clone, Copy)]
+struct Endpoint {
+    at: SocketAddr,
+    v6_only: bool,
+}
+
+impl Endpoint {
+    fn local(port: u16) -> Endpoint {
+        Endpoint { at: (Ipv4Addr::LOCALHOST, port).into(), v6_only: false }
+    }
+
+    fn declared(by: &Value) -> Option<Endpoint> {
+        let (host, port) = by["endpoint"].as_str()?.rsplit_once(':')?;
+        let transport = by["transport"].as_str();
+        let ip: IpAddr = match host.trim_matches(['[', ']']) {
+            "localhost" => Ipv4Addr::LOCALHOST.into(),
+            // Unless `tcp4` is asked for, IPv4 and IPv6 at once.
+            "" | "0.0.0.0" if transport != Some("tcp4") => Ipv6Addr::UNSPECIFIED.into(),
+            host => host.parse().ok()?,
+        };
+        Some(Endpoint { at: (ip, port.parse().ok()?).into(), v6_only: transport == Some("tcp6") })
+    }
+
+    fn listen(self) -> io::Result<TcpListener> {
+        let family = if self.at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        if self.at.is_ipv6() {
+            sockopt::set_ipv6_v6only(&socket, self.v6_only)?;
+        }
+        rustix::net::bind(&socket, &self.at)?;
+        rustix::net::listen(&socket, 4096)?;
+        Ok(socket.into())
+    }
 }
 
 /// Reads the configs as the collector does: a later one wins, map by map.
-fn load(configs: &[String]) -> Result<(Script, Ports), String> {
+fn load(configs: &[String]) -> Result<(Script, Declared), String> {
     if configs.is_empty() {
         return Err("at least one config flag must be provided".into());
     }
@@ -350,11 +397,10 @@ fn load(configs: &[String]) -> Result<(Script, Ports), String> {
     let declared = merged["service"]["extensions"].as_sequence();
     let declared =
         declared.into_iter().flatten().filter_map(Value::as_str).find(|name| name.starts_with("health_check"));
-    let port_of = |declaration: &Value| declaration["endpoint"].as_str()?.rsplit(':').next()?.parse().ok();
-    let health = declared.and_then(|name| port_of(&merged["extensions"][name]));
-    let ports = Ports { health, otlp: port_of(&merged["receivers"]["otlp"]["protocols"]["http"]) };
+    let health = declared.and_then(|name| Endpoint::declared(&merged["extensions"][name]));
+    let declared = Declared { health, otlp: Endpoint::declared(&merged["receivers"]["otlp"]["protocols"]["http"]) };
     let script = merged.get("fake").cloned().map_or(Ok(Script::default()), serde_yaml::from_value);
-    Ok((script.map_err(|error| format!("invalid configuration: fake: {error}"))?, ports))
+    Ok((script.map_err(|error| format!("invalid configuration: fake: {error}"))?, declared))
 }
 
 fn merge(into: &mut Value, from: Value) {
@@ -442,9 +488,9 @@ fn descriptors() -> BTreeMap<String, PathBuf> {
     named.filter(|(_, target)| !target.ends_with("fd")).collect()
 }
 
-fn serve_health(health: Health) -> http::Server {
+fn serve_health(endpoint: Endpoint, health: Health) -> http::Server {
     let ready_at = std::time::Instant::now() + Duration::from_millis(health.after_ms);
-    serve(health.port, "extension health_check", move |_| {
+    serve(endpoint, "extension health_check", move |_| {
         sleep(health.delay_ms);
         if health.is_silent {
             return http::Reply::Hang;
@@ -459,11 +505,13 @@ fn serve_health(health: Health) -> http::Server {
     })
 }
 
-fn serve(port: u16, what: &str, answer: impl Fn(http::Request) -> http::Reply + Send + Sync + 'static) -> http::Server {
-    match http::Server::start(port, None, answer) {
-        Ok(server) => server,
-        Err(error) => refuse(&format!("cannot start {what}: listen tcp 127.0.0.1:{port}: {error}")),
-    }
+fn serve(
+    endpoint: Endpoint,
+    what: &str,
+    answer: impl Fn(http::Request) -> http::Reply + Send + Sync + 'static,
+) -> http::Server {
+    let server = endpoint.listen().and_then(|listener| http::Server::of(listener, None, answer));
+    server.unwrap_or_else(|error| refuse(&format!("cannot start {what}: listen tcp {}: {error}", endpoint.at)))
 }
 
 fn on_sigterm(ignore: bool, drain_ms: u64) {

@@ -90,7 +90,16 @@ impl Server {
         tls: Option<Arc<ServerConfig>>,
         handler: impl Fn(Request) -> Reply + Send + Sync + 'static,
     ) -> io::Result<Server> {
-        let listener = Arc::new(TcpListener::bind(("127.0.0.1", port))?);
+        Server::of(TcpListener::bind(("127.0.0.1", port))?, tls, handler)
+    }
+
+    /// Serves on a socket that listens already.
+    pub fn of(
+        listener: TcpListener,
+        tls: Option<Arc<ServerConfig>>,
+        handler: impl Fn(Request) -> Reply + Send + Sync + 'static,
+    ) -> io::Result<Server> {
+        let listener = Arc::new(listener);
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared { connections: Mutex::default(), tls, handler: Box::new(handler) });
         let accepting = (Arc::clone(&listener), Arc::clone(&shared));

@@ -140,6 +140,14 @@ pub fn listens(pid: u32, port: u16) -> bool {
     targets.any(|target| listening.contains(&target))
 }
 
+/// How many connections of IPv4 to a port of this host are established, as their clients see it.
+pub fn established(port: u16) -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // Remote address and state (01 is established).
+    fields.filter(|fields| fields[2].ends_with(&format!(":{port:04X}")) && fields[3] == "01").count()
+}
+
 /// Whether something accepts connections there.
 pub fn port_answers(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()

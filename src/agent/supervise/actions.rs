@@ -1,5 +1,6 @@
 //! Doing what the core orders, one action at a time; the outcome is an event.
 
+use super::drain::Drained;
 use super::{Supervise, handover};
 use crate::collector::process::Process;
 use crate::config::value::{Revision, Value};
@@ -76,7 +77,8 @@ impl Supervise {
         // After the start, which is not to wait for it.
         let configs = self.configs();
         self.state_tracker.problems.health = None;
-        self.health_watch.started(self.collectors.health_check(&configs), now);
+        let declared = self.collectors.health_check(&configs.iter().collect::<Vec<_>>());
+        self.health_watch.started(declared, now);
         let live: Vec<ChildId> = self.collectors.iter().map(|live| live.child).collect();
         self.state_tracker.secrets.learn(self.collectors.collector(), child, &live, &configs);
         if self.collectors.starts() == 1
@@ -208,9 +210,9 @@ impl Supervise {
     /// The answer, if there is nothing to wait for.
     fn begin_probe(&mut self, child: ChildId) -> Option<Event<Candidate>> {
         self.health_watch.give_up();
-        let check = self.collectors.health_check(&self.configs());
-        let own =
-            check.as_ref().map_or(Ok(()), |check| handover::owns_health_check(&self.collectors, child, &check.address));
+        self.drain.asks_health(self.now());
+        let check = self.collectors.health_check(&self.configs().iter().collect::<Vec<_>>());
+        let own = check.map(|check| handover::own_health_check(&self.collectors, child, check)).transpose();
         // One that has been suspended for as long as it lives has proved nothing.
         let is_suspended = self.collectors.find(child).is_some_and(|live| live.process.is_suspended());
         let suspended = "the collector is suspended by a signal (such as SIGSTOP)".to_string();
@@ -218,15 +220,33 @@ impl Supervise {
             Err(Health::Unknown(_)) if is_suspended => Health::Unknown(suspended),
             _ if is_suspended => Health::Unhealthy(suspended),
             Err(health) => health,
-            Ok(()) => self.collectors.begin_probe(child, check.as_ref())?,
+            Ok(check) => self.collectors.begin_probe(child, check.as_ref())?,
         };
-        Some(Event::Probed { child, health })
+        self.answer_probe(child, health)
+    }
+
+    /// The answer, unless a new collector is healthy that the old one has to make way for first.
+    pub(super) fn answer_probe(&mut self, child: ChildId, health: Health) -> Option<Event<Candidate>> {
+        match health {
+            Health::Healthy => self.drain.begin(&self.collectors, child, self.now()).map(|it| self.healthy(it)),
+            health => Some(Event::Probed { child, health }),
+        }
+    }
+
+    pub(super) fn healthy(&mut self, drained: Drained) -> Event<Candidate> {
+        let Drained { child, problem } = drained;
+        if let Some(problem) = problem {
+            log::warn!(problem = problem.as_str(); "a client of the old collector may lose a connection");
+            self.state_tracker.changed_by(format!("hand-over ({problem})"));
+        }
+        Event::Probed { child, health: Health::Healthy }
     }
 
     fn conclude(&mut self, verdict: Verdict) {
         if matches!(verdict, Verdict::Failing(_)) && self.collectors.only().is_some() {
             log::warn!("collector is running but unhealthy");
         }
+        self.conclude_restart(&verdict);
         let outcome = self.state_tracker.concluded(&verdict);
         self.save_state();
         if let Some(outcome) = outcome {

@@ -2,16 +2,19 @@
 //! wait for.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::Supervise;
 use crate::agent::check_outcome::{Effects, Order, ReplyAt};
 use crate::agent::mailbox::{Checked, PollerCommand};
 use crate::control::server::{CHECK_LIMIT, ClientId, Server};
-use crate::control::{CheckResult, CollectorStatus, Outcome, Reply, Request};
+use crate::control::{CheckResult, CollectorStatus, Done, Outcome, Reply, Request, Waiting};
 use crate::core::Uptime;
 use crate::core::event::Event;
-use crate::core::supervisor::StateName;
+use crate::core::supervisor::{RestartTime, StateName};
 use crate::error::{Error, Exit};
+use crate::log::Masked;
+use crate::os::restarter;
 use crate::os::wait::Waitable;
 use crate::store::Candidate;
 
@@ -63,12 +66,20 @@ impl Clients {
         }
     }
 
-    /// Clients that have left meanwhile do not count.
-    fn has_room_for_check(&mut self) -> bool {
+    /// How many wait for a check. Clients that have left meanwhile do not count.
+    fn count_checking(&mut self) -> usize {
         let server = &self.server;
         self.checking.retain(|(client, _)| server.is_there(*client));
         self.awaiting_verdict.retain(|client| server.is_there(*client));
-        self.checking.len() + self.awaiting_verdict.len() < CHECK_LIMIT
+        self.checking.len() + self.awaiting_verdict.len()
+    }
+
+    /// What came of a reload or a restart; nobody may have asked for it here.
+    pub(super) fn reply_done(&mut self, client: Option<ClientId>, outcome: Result<&str, (Exit, &str)>) {
+        let (exit, message) = outcome.map_or_else(|failed| failed, |message| (Exit::Done, message));
+        if let Some(client) = client {
+            self.server.reply(client, &Reply::Done(Done { exit: exit.code(), message: message.into() }));
+        }
     }
 
     /// The ticket of the check that this client waits for from now on.
@@ -104,11 +115,23 @@ impl Supervise {
                 let status = self.state_tracker.status(self.now(), collector);
                 self.clients.server.reply(client, &Reply::Status(Box::new(status)));
             }
-            Request::Stop => {
+            Request::Stop { progress } => {
+                let after = restarter::after_stop(Exit::Stopped.code());
+                if self.exit == Exit::Done && after.is_status_known {
+                    self.exit = Exit::Stopped;
+                }
+                if progress {
+                    self.tell(client, self.service_status.longest_stop(), after.advice);
+                }
                 self.clients.stopping.push(client);
                 self.stop("kmagent stop", events);
             }
-            Request::Check | Request::Retry if !self.clients.has_room_for_check() => {
+            Request::Reload | Request::Restart if !self.has_room() => {
+                self.clients.reply_done(Some(client), Err((Exit::TryAgain, "too many are waiting: try again")));
+            }
+            Request::Reload => self.ask_for_reload(Some(client)),
+            Request::Restart => self.ask_for_restart(client),
+            Request::Check | Request::Retry if !self.has_room() => {
                 let error = Error::new(Exit::TryAgain, "too many checks are waiting: try again");
                 self.clients.reply_checked([client], &Outcome::failed(&error));
             }
@@ -120,6 +143,18 @@ impl Supervise {
                 self.poller.send(PollerCommand::Retry { ticket });
             }
         }
+    }
+
+    /// For one more that waits for what may take a minute.
+    fn has_room(&mut self) -> bool {
+        let reloading = self.reloads.iter().flatten().count();
+        self.clients.count_checking() + reloading + self.restarts.count() < CHECK_LIMIT
+    }
+
+    /// That the answer follows, and how long it may take.
+    pub(super) fn tell(&mut self, client: ClientId, longest: Duration, advice: Option<String>) {
+        let waiting = Waiting { seconds: longest.as_secs(), advice: advice.map(Masked::from) };
+        self.clients.server.tell(client, &Reply::Waiting(waiting));
     }
 
     fn ask_for(&mut self, client: ClientId) {
@@ -147,13 +182,16 @@ impl Supervise {
                 self.state_tracker.arrived();
                 events.push_back(Event::CandidateArrived(candidate));
             }
-            Order::Restart => events.push_back(Event::RestartRequested),
+            // Otherwise it has just been started, or is about to be.
+            Order::Restart if matches!(self.core.restart_time(), RestartTime::Now { .. }) => {
+                self.restarts.ask("the API");
+            }
             Order::StartIfStopped if !waits && is_stopped && self.store.has_config() => {
                 events.push_back(Event::RestartRequested);
                 let message = "starting the collector with the config in place";
                 reply = Outcome::done(CheckResult::Restarted, message);
             }
-            Order::Nothing | Order::StartIfStopped => {}
+            Order::Nothing | Order::Restart | Order::StartIfStopped => {}
         }
         match reply_at {
             ReplyAt::Verdict | ReplyAt::VerdictOrNextCheck if self.state_tracker.awaits_verdict() => {

@@ -27,6 +27,9 @@ impl Supervise {
         if let Some((child, health)) = self.collectors.finish_probe() {
             events.extend(self.probed(child, health));
         }
+        if let Some(drained) = self.drain.drained(&self.collectors, self.now()) {
+            events.push_back(self.healthy(drained));
+        }
     }
 
     fn notice_ready(&self, live: &LiveCollector, events: &mut VecDeque<Event<Candidate>>) {

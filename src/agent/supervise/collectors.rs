@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use crate::collector::Collector;
+use crate::collector::handover::binds::{BindWatch, Served};
 use crate::collector::health::Probe;
+use crate::collector::log_lines::{LogRate, Records};
 use crate::collector::orphans::Recorder;
 use crate::collector::process::{Binds, Process};
 use crate::config::inspect;
@@ -33,6 +35,8 @@ pub(super) struct LiveCollector {
     pub(super) outlives_agent: bool,
     /// Its latest bind(2).
     pub(super) bound_at: Uptime,
+    /// What it prints, for the log.
+    records: Records,
 }
 
 /// A collector that has ended, and how.
@@ -47,8 +51,11 @@ pub(super) struct Collectors {
     /// Whether they are to be started so that one can be handed over from.
     binds: Binds,
     pub(super) recorder: Recorder,
+    log_rate: LogRate,
     /// Oldest first; two during a hand-over.
     live: Vec<LiveCollector>,
+    /// What those that have ended have left behind, as long as it could bind.
+    stale: Vec<BindWatch>,
     probe: Option<(ChildId, Probe)>,
     starts: u64,
     /// The program that was started last.
@@ -56,8 +63,24 @@ pub(super) struct Collectors {
 }
 
 impl Collectors {
-    pub(super) fn new(collector: Collector, binds: Binds, recorder: Recorder) -> Collectors {
-        Collectors { collector, binds, recorder, live: Vec::new(), probe: None, starts: 0, started_program: None }
+    pub(super) fn new(collector: Collector, binds: Binds, recorder: Recorder, log_rate: LogRate) -> Collectors {
+        Collectors {
+            collector,
+            binds,
+            recorder,
+            log_rate,
+            live: Vec::new(),
+            stale: Vec::new(),
+            probe: None,
+            starts: 0,
+            started_program: None,
+        }
+    }
+
+    /// For those that are started from now on.
+    pub(super) fn run_with(&mut self, collector: Collector, binds: Binds) {
+        self.collector = collector;
+        self.binds = binds;
     }
 
     // ---- Starting.
@@ -86,6 +109,7 @@ impl Collectors {
             is_ready,
             outlives_agent,
             bound_at: now,
+            records: Records::default(),
         });
         self.recorder.record(self.live.iter().filter_map(|live| live.process.process_id()));
         Ok(&self.live[index])
@@ -114,7 +138,7 @@ impl Collectors {
     /// # Errors
     /// It cannot be read.
     pub(super) fn overlay(&self, store: &Store) -> Result<Option<Value>> {
-        self.collector.local_config().map(|path| store.read_overlay(path)).transpose()
+        self.collector.overlay(|path| store.read_overlay(path))
     }
 
     // ---- Looking at those that live.
@@ -147,6 +171,11 @@ impl Collectors {
         self.live.first().and_then(|live| live.process.process_id())
     }
 
+    /// Whether something of one that has ended lives.
+    pub(super) fn has_stale(&self) -> bool {
+        !self.stale.is_empty()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &LiveCollector> {
         self.live.iter()
     }
@@ -160,6 +189,7 @@ impl Collectors {
 
     pub(super) fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
         let processes = self.live.iter().flat_map(|live| live.process.sources());
+        let processes = processes.chain(self.stale.iter().map(BindWatch::waitable));
         processes.chain(self.probe.as_ref().map(|(_, probe)| probe.waitable()))
     }
 
@@ -168,8 +198,15 @@ impl Collectors {
         self.live.iter().filter_map(|live| live.process.check_interval()).min()
     }
 
+    /// When something of their output is to be logged.
+    pub(super) fn log_deadline(&self) -> Option<Uptime> {
+        self.live.iter().filter_map(|live| live.records.deadline()).chain(self.log_rate.deadline()).min()
+    }
+
     /// Serves what they wait for, passes on their output, and takes out those that have ended.
     pub(super) fn watch(&mut self, now: Uptime) -> Vec<Exited> {
+        self.stale.retain_mut(|left| left.serve(&[]) != Served::Ended);
+        let is_alone = self.live.len() == 1;
         let mut exited = Vec::new();
         let mut index = 0;
         while index < self.live.len() {
@@ -179,39 +216,46 @@ impl Collectors {
             if live.process.serve_binds(&partners) {
                 live.bound_at = now;
             }
+            let pass = &mut |level: log::Level, record: &[u8]| self.log_rate.pass(level, record, now);
             let emit = &mut |line: &[u8]| {
                 live.is_ready = live.is_ready || line.windows(READY.len()).any(|part| part == READY);
-                crate::log::collector_line(line);
+                live.records.add(line, now, pass);
             };
             live.process.read_output(emit);
-            let status = match live.process.try_reap(emit) {
+            let status = match live.process.try_reap(is_alone, emit) {
                 Ok(None) => {
+                    if live.records.deadline().is_some_and(|deadline| now >= deadline) {
+                        live.records.end(pass);
+                    }
                     index += 1;
                     continue;
                 }
                 Ok(Some(status)) => live.process.describe(status),
                 Err(error) => format!("cannot be waited for: {error}"),
             };
-            let collector = self.live.remove(index);
+            live.records.end(pass);
+            self.log_rate.collector_ended();
+            let mut collector = self.live.remove(index);
+            self.stale.extend(collector.process.take_left());
             self.probe.take_if(|(probed, _)| *probed == collector.child);
             exited.push(Exited { collector, status });
         }
+        self.log_rate.end_minute(now);
         exited
     }
 
     /// Does this to a collector's process, if it lives.
-    pub(super) fn signal(&self, child: ChildId, signal: fn(&Process)) {
-        if let Some(live) = self.find(child) {
-            signal(&live.process);
+    pub(super) fn signal(&mut self, child: ChildId, signal: fn(&mut Process)) {
+        if let Some(live) = self.live.iter_mut().find(|live| live.child == child) {
+            signal(&mut live.process);
         }
     }
 
     // ---- Asking for health.
 
     /// The health check that these configs declare.
-    pub(super) fn health_check(&self, configs: &[Value]) -> Option<inspect::HealthCheck> {
-        let configs: Vec<&Value> = configs.iter().collect();
-        inspect::health_check(&configs, &|name| self.collector.env(name))
+    pub(super) fn health_check(&self, configs: &[&Value]) -> Option<inspect::HealthCheck> {
+        inspect::health_check(configs, &|name| self.collector.env(name))
     }
 
     /// Begins to ask; the answer is here if there is nothing to wait for.

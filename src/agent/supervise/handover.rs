@@ -8,11 +8,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::collectors::{Collectors, LiveCollector};
+use super::drain;
 use crate::collector::handover::binds::BindWatch;
+use crate::collector::handover::health_target::{self, NoTarget};
 use crate::collector::handover::listener::Listener;
 use crate::collector::handover::{addresses, eligible, memory, steering, supported};
+use crate::collector::health;
 use crate::collector::process::Binds;
 use crate::collector::start_failure::{self, Outside};
+use crate::config::inspect::HealthCheck;
 use crate::config::value::Value;
 use crate::core::Uptime;
 use crate::core::event::{ChildId, ExitCause, Health, PortHolder, Problem};
@@ -48,6 +52,18 @@ impl Handover {
         Handover { mode, limits, supported }
     }
 
+    /// For what is started from now on.
+    pub(super) fn set(&mut self, mode: RestartMode, limits: Limits) {
+        match mode == self.mode {
+            true => self.limits = limits,
+            false => *self = Handover::new(mode, limits),
+        }
+    }
+
+    pub(super) fn longest_overlap(&self) -> Duration {
+        self.limits.longest_overlap()
+    }
+
     /// Whether collectors are to be started so that one can be handed over from.
     pub(super) fn binds(&self) -> Binds {
         self.supported.clone().map_or_else(Binds::Unwatched, |()| Binds::Watched)
@@ -61,6 +77,9 @@ impl Handover {
     pub(super) fn prepare(&self, collectors: &Collectors, store: &Store) -> Result<(), String> {
         self.supported.clone()?;
         let old = collectors.only().ok_or("not exactly one collector is running")?;
+        if collectors.has_stale() {
+            return Err("a process that an earlier collector has left behind still runs".to_string());
+        }
         let binds = old.process.binds()?;
         binds.shareable()?;
         let overlay = collectors.overlay(store).map_err(|error| error.to_string())?;
@@ -75,6 +94,11 @@ impl Handover {
                 log::warn!(reason = reason.as_str(); "handing over anyway: restart-mode is handover");
             }
             judgement => judgement.map_err(|obstacle| obstacle.to_string())?,
+        }
+        if let Some(check) = collectors.health_check(&effective(&present))
+            && let (Some(binding), Some(named)) = (check.binding, health::addresses(&check.address))
+        {
+            health_target::foresee(binds, binding, &named)?;
         }
         // The last question, and the first step.
         steering::hold(binds)
@@ -131,6 +155,9 @@ fn steer_to_new(old: &BindWatch, new: &BindWatch, is_ready: bool) -> Result<(), 
 
 /// Has new connections go to the other one again.
 pub(super) fn give_back(collectors: &Collectors, child: ChildId) {
+    if let Some((old, _)) = collectors.pair(child) {
+        drain::reopen(old);
+    }
     let steered = collectors.pair(child).map(|(old, new)| steering::to_old(old.process.binds()?, new.process.binds()?));
     if let Some(Err(problem)) = steered {
         log::warn!(
@@ -145,33 +172,37 @@ pub(super) fn release(left: &LiveCollector) {
     if let Ok(binds) = left.process.binds() {
         steering::release(binds);
     }
+    drain::reopen(left);
 }
 
-/// While two live, whether the health check at `address` is answered by `child` and nothing else.
+/// While two live, `check` as to be asked so that `child` answers and nothing else.
 ///
 /// # Errors
 /// What is known of its health without asking: it does not listen there, or the other one may answer in its place.
-pub(super) fn owns_health_check(collectors: &Collectors, child: ChildId, address: &str) -> Result<(), Health> {
-    let Some((old, new)) = collectors.pair(child) else { return Ok(()) };
-    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-    let at_port = |live: &LiveCollector| -> Result<Vec<Listener>, Problem> {
-        let mut listeners = live.process.binds()?.listeners()?;
-        listeners.retain(|listener| listener.port() == port);
-        Ok(listeners)
+pub(super) fn own_health_check(
+    collectors: &Collectors,
+    child: ChildId,
+    check: HealthCheck,
+) -> Result<HealthCheck, Health> {
+    // A name is not asked at all.
+    let (Some((old, new)), Some(named)) = (collectors.pair(child), health::addresses(&check.address)) else {
+        return Ok(check);
     };
-    let old_listeners = at_port(old).map_err(Health::Unknown)?;
-    let new_listeners = at_port(new).map_err(Health::Unknown)?;
-    if new_listeners.is_empty() {
-        let problem = format!("the new collector does not listen on its health check address {address}");
-        return Err(Health::Unhealthy(problem));
-    }
-    if old_listeners.iter().any(|listener| !new_listeners.contains(listener)) {
-        let problem = format!("both collectors serve the health check {address}, on different addresses");
-        return Err(Health::Unknown(problem));
-    }
+    let pair = || -> Result<_, Problem> { Ok((old.process.binds()?, new.process.binds()?)) };
+    let (old, new) = pair().map_err(Health::Unknown)?;
+    let address = match health_target::of_new(old, new, &named).map_err(Health::Unknown)? {
+        Ok(address) => address.to_string(),
+        Err(NoTarget::NotListening) => {
+            let problem = format!("the new collector does not listen on its health check address {}", check.address);
+            return Err(Health::Unhealthy(problem));
+        }
+        Err(NoTarget::Ambiguous) => {
+            return Err(Health::Unknown(health_target::ambiguous(named[0])));
+        }
+    };
     // It may listen there only since it took over.
-    let steer = || steering::to_new(old.process.binds()?, new.process.binds()?);
-    steer().map_err(Health::Unknown)
+    steering::to_new(old, new).map_err(Health::Unknown)?;
+    Ok(HealthCheck { address, ..check })
 }
 
 /// What a collector died of, by its last words; `configs` are those that it was started with.

@@ -105,7 +105,7 @@ impl Supervise {
     /// An answer of a health check.
     pub(super) fn probed(&mut self, child: ChildId, health: Health) -> Option<Event<Candidate>> {
         match self.health_watch.asked.take() {
-            None => Some(Event::Probed { child, health }),
+            None => self.answer_probe(child, health),
             Some((Question::IsReady, _)) => (health == Health::Healthy).then_some(Event::Ready { child }),
             Some((Question::IsStillHealthy, _)) => {
                 self.state_tracker.still_healthy(match &health {

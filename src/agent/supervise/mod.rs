@@ -4,6 +4,7 @@
 //!   poller     ┐                           ┌ spawn, signal, reap, probe (collectors)
 //!   collectors ├─▶ event ─▶ core ─▶ action ┤ who gets new connections   (handover)
 //!   clients    │                           │ install, promote, roll back (store)
+//!   signals    │                           │
 //!   deadlines  ┘                           └ conclude ─▶ poller, clients
 //! ```
 //! It sleeps in one place, until something is ready or the next deadline; each action's outcome is fed back before it
@@ -13,10 +14,13 @@ mod actions;
 mod clients;
 mod collector_events;
 mod collectors;
+mod drain;
 mod handover;
 mod health_watch;
 mod pending_writes;
 mod poller_link;
+mod reload;
+mod restart;
 mod secret_registry;
 mod service_status;
 mod state_tracker;
@@ -26,44 +30,54 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::agent::check;
 use crate::agent::mailbox::{PollerCommand, Snapshot, SupervisorEvent};
 use crate::collector::Collector;
+use crate::collector::log_lines::LogRate;
 use crate::collector::orphans::Recorder;
 use crate::collector::process::KILL_PATIENCE;
 use crate::config::value::Revision;
 use crate::control::server::Server;
 use crate::core::Uptime;
 use crate::core::event::{self, Event};
-use crate::core::supervisor::{Limits, StateName, Supervisor};
+use crate::core::supervisor::{StateName, Supervisor};
 use crate::error::Exit;
-use crate::os::descendants::{self, Exits, Which};
+use crate::os::descendants::{self, Which};
 use crate::os::service::Notify;
 use crate::os::shutdown;
+use crate::os::signals::Signals;
 use crate::os::wait::{Waitable, wait};
 use crate::os::wake_channel::Receiver;
 use crate::settings::Settings;
 use crate::store::{Candidate, Store};
 use clients::Clients;
 use collectors::Collectors;
+use drain::Drain;
 use handover::Handover;
 use health_watch::HealthWatch;
 use pending_writes::PendingWrites;
 use poller_link::PollerLink;
+use reload::Reloads;
+use restart::Restarts;
 use service_status::ServiceStatus;
 use state_tracker::StateTracker;
 
 pub struct Supervise {
     core: Supervisor<Candidate>,
     clock: Instant,
-    exits: Exits,
+    signals: Signals,
     collectors: Collectors,
     handover: Handover,
+    drain: Drain,
     health_watch: HealthWatch,
     store: Store,
     pending_writes: PendingWrites,
     state_tracker: StateTracker,
     poller: PollerLink,
     clients: Clients,
+    reloads: Reloads,
+    restarts: Restarts,
+    longest_check: Duration,
     service_status: ServiceStatus,
     /// Why waiting has failed, if it has.
     wait_error: Option<io::Error>,
@@ -74,7 +88,7 @@ pub struct Supervise {
 /// What the supervisor is made of; all of it was set up before the first start, when failing is still allowed.
 pub struct Parts {
     pub clock: Instant,
-    pub exits: Exits,
+    pub signals: Signals,
     pub mail: Receiver<SupervisorEvent>,
     pub poller: crossbeam_channel::Sender<PollerCommand>,
     pub server: Server,
@@ -95,25 +109,29 @@ impl event::Candidate for Candidate {
 impl Supervise {
     /// With what is wrong with the settings that were given, if these are others.
     pub fn new(parts: Parts, settings: &Settings, settings_problem: Option<String>, seed: u64) -> Supervise {
-        let limits = Limits {
-            min_uptime: settings.min_uptime,
-            start_timeout: settings.start_timeout,
-            confirm_time: settings.confirm_time,
-            stop_timeout: settings.stop_timeout,
-        };
+        let limits = reload::limits(settings);
         let handover = Handover::new(settings.restart_mode, limits);
         Supervise {
             core: Supervisor::new(limits, seed),
             clock: parts.clock,
-            exits: parts.exits,
-            collectors: Collectors::new(parts.collector, handover.binds(), Recorder::new(&settings.run_dir)),
+            signals: parts.signals,
+            collectors: Collectors::new(
+                parts.collector,
+                handover.binds(),
+                Recorder::new(&settings.run_dir),
+                LogRate::new(settings.collector_log_rate),
+            ),
             handover,
+            drain: Drain::default(),
             health_watch: HealthWatch::default(),
             state_tracker: StateTracker::new(&parts.store, settings, settings_problem),
             store: parts.store,
             pending_writes: PendingWrites::default(),
             poller: PollerLink::new(parts.mail, parts.poller),
             clients: Clients::new(parts.server),
+            reloads: Reloads::new(),
+            restarts: Restarts::default(),
+            longest_check: check::longest(settings),
             service_status: ServiceStatus::new(parts.notify, settings.stop_timeout),
             wait_error: None,
             exit: Exit::Done,
@@ -133,6 +151,7 @@ impl Supervise {
             self.sleep();
             let events = self.collect_events();
             self.handle(events);
+            self.order_restart();
             self.report_to_poller();
         }
         self.poller.send(PollerCommand::Stop);
@@ -156,6 +175,8 @@ impl Supervise {
             self.clients.deadline(),
             self.service_status.deadline(),
             self.pending_writes.retry_at(),
+            self.drain.deadline(),
+            self.collectors.log_deadline(),
             self.ready_look_at(),
             self.collectors.check_interval().map(|interval| self.now() + interval),
         ];
@@ -165,8 +186,7 @@ impl Supervise {
             .collectors
             .sources()
             .chain(self.clients.sources())
-            .chain(self.exits.sources())
-            .chain([self.poller.source()])
+            .chain([self.signals.waitable(), self.poller.source()])
             .collect();
         let error = wait(&sources, until).err();
         if let (Some(error), None) = (&error, &self.wait_error) {
@@ -179,8 +199,14 @@ impl Supervise {
     fn collect_events(&mut self) -> VecDeque<Event<Candidate>> {
         let mut events = VecDeque::new();
         self.watch_collectors(&mut events);
+        let signals = self.signals.take();
+        if signals.stop {
+            self.stop("signal", &mut events);
+        }
+        if signals.reload {
+            self.ask_for_reload(None);
+        }
         self.look_for_ready(&mut events);
-        self.exits.reap();
         let (arrived, closed) = self.poller.drain();
         for event in arrived {
             self.take_supervisor_event(event, &mut events);
@@ -204,9 +230,11 @@ impl Supervise {
 
     fn take_supervisor_event(&mut self, event: SupervisorEvent, events: &mut VecDeque<Event<Candidate>>) {
         match event {
-            SupervisorEvent::Signalled => self.stop("signal", events),
             SupervisorEvent::Checked(checked) => self.take_check(checked, events),
             SupervisorEvent::Saved(saved) => self.saved(&saved),
+            SupervisorEvent::Reloaded(outcome) => self.take_reloaded(outcome),
+            SupervisorEvent::KeyChanged(reloaded) => self.adopt(*reloaded),
+            SupervisorEvent::MayRestart(outcome) => self.take_may_restart(outcome),
             SupervisorEvent::PollerEnded => {
                 log::error!("poller thread ended, stopping the agent: this is a bug in kmagent, please report it");
                 self.exit = Exit::Bug;

@@ -29,9 +29,18 @@ impl ServiceStatus {
         self.notify.ready();
     }
 
+    pub(super) fn set_stop_timeout(&mut self, stop_timeout: Duration) {
+        self.stop_timeout = stop_timeout;
+    }
+
+    /// From the request to the agent's end.
+    pub(super) fn longest_stop(&self) -> Duration {
+        self.stop_timeout + STOP_SLACK
+    }
+
     pub(super) fn stopping(&self, asked_by: &str) {
         log::info!(asked_by = asked_by; "stopping");
-        self.notify.stopping(self.stop_timeout + STOP_SLACK);
+        self.notify.stopping(self.longest_stop());
     }
 
     /// The one place that logs a change of state. `next_start`: in how long, where a start is due.

@@ -49,10 +49,6 @@ impl StateTracker {
     pub(super) fn new(store: &Store, settings: &Settings, settings_problem: Option<String>) -> StateTracker {
         let rejected: Record<Rejected> = Record::open(store.state_dir(), record::REJECTED);
         let unresolved = rejected.get().filter(|it| !it.resolved).map(TimedProblem::from);
-        let (endpoint, local_because) = match &settings.polling {
-            Polling::Endpoint(url) => (Some(Masked::new(&table::masked("update-endpoint", url))), None),
-            Polling::Local { reason } => (None, Some(Masked::new(reason))),
-        };
         StateTracker {
             store: store.clone(),
             problems: Problems {
@@ -67,10 +63,25 @@ impl StateTracker {
             changed_by: None,
             queued: 0,
             concluded: false,
-            polling: PollingStatus { endpoint, local_because, succeeded_at: None, error: None },
+            polling: polling(settings),
             secrets: SecretRegistry::default(),
             policy: settings.policy.identity().to_string(),
         }
+    }
+
+    pub(super) fn take_settings(&mut self, store: &Store, settings: &Settings) {
+        self.store = store.clone();
+        self.policy = settings.policy.identity().to_string();
+        let fresh = polling(settings);
+        let (endpoint, local_because) = (&fresh.endpoint, &fresh.local_because);
+        if (endpoint, local_because) != (&self.polling.endpoint, &self.polling.local_because) {
+            self.polling = fresh;
+        }
+    }
+
+    /// What is wrong with the settings as they are written by now.
+    pub(super) fn settings_problem(&mut self, problem: Option<&str>) {
+        update(&mut self.problems.settings, problem);
     }
 
     /// The problem, in words.
@@ -289,6 +300,15 @@ impl StateTracker {
     fn reject(&mut self, rejected: Rejected) {
         self.rejected.put(Some(rejected));
     }
+}
+
+/// Nothing is known of any check yet.
+fn polling(settings: &Settings) -> PollingStatus {
+    let (endpoint, local_because) = match &settings.polling {
+        Polling::Endpoint(url) => (Some(Masked::new(&table::masked("update-endpoint", url))), None),
+        Polling::Local { reason } => (None, Some(Masked::new(reason))),
+    };
+    PollingStatus { endpoint, local_because, succeeded_at: None, error: None }
 }
 
 /// A problem keeps its time while it stays the same. True if it is another one.

@@ -216,7 +216,7 @@ impl<'a> HostRollout<'a> {
 
     /// The active config and the overlay, as far as they can be read.
     fn configs(&self) -> Vec<Value> {
-        let overlay = self.collector.local_config().and_then(|path| self.store.read_overlay(path).ok());
+        let overlay = self.collector.overlay(|path| self.store.read_overlay(path)).ok().flatten();
         self.store.read_config().ok().into_iter().chain(overlay).collect()
     }
 }

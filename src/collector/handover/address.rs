@@ -40,6 +40,11 @@ impl Address {
         Some(Address::new(copy, parse(&bytes[..length])?))
     }
 
+    /// What a collector is going to listen on by TCP.
+    pub fn planned(at: SocketAddr, v6_only: bool) -> Address {
+        Address { at, is_stream: true, v6_only, reuses: true }
+    }
+
     /// What a socket has; `None` when it is not bound.
     pub fn of(socket: &OwnedFd) -> Option<Address> {
         let at = SocketAddr::try_from(rustix::net::getsockname(socket).ok()?).ok()?;
@@ -64,9 +69,31 @@ impl Address {
             && (self.covers(other) || other.covers(self))
     }
 
-    fn covers(&self, other: &Address) -> bool {
+    /// Whether what arrives at the other one, of the same kind, would arrive at this one if that were not there.
+    pub fn covers(&self, other: &Address) -> bool {
         let (own, its) = (plain(self.at), plain(other.at));
-        own == its || own.ip().is_unspecified() && (own.is_ipv4() == its.is_ipv4() || own.is_ipv6() && !self.v6_only)
+        own == its
+            || own.port() == its.port()
+                && own.ip().is_unspecified()
+                && (own.is_ipv4() == its.is_ipv4() || own.is_ipv6() && !self.v6_only)
+    }
+
+    /// Whether two collectors that both have it share it (`inet_reuseport_add_sock` in net/ipv4/inet_hashtables.c).
+    pub fn is_same(&self, other: &Address) -> bool {
+        (self.is_stream, self.at, self.v6_only) == (other.is_stream, other.at, other.v6_only)
+    }
+
+    /// How well it suits a connection to `to`, 0 not at all: of those that listen the kernel takes the best
+    /// (`compute_score` in net/ipv4/inet_hashtables.c and net/ipv6/inet6_hashtables.c).
+    pub fn rank(&self, to: SocketAddr) -> u8 {
+        let is_general = self.at.ip().is_unspecified();
+        match (self.at.port() == to.port(), plain(self.at) == to) {
+            (false, _) => 0,
+            (true, true) => 3,
+            (true, false) if is_general && self.at.is_ipv4() == to.is_ipv4() => 2,
+            (true, false) if is_general && self.at.is_ipv6() && !self.v6_only => 1,
+            (true, false) => 0,
+        }
     }
 
     /// Whether it is in use already: the kernel's own answer to a socket that does not share. It hears of no

@@ -40,9 +40,9 @@ const SWEEP_INTERVAL: usize = 64;
 #[derive(Debug)]
 pub struct BindWatch {
     notifications: OwnedFd,
-    child: Pid,
+    pub(super) child: Pid,
     /// In the order of their bind(2).
-    bound: Vec<Bound>,
+    pub(super) bound: Vec<Bound>,
     /// After so many more, those that are closed are forgotten.
     until_sweep: usize,
     /// The first bind(2) that we could do nothing for.
@@ -52,10 +52,10 @@ pub struct BindWatch {
 }
 
 #[derive(Clone, Debug)]
-struct Bound {
-    process: Pid,
-    fd: RawFd,
-    cookie: u64,
+pub(super) struct Bound {
+    pub process: Pid,
+    pub fd: RawFd,
+    pub cookie: u64,
     bound_at: Instant,
     /// What it asked for; `None` when that could not be read, or is no IP address.
     wanted: Option<Address>,
@@ -66,8 +66,12 @@ struct Bound {
 /// A copy of a socket that listens now, not to be kept: see the module.
 pub(super) struct ListenerCopy {
     pub listener: Listener,
+    /// `None` of a Unix socket.
+    pub address: Option<Address>,
     pub socket: OwnedFd,
     pub bound_at: Instant,
+    /// Of the process that we have started, and that ends with us.
+    pub is_childs_own: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +175,12 @@ impl BindWatch {
         served
     }
 
+    /// Whether nobody is left who could bind: neither the child nor anything that it has started, in whatever group or
+    /// session. Until Linux 6.11 a process counts until it is reaped.
+    pub fn has_ended(&self) -> bool {
+        ready_to_read(self.notifications.as_fd()).is_ok_and(|ready| ready.contains(PollFlags::HUP))
+    }
+
     /// Where the collector can be reached now; not to be asked while it is being stopped, when our copies, however
     /// short-lived, could take a connection that its successor should have.
     ///
@@ -178,6 +188,14 @@ impl BindWatch {
     /// We may not look, see `held`.
     pub fn listeners(&self) -> Result<Vec<Listener>, String> {
         Ok(self.held()?.into_iter().map(|held| held.listener).collect())
+    }
+
+    /// The same, without Unix sockets.
+    ///
+    /// # Errors
+    /// We may not look, see `held`.
+    pub(super) fn addresses(&self) -> Result<Vec<Address>, String> {
+        Ok(self.held()?.into_iter().filter_map(|held| held.address).collect())
     }
 
     /// Whether each of its listeners can be shared and steered; the error is what stands in the way.
@@ -200,7 +218,7 @@ impl BindWatch {
     /// We may not look any more: a security module can take that right away from a running host (Yama's ptrace_scope).
     /// What was bound until then is as it was, but nothing is known of it.
     pub(super) fn held(&self) -> Result<Vec<ListenerCopy>, String> {
-        self.bound.iter().filter_map(|bound| bound.hold().transpose()).collect()
+        self.bound.iter().filter_map(|bound| bound.hold(self.child).transpose()).collect()
     }
 
     /// Whether none was hidden from us.
@@ -296,8 +314,8 @@ impl Bound {
     }
 
     /// `None` when it has been closed, does not listen or is connected.
-    fn hold(&self) -> Result<Option<ListenerCopy>, String> {
-        Ok(self.copy()?.and_then(|socket| self.look_at(socket)))
+    fn hold(&self, child: Pid) -> Result<Option<ListenerCopy>, String> {
+        Ok(self.copy()?.and_then(|socket| self.look_at(socket, child)))
     }
 
     /// `None` when it has been closed.
@@ -310,7 +328,7 @@ impl Bound {
         }
     }
 
-    fn look_at(&self, socket: OwnedFd) -> Option<ListenerCopy> {
+    fn look_at(&self, socket: OwnedFd, child: Pid) -> Option<ListenerCopy> {
         let is_stream = sockopt::socket_type(&socket) == Ok(SocketType::STREAM);
         let takes_anything = match is_stream {
             true => sockopt::socket_acceptconn(&socket) == Ok(true),
@@ -323,6 +341,8 @@ impl Bound {
             Ok(address) if is_stream => Listener::Tcp(address),
             Ok(address) => Listener::Udp(address),
         };
-        takes_anything.then_some(ListenerCopy { listener, socket, bound_at: self.bound_at })
+        let address = Address::of(&socket);
+        let is_childs_own = self.process == child;
+        takes_anything.then_some(ListenerCopy { listener, address, socket, bound_at: self.bound_at, is_childs_own })
     }
 }

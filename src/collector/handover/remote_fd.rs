@@ -11,8 +11,15 @@ use crate::os::files;
 /// pidfd_getfd(2) asks for the right to trace the process, which a parent has over its child unless something takes it
 /// away; the copy is close-on-exec.
 pub(super) fn copy(process: Pid, fd: RawFd) -> Result<OwnedFd, Errno> {
-    let pidfd = rustix::process::pidfd_open(process, PidfdFlags::empty())?;
-    rustix::process::pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty())
+    copy_from(&open(process)?, fd)
+}
+
+pub(super) fn open(process: Pid) -> Result<OwnedFd, Errno> {
+    rustix::process::pidfd_open(process, PidfdFlags::empty())
+}
+
+pub(super) fn copy_from(pidfd: &OwnedFd, fd: RawFd) -> Result<OwnedFd, Errno> {
+    rustix::process::pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())
 }
 
 /// The process that a thread belongs to (proc_pid_status(5)).

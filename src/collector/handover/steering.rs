@@ -26,13 +26,14 @@
 //! - A collector may have several sockets in a group of its own accord (contrib's netflow receiver does): everything
 //!   goes to its first one while it is steered, and is spread again after `release`.
 //! - Clients of an address that moved from specific to general stay with the old one until it stops, and then find the
-//!   new one. `missing` tells both cases.
+//!   new one: `widened` sees to it that none is lost.
 //! - UDP has no connections: it is the next datagram that goes elsewhere. Multicast reaches both all the time.
 //! - A listener that has been closed takes what waits for its accept(2) with it. So steer first, and stop the loser
 //!   later.
 
 use std::os::fd::AsFd;
 
+use crate::collector::handover::address::Address;
 use crate::collector::handover::binds::{BindWatch, ListenerCopy};
 use crate::collector::handover::listener::Listener;
 use crate::os::unix::sys::reuseport_bpf;
@@ -72,10 +73,14 @@ pub fn release(left: &BindWatch) {
     }
 }
 
-/// What clients of `old` would miss at `new`, as far as that can be seen.
+/// What clients of `old` would miss at `new` if `old` were not there, as far as that can be seen.
 pub fn missing(old: &BindWatch, new: &BindWatch) -> Vec<Listener> {
-    let (old, new) = (old.listeners().unwrap_or_default(), new.listeners().unwrap_or_default());
-    old.into_iter().filter(|listener| !new.contains(listener)).collect()
+    let (mut old, new) = (old.held().unwrap_or_default(), new.addresses().unwrap_or_default());
+    old.retain(|held| {
+        let covers = |own: Address| new.iter().any(|other| other.is_stream == own.is_stream && other.covers(&own));
+        !held.address.is_some_and(covers)
+    });
+    old.into_iter().map(|held| held.listener).collect()
 }
 
 fn steer_to(winners: Vec<ListenerCopy>, others: Vec<ListenerCopy>) -> Result<(), String> {

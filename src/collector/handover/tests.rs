@@ -9,9 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, bind, ipproto, listen as listen_on, socket};
+use rustix::process::{Pid, Signal};
 
 use crate::collector::handover::binds::BindWatch;
 use crate::collector::handover::listener::Listener;
+use crate::collector::handover::widened::{self, Closed};
 use crate::collector::handover::{steering, supported};
 use crate::collector::process::{Binds, Process};
 use crate::needs;
@@ -163,6 +165,15 @@ impl StandIn {
         status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_string()
     }
 
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.0.id().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        // All of its threads, which takes a moment.
+        while signal == Signal::STOP && !self.0.is_suspended() {
+            thread::yield_now();
+        }
+    }
+
     fn end(mut self) {
         self.kill();
     }
@@ -170,7 +181,7 @@ impl StandIn {
     fn kill(&mut self) {
         self.0.kill();
         let deadline = Instant::now() + PATIENCE;
-        while self.0.try_reap(&mut |_| {}).is_ok_and(|status| status.is_none()) {
+        while self.0.try_reap(false, &mut |_| {}).is_ok_and(|status| status.is_none()) {
             assert!(Instant::now() < deadline);
             thread::yield_now();
         }
@@ -458,6 +469,70 @@ fn only_what_both_listen_on_is_steered() {
     for (address, name) in [(shared, "new"), (old_only, "old"), (new_only, "new")] {
         all_reach(address, name);
     }
+}
+
+/// The old one has the more specific address, so it is asked until its end.
+#[test]
+fn a_listener_that_is_closed_completes_what_it_has_and_leaves_the_rest_to_a_more_general_one() {
+    if is_impossible() {
+        return;
+    }
+    for (specific, general) in [("127.0.0.1", "0.0.0.0"), ("127.0.0.1", "[::]"), ("[::1]", "[::]")] {
+        let at = free(specific);
+        let (other, udp) = (free("127.0.0.1"), free("127.0.0.1"));
+        let old = StandIn::start("old", &format!("tcp:{at} tcp:{other} udp:{udp}"));
+        steering::hold(old.binds()).unwrap();
+        let new = StandIn::beside(
+            &old,
+            "new",
+            &format!("tcp:{general}:{} tcp:{other} udp:0.0.0.0:{}", at.port(), udp.port()),
+        );
+        assert_eq!(steering::missing(old.binds(), new.binds()), []);
+        steering::to_new(old.binds(), new.binds()).unwrap();
+        all_reach(at, "old");
+        // One that waits to be accepted.
+        old.signal(Signal::STOP);
+        let mut waiting = TcpStream::connect(at).unwrap();
+        let closed = widened::close(old.binds(), new.binds()).unwrap();
+        assert_eq!(closed, Closed { listeners: vec![Listener::Tcp(at)], is_local: true });
+        assert!(!widened::is_drained(old.binds(), new.binds()));
+        assert!(TcpStream::connect_timeout(&at, Duration::from_millis(300)).is_err(), "it takes new connections");
+        // Reopened, as if the new one had failed.
+        widened::reopen(old.binds());
+        let again = TcpStream::connect(at).unwrap();
+        widened::close(old.binds(), new.binds()).unwrap();
+        old.signal(Signal::CONT);
+        let mut name = String::new();
+        waiting.read_to_string(&mut name).unwrap();
+        assert_eq!(name, "old");
+        drop(again);
+        let deadline = Instant::now() + PATIENCE;
+        while !widened::is_drained(old.binds(), new.binds()) {
+            assert!(Instant::now() < deadline);
+            thread::yield_now();
+        }
+        let client = thread::spawn(move || ask(at));
+        // It has sent its SYN by now, or sends it to the new one.
+        thread::yield_now();
+        old.end();
+        assert_eq!(client.join().unwrap().unwrap(), "new");
+        all_reach(at, "new");
+    }
+}
+
+/// The control: what waits to be accepted is reset when the listener goes.
+#[test]
+fn a_listener_that_is_not_drained_resets_what_waits() {
+    if is_impossible() {
+        return;
+    }
+    let at = free("127.0.0.1");
+    let old = StandIn::start("old", &format!("tcp:{at}"));
+    let _new = StandIn::beside(&old, "new", &format!("tcp:0.0.0.0:{}", at.port()));
+    old.signal(Signal::STOP);
+    let mut waiting = TcpStream::connect(at).unwrap();
+    old.end();
+    assert!(waiting.read_to_string(&mut String::new()).is_err());
 }
 
 #[test]

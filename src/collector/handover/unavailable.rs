@@ -68,6 +68,18 @@ pub mod binds {
             match *self {}
         }
 
+        pub fn has_ended(&self) -> bool {
+            match *self {}
+        }
+
+        pub fn ask_strays_to_end(&self) -> Vec<u32> {
+            match *self {}
+        }
+
+        pub fn kill_strays(&self) {
+            match *self {}
+        }
+
         pub fn listeners(&self) -> Result<Vec<Listener>, String> {
             match *self {}
         }
@@ -83,6 +95,35 @@ pub mod binds {
         pub fn wanted_twice(&self) -> Option<u16> {
             match *self {}
         }
+    }
+}
+
+pub mod health_target {
+    use std::net::SocketAddr;
+
+    use super::binds::BindWatch;
+    use crate::config::inspect::Binding;
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub enum NoTarget {
+        NotListening,
+        Ambiguous,
+    }
+
+    pub fn of_new(
+        old: &BindWatch,
+        _new: &BindWatch,
+        _named: &[SocketAddr],
+    ) -> Result<Result<SocketAddr, NoTarget>, String> {
+        match *old {}
+    }
+
+    pub fn foresee(old: &BindWatch, _new: Binding, _named: &[SocketAddr]) -> Result<(), String> {
+        match *old {}
+    }
+
+    pub fn ambiguous(_at: SocketAddr) -> String {
+        super::REASON.to_string()
     }
 }
 
@@ -107,6 +148,29 @@ pub mod steering {
     }
 
     pub fn missing(old: &BindWatch, _new: &BindWatch) -> Vec<Listener> {
+        match *old {}
+    }
+}
+
+pub mod widened {
+    use super::binds::BindWatch;
+    use crate::collector::handover::listener::Listener;
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Closed {
+        pub listeners: Vec<Listener>,
+        pub is_local: bool,
+    }
+
+    pub fn close(old: &BindWatch, _new: &BindWatch) -> Result<Closed, String> {
+        match *old {}
+    }
+
+    pub fn is_drained(old: &BindWatch, _new: &BindWatch) -> bool {
+        match *old {}
+    }
+
+    pub fn reopen(old: &BindWatch) {
         match *old {}
     }
 }

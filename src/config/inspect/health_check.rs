@@ -3,7 +3,7 @@
 //! Pure. A config is never judged (the collector's `validate` does that): what is not certain is answered
 //! with `None`, so that a good config is not rolled back for a probe that could not have succeeded.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::references::{Env, expand};
 use crate::config::merge::merge;
@@ -16,6 +16,16 @@ pub struct HealthCheck {
     pub address: String,
     /// Begins with `/`, printable ASCII only.
     pub path: String,
+    /// `None` when a name stands for it.
+    pub binding: Option<Binding>,
+}
+
+/// What a collector binds by TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    pub at: SocketAddr,
+    /// Of `[::]`: IPv4 does not reach it.
+    pub v6_only: bool,
 }
 
 /// The first enabled health check extension that can be probed; `effective` is in the order of the `--config`
@@ -53,8 +63,10 @@ fn probed_extension(effective: &Value, id: &str, env: &Env<'_>) -> Option<Health
     }
     let endpoint = text_or(of(&[http, &["endpoint"]].concat())?, "localhost:13133", env)?;
     let path = text_or(of(&[http, path_keys].concat())?, default_path, env)?;
+    let transport = text_or(of(&[http, &["transport"]].concat())?, "tcp", env)?;
+    let binding = binding(&endpoint, &transport);
     let path_is_sound = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
-    Some(HealthCheck { address: address(&endpoint)?, path }).filter(|_| path_is_sound)
+    Some(HealthCheck { address: address(&endpoint)?, path, binding }).filter(|_| path_is_sound)
 }
 
 /// What is under `path`: null when it is absent; `None` when a reference (`${file:…}`) stands where an object is looked
@@ -96,6 +108,23 @@ fn address(endpoint: &str) -> Option<String> {
         None => return None,
     };
     Some(format!("{host}:{port}"))
+}
+
+/// As Go's net.Listen has it: by `tcp` each address that means "every interface" is `[::]` with IPv4 too.
+fn binding(endpoint: &str, transport: &str) -> Option<Binding> {
+    let (host, port) = endpoint.rsplit_once(':')?;
+    let ip = match host.trim_start_matches('[').trim_end_matches(']') {
+        "" => Ipv6Addr::UNSPECIFIED.into(),
+        "localhost" if transport == "tcp6" => Ipv6Addr::LOCALHOST.into(),
+        "localhost" => Ipv4Addr::LOCALHOST.into(),
+        host => host.parse::<IpAddr>().ok()?,
+    };
+    let ip = match transport {
+        "tcp4" if ip.is_unspecified() => Ipv4Addr::UNSPECIFIED.into(),
+        _ if ip.is_unspecified() => Ipv6Addr::UNSPECIFIED.into(),
+        _ => ip,
+    };
+    Some(Binding { at: SocketAddr::new(ip, port.parse().ok()?), v6_only: transport == "tcp6" })
 }
 
 #[cfg(test)]
@@ -203,6 +232,25 @@ mod tests {
                 assert_eq!(found.as_deref(), expected, "{kind}: {settings:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_bound_for_an_endpoint() {
+        for (endpoint, transport, at, v6_only) in [
+            ("127.0.0.1:1", "tcp", "127.0.0.1:1", false),
+            ("[::1]:1", "tcp", "[::1]:1", false),
+            ("localhost:1", "tcp", "127.0.0.1:1", false),
+            ("localhost:1", "tcp6", "[::1]:1", true),
+            ("0.0.0.0:1", "tcp", "[::]:1", false),
+            (":1", "tcp", "[::]:1", false),
+            ("[::]:1", "tcp", "[::]:1", false),
+            ("0.0.0.0:1", "tcp4", "0.0.0.0:1", false),
+            ("[::]:1", "tcp6", "[::]:1", true),
+        ] {
+            let expected = Binding { at: at.parse().unwrap(), v6_only };
+            assert_eq!(binding(endpoint, transport), Some(expected), "{endpoint} {transport}");
+        }
+        assert_eq!(binding("edge:1", "tcp"), None);
     }
 
     #[test]

@@ -8,9 +8,11 @@ mod health_check;
 mod reads;
 mod references;
 mod secrets;
+mod variable;
 
 pub use complaint::{complaint, literal_place};
-pub use health_check::{HealthCheck, health_check};
+pub use health_check::{Binding, HealthCheck, health_check};
 pub use reads::{Reads, prints_telemetry, reads_files};
 pub use references::{Env, Expansion, each_expansion, expansions};
 pub use secrets::{is_secret_name, secrets};
+pub use variable::misread;

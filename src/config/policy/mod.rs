@@ -160,7 +160,7 @@ impl Violations {
         } else {
             let _ = write!(
                 text,
-                "to allow it, add to the list in {file}, and restart the agent: allow: [{}]",
+                "to allow it, add to the list in {file}, and run `kmagent reload`: allow: [{}]",
                 places.join(", ")
             );
         }

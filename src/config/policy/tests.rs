@@ -493,7 +493,7 @@ fn a_violation_is_described_with_its_rule_its_place_and_the_line_that_allows_it(
     let found = Policy::default().judge(&parsed("receivers: {journald: {journalctl_path: '${file:/a}'}}"), None, None);
     let place = "receivers::journald::journalctl_path";
     let said = found.explain("FILE");
-    let (what, allow) = said.split_once("to allow it, add to the list in FILE, and restart the agent: ").unwrap();
+    let (what, allow) = said.split_once("to allow it, add to the list in FILE, and run `kmagent reload`: ").unwrap();
     let refers = "it refers to a provider that is not allowed (rule providers)";
     assert_eq!(what, format!("{place}: it names a program to run (rule programs); {place}: {refers}; "));
     assert_eq!(allow, format!("allow: [\"{place}\"]"));

@@ -129,10 +129,8 @@ mod tests {
         let long = format!("a: &a {}\nb: [{}*a]\n", "x".repeat(50_000), "*a,".repeat(20_000));
         let keys = format!("a: &a {}\nb: [{}]\n", "x".repeat(50_000), "{*a : 1},".repeat(20_000));
         for bomb in [doubling, flat, long, keys] {
-            let began_at = std::time::Instant::now();
             let error = parse(bomb.as_bytes()).unwrap_err().to_string();
             assert!(error.contains("aliases"), "{error}");
-            assert!(began_at.elapsed() < std::time::Duration::from_secs(5), "{:?}", began_at.elapsed());
         }
     }
 
@@ -161,10 +159,8 @@ mod tests {
             assert_eq!(nesting(text.as_bytes()), depth, "{text}");
         }
         for open in ["[", "{a: ", "[ ", "{\"a\":"] {
-            let began_at = std::time::Instant::now();
             let error = parse(open.repeat(400_000).as_bytes()).unwrap_err().to_string();
             assert!(error.contains("nested too deeply"), "{error}");
-            assert!(began_at.elapsed() < std::time::Duration::from_secs(1), "{:?}", began_at.elapsed());
         }
     }
 

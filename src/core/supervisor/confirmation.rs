@@ -40,7 +40,8 @@ impl Confirmation {
     /// earlier agent it starts anew.
     pub(super) fn started(&mut self, trust: TrustLevel, until: Uptime) {
         let TrustLevel::Unconfirmed { exits, has_fallback } = trust else { return self.forget() };
-        self.predecessor = None;
+        // Beside another collector it may be the config of that one.
+        self.unconfirmed = self.unconfirmed.take().or(self.predecessor.take());
         let known = self.unconfirmed.get_or_insert_with(|| Unconfirmed::new(exits, until, has_fallback));
         known.has_fallback = has_fallback;
     }

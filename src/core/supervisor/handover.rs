@@ -230,6 +230,10 @@ fn fail<C: Candidate>(
         }
         // The file has proved itself, or there is nothing to go back to.
         TrustLevel::Confirmed | TrustLevel::Unconfirmed { .. } | TrustLevel::NoFallback => {
+            if let TrustLevel::Unconfirmed { .. } = trust {
+                // A restart: it is the old one's config.
+                transition.confirmation.restore();
+            }
             transition.order(Action::Conclude(Verdict::Failing(problem)));
             end_new(old, new, queued, transition)
         }

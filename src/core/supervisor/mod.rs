@@ -47,6 +47,7 @@ use activation::Activation;
 use confirmation::Confirmation;
 
 pub use state_name::StateName;
+pub use view::RestartTime;
 
 /// A SIGTERM in the first 20 ms after "ready" kills the collector before it drains, and ready takes 11–20 ms on a fast
 /// host (DESIGN.md, "Measurements"): ten times their sum, for slow hosts.
@@ -247,6 +248,11 @@ impl<C: Candidate> Supervisor<C> {
             confirmation: Confirmation::default(),
             state: State::Stopped { check_at: Uptime::ZERO },
         }
+    }
+
+    /// From the next event on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     pub fn handle(&mut self, now: Uptime, event: Event<C>) -> Vec<Action<C>> {

@@ -1,9 +1,43 @@
 //! What the shell may ask of the state, of collectors: it changes nothing.
 
-use super::{HandoverStage, ProbationStage, State, Supervisor};
+use super::{HandoverStage, Next, ProbationStage, State, Supervisor};
 use crate::core::event::{Candidate, ChildId};
 
+/// When a restart of the collector would take place that is asked for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartTime {
+    /// At once; with a collector that runs alone and has proved itself, which may be handed over from.
+    Now {
+        runs: bool,
+    },
+    /// A start is under way.
+    Underway,
+    /// When it is known what becomes of the collector that was started last.
+    Later,
+    Never,
+}
+
 impl<C: Candidate> Supervisor<C> {
+    pub fn restart_time(&self) -> RestartTime {
+        match &self.state {
+            State::Running { .. } => RestartTime::Now { runs: true },
+            State::Stopped { .. }
+            | State::Backoff { .. }
+            | State::Starting { stage: ProbationStage::Failed { .. }, .. } => RestartTime::Now { runs: false },
+            State::Launching | State::RollingBack { .. } | State::Stopping { next: Next::Start, .. } => {
+                RestartTime::Underway
+            }
+            State::Starting { .. }
+            | State::HandoverStarting { .. }
+            | State::HandoverProbation { .. }
+            | State::HandoverRollback { .. }
+            | State::Draining { .. } => RestartTime::Later,
+            State::Stopping { next: Next::Finish, .. } | State::StoppingBoth { .. } | State::Finished => {
+                RestartTime::Never
+            }
+        }
+    }
+
     /// The collector that new connections go to; `None` when none lives.
     pub fn serving(&self) -> Option<ChildId> {
         match &self.state {

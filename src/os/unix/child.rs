@@ -54,8 +54,9 @@ pub struct Child {
     pid: Pid,
     /// `None` where there is no /proc.
     process_id: Option<ProcessId>,
-    _known: Known,
-    /// `None` on a kernel without pidfd_open(2).
+    /// `None` after it was reaped.
+    known: Option<Known>,
+    /// `None` on a kernel without pidfd_open(2), and after it was reaped.
     pidfd: Option<OwnedFd>,
     /// `None` after its end.
     output: Option<OwnedFd>,
@@ -88,7 +89,7 @@ impl Child {
         // Not reaped yet, so the number is still the child's.
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
         let process_id = ProcessId::of(process.id());
-        Ok(Child { process, pid, process_id, _known: known, pidfd, output: Some(ours) })
+        Ok(Child { process, pid, process_id, known: Some(known), pidfd, output: Some(ours) })
     }
 
     pub fn id(&self) -> u32 {
@@ -137,6 +138,10 @@ impl Child {
     }
 
     fn signal(&self, signal: Signal) {
+        // The number of a group that is gone may be given to another one.
+        if self.known.is_none() && !self.has_group() {
+            return;
+        }
         let _ = rustix::process::kill_process_group(self.pid, signal);
     }
 
@@ -147,14 +152,43 @@ impl Child {
 
     /// Its exit status if it has ended; what it left of its group is killed then.
     pub fn try_reap(&mut self) -> io::Result<Option<ExitStatus>> {
-        match self.look(WaitIdOptions::EXITED) {
-            Ok(false) | Err(Errno::INTR) => return Ok(None),
-            Ok(true) => {}
-            Err(error) => return Err(error.into()),
+        if !self.has_ended()? {
+            return Ok(None);
         }
         // Before the child is reaped: until then nobody else can have its number as a group.
         self.kill();
         self.process.wait().map(Some)
+    }
+
+    /// The same, but what it left of its group lives on; once only.
+    pub fn try_reap_alone(&mut self) -> io::Result<Option<ExitStatus>> {
+        if !self.has_ended()? {
+            return Ok(None);
+        }
+        let status = self.process.wait()?;
+        // It would be ready for ever.
+        self.pidfd = None;
+        self.known = None;
+        Ok(Some(status))
+    }
+
+    fn has_ended(&self) -> io::Result<bool> {
+        match self.look(WaitIdOptions::EXITED) {
+            Err(Errno::INTR) => Ok(false),
+            ended => Ok(ended?),
+        }
+    }
+
+    /// After `try_reap_alone`: whether any of its group lives, as far as that has lost its parent.
+    pub fn has_group(&self) -> bool {
+        descendants::has_group(self.pid)
+    }
+
+    /// After `try_reap_alone`: asks what our children have left behind to end, but for those of the group, which have
+    /// been asked; `asked` are those that have been, too. Whether any of it lives; `None` where that cannot be said
+    /// without a look at each process of the host.
+    pub fn ask_adopted_to_end(&self, asked: &mut Vec<u32>) -> Option<bool> {
+        descendants::ask_to_end(self.pid, asked)
     }
 
     /// Kills its group and waits until it has ended.

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid};
 
 use super::process_id::{Entry, ProcessId};
-use super::sys::child_signal;
+use super::sys::signals;
 use super::wait::{Waitable, wait};
 use crate::os::files;
 
@@ -78,42 +78,61 @@ pub fn adopt(adopts: bool) -> bool {
     before
 }
 
-/// Says when a child has ended, so that what was adopted does not stay as a zombie.
-#[derive(Debug)]
-pub struct Exits(Option<OwnedFd>);
-
-impl Exits {
-    /// To be called while there is only one thread. Where the kernel cannot say it, zombies wait for the next `end`.
-    pub fn watch() -> Exits {
-        Exits(child_signal::open().ok())
-    }
-
-    pub fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
-        self.0.iter().map(Waitable::to_read)
-    }
-
-    /// Reaps what was adopted and has ended; never blocks, and reads nothing in /proc.
-    pub fn reap(&self) {
-        let mut signals = [0u8; 1024];
-        let is_news = self.0.as_ref().is_some_and(|fd| rustix::io::read(fd, &mut signals).is_ok());
-        if is_news {
-            reap();
-        }
-    }
-}
-
-/// Whoever starts or reaps a child meanwhile does this afterwards.
-fn reap() {
+/// Reaps what was adopted and has ended; never blocks, and reads nothing in /proc. Whoever starts or reaps a child
+/// meanwhile does this afterwards.
+pub(super) fn reap() {
     let known = match CHILDREN.try_lock() {
         Ok(known) => known,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(TryLockError::WouldBlock) => return,
     };
-    while let Some(pid) = child_signal::ended_child().filter(|pid| !known.contains(pid)) {
+    while let Some(pid) = signals::ended_child().filter(|pid| !known.contains(pid)) {
         if rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG).is_err() {
             return;
         }
     }
+}
+
+/// Whether a child of ours that was adopted lives in a group whose leader is reaped. It reads nothing in /proc.
+pub(super) fn has_group(group: Pid) -> bool {
+    // Who looks at what was adopted meanwhile counts on its numbers.
+    let _known = lock();
+    loop {
+        match rustix::process::waitid(WaitId::Pgid(Some(group)), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            // One that has ended is reaped, and another one may live.
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Sends SIGTERM to what was adopted, but for `group` and those of `asked`, to which the others are added; whether any
+/// of all that lives. `None` where the kernel does not list children.
+pub(super) fn ask_to_end(group: Pid, asked: &mut Vec<u32>) -> Option<bool> {
+    let children = listed_children()?;
+    let known = lock();
+    let mut lives = false;
+    for pid in children.into_iter().filter(|pid| !known.contains(pid)) {
+        if !is_left(pid) {
+            continue;
+        }
+        lives = true;
+        let number = pid.as_raw_nonzero().get().cast_unsigned();
+        if !asked.contains(&number) && rustix::process::getpgid(Some(pid)) != Ok(group) {
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+            let _ = rustix::process::kill_process(pid, Signal::CONT);
+            asked.push(number);
+        }
+    }
+    Some(lives)
+}
+
+/// Whether one that was a child of ours, and not known, when it was listed lives. If it has ended it is reaped; an
+/// error means that it is no child of ours.
+fn is_left(pid: Pid) -> bool {
+    let ended = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    matches!(ended, Ok(None) | Err(Errno::INTR)) && !is_given(pid)
 }
 
 /// Kills them and what they leave behind in turn, and waits until all of it has ended, but no longer than `patience`.
@@ -149,9 +168,7 @@ fn kill(which: Which) -> Vec<(u32, Option<OwnedFd>)> {
     let known = lock();
     let adopted = children.into_iter().filter(|pid| !known.contains(pid));
     let left = adopted.filter_map(|pid| {
-        // An error: it is no child of ours, and was one when it was listed.
-        let ended = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-        if !matches!(ended, Ok(None) | Err(Errno::INTR)) || is_given(pid) || !which.includes(pid) {
+        if !is_left(pid) || !which.includes(pid) {
             return None;
         }
         let _ = rustix::process::kill_process(pid, Signal::KILL);
@@ -187,17 +204,22 @@ pub fn rank_above(rank: i32) -> Option<i32> {
     Some(inherited.max(rank) + 1).filter(|rank| *rank <= MAX_RANK)
 }
 
-/// All children of all our threads (proc_tid_children(5)).
+/// All children of all our threads.
 fn children() -> Vec<Pid> {
-    let tasks = Path::new("/proc/self/task");
-    let list = |task: &Path| files::read_text(&task.join("children"), files::MAX_KERNEL_FILE);
-    if list(&tasks.join(getpid().to_string())).is_err() {
+    listed_children().unwrap_or_else(|| {
         let own = std::process::id();
         let entries = Entry::all().into_iter().filter(|entry| entry.parent == own);
-        return entries.filter_map(|entry| Pid::from_raw(entry.id.pid.cast_signed())).collect();
-    }
+        entries.filter_map(|entry| Pid::from_raw(entry.id.pid.cast_signed())).collect()
+    })
+}
+
+/// The same, where the kernel lists them: a small file for each thread (proc_tid_children(5)).
+fn listed_children() -> Option<Vec<Pid>> {
+    let tasks = Path::new("/proc/self/task");
+    let list = |task: &Path| files::read_text(&task.join("children"), files::MAX_KERNEL_FILE);
+    list(&tasks.join(getpid().to_string())).ok()?;
     let lists = super::files::names_in_proc(tasks).filter_map(|task| list(&tasks.join(task)).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(parse).collect::<Vec<_>>()).collect()
+    Some(lists.flat_map(|list| list.split_whitespace().filter_map(parse).collect::<Vec<_>>()).collect())
 }
 
 fn parse(pid: &str) -> Option<Pid> {

@@ -1,4 +1,5 @@
-//! Process 1 of a container: reaps what is orphaned there, passes a request to stop on, and ends with the agent.
+//! Process 1 of a container: reaps what is orphaned there, passes a request to stop or reload on, and ends with the
+//! agent.
 //!
 //! The kernel gives orphans to process 1, and only that can reap them; the agent knows the children that it started,
 //! and no others. So the agent runs as a child, and process 1 does nothing but wait for signals: no clock, no file, no
@@ -13,7 +14,7 @@ use crate::error::{Error, Exit, Result};
 use crate::os::unix::sys::pid1 as signals;
 
 /// Those that stop the agent.
-const STOP: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
+const STOP: [Signal; 2] = [Signal::TERM, Signal::INT];
 
 /// Returns at once, but in process 1: there in a child, which goes on as the agent. To be called while there is only
 /// one thread.
@@ -48,6 +49,8 @@ fn wait_on(agent: Pid) -> i32 {
             if let Some(status) = reap(agent) {
                 return status;
             }
+        } else if number == Signal::HUP.as_raw() {
+            let _ = kill_process(agent, Signal::HUP);
         } else if let Some(stop) = STOP.into_iter().find(|stop| stop.as_raw() == number && !stopping) {
             // From a terminal the agent has it already, which is in the same process group; twice is no more than once.
             stopping = true;

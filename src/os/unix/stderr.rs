@@ -27,6 +27,14 @@ pub fn open() -> Stderr {
     Stderr(Box::new(stderr))
 }
 
+/// Whether descriptor 2 leads to the systemd journal, as systemd says of it (systemd.exec(5)): a service may have been
+/// given another one since.
+pub fn is_journal() -> bool {
+    let stat = rustix::fs::fstat(rustix::stdio::stderr());
+    let stream = std::env::var("JOURNAL_STREAM");
+    stream.is_ok_and(|stream| stat.is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino)))
+}
+
 impl Stderr {
     /// Another descriptor in its place.
     #[cfg(test)]

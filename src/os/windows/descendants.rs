@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::process_id::ProcessId;
-use super::wait::Waitable;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Which {
@@ -18,21 +17,6 @@ pub fn rank_above(_rank: i32) -> Option<i32> {
 
 pub fn adopt(_adopts: bool) -> bool {
     false
-}
-
-#[derive(Debug)]
-pub struct Exits;
-
-impl Exits {
-    pub fn watch() -> Exits {
-        Exits
-    }
-
-    pub fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
-        std::iter::empty()
-    }
-
-    pub fn reap(&self) {}
 }
 
 pub fn end(_which: Which, _patience: Duration) {}

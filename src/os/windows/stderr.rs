@@ -12,6 +12,10 @@ pub fn open() -> Stderr {
     Stderr
 }
 
+pub fn is_journal() -> bool {
+    false
+}
+
 impl Stderr {
     /// An error condition counts as writable: the write reports it.
     pub fn is_writable(&self, _timeout: Duration) -> bool {

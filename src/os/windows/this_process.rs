@@ -12,6 +12,8 @@ pub fn run_as_child_of_process_one() -> Result<()> {
 
 pub fn default_signals() {}
 
+pub fn hold_hangup() {}
+
 /// There is no such limit.
 pub fn raise_open_files_limit() {}
 

@@ -48,6 +48,8 @@ const BYTES_PER_VALUE: u64 = 16;
 pub struct Options<'a> {
     pub endpoint: &'a str,
     pub api_key: Option<&'a Secret>,
+    /// What to do besides when the key is refused and corrected; empty or the rest of a sentence.
+    pub key_remedy: &'static str,
     /// A PEM bundle that replaces Mozilla's roots. Read once, by `Client::new`.
     pub ca_file: Option<&'a Path>,
     /// For the whole call but the look-up of the name.
@@ -63,6 +65,7 @@ pub struct Client {
     shown: String,
     authorization: Option<HeaderValue>,
     api_key: Option<Secret>,
+    key_remedy: &'static str,
     /// The key, to be masked in messages.
     secrets: Secrets,
     ca_file: Option<PathBuf>,
@@ -106,6 +109,7 @@ impl Client {
             endpoint,
             authorization: options.api_key.map(authorization).transpose()?,
             api_key: options.api_key.cloned(),
+            key_remedy: options.key_remedy,
             secrets: Secrets::new(options.api_key.map(|key| key.expose().to_string())),
             ca_file: options.ca_file.map(Path::to_owned),
             poll_timeout: options.poll_timeout,
@@ -175,6 +179,9 @@ impl Client {
         let answer = Masked::new(&sanitize::line(&self.excerpt(&body, EXCERPT)));
         let answer = (!answer.is_empty()).then_some(answer);
         cause += remedy_for(status.as_u16(), self.api_key.is_some());
+        if exit_for(status.as_u16()) == Exit::Denied && self.api_key.is_some() {
+            cause += self.key_remedy;
+        }
         Failure { answer, retry_after, ..self.failure(exit_for(status.as_u16()), cause) }
     }
 

@@ -78,7 +78,8 @@ fn environment(variables: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
 }
 
 fn options<'a>(endpoint: &'a str, api_key: Option<&'a Secret>, ca_file: Option<&'a Path>) -> Options<'a> {
-    Options { endpoint, api_key, ca_file, poll_timeout: Duration::from_secs(10), max_answer: 1000 }
+    let poll_timeout = Duration::from_secs(10);
+    Options { endpoint, api_key, key_remedy: "", ca_file, poll_timeout, max_answer: 1000 }
 }
 
 #[test]

@@ -24,6 +24,7 @@ impl KloudMate {
         let client = Client::new(&Options {
             endpoint,
             api_key: settings.api_key.as_ref(),
+            key_remedy: settings.key_source.remedy(),
             ca_file: settings.ca_file.as_deref(),
             poll_timeout: settings.poll_timeout,
             max_answer: settings.max_config_size,

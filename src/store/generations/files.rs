@@ -34,9 +34,8 @@ struct Kept {
 #[derive(Debug)]
 pub(in crate::store) struct Generations {
     state_dir: PathBuf,
-    limits: Limits,
-    /// Bytes of a config.
-    max_bytes: u64,
+    /// And how many bytes a config may have.
+    limits: Mutex<(Limits, u64)>,
     list: Mutex<List>,
     /// Held by who writes; false when nothing is to be written.
     disk: Mutex<bool>,
@@ -46,11 +45,18 @@ impl Generations {
     pub(in crate::store) fn new(state_dir: &Path, limits: Limits, max_bytes: u64) -> Generations {
         Generations {
             state_dir: state_dir.to_path_buf(),
-            limits,
-            max_bytes,
+            limits: Mutex::new((limits, max_bytes)),
             list: Mutex::default(),
             disk: Mutex::new(true),
         }
+    }
+
+    pub(in crate::store) fn limit(&self, limits: Limits, max_bytes: u64) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = (limits, max_bytes);
+    }
+
+    fn limits(&self) -> (Limits, u64) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(in crate::store) fn list(&self) -> MutexGuard<'_, List> {
@@ -85,7 +91,7 @@ impl Generations {
     /// # Errors
     /// They name the path.
     pub(in crate::store) fn read(&self, number: u64) -> io::Result<Vec<u8>> {
-        self.place(number)?.read(self.max_bytes)
+        self.place(number)?.read(self.limits().1)
     }
 
     fn bytes(&self, number: u64) -> u64 {
@@ -229,7 +235,7 @@ impl Generations {
         let size = |number| sizes.iter().find(|(of, _)| *of == number).map_or(0, |(_, bytes)| *bytes);
         let (generations, dropped) = {
             let mut list = self.list();
-            list.excess(self.limits, size).into_iter().for_each(|number| list.remove(number));
+            list.excess(self.limits().0, size).into_iter().for_each(|number| list.remove(number));
             list.is_unwritten = false;
             let generations: Vec<Generation> = list.generations.iter().filter(|it| !it.is_unkept).cloned().collect();
             (generations, std::mem::take(&mut list.dropped))
@@ -273,7 +279,7 @@ impl Generations {
     /// written.
     pub(in crate::store) fn take_over(&self, place: &Place, standing: Standing) -> io::Result<bool> {
         let Some(found) = place.look()?.filter(std::fs::Metadata::is_file) else { return Ok(false) };
-        let bytes = place.read(self.max_bytes)?;
+        let bytes = place.read(self.limits().1)?;
         if let Some(number) = self.find_content(&bytes) {
             if standing == Standing::Confirmed {
                 self.list().set_standing(number, standing);

@@ -73,7 +73,7 @@ const TROUBLES: [Trouble; 8] = [
             fs::remove_file(path).unwrap();
             Box::new(())
         },
-        words: &["is not an executable file: install one"],
+        words: &["does not exist: install one"],
         answers: false,
     },
     Trouble {
@@ -84,7 +84,7 @@ const TROUBLES: [Trouble; 8] = [
             let path = path.to_path_buf();
             Box::new(OnDrop(Box::new(move || fs::remove_dir(&path).unwrap())))
         },
-        words: &["is not an executable file: install one"],
+        words: &["is not a file: install one"],
         answers: false,
     },
     Trouble {
@@ -93,7 +93,7 @@ const TROUBLES: [Trouble; 8] = [
             fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
             Box::new(())
         },
-        words: &["is not an executable file: install one"],
+        words: &["is not executable (chmod a+x "],
         answers: false,
     },
     // musl says that it is no program. glibc has a shell try (execvp(3)), which does not know what to make of it.
@@ -238,7 +238,7 @@ fn missing_from_the_start() {
     let builder = builder(&api, Mode::Restart);
     let path = builder.dir().join("collector");
     let agent = builder.collector(&path).config(yaml(&good())).spawn();
-    let report = wait_reported(&api, 0, "is not an executable file: install one");
+    let report = wait_reported(&api, 0, "does not exist: install one");
     assert_eq!(status(&agent)["collector"]["state"], "backoff");
     let from = Instant::now();
     place_program(&path);

@@ -3,11 +3,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use kmagent::collector::log_lines::Records;
 use kmagent::collector::output::{LINE_LIMIT, Output};
 use kmagent::log::LogFormat;
 use kmagent::log::line::Style;
 use kmagent::log::redact::Secrets;
 use libfuzzer_sys::fuzz_target;
+use log::Level;
 
 const SECRET: &str = "a-secret-word";
 
@@ -31,12 +33,20 @@ fuzz_target!(|bytes: &[u8]| {
     let whole = lines(std::iter::once(bytes));
     assert_eq!(whole, lines(bytes.chunks(width)), "in pieces of {width} bytes");
 
+    let (mut records, mut folded) = (Records::default(), Vec::new());
+    let mut take = |_: Level, record: &[u8]| folded.push(record.to_vec());
+    whole.iter().for_each(|line| records.add(line, Duration::ZERO, &mut take));
+    records.end(&mut take);
+    assert!(folded.iter().all(|record| record.len() <= LINE_LIMIT));
+    assert_eq!(folded.join(&b'\n'), whole.join(&b'\n'), "folded");
+
     let secrets = Secrets::new([SECRET.to_string()]);
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_981_721);
     for line in whole {
         assert!(line.len() <= LINE_LIMIT);
         for format in [LogFormat::Json, LogFormat::Text] {
-            let shown = Style { format, at, secrets: &[&secrets] }.collector(&line);
+            let style = Style { format, is_journal: false, at, secrets: &[&secrets] };
+            let shown = style.collector(Level::Info, &line);
             let text = shown.strip_suffix('\n').expect("a line");
             assert!(!text.chars().any(|c| c.is_control() && c != '\t'), "a control character: {text:?}");
             assert!(!text.contains(SECRET), "a secret: {text:?}");

@@ -43,7 +43,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Listening { paths, reply } = &*LISTENING;
     *reply.lock().unwrap() = bytes.to_vec();
     // Another request would be asked again after an answer that breaks off.
-    if let Ok(Answer::Reply(Reply::Status(status))) = client::ask(paths, Request::Stop, Duration::from_secs(5)) {
+    if let Ok(Answer::Reply(Reply::Status(status))) = client::ask(paths, Request::Stop { progress: true }, Duration::from_secs(5)) {
         let shown = status::render(&status);
         assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "a control character: {shown:?}");
     }

@@ -438,7 +438,7 @@ impl World {
         match self.below(60) {
             0 => self.config = None,
             // The old one's own would be no other config.
-            1 => self.config = self.generations.fallback(Some(old_revision)),
+            1 => self.config = self.generations.newest_confirmed().filter(|it| *it != old_revision).or(self.config),
             _ => {}
         }
     }

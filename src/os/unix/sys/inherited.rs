@@ -5,21 +5,37 @@ use std::os::fd::{BorrowedFd, RawFd};
 use libc::{SIG_DFL, SIG_SETMASK, SIGCHLD};
 use rustix::io::FdFlags;
 
+use super::signals::is_ignored;
+
 /// Has signals do again what they do by default. With SIGCHLD ignored a child's status is lost (sigaction(2)), with
 /// SIGTERM blocked nobody could stop us, and the collector would inherit both. To be called while there is only one
 /// thread.
 pub fn default_signals() {
+    hold(&[]);
+}
+
+/// The same, but SIGHUP waits until it is read (`signals`): it must not end an agent that is still starting. One that
+/// was ignored for us stays ignored, since a signal that is held is kept whether it is ignored or not.
+pub fn hold_hangup() {
+    hold(if is_ignored(libc::SIGHUP) { &[] } else { &[libc::SIGHUP] });
+}
+
+/// Nothing but these is blocked.
+fn hold(held: &[libc::c_int]) {
     // SAFETY: zero is a valid signal set, which sigemptyset(3) fills in; no handler of ours is installed yet, and no
     // other thread depends on the mask.
     unsafe {
-        let mut none = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        libc::sigprocmask(SIG_SETMASK, &none, std::ptr::null_mut());
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for &signal in held {
+            libc::sigaddset(&mut set, signal);
+        }
+        libc::sigprocmask(SIG_SETMASK, &set, std::ptr::null_mut());
         libc::signal(SIGCHLD, SIG_DFL);
     }
 }
 
-/// For a child: nothing is blocked, as SIGCHLD is in the agent (`child_signal`), and nothing is ignored because its
+/// For a child: nothing is blocked, as several are in the agent (`signals`), and nothing is ignored because its
 /// agent was started by nohup(1) or as a shell's background job, which are to ignore SIGHUP, or SIGINT and SIGQUIT, for
 /// themselves. It is async-signal-safe; what cannot be changed is left: SIGKILL, SIGSTOP, and what the C library keeps
 /// to itself.

@@ -19,10 +19,10 @@ pub fn detach(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     set(socket, libc::SO_DETACH_REUSEPORT_BPF, &unused)
 }
 
-fn set<T>(socket: BorrowedFd<'_>, option: libc::c_int, value: &T) -> Result<(), Errno> {
+pub(super) fn set<T>(socket: BorrowedFd<'_>, option: libc::c_int, value: &T) -> Result<(), Errno> {
     let (value, length) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
-    // SAFETY: the kernel reads `length` bytes at `value`, and, for a program, the instruction that it points to. All of
-    // it outlives the call, and the kernel keeps no pointer.
+    // SAFETY: the kernel reads `length` bytes at `value`, and, for a program, the instructions that it points to. All
+    // of it outlives the call, and the kernel keeps no pointer.
     match unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, length) } {
         0 => Ok(()),
         _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),

@@ -1,19 +1,22 @@
-//! SIGCHLD as something to wait for, and a look at which child has ended that takes no status away.
+//! Signals as something to wait for, and a look at which child has ended that takes no status away.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd};
 
+use libc::c_int;
 use rustix::process::Pid;
 
-/// A descriptor that is readable when a child has ended (signalfd(2)), and the signal interrupts nothing any more. To
-/// be called while there is only one thread.
-pub fn open() -> io::Result<OwnedFd> {
+/// A descriptor that tells of `signals` (signalfd(2)), which interrupt nothing any more. To be called while there is
+/// only one thread.
+pub fn open(signals: &[c_int]) -> io::Result<OwnedFd> {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: sigemptyset(3) makes the set whole, the other calls read it; it is ours.
+    // SAFETY: sigemptyset(3) makes the set whole, the other calls change or read it; it is ours.
     let fd = unsafe {
         libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD);
+        for &signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
         libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
         libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
     };
@@ -21,6 +24,16 @@ pub fn open() -> io::Result<OwnedFd> {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: the call has made this descriptor and nobody else knows of it.
         fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    }
+}
+
+/// Whether whoever started us wants it ignored, as nohup(1) does SIGHUP.
+pub fn is_ignored(signal: c_int) -> bool {
+    let mut present = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the kernel writes one sigaction, which is ours, and changes nothing; zeroes are a value of it.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), present.as_mut_ptr()) == 0
+            && present.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
 
