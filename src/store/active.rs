@@ -201,15 +201,28 @@ impl Store {
         }
     }
 
-    /// Makes a candidate the active config; the directory is synced by the next `save`.
+    /// Makes a candidate the active config; the directory is synced by the next `save`. `Target::Former` brings back what
+    /// it replaces.
     ///
     /// # Errors
     /// 73, with the config as it was.
     pub fn install(&self, candidate: &Candidate) -> Result<()> {
+        self.install_over(candidate, true)
+    }
+
+    /// As `install`, for who has kept the active config and does not need `Target::Former`.
+    ///
+    /// # Errors
+    /// As for `install`.
+    pub fn install_alone(&self, candidate: &Candidate) -> Result<()> {
+        self.install_over(candidate, false)
+    }
+
+    fn install_over(&self, candidate: &Candidate, keeps_former: bool) -> Result<()> {
         let failed = |error| self.cannot_replace("cannot install the new config", error);
         let target = self.target().map_err(failed)?;
         let former = self.know_active(Origin::Hand);
-        let place = former.and_then(|_| atomic::second_name(&target, CANDIDATE_MARK));
+        let place = former.filter(|_| keeps_former).and_then(|_| atomic::second_name(&target, CANDIDATE_MARK));
         // Changed by hand since the candidate was kept: its second name keeps it until it is saved.
         if place.is_none()
             && self.is_unkept(former)

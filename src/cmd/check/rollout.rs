@@ -109,7 +109,7 @@ impl<'a> HostRollout<'a> {
             let revision = candidate.revision.clone();
             self.unfinished.set(Some(Unfinished { revision, replaced: has_former, former: self.former }))?;
         }
-        self.store.install(candidate)?;
+        self.store.install_alone(candidate)?;
         self.save();
         Ok(())
     }
