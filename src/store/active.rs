@@ -201,8 +201,8 @@ impl Store {
         }
     }
 
-    /// Makes a candidate the active config; the directory is synced by the next `save`. `Target::Former` brings back what
-    /// it replaces.
+    /// Makes a candidate the active config; the directory is synced by the next `save`. `Target::Former` brings back
+    /// what it replaces.
     ///
     /// # Errors
     /// 73, with the config as it was.
