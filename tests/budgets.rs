@@ -136,7 +136,7 @@ fn memory_threads_and_writes_of_an_agent_that_polls() {
     let agent = agent("1s").api(&api).spawn();
     agent.wait_collector();
     // The probation and what it writes is over.
-    agent.wait_log("the promotion", |line| line.msg().contains("last known good"));
+    agent.wait_log("the promotion", |line| line.msg() == "config promoted");
     api.wait_for_next();
     settle(&agent);
 
@@ -192,7 +192,7 @@ fn an_idle_agent_does_not_wake_up() {
     let mut table = Table::new("an agent between two polls");
     let api = api();
     let agent = agent("168h").api(&api).spawn();
-    agent.wait_log("the promotion", |line| line.msg().contains("last known good"));
+    agent.wait_log("the promotion", |line| line.msg() == "config promoted");
     for _ in 0..POLLS {
         assert_eq!(agent.run(["--check"]).code, Some(0));
     }

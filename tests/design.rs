@@ -212,6 +212,10 @@ fn its_examples_are_like_what_an_agent_says() {
     assert_alike(&example("problem"), &agent.wait_for("a rejected revision", || kept("rejected.json")));
     assert_alike(&example("honoured_at"), &kept("restart-requests.json").unwrap());
     assert_alike(&example("stamp"), &kept("collector-version.json").unwrap());
+    let list = |value: &Value| value["generations"].as_array().unwrap().clone();
+    let generations = list(&kept("generations.json").unwrap());
+    let unconfirmed = generations.iter().find(|entry| entry["standing"].get("unconfirmed").is_some());
+    assert_alike(&list(&example("generations"))[0], unconfirmed.expect("one that has proved itself"));
     assert_alike(&example("done"), &ask(&agent, &command("reload")));
     assert_alike(&example("done"), &ask(&agent, &json!({"command": "restart"})));
     assert_eq!(ask(&agent, &command("stop")), "stopped");

@@ -9,7 +9,7 @@ _kmagent() {
         --api-key-file --config-check-interval --update-endpoint --local-config --docker-mode --docker-endpoint --host-name --log-level
         --log-format --state-dir --run-dir --ca-file --allow-http --report-extended --on-change --restart-mode
         --stop-timeout --min-uptime --start-timeout --confirm-time --validate-timeout --collector-log-rate --policy
-        --poll-timeout --max-config-size'
+        --poll-timeout --max-config-size --generations --generations-size'
     local cur=${COMP_WORDS[COMP_CWORD]} mode='' given=' ' flag='' value_of='' takes_value='' prefix='' word i
     COMPREPLY=()
 

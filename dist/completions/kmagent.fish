@@ -83,6 +83,8 @@ complete -c kmagent -n '__kmagent_finds run-dir' -l run-dir -x -a '(__kmagent_di
 complete -c kmagent -n '__kmagent_takes config' -l config -r -F -d 'the collector\'s config'
 complete -c kmagent -n '__kmagent_takes local-config' -l local-config -r -F -d 'the overlay'
 complete -c kmagent -n '__kmagent_takes state-dir' -l state-dir -x -a '(__kmagent_directories)' -d 'the agent\'s state'
+complete -c kmagent -n '__kmagent_takes generations' -l generations -x -d 'how many configs that were active are kept'
+complete -c kmagent -n '__kmagent_takes generations-size' -l generations-size -x -d 'the size that the kept configs may have together'
 complete -c kmagent -n '__kmagent_takes api-key' -l api-key -x -d 'the API key'
 complete -c kmagent -n '__kmagent_takes api-key-file' -l api-key-file -r -F -d 'a file with the API key'
 complete -c kmagent -n '__kmagent_takes config-check-interval' -l config-check-interval -x -d 'time between two config checks'

@@ -153,9 +153,12 @@ impl CheckOutcome {
                 Effects { problem, ..Effects::new(log, Outcome::failed(&error)) }
             }
             CheckOutcome::Refused(rejected) => {
-                let log = LogLine::error("new config rejected; nothing changed")
+                let mut log = LogLine::error("new config rejected; nothing changed")
                     .field("revision", rejected.revision.short())
                     .field("problem", &*rejected.problem);
+                if let Some(kept) = &rejected.kept {
+                    log = log.field("kept", kept.display().to_string());
+                }
                 Effects::rejected(log, rejected, true)
             }
             CheckOutcome::StillRejected(rejected) => {

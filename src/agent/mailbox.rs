@@ -14,12 +14,13 @@ use crate::log::Masked;
 use crate::os::files::FileId;
 use crate::os::process_id::ProcessId;
 use crate::source::Failure;
-use crate::store::record::Rejected;
+use crate::store::record::{Record, Rejected};
 
 /// To the supervisor.
 #[derive(Debug)]
 pub enum SupervisorEvent {
     Checked(Checked),
+    Saved(Saved),
     /// The settings were read again, as was asked, or cannot be used.
     Reloaded(Result<Box<Reloaded>>),
     /// The key file had another key.
@@ -30,6 +31,14 @@ pub enum SupervisorEvent {
     Found(Findings),
     /// The poller panicked, which is our own bug.
     PollerEnded,
+}
+
+/// What was to be written is, or not.
+#[derive(Debug)]
+pub struct Saved {
+    /// What could not be.
+    pub problem: Option<String>,
+    pub rejected: Record<Rejected>,
 }
 
 /// A config check ended.
@@ -68,6 +77,8 @@ pub enum PollerCommand {
     Concluded,
     /// The active config is another file than the supervisor knows.
     ReadConfig,
+    /// The supervisor has decided something that belongs on disk, and a collector lives that may be waiting for it.
+    Save(Record<Rejected>),
     /// An operator asks for a check.
     CheckNow {
         ticket: u64,

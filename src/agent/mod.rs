@@ -7,6 +7,7 @@
 //!   check_outcome  what it found, and what follows from that
 //!   mailbox    what the two threads tell each other
 //!   reload     the settings are read again
+//!   violations what a check says of the policy
 //!   report     the report to a source about this host
 //!   instance_id    which installation it is about
 //! ```
@@ -20,6 +21,7 @@ pub mod poller;
 pub mod reload;
 pub mod report;
 pub mod supervise;
+mod violations;
 
 #[cfg(test)]
 mod outgoing_tests;

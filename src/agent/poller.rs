@@ -1,7 +1,7 @@
 //! The poller thread: one config check after another, and all that may block for long.
 //!
 //! It sleeps on its mailbox until the next check is due or an operator asks for one. What a check finds goes to the
-//! supervisor; nothing is installed here.
+//! supervisor; nothing is installed here. What the supervisor decides while a collector lives is written here.
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,17 @@ use log::kv::{Source, Value};
 
 use crate::agent::check::ConfigCheck;
 use crate::agent::check_outcome::Effects;
-use crate::agent::mailbox::{Checked, Findings, PollerCommand, Snapshot, SupervisorEvent};
+use crate::agent::mailbox::{Checked, Findings, PollerCommand, Saved, Snapshot, SupervisorEvent};
 use crate::agent::reload::Present;
 use crate::collector::process::KILL_PATIENCE;
 use crate::config::value::Revision;
 use crate::core::cadence::Cadence;
 use crate::error::Exit;
 use crate::os::descendants::{self, Which};
+use crate::os::shutdown;
 use crate::os::wake_channel::Sender;
 use crate::source::Failure;
-use crate::store::record::Rejected;
+use crate::store::record::{Record, Rejected};
 
 pub struct Poller {
     clock: Instant,
@@ -111,6 +112,7 @@ impl Poller {
                 let findings = self.findings();
                 self.supervisor.send(SupervisorEvent::Found(findings));
             }
+            PollerCommand::Save(rejected) => return self.save(rejected),
             PollerCommand::CheckNow { ticket } => {
                 self.ticket = ticket;
                 self.cadence.asked(self.clock.elapsed());
@@ -138,6 +140,16 @@ impl Poller {
             PollerCommand::Stop => return false,
         }
         true
+    }
+
+    /// False when the supervisor is gone.
+    fn save(&self, mut rejected: Record<Rejected>) -> bool {
+        let saved = {
+            let _step = shutdown::step();
+            self.check.store().save()
+        };
+        let problem = saved.and(rejected.settle()).err().map(|error| error.to_string());
+        self.supervisor.send(SupervisorEvent::Saved(Saved { problem, rejected }))
     }
 
     /// False when the supervisor is gone.

@@ -80,7 +80,7 @@ impl Present {
             masked::know(Holder::Keys, Secrets::new(keys.map(|key| key.expose().to_owned())));
         }
         let collector = Collector::new(settings);
-        let store = Store::new(&settings.config, &settings.state_dir, settings.max_config_file());
+        let store = check.store().limited_by(settings);
         let changed = collector.changed_references(&self.collector, &check.configs());
         check.renew(settings, source, &collector, &store);
         let mut message = String::new();

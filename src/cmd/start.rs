@@ -49,9 +49,11 @@ pub fn run(chosen: ChosenSettings, resolve: Resolve) -> Result<Exit> {
         Error::because(Exit::System, format!("the system refused {what} {LIMITS}"), error)
     };
     let signals = Signals::watch().map_err(|error| refused("a signal descriptor", error))?;
-    let store = Store::new(&settings.config, &settings.state_dir, settings.max_config_file());
+    let store = Store::of(settings);
     store.sweep();
+    store.open_generations();
     begin(&store);
+    store.begin();
     warn_if_unwritable(settings, &store);
     warn_of_others(settings);
     let collector = Collector::new(settings);

@@ -123,10 +123,13 @@ fn rejected(config: &ConfigStatus, problem: &str) -> Option<String> {
     let revision = short(config.rejected_revision.as_ref().filter(|_| config.rejected_is_offered)?);
     let reason = config.rejected_because.as_deref().unwrap_or_default();
     let time = since(config.rejected_at, " since ", "");
+    let kept = config.rejected_kept.as_ref().map(|kept| format!("kept as {}", kept.display()));
+    let offered = format!("revision {revision}{time}, and still offered");
+    let kept_too = kept.as_ref().map(|kept| format!(", {kept}")).unwrap_or_default();
     match (problem.contains(revision), problem.contains(reason)) {
-        (true, true) => None,
-        (false, true) => Some(format!("revision {revision}{time}, and still offered")),
-        (_, false) => Some(format!("revision {revision}{time}, and still offered: {reason}")),
+        (true, true) => kept,
+        (false, true) => Some(format!("{offered}{kept_too}")),
+        (_, false) => Some(format!("{offered}{kept_too}: {reason}")),
     }
 }
 

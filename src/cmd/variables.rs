@@ -45,7 +45,7 @@ fn lookalikes(settings: &Settings) -> impl Iterator<Item = String> {
 
 /// The names of the variables that the active config and the overlay refer to.
 fn referenced(settings: &Settings) -> Result<Vec<String>> {
-    let store = Store::new(&settings.config, &settings.state_dir, settings.max_config_file());
+    let store = Store::of(settings);
     let collector = Collector::new(settings);
     let overlay = collector.overlay(|path| store.read_overlay(path))?;
     let config = store.has_config().then(|| store.read_config()).transpose()?;

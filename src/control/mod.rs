@@ -227,6 +227,9 @@ pub struct ConfigStatus {
     /// Whether the latest check found that the API offers it.
     #[serde(default)]
     pub rejected_is_offered: bool,
+    /// Where the rejected config is kept.
+    #[serde(default)]
+    pub rejected_kept: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -287,6 +290,7 @@ mod tests {
                 rejected_because: Some(text()),
                 rejected_at: None,
                 rejected_is_offered: false,
+                rejected_kept: None,
             },
             polling: PollingStatus {
                 endpoint: Some(text()),

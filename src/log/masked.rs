@@ -21,8 +21,8 @@ pub enum Holder {
     Keys,
     /// The config that was validated last.
     Candidate,
-    /// The last known good, as it was at the start.
-    LastKnownGood,
+    /// What a roll back would have gone to at the start.
+    Fallback,
     /// The configs of a collector, by its number.
     Collector(u64),
 }

@@ -186,6 +186,11 @@ pub fn is_planted(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|error| error.is::<Planted>())
 }
 
+/// There is nothing, nor could there be.
+pub fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
 /// Where a file is, also when that is the current directory.
 pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))

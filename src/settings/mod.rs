@@ -168,6 +168,10 @@ pub struct Settings {
     pub poll_timeout: Duration,
     /// Bytes, of the API's whole answer.
     pub max_config_size: u64,
+    /// How many configs that were active are kept.
+    pub generations: usize,
+    /// Bytes that they may have together.
+    pub generations_size: u64,
     pub ignored: Option<Ignored>,
 }
 

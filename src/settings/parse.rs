@@ -96,7 +96,14 @@ fn digits(text: &str) -> Option<&str> {
     (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)
 }
 
-/// `max-config-size`: 1 KiB, below which no config is of use, to 64 MiB, which a constrained host can still hold.
+/// `generations`: one at least, as there is an active config; a hundred are listed in a moment.
+pub fn generations(text: &str) -> Parsed<usize> {
+    let count = digits(text).and_then(|text| text.parse().ok()).ok_or("is not a number: write one such as 5")?;
+    if (1..=100).contains(&count) { Ok(count) } else { Err("is out of range: it takes 1 to 100".to_string()) }
+}
+
+/// `max-config-size`, `generations-size`: 1 KiB, below which no config is of use, to 64 MiB, which a constrained host
+/// can still hold.
 pub fn size(text: &str) -> Parsed<u64> {
     let (number, unit) = match text.split_at(digits_end(text)) {
         (number, "") => (number, 1),
@@ -295,6 +302,18 @@ mod tests {
         }
         for text in ["", "MiB", "4MB", "4M", "4 MiB", "-4MiB", "+4MiB", "1.5MiB", "1GiB", "99999999999999999MiB"] {
             assert!(size(text).unwrap_err().contains("512KiB"), "{text}");
+        }
+    }
+
+    #[test]
+    fn counts() {
+        for (text, expected) in [("1", 1), ("5", 5), ("100", 100)] {
+            assert_eq!(generations(text), Ok(expected), "{text}");
+        }
+        for (text, words) in
+            [("0", "1 to 100"), ("101", "1 to 100"), ("", "a number"), ("-1", "a number"), ("five", "a number")]
+        {
+            assert!(generations(text).unwrap_err().contains(words), "{text}");
         }
     }
 

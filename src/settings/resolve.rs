@@ -116,6 +116,8 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         collector_log_rate: from.value("collector-log-rate", parse::rate),
         poll_timeout: from.value("poll-timeout", parse::timeout),
         max_config_size: from.value("max-config-size", parse::size),
+        generations: from.value("generations", parse::generations),
+        generations_size: from.value("generations-size", parse::size),
         ignored: from.ignored.take(),
     };
     let Layers { rows, problems, warnings, .. } = layers;

@@ -84,6 +84,7 @@ fn defaults() {
     assert_eq!(settings.config_check_interval, Some(Duration::from_secs(60)));
     assert_eq!(settings.max_config_size, 4 * 1024 * 1024);
     assert_eq!(settings.max_config_file(), 8 * 1024 * 1024);
+    assert_eq!((settings.generations, settings.generations_size), (5, 16 * 1024 * 1024));
     assert_eq!(settings.min_uptime, Duration::from_secs(10));
     assert_eq!((settings.start_timeout, settings.confirm_time), (Duration::from_secs(60), Duration::from_secs(600)));
     assert_eq!((settings.collector, settings.ca_file, settings.on_change), (None, None, None));
@@ -105,7 +106,8 @@ fn every_setting_is_taken_from_every_source() {
             "log-level" => "debug",
             "log-format" => "text",
             "restart-mode" => "restart",
-            "max-config-size" => "1MiB",
+            "max-config-size" | "generations-size" => "1MiB",
+            "generations" => "7",
             "api-key-file" => "DIR/key",
             "collector-log-rate" => "60",
             "collector-args" => "--some=text",

@@ -114,6 +114,8 @@ pub static SETTINGS: &[Setting] = &[
     row("policy", "KM_POLICY", Absent("policy.yaml beside the settings file, else the default policy"), Text, Server),
     row("poll-timeout", "KM_POLL_TIMEOUT", Value("10s"), Text, Server),
     row("max-config-size", "KM_MAX_CONFIG_SIZE", Value("4MiB"), Text, Server),
+    row("generations", "KM_GENERATIONS", Value("5"), Text, Files),
+    row("generations-size", "KM_GENERATIONS_SIZE", Value("16MiB"), Text, Agent),
 ];
 
 const fn row(name: &'static str, env: &'static str, fallback: Fallback, kind: Kind, group: Group) -> Setting {

@@ -40,15 +40,40 @@ impl NewFile {
     /// # Errors
     /// They name `target` alone, as those of `write_new`.
     pub fn replace(&self, target: &Place) -> io::Result<()> {
-        let path = target.path();
-        self.place.rename(target).map_err(|error| {
-            io::Error::new(error.kind(), format!("failed to replace file `{}`: {error}", path.display()))
-        })?;
-        if let Err(error) = target.directory().sync() {
-            log::warn!(path:% = path.display(), error:%; "file replaced but not synced; a power failure may undo this");
-        }
+        self.rename(target)?;
+        sync_directory(target);
         Ok(())
     }
+
+    /// As `replace`, without the sync.
+    pub fn rename(&self, target: &Place) -> io::Result<()> {
+        put_in_place(&self.place, target)
+    }
+}
+
+/// Renames a whole file over `target`, without a sync.
+pub fn put_in_place(file: &Place, target: &Place) -> io::Result<()> {
+    file.rename(target).map_err(|error| {
+        io::Error::new(error.kind(), format!("failed to replace file `{}`: {error}", target.path().display()))
+    })
+}
+
+/// After a rename to `target`.
+pub fn sync_directory(target: &Place) {
+    if let Err(error) = target.directory().sync() {
+        let path = target.path();
+        log::warn!(path:% = path.display(), error:%; "file replaced but not synced; a power failure may undo this");
+    }
+}
+
+/// Gives the file at `target` another name beside it, by which `put_in_place` brings it back; `None` where it must have
+/// one name only (`Place::open_safely`), or the file system knows no hard links.
+pub fn second_name(target: &Place, mark: &str) -> Option<Place> {
+    if target.directory().admits_others() {
+        return None;
+    }
+    let place = next_place(target, mark);
+    target.link(&place).ok().map(|()| place)
 }
 
 /// Writes `bytes` to a new file beside `target` and syncs it. Its name is `.<target><mark><pid>-<n>`, used by nobody
@@ -75,14 +100,18 @@ pub fn write_new(target: &Place, mark: &str, bytes: &[u8]) -> io::Result<NewFile
     Ok(new)
 }
 
-fn create_held(target: &Place, mark: &str) -> io::Result<(Place, File)> {
+fn next_place(target: &Place, mark: &str) -> Place {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let mut name = OsString::from(".");
+    name.push(target.name());
+    name.push(format!("{}{number}", own_mark(mark)));
+    target.beside(name)
+}
+
+fn create_held(target: &Place, mark: &str) -> io::Result<(Place, File)> {
     loop {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let mut name = OsString::from(".");
-        name.push(target.name());
-        name.push(format!("{}{number}", own_mark(mark)));
-        let place = target.beside(name);
+        let place = next_place(target, mark);
         let file = place.create_private()?;
         // Else it was swept away before it was held.
         if files::hold(&file) {

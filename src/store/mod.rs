@@ -1,39 +1,58 @@
-//! The files that decide what runs: the active config, candidates beside it, the last known good, the rejected
-//! revision.
+//! The files that decide what runs: the active config, candidates beside it, the generations, the records.
 //!
-//! Every change is a rename of a file that is whole and on disk, so a reader sees the old or the new one. What a roll
-//! back replaces is kept beside the config as `<config>.rejected`. Which change to make, and when, is decided
-//! elsewhere; `record` keeps the small JSON files of the state directory.
+//! ```text
+//!   (here)       the config file and the candidates beside it
+//!   active       which generation the config file is, how it is installed, and the verdicts on it
+//!   roll_back    what takes its place when it has failed
+//!   generations  the configs that were active: the list, and its files
+//!   record       the small JSON files of the state directory
+//!   atomic       files that are whole or not there
+//! ```
+//! Every change is a rename of a file that is whole and on disk, so a reader sees the old or the new one. Which change
+//! to make, and when, is decided elsewhere.
 
+mod active;
 pub mod atomic;
+pub mod generations;
 pub mod record;
+mod roll_back;
 
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;
 
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use crate::config::value::{Revision, Value};
 use crate::config::yaml;
 use crate::error::{Error, Exit, Result};
-use crate::os::files::{self, Directory, FileId, Place, named, safe_open};
+use crate::os::files::{self, Directory, FileId, Place, safe_open};
 use crate::os::{error as os_error, shutdown};
+use crate::settings::Settings;
 use atomic::NewFile;
+use generations::files::Generations;
+use generations::{Generation, Limits, Origin};
+use roll_back::Former;
+pub use roll_back::{RolledBack, Target};
 
 /// What marks our own files beside the config, between a dot with its name and a number.
 const CANDIDATE_MARK: &str = ".candidate-";
-const LAST_KNOWN_GOOD: &str = "last-known-good.yaml";
-const PREVIOUS: &str = "previous.yaml";
 
+/// Clones are about the same files, and know the same of them.
 #[derive(Clone, Debug)]
 pub struct Store {
     config: PathBuf,
     state_dir: PathBuf,
     /// Bytes of a config file that is read.
     max_bytes: u64,
+    generations: Arc<Generations>,
+    /// What the latest install replaced, to be put back without a sync.
+    former: Arc<Mutex<Option<Former>>>,
+    /// The config was renamed, and its directory not synced since.
+    is_unsynced: Arc<AtomicBool>,
 }
 
 /// A validated config in a file beside the config; the file is removed with it unless it was renamed away.
@@ -41,11 +60,17 @@ pub struct Store {
 pub struct Candidate {
     file: Box<NewFile>,
     pub revision: Revision,
+    /// `None` until it is kept as one.
+    generation: Option<u64>,
 }
 
 impl Candidate {
     pub fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    pub fn generation(&self) -> Option<u64> {
+        self.generation
     }
 }
 
@@ -55,21 +80,28 @@ impl Drop for Candidate {
     }
 }
 
-/// How the active config compares with the last known good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comparison {
-    /// It is the last known good.
-    Same,
-    /// There is a last known good, and the active config is another.
-    Different,
-    /// There is no last known good.
-    NoFallback,
-}
-
 impl Store {
+    /// As the settings say.
+    pub fn of(settings: &Settings) -> Store {
+        Store::new(&settings.config, &settings.state_dir, settings.max_config_file(), limits(settings))
+    }
+
+    /// The same files, with other limits.
+    pub fn limited_by(&self, settings: &Settings) -> Store {
+        self.generations.limit(limits(settings), settings.max_config_file());
+        Store { max_bytes: settings.max_config_file(), ..self.clone() }
+    }
+
     /// No config file of more than `max_bytes` is read: it counts as one that cannot be.
-    pub fn new(config: &Path, state_dir: &Path, max_bytes: u64) -> Store {
-        Store { config: config.to_path_buf(), state_dir: state_dir.to_path_buf(), max_bytes }
+    pub fn new(config: &Path, state_dir: &Path, max_bytes: u64, limits: Limits) -> Store {
+        Store {
+            config: config.to_path_buf(),
+            state_dir: state_dir.to_path_buf(),
+            max_bytes,
+            generations: Arc::new(Generations::new(state_dir, limits, max_bytes)),
+            former: Arc::default(),
+            is_unsynced: Arc::default(),
+        }
     }
 
     pub fn config(&self) -> &Path {
@@ -84,10 +116,6 @@ impl Store {
     /// stays.
     fn target(&self) -> io::Result<Place> {
         Place::followed(&self.config)
-    }
-
-    fn last_known_good(&self) -> PathBuf {
-        self.state_dir.join(LAST_KNOWN_GOOD)
     }
 
     /// The config file as it is now; `None` when there is none.
@@ -126,12 +154,9 @@ impl Store {
         }
         let copied = safe_open::read(default, self.max_bytes)
             .and_then(|bytes| self.target().and_then(|target| atomic::write_at(&target, &bytes)));
-        copied.map(|()| true).map_err(|error| self.cannot_replace("cannot install the default config", error))
-    }
-
-    /// Whether there is a last known good to go back to, or something that cannot be looked at.
-    pub fn has_fallback(&self) -> bool {
-        !matches!(safe_open::identity(&self.last_known_good()), Ok(None))
+        copied.map_err(|error| self.cannot_replace("cannot install the default config", error))?;
+        self.know_active(Origin::Default);
+        Ok(true)
     }
 
     /// The active config, as a tree.
@@ -142,20 +167,20 @@ impl Store {
         self.read_tree(&self.config)
     }
 
-    /// The last known good, as a tree.
-    ///
-    /// # Errors
-    /// As for `read_config`.
-    pub fn read_last_known_good(&self) -> Result<Value> {
-        self.read_tree(&self.last_known_good())
-    }
-
     /// A config that is laid over the active one, as a tree.
     ///
     /// # Errors
     /// As for `read_config`.
     pub fn read_overlay(&self, path: &Path) -> Result<Value> {
         self.read_tree(path)
+    }
+
+    /// A generation, as a tree.
+    ///
+    /// # Errors
+    /// As for `read_config`.
+    pub fn read_generation(&self, number: u64) -> Result<Value> {
+        self.read_tree(&self.generation_path(number))
     }
 
     fn read_tree(&self, path: &Path) -> Result<Value> {
@@ -184,99 +209,7 @@ impl Store {
             .target()
             .and_then(|target| atomic::write_new(&target, CANDIDATE_MARK, text.as_bytes()))
             .map_err(|error| self.cannot_replace("cannot write the new config", error))?;
-        Ok(Candidate { file: Box::new(file), revision })
-    }
-
-    /// Makes a candidate the active config.
-    ///
-    /// # Errors
-    /// 73, with the config as it was.
-    pub fn install(&self, candidate: &Candidate) -> Result<()> {
-        self.target()
-            .and_then(|target| candidate.file.replace(&target))
-            .map_err(|error| self.cannot_replace("cannot install the new config", error))
-    }
-
-    /// Compares the active config with the last known good, byte by byte.
-    pub fn compare(&self) -> Comparison {
-        match (self.read(&self.config), self.read(&self.last_known_good())) {
-            (Ok(config), Ok(good)) if config == good => Comparison::Same,
-            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Comparison::NoFallback,
-            // One that cannot be read now may be when it is needed; if not, the roll back says why.
-            (_, Ok(_) | Err(_)) => Comparison::Different,
-        }
-    }
-
-    /// Keeps the active config as last known good, if it is still this file and not kept already. True if it was
-    /// written.
-    ///
-    /// # Errors
-    /// 73; the former last known good is whole.
-    pub fn promote(&self, file: FileId) -> Result<bool> {
-        let bytes = self.read(&self.config).map_err(|error| self.cannot_write("cannot read the config", error))?;
-        let good = self.last_known_good();
-        let same = self.read(&good).is_ok_and(|kept| kept == bytes);
-        if same || self.look()? != Some(file) {
-            return Ok(false);
-        }
-        atomic::write(&good, &bytes).map_err(|error| self.cannot_write("cannot save the last known good", error))?;
-        Ok(true)
-    }
-
-    /// Puts the last known good over the config, and keeps what it replaces as `<config>.rejected`.
-    ///
-    /// # Errors
-    /// 73, with the config as it was.
-    pub fn roll_back(&self) -> Result<()> {
-        self.restore(&self.last_known_good())
-    }
-
-    fn restore(&self, source: &Path) -> Result<()> {
-        let failed = |error| self.cannot_replace("cannot restore the previous config", error);
-        let bytes = self.read(source).map_err(failed)?;
-        let target = self.target().map_err(failed)?;
-        let restored = atomic::write_new(&target, CANDIDATE_MARK, &bytes).map_err(failed)?;
-        let kept = target.beside(with_suffix(target.name().into(), ".rejected"));
-        if let Err(error) = atomic::set_aside(&target, &kept, self.max_bytes) {
-            log::warn!(error:% = error; "cannot save the rejected config");
-        }
-        restored.replace(&target).map_err(|error| {
-            restored.remove();
-            failed(error)
-        })
-    }
-
-    /// Keeps the active config for `restore_previous`, whether or not it has proved itself.
-    ///
-    /// # Errors
-    /// 73.
-    pub fn keep_previous(&self) -> Result<()> {
-        let kept = self.read(&self.config).and_then(|bytes| atomic::write(&self.state_dir.join(PREVIOUS), &bytes));
-        kept.map_err(|error| self.cannot_write("cannot save the current config", error))
-    }
-
-    /// Puts what `keep_previous` kept over the config.
-    ///
-    /// # Errors
-    /// 73, with the config as it was.
-    pub fn restore_previous(&self) -> Result<()> {
-        self.restore(&self.state_dir.join(PREVIOUS))
-    }
-
-    /// Of a symbolic link the target.
-    ///
-    /// # Errors
-    /// 73.
-    pub fn remove_config(&self) -> Result<()> {
-        self.target()
-            .and_then(|target| target.remove().map_err(|error| named(&target.path(), error)))
-            .map_err(|error| self.cannot_replace("cannot remove the config", error))
-    }
-
-    /// Where a roll back keeps what it replaced.
-    pub fn rejected_path(&self) -> PathBuf {
-        let path = self.target().map_or_else(|_| self.config.clone(), |target| target.path());
-        with_suffix(path.into(), ".rejected").into()
+        Ok(Candidate { file: Box::new(file), revision, generation: None })
     }
 
     /// Removes the candidates beside the config that this agent has, and those that a killed one left; not those of a
@@ -286,6 +219,20 @@ impl Store {
         for directory in beside.into_iter().chain(Directory::open(&self.state_dir)) {
             atomic::sweep(&directory, CANDIDATE_MARK);
         }
+        self.generations.sweep(CANDIDATE_MARK);
+    }
+
+    /// The generations, the oldest first.
+    pub fn generations(&self) -> Vec<Generation> {
+        self.generations.list().all().to_vec()
+    }
+
+    pub fn generation(&self, number: u64) -> Option<Generation> {
+        self.generations.list().find(number).cloned()
+    }
+
+    pub fn generation_path(&self, number: u64) -> PathBuf {
+        self.generations.path(number)
     }
 
     /// What root is to run where the agent may not write in the config's directory: as installed there is a link to the
@@ -310,7 +257,6 @@ impl Store {
     }
 }
 
-fn with_suffix(mut name: OsString, suffix: &str) -> OsString {
-    name.push(suffix);
-    name
+fn limits(settings: &Settings) -> Limits {
+    Limits { count: settings.generations, bytes: settings.generations_size }
 }

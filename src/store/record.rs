@@ -43,6 +43,9 @@ pub struct Rejected {
     pub problem: Masked,
     /// Unix seconds.
     pub at: u64,
+    /// Where the config is, to be looked at.
+    #[serde(default)]
+    pub kept: Option<PathBuf>,
     /// Another config has been installed since: it is no problem any more, though still not tried again.
     #[serde(default)]
     pub resolved: bool,
@@ -83,7 +86,8 @@ impl Rejected {
     /// Just now, for any collector.
     pub fn new(revision: Revision, problem: impl Into<Masked>) -> Rejected {
         let (problem, at, conditions) = (problem.into(), unix_now(), Box::default());
-        Rejected { revision, problem, at, resolved: false, collector: None, conditions, policy: None }
+        let (kept, collector, policy) = (None, None, None);
+        Rejected { revision, problem, at, kept, resolved: false, collector, conditions, policy }
     }
 
     /// Whether it is rejected under this policy.
@@ -108,6 +112,9 @@ pub struct Unfinished {
     pub revision: Revision,
     /// Whether a config was there before, kept for a roll back.
     pub replaced: bool,
+    /// The generation that it is; none in a file of an earlier version, whose roll back goes to what it kept.
+    #[serde(default)]
+    pub former: Option<u64>,
 }
 
 /// A file of the state directory that holds one `T` or nothing.
@@ -150,11 +157,25 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     /// # Errors
     /// 73.
     pub fn set(&mut self, value: Option<T>) -> Result<()> {
+        self.put(value);
+        self.settle()
+    }
+
+    /// Keeps `value` in memory alone, until it is settled.
+    pub fn put(&mut self, value: Option<T>) {
         if self.kept != value {
             self.kept = value;
             self.unwritten = true;
         }
-        self.settle()
+    }
+
+    pub fn is_settled(&self) -> bool {
+        !self.unwritten
+    }
+
+    /// A copy of this one was settled elsewhere: so is this one, if it has not changed since.
+    pub fn settled_as(&mut self, copy: &Record<T>) {
+        self.unwritten &= copy.unwritten || copy.kept != self.kept;
     }
 
     /// Writes what could not be written before.
@@ -162,6 +183,15 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
     /// # Errors
     /// 73.
     pub fn settle(&mut self) -> Result<()> {
+        let _step = self.unwritten.then(shutdown::step);
+        self.flush()
+    }
+
+    /// As `settle`, at the end of the agent, which waits for nothing any more.
+    ///
+    /// # Errors
+    /// 73.
+    pub fn flush(&mut self) -> Result<()> {
         if self.unwritten {
             self.write().map_err(|error| {
                 let what = format!("cannot write the agent's state{}", os_error::remedy_for_write(&error));
@@ -174,7 +204,6 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Record<T> {
 
     fn write(&self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
-        let _step = shutdown::step();
         match &self.kept {
             Some(value) => {
                 let mut text = serde_json::to_vec(value)?;

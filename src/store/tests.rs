@@ -3,14 +3,17 @@
 //! Everything here holds for root and for an ordinary user; what takes root says so. `ENOTDIR` stands for "cannot be
 //! looked at", since root may look at everything that is a directory.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use super::generations::{Standing, StartProblem, TrustLevel};
 use super::*;
 use crate::os::unix::files::test_dir::{Dir, mode, read, write};
 
 /// What any file here may have.
 const MAX_BYTES: u64 = 100;
+
+const LIMITS: Limits = Limits { count: 3, bytes: 1000 };
 
 /// A store whose config and state lie in directories of their own.
 struct Scene {
@@ -24,18 +27,51 @@ impl Scene {
         let dir = Dir::new();
         std::fs::create_dir(dir.join("etc")).unwrap();
         std::fs::create_dir(dir.join("state")).unwrap();
-        let store = Store::new(&dir.join("etc/config.yaml"), &dir.join("state"), MAX_BYTES);
+        let store = Scene::store(&dir);
         Scene { dir, store }
     }
 
-    /// A config, and a last known good if there is one.
+    fn store(dir: &Dir) -> Store {
+        Store::new(&dir.join("etc/config.yaml"), &dir.join("state"), MAX_BYTES, LIMITS)
+    }
+
+    /// A config, and a confirmed one if there is such.
     fn with(config: &str, good: Option<&str>) -> Scene {
         let scene = Scene::empty();
         write(scene.config(), config);
         if let Some(good) = good {
-            write(scene.good(), good);
+            write(scene.dir.join("state/last-known-good.yaml"), good);
         }
+        scene.store.open_generations();
         scene
+    }
+
+    /// The next process finds what this one has left.
+    fn reopen(&mut self) {
+        self.store = Scene::store(&self.dir);
+        self.store.open_generations();
+    }
+
+    /// Installs a candidate.
+    fn install(&self, text: &str) -> u64 {
+        let candidate = self.candidate(text);
+        self.store.install(&candidate).unwrap();
+        self.store.save().unwrap();
+        candidate.generation().unwrap()
+    }
+
+    fn roll_back(&self) -> Result<RolledBack> {
+        self.store.roll_back(Target::Fallback, &"it failed".into())
+    }
+
+    /// Number, content and standing of each, the oldest first.
+    fn kept(&self) -> Vec<(u64, String, Standing)> {
+        let content = |number| std::fs::read_to_string(self.store.generation_path(number)).unwrap_or_default();
+        self.store.generations().into_iter().map(|it| (it.number, content(it.number), it.standing)).collect()
+    }
+
+    fn level(&self) -> TrustLevel {
+        self.store.trust().level
     }
 
     /// Nothing below `name` can be looked at: it is no directory.
@@ -48,8 +84,8 @@ impl Scene {
         self.dir.join("etc/config.yaml")
     }
 
-    fn good(&self) -> PathBuf {
-        self.dir.join("state/last-known-good.yaml")
+    fn list(&self) -> PathBuf {
+        self.dir.join("state/generations.json")
     }
 
     fn rejected(&self) -> PathBuf {
@@ -57,13 +93,21 @@ impl Scene {
     }
 
     fn candidate(&self, text: &str) -> Candidate {
-        self.store.write_candidate(text, revision()).unwrap()
+        let mut candidate = self.store.write_candidate(text, revision(text)).unwrap();
+        self.store.keep_candidate(&mut candidate, text);
+        candidate
     }
 }
 
-fn revision() -> Revision {
-    Value::Null.revision()
+fn revision(text: &str) -> Revision {
+    yaml::parse(text.as_bytes()).unwrap().revision()
 }
+
+fn failed() -> Standing {
+    Standing::RolledBack { problem: "it failed".into() }
+}
+
+const UNCONFIRMED: Standing = Standing::Unconfirmed { exits: 0, starts: 0 };
 
 #[track_caller]
 fn fails<T: std::fmt::Debug>(outcome: Result<T>, exit: Exit, words: &[&str]) {
@@ -79,7 +123,6 @@ fn it_knows_its_paths() {
     let scene = Scene::empty();
     assert_eq!(scene.store.config(), scene.config());
     assert_eq!(scene.store.state_dir(), scene.dir.join("state"));
-    assert_eq!(scene.store.rejected_path(), scene.rejected());
 }
 
 #[test]
@@ -90,7 +133,7 @@ fn a_candidate_is_a_whole_private_file_beside_the_config_and_goes_with_its_owner
     assert!(name.starts_with(&format!(".config.yaml.candidate-{}-", std::process::id())), "{name}");
     assert_eq!(candidate.path().parent().unwrap(), scene.dir.join("etc"));
     assert_eq!((read(candidate.path()).as_str(), mode(candidate.path())), ("new: 1\n", 0o600));
-    assert_eq!(candidate.revision, revision());
+    assert_eq!(candidate.revision, revision("new: 1\n"));
     let another = scene.candidate("new: 2\n");
     assert_ne!(another.path(), candidate.path());
     drop(candidate);
@@ -105,6 +148,7 @@ fn an_installed_candidate_is_the_config_and_stays() {
     scene.store.install(&candidate).unwrap();
     assert_eq!(read(scene.config()), "new: 1\n");
     drop(candidate);
+    assert!(scene.store.prove(2, false) && !scene.store.prove(2, false));
     assert_eq!(scene.dir.names("etc"), ["config.yaml"]);
     // The directory in its way cannot be replaced by a file.
     let scene = Scene::empty();
@@ -125,7 +169,7 @@ fn a_candidate_that_cannot_be_written_names_path_and_remedy() {
     let scene = Scene::empty();
     std::fs::remove_dir(scene.dir.join("etc")).unwrap();
     let words = ["cannot write the new config (create the directory)", "etc/config.yaml: "];
-    fails(scene.store.write_candidate("new: 1\n", revision()), Exit::CannotWrite, &words);
+    fails(scene.store.write_candidate("new: 1\n", revision("new: 1\n")), Exit::CannotWrite, &words);
 }
 
 #[test]
@@ -143,10 +187,9 @@ fn a_config_that_is_a_link_is_replaced_where_it_points() {
             (text, Some("../real.yaml"))
         );
     }
-    assert_eq!(scene.store.rejected_path(), scene.dir.join("real.yaml.rejected"));
-    write(scene.good(), "good: 1\n");
-    scene.store.roll_back().unwrap();
-    assert_eq!((read(&real), read(scene.dir.join("real.yaml.rejected"))), ("good: 1\n".into(), "second: 1\n".into()));
+    assert!(scene.store.prove(1, true));
+    let RolledBack { from, to, .. } = scene.roll_back().unwrap();
+    assert_eq!((read(&real).as_str(), from, to), ("first: 1\n", Some(2), 1));
     assert_eq!(scene.dir.names("etc"), ["config.yaml"]);
 }
 
@@ -154,8 +197,11 @@ fn a_config_that_is_a_link_is_replaced_where_it_points() {
 fn a_link_that_leads_nowhere_is_not_replaced() {
     let scene = Scene::empty();
     symlink("config.yaml", scene.config()).unwrap();
-    fails(scene.store.write_candidate("new: 1\n", revision()), Exit::CannotWrite, &["cannot write the new config"]);
-    assert_eq!(scene.store.rejected_path(), scene.rejected());
+    fails(
+        scene.store.write_candidate("new: 1\n", revision("new: 1\n")),
+        Exit::CannotWrite,
+        &["cannot write the new config"],
+    );
     assert_eq!(scene.dir.names("etc"), ["config.yaml"]);
 }
 
@@ -166,7 +212,7 @@ fn an_identity_tells_whether_a_file_is_still_the_same() {
     let seen = FileId::of(&scene.config()).unwrap();
     assert_eq!(FileId::of(&scene.config()), Some(seen));
     assert_eq!(scene.store.look().unwrap(), Some(seen));
-    scene.store.install(&scene.candidate("new: 1\n")).unwrap();
+    scene.install("new: 1\n");
     assert_ne!(FileId::of(&scene.config()), Some(seen));
 }
 
@@ -176,13 +222,11 @@ fn what_cannot_be_looked_at_is_not_missing() {
     assert_eq!(scene.store.look().unwrap(), None);
     assert!(!scene.store.has_config() && !scene.store.has_fallback());
     write(scene.config(), "");
-    write(scene.good(), "");
-    assert!(scene.store.has_config() && scene.store.has_fallback());
+    assert!(scene.store.has_config());
     scene.close("etc");
-    scene.close("state");
     fails(scene.store.look(), Exit::Unavailable, &["cannot stat the config", "etc/config.yaml"]);
     assert_eq!(FileId::of(&scene.config()), None);
-    assert!(scene.store.has_config() && scene.store.has_fallback());
+    assert!(scene.store.has_config());
 }
 
 #[test]
@@ -190,7 +234,7 @@ fn a_config_that_is_a_mount_of_its_own_is_seen() {
     assert!(!Scene::empty().store.is_mounted());
     assert!(!Scene::with("a: 1\n", None).store.is_mounted());
     // No file, but a mount on every Linux.
-    assert!(Store::new(Path::new("/proc"), Path::new("/"), MAX_BYTES).is_mounted());
+    assert!(Store::new(Path::new("/proc"), Path::new("/"), MAX_BYTES, LIMITS).is_mounted());
 }
 
 #[test]
@@ -209,8 +253,8 @@ fn a_default_is_only_put_where_there_is_nothing() {
     assert!(!scene.store.install_default(&default(&scene)).unwrap());
     assert_eq!(read(scene.config()), "own: 1\n");
 
-    let scene = Scene::empty();
-    write(scene.good(), "good: 1\n");
+    let scene = Scene::with("active: 1\n", Some("good: 1\n"));
+    std::fs::remove_file(scene.config()).unwrap();
     assert!(!scene.store.install_default(&default(&scene)).unwrap());
     assert!(!scene.config().exists());
 
@@ -223,91 +267,431 @@ fn a_default_is_only_put_where_there_is_nothing() {
 fn configs_are_read_as_trees() {
     let scene = Scene::with("a: 1\n", Some("{broken"));
     assert_eq!(scene.store.read_config().unwrap().get("a"), Some(&Value::Integer(1)));
-    fails(scene.store.read_last_known_good(), Exit::ConfigRefused, &["cannot parse", "last-known-good.yaml"]);
-    write(scene.good(), "b: 2\n");
-    assert_eq!(scene.store.read_last_known_good().unwrap().get("b"), Some(&Value::Integer(2)));
+    fails(scene.store.read_generation(1), Exit::ConfigRefused, &["cannot parse", "generations/1.yaml"]);
+    scene.store.save().unwrap();
+    assert_eq!((scene.store.read_fallback(), scene.store.generation(1).unwrap().revision), (None, None));
+    assert_eq!(scene.store.generation(2).unwrap().revision, Some(revision("a: 1\n")));
+    assert!(!scene.store.is_unsaved(), "it is not parsed again");
+    write(scene.store.generation_path(1), "b: 2\n");
+    assert_eq!(scene.store.read_fallback().unwrap().get("b"), Some(&Value::Integer(2)));
+    assert_eq!(scene.store.read_fallback(), scene.store.read_confirmed());
     std::fs::remove_file(scene.config()).unwrap();
     fails(scene.store.read_config(), Exit::Unavailable, &["cannot read", "etc/config.yaml"]);
 }
 
 #[test]
-fn the_config_is_compared_with_the_last_known_good() {
-    assert_eq!(Scene::with("a: 1\n", Some("a: 1\n")).store.compare(), Comparison::Same);
-    assert_eq!(Scene::with("a: 1\n", Some("b: 1\n")).store.compare(), Comparison::Different);
-    assert_eq!(Scene::with("a: 1\n", None).store.compare(), Comparison::NoFallback);
-    // One that cannot be read is no reason to give up what it may be needed for.
-    let unreadable = Scene::with("a: 1\n", None);
-    std::fs::create_dir(unreadable.store.state_dir().join(LAST_KNOWN_GOOD)).unwrap();
-    assert_eq!(unreadable.store.compare(), Comparison::Different);
-    let scene = Scene::with("a: 1\n", Some("a: 1\n"));
-    std::fs::remove_file(scene.config()).unwrap();
-    assert_eq!(scene.store.compare(), Comparison::Different);
-}
-
-#[test]
-fn only_what_was_seen_to_work_is_promoted_and_only_once() {
-    for good in [None, Some("old: 1\n")] {
-        let scene = Scene::with("a: 1\n", good);
-        let seen = FileId::of(&scene.config()).unwrap();
-        assert!(scene.store.promote(seen).unwrap());
-        assert_eq!((read(scene.good()).as_str(), mode(scene.good())), ("a: 1\n", mode(scene.good())));
-        let kept = FileId::of(&scene.good());
-        assert!(!scene.store.promote(seen).unwrap(), "it is kept already");
-        assert_eq!(FileId::of(&scene.good()), kept, "and not written again");
-        // Replaced by hand since it was started.
-        scene.store.install(&scene.candidate("b: 1\n")).unwrap();
-        assert!(!scene.store.promote(seen).unwrap());
-        assert_eq!(read(scene.good()), "a: 1\n");
-        assert!(scene.store.promote(FileId::of(&scene.config()).unwrap()).unwrap());
-        assert_eq!(read(scene.good()), "b: 1\n");
+fn what_an_earlier_version_kept_is_taken_over_once() {
+    let mut scene = Scene::empty();
+    write(scene.config(), "active: 1\n");
+    write(scene.dir.join("state/last-known-good.yaml"), "good: 1\n");
+    write(scene.dir.join("state/previous.yaml"), "previous: 1\n");
+    write(scene.rejected(), "bad: 1\n");
+    let all = [scene.dir.join("state/last-known-good.yaml"), scene.dir.join("state/previous.yaml"), scene.rejected()];
+    let before: Vec<String> = all.iter().map(read).collect();
+    for round in 0..3 {
+        scene.reopen();
+        let early = Standing::RolledBack { problem: "rolled back by an earlier version".into() };
+        let kept = scene.kept();
+        assert_eq!(
+            kept[..3],
+            [
+                (1, "good: 1\n".into(), Standing::Confirmed),
+                (2, "previous: 1\n".into(), Standing::Replaced),
+                (3, "bad: 1\n".into(), early),
+            ],
+            "{round}"
+        );
+        assert_eq!((kept.len(), kept[3].1.as_str()), (4, "active: 1\n"), "{round}");
+        assert!(scene.store.generations().iter().all(|it| it.source == Origin::Before), "{round}");
+        assert!(all.iter().all(|path| !path.exists()), "{round}");
+        assert_eq!(scene.level(), TrustLevel::OnProbation);
+        // A kill before they were removed.
+        if round == 0 {
+            all.iter().zip(&before).for_each(|(path, text)| write(path, text));
+        }
+    }
+    let numbers = ["1.yaml", "2.yaml", "3.yaml", "4.yaml"];
+    assert_eq!(
+        (scene.dir.names("state/generations"), mode(scene.dir.join("state/generations"))),
+        (numbers.map(String::from).to_vec(), 0o700)
+    );
+    for number in 1..=4 {
+        assert_eq!(mode(scene.store.generation_path(number)), 0o600);
     }
 }
 
 #[test]
-fn a_promotion_that_fails_says_so() {
-    let scene = Scene::with("a: 1\n", None);
-    let seen = FileId::of(&scene.config()).unwrap();
-    scene.close("state");
-    fails(scene.store.promote(seen), Exit::CannotWrite, &["cannot save the last known good", "last-known-good.yaml"]);
+fn the_active_config_is_recognised_by_its_content() {
+    let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    assert_eq!((scene.level(), scene.store.active_generation()), (TrustLevel::Confirmed, Some(1)));
+    // Written anew with the same content.
     std::fs::remove_file(scene.config()).unwrap();
-    fails(scene.store.promote(seen), Exit::CannotWrite, &["cannot read the config"]);
+    write(scene.config(), "a: 1\n");
+    assert_eq!((scene.level(), scene.kept().len()), (TrustLevel::Confirmed, 1));
+    // Changed by hand.
+    write(scene.config(), "b: 1\n");
+    assert_eq!((scene.level(), scene.store.active_generation()), (TrustLevel::OnProbation, Some(2)));
+    scene.store.save().unwrap();
+    let by_hand = scene.store.generation(2).unwrap();
+    assert_eq!((by_hand.source, by_hand.revision), (Origin::Hand, Some(revision("b: 1\n"))));
+    assert_eq!(read(scene.store.generation_path(2)), "b: 1\n");
+    scene.reopen();
+    assert_eq!((scene.level(), scene.kept().len()), (TrustLevel::OnProbation, 2));
+    // Put back by hand.
+    write(scene.config(), "a: 1\n");
+    assert_eq!((scene.level(), scene.kept().len()), (TrustLevel::Confirmed, 2));
+    std::fs::remove_file(scene.config()).unwrap();
+    assert_eq!((scene.level(), scene.store.has_fallback()), (TrustLevel::OnProbation, true));
+    assert_eq!(Scene::with("a: 1\n", None).level(), TrustLevel::NoFallback);
+}
+
+/// The next poll's config would overwrite it.
+#[test]
+fn a_config_that_was_changed_by_hand_is_kept_before_another_is_installed() {
+    for is_late in [false, true] {
+        let scene = Scene::with("a: 1\n", Some("a: 1\n"));
+        if !is_late {
+            write(scene.config(), "hand: 1\n");
+        }
+        let candidate = scene.candidate("b: 1\n");
+        // While the candidate waits for a verdict on another one.
+        if is_late {
+            write(scene.config(), "hand: 1\n");
+        }
+        scene.store.install(&candidate).unwrap();
+        // The poller comes to it later.
+        scene.store.save().unwrap();
+        let hand = scene.store.generations().into_iter().find(|it| it.source == Origin::Hand).unwrap();
+        assert_eq!(
+            (read(scene.store.generation_path(hand.number)), hand.standing),
+            ("hand: 1\n".into(), Standing::Replaced),
+            "{is_late}"
+        );
+        assert_eq!(read(scene.config()), "b: 1\n");
+    }
 }
 
 #[test]
-fn a_state_directory_that_is_missing_is_made_private() {
+fn a_config_is_proved_then_confirmed_and_each_is_written_once() {
+    let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    let number = scene.install("b: 1\n");
+    assert_eq!((number, scene.level()), (2, TrustLevel::OnProbation));
+    assert!(scene.store.prove(number, false));
+    assert!(!scene.store.prove(number, false), "no news");
+    assert!(scene.store.is_unsaved());
+    scene.store.save().unwrap();
+    let written = FileId::of(&scene.list());
+    scene.store.save().unwrap();
+    assert_eq!((FileId::of(&scene.list()), scene.store.is_unsaved()), (written, false));
+    scene.store.record_exits(number, 2);
+    scene.store.save().unwrap();
+    scene.reopen();
+    assert_eq!(scene.level(), TrustLevel::Unconfirmed { exits: 2, has_fallback: true });
+    assert!(scene.store.prove(number, true) && !scene.store.prove(number, true));
+    scene.store.save().unwrap();
+    scene.reopen();
+    assert_eq!(scene.level(), TrustLevel::Confirmed);
+    scene.store.record_exits(number, 3);
+    assert_eq!(scene.level(), TrustLevel::Confirmed);
+}
+
+#[test]
+fn a_roll_back_goes_to_the_newest_confirmed_and_else_to_the_newest_proved() {
+    let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    let second = scene.install("b: 1\n");
+    scene.store.prove(second, false);
+    scene.install("c: 1\n");
+    let RolledBack { from, kept, to } = scene.roll_back().unwrap();
+    assert_eq!((from, to, read(scene.config())), (Some(3), 1, "a: 1\n".into()), "not the unconfirmed one");
+    assert_eq!(read(kept.unwrap()), "c: 1\n");
+    assert_eq!((scene.level(), scene.store.generation(3).unwrap().standing), (TrustLevel::Confirmed, failed()));
+    scene.store.save().unwrap();
+    scene.reopen();
+    assert_eq!((scene.level(), scene.store.generation(3).unwrap().standing), (TrustLevel::Confirmed, failed()));
+    // Where none is confirmed.
     let scene = Scene::with("a: 1\n", None);
-    std::fs::remove_dir(scene.dir.join("state")).unwrap();
-    assert!(scene.store.promote(FileId::of(&scene.config()).unwrap()).unwrap());
-    assert_eq!((mode(scene.dir.join("state")), mode(scene.good())), (0o700, 0o600));
+    assert!(scene.store.prove(1, false));
+    scene.install("b: 1\n");
+    assert_eq!((scene.level(), scene.roll_back().unwrap().to), (TrustLevel::OnProbation, 1));
+    // Put back by hand while another is on probation: that one has failed, this one stays.
+    scene.install("bad: 1\n");
+    write(scene.config(), "a: 1\n");
+    let RolledBack { from, to, .. } = scene.roll_back().unwrap();
+    assert_eq!((from, to, scene.store.generation(1).unwrap().standing), (None, 1, UNCONFIRMED));
+    // The same config again is no other one to go back to.
+    let again = scene.install("a: 1\n");
+    assert_eq!((again, scene.level()), (4, TrustLevel::NoFallback));
 }
 
 #[test]
-fn a_roll_back_restores_the_last_known_good_and_keeps_what_it_replaces() {
+fn a_roll_back_after_a_hand_over_goes_to_what_was_replaced_without_waiting_for_the_disk() {
+    let scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    let second = scene.install("b: 1\n");
+    scene.store.prove(second, false);
+    let inode = || std::fs::metadata(scene.config()).unwrap().ino();
+    let before = inode();
+    scene.install("c: 1\n");
+    let rolled_back = scene.store.roll_back(Target::Former, &"it failed".into()).unwrap();
+    assert_eq!((rolled_back.to, read(scene.config())), (second, "b: 1\n".into()));
+    assert_eq!(inode(), before, "the very file");
+    assert_eq!(scene.level(), TrustLevel::Unconfirmed { exits: 0, has_fallback: true });
+    assert_eq!(scene.dir.names("etc"), ["config.yaml"]);
+    // Where a file gets no second name it is written anew; and what works stays.
+    for (mode, expected) in [(0o1777, second), (0o755, second)] {
+        std::fs::set_permissions(scene.dir.join("etc"), std::fs::Permissions::from_mode(mode)).unwrap();
+        if mode == 0o1777 {
+            scene.install("d: 1\n");
+        }
+        let rolled_back = scene.store.roll_back(Target::Former, &"it failed".into()).unwrap();
+        assert_eq!((rolled_back.to, scene.dir.names("etc").len()), (expected, 1), "{mode:o}");
+    }
+}
+
+#[test]
+fn agents_that_end_and_hosts_that_are_booted_count() {
+    let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    scene.install("b: 1\n");
+    // The same boot.
+    for _ in 0..3 {
+        scene.reopen();
+        scene.store.begin();
+        assert_eq!(scene.store.start_problem(), None);
+        scene.store.save().unwrap();
+    }
+    scene.reopen();
+    scene.store.begin();
+    assert_eq!(scene.store.start_problem(), Some(StartProblem::Starts(4)));
+    // It ends in good order.
+    scene.store.end();
+    scene.store.save().unwrap();
+    scene.reopen();
+    scene.store.begin();
+    assert_eq!(scene.store.start_problem(), None);
+    scene.store.save().unwrap();
+    // Another boot.
+    let list = read(scene.list());
+    let boot = crate::os::process_id::boot().unwrap();
+    write(scene.list(), &list.replace(&boot, "11111111-2222-3333-4444-555555555555"));
+    scene.reopen();
+    scene.store.begin();
+    assert_eq!(scene.store.start_problem(), Some(StartProblem::Booted));
+    // A proved one: three starts confirm it, unless its collector has exited.
+    for (exits, expected) in [(0, TrustLevel::Confirmed), (1, TrustLevel::Unconfirmed { exits: 1, has_fallback: true })]
+    {
+        let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
+        let number = scene.install("b: 1\n");
+        scene.store.prove(number, false);
+        scene.store.record_exits(number, exits);
+        scene.store.save().unwrap();
+        for round in 0..3 {
+            assert_eq!(scene.level(), TrustLevel::Unconfirmed { exits, has_fallback: true }, "{round}");
+            scene.reopen();
+            scene.store.begin();
+            scene.store.save().unwrap();
+        }
+        assert_eq!((scene.level(), scene.store.start_problem()), (expected, None));
+        scene.store.record_exits(number, 3);
+        let expected = (exits > 0).then_some(StartProblem::Exits(3));
+        assert_eq!(scene.store.start_problem(), expected);
+    }
+    // With nothing to go back to there is no reason to.
+    let scene = Scene::with("a: 1\n", None);
+    scene.store.prove(1, false);
+    scene.store.record_exits(1, 3);
+    assert_eq!(scene.store.start_problem(), None);
+}
+
+#[test]
+fn a_check_without_an_agent_confirms_what_it_finds_after_confirm_time() {
+    let mut scene = Scene::with("a: 1\n", None);
+    let number = scene.install("b: 1\n");
+    scene.store.prove(number, false);
+    assert!(!scene.store.found_by_check(600));
+    scene.store.save().unwrap();
+    let since = scene.store.generation(number).unwrap().installed_at;
+    write(scene.list(), &read(scene.list()).replace(&since.to_string(), &(since - 600).to_string()));
+    scene.reopen();
+    let unread = scene.candidate("c: 1\n");
+    assert!(scene.store.found_by_check(600) && !scene.store.found_by_check(600));
+    assert_eq!(
+        (scene.level(), unread.generation().and_then(|it| scene.store.generation(it))),
+        (TrustLevel::Confirmed, None)
+    );
+    // A clock that was set back is no time that has passed.
+    let scene = Scene::with("a: 1\n", None);
+    scene.store.generations.list().find_mut(1).unwrap().installed_at += 1000;
+    assert!(!scene.store.found_by_check(0));
+}
+
+#[test]
+fn so_many_are_kept_and_what_a_roll_back_needs_besides() {
+    let mut scene = Scene::with("good: 1\n", Some("good: 1\n"));
+    for nth in 2..=7 {
+        let number = scene.install(&format!("a: {nth}\n"));
+        assert_eq!(number, nth);
+        if nth == 3 {
+            scene.roll_back().unwrap();
+        } else {
+            scene.store.prove(number, false);
+        }
+        scene.store.save().unwrap();
+    }
+    let numbers = |scene: &Scene| scene.store.generations().iter().map(|it| it.number).collect::<Vec<_>>();
+    // The confirmed one, the newest rejected, the three newest.
+    assert_eq!(numbers(&scene), [1, 3, 5, 6, 7]);
+    assert_eq!(scene.dir.names("state/generations"), ["1.yaml", "3.yaml", "5.yaml", "6.yaml", "7.yaml"]);
+    scene.store.prove(7, true);
+    scene.store.save().unwrap();
+    assert_eq!(numbers(&scene), [1, 3, 5, 6, 7], "the next best to go back to");
+    // A refused config takes the place of the rejected one, and of none that was active.
+    let kept = scene.store.keep_refused("bad: 1\n", &revision("bad: 1\n"), &"no".into()).unwrap();
+    assert_eq!((read(&kept), numbers(&scene)), ("bad: 1\n".into(), vec![1, 5, 6, 7, 8]));
+    assert_eq!(scene.store.keep_refused(&"x".repeat(101), &revision("x: 1\n"), &"no".into()), None);
+    scene.reopen();
+    assert_eq!((numbers(&scene), scene.level()), (vec![1, 5, 6, 7, 8], TrustLevel::Confirmed));
+    // The same again: the older word on it goes.
+    scene.store.keep_refused("bad: 1\n", &revision("bad: 1\n"), &"no".into()).unwrap();
+    assert_eq!(scene.kept().iter().filter(|(_, text, _)| text == "bad: 1\n").count(), 1);
+    // By bytes: each has eight, and the needed ones stay.
+    let store = Store::new(&scene.config(), &scene.dir.join("state"), MAX_BYTES, Limits { count: 100, bytes: 15 });
+    store.open_generations();
+    store.record_exits(7, 1);
+    store.prove(6, false);
+    store.generations.list().set_standing(5, Standing::Replaced);
+    store.save().unwrap();
+    let kept: Vec<u64> = store.generations().iter().map(|it| it.number).collect();
+    assert_eq!(kept, [1, 7, 8]);
+}
+
+#[test]
+fn the_same_content_is_on_disk_once() {
+    let scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    let second = scene.install("b: 1\n");
+    scene.store.prove(second, false);
+    let third = scene.install("a: 1\n");
+    let inode = |number| std::fs::metadata(scene.store.generation_path(number)).unwrap().ino();
+    assert_eq!((third, inode(3)), (3, inode(1)));
+    assert_ne!(inode(2), inode(1));
+    // An editor writes into the file that it opened: the active config shares its file with none.
+    let active = std::fs::metadata(scene.config()).unwrap().ino();
+    assert!(active != inode(1) && active != inode(3));
+}
+
+#[test]
+fn what_cannot_be_kept_does_not_keep_an_install() {
+    let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    // As if the directory could not be written.
+    std::fs::rename(scene.dir.join("state/generations"), scene.dir.join("away")).unwrap();
+    write(scene.dir.join("state/generations"), "");
+    let candidate = scene.candidate("b: 1\n");
+    scene.store.install(&candidate).unwrap();
+    drop(candidate);
+    fails(scene.store.save(), Exit::CannotWrite, &["cannot save the generations", "state/generations"]);
+    assert!(scene.store.is_unsaved());
+    assert_eq!((read(scene.config()), scene.level()), ("b: 1\n".into(), TrustLevel::OnProbation));
+    // But the only one that works is not overwritten before it is kept.
+    scene.store.prove(2, false);
+    assert_eq!(scene.level(), TrustLevel::Unconfirmed { exits: 0, has_fallback: true });
+    scene.store.generations.list().remove(1);
+    assert!(scene.store.is_only_proved_unkept());
+    std::fs::remove_file(scene.dir.join("state/generations")).unwrap();
+    scene.store.save().unwrap();
+    assert!(!scene.store.is_only_proved_unkept());
+    assert_eq!(scene.install("c: 1\n"), 3);
+    scene.reopen();
+    assert_eq!((scene.kept()[0].clone(), scene.level()), ((2, "b: 1\n".into(), UNCONFIRMED), TrustLevel::OnProbation));
+}
+
+#[test]
+fn a_list_that_cannot_be_read_loses_no_config() {
+    for text in ["", "{", "[]", r#"{"generations":[{}]}"#] {
+        let mut scene = Scene::with("a: 1\n", Some("good: 1\n"));
+        write(scene.list(), text);
+        scene.reopen();
+        let kept = scene.kept();
+        assert_eq!(kept[0], (1, "good: 1\n".into(), UNCONFIRMED), "{text}");
+        assert_eq!((scene.store.has_fallback(), kept.len()), (true, 2), "{text}");
+        scene.store.save().unwrap();
+        scene.reopen();
+        assert_eq!(scene.kept().len(), 2, "{text}");
+    }
+}
+
+#[test]
+fn what_a_killed_agent_left_is_cleaned_up() {
+    let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    let candidate = scene.candidate("b: 1\n");
+    // Killed before the install, or between a config's file and the list.
+    std::mem::forget(candidate);
+    for stray in ["7.yaml", "x", ".3.yaml.candidate-1-0"] {
+        write(scene.dir.join("state/generations").join(stray), "stray: 1\n");
+    }
+    scene.store.sweep();
+    scene.reopen();
+    assert_eq!(scene.dir.names("state/generations"), ["1.yaml", "2.yaml", "x"], "what is not ours stays");
+    std::fs::remove_file(scene.dir.join("state/generations/x")).unwrap();
+    scene.store.begin();
+    scene.store.save().unwrap();
+    assert_eq!((scene.dir.names("state/generations"), scene.kept().len()), (vec!["1.yaml".to_string()], 1));
+    // A file that was removed by hand.
+    scene.install("c: 1\n");
+    std::fs::remove_file(scene.store.generation_path(1)).unwrap();
+    scene.reopen();
+    assert_eq!(scene.kept().iter().map(|it| it.0).collect::<Vec<_>>(), [2]);
+}
+
+/// Between the first config's file and the first list: what was never installed is none to go back to.
+#[test]
+fn a_file_of_a_first_start_that_was_killed_is_no_generation() {
+    let mut scene = Scene::empty();
+    scene.store.open_generations();
+    std::fs::create_dir(scene.dir.join("state/generations")).unwrap();
+    write(scene.store.generation_path(1), "never: 1\n");
+    scene.reopen();
+    assert_eq!((scene.kept(), scene.dir.names("state/generations")), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_frozen_store_writes_nothing() {
+    let scene = Scene::empty();
+    write(scene.config(), "a: 1\n");
+    write(scene.dir.join("state/last-known-good.yaml"), "a: 1\n");
+    scene.store.freeze();
+    scene.store.open_generations();
+    let candidate = scene.candidate("b: 1\n");
+    assert!(scene.store.keep_refused("bad: 1\n", &revision("bad: 1\n"), &"no".into()).is_some());
+    drop(candidate);
+    scene.store.save().unwrap();
+    assert_eq!(
+        (scene.dir.names("etc"), scene.dir.names("state")),
+        (vec!["config.yaml".to_string()], vec!["last-known-good.yaml".to_string()])
+    );
+}
+
+#[test]
+fn a_roll_back_keeps_mode_and_place() {
     let scene = Scene::with("bad: 1\n", Some("good: 1\n"));
     std::fs::set_permissions(scene.config(), std::fs::Permissions::from_mode(0o644)).unwrap();
-    scene.store.roll_back().unwrap();
-    assert_eq!((read(scene.config()), read(scene.rejected())), ("good: 1\n".into(), "bad: 1\n".into()));
-    assert_eq!((mode(scene.config()), read(scene.good()).as_str()), (0o644, "good: 1\n"));
-    // The next one takes the place of what was kept before.
-    scene.store.install(&scene.candidate("worse: 1\n")).unwrap();
-    scene.store.roll_back().unwrap();
-    assert_eq!((read(scene.config()), read(scene.rejected())), ("good: 1\n".into(), "worse: 1\n".into()));
-    // A config that went missing: nothing to keep, and what was kept before stays.
+    let RolledBack { from, kept, to } = scene.roll_back().unwrap();
+    assert_eq!((from, to, read(scene.config()), mode(scene.config())), (Some(2), 1, "good: 1\n".into(), 0o644));
+    assert_eq!((read(kept.as_ref().unwrap()), mode(kept.unwrap())), ("bad: 1\n".into(), 0o600));
+    // A config that went missing: nothing to keep.
     std::fs::remove_file(scene.config()).unwrap();
-    scene.store.roll_back().unwrap();
-    assert_eq!((read(scene.config()), read(scene.rejected())), ("good: 1\n".into(), "worse: 1\n".into()));
-    assert_eq!(scene.dir.names("etc"), ["config.yaml", "config.yaml.rejected"]);
+    let RolledBack { from, kept, to } = scene.roll_back().unwrap();
+    assert_eq!((from, kept, to, read(scene.config())), (None, None, 1, "good: 1\n".into()));
+    assert_eq!(scene.dir.names("etc"), ["config.yaml"]);
 }
 
 #[test]
 fn a_roll_back_does_not_need_the_place_for_what_it_replaces() {
-    let scene = Scene::with("bad: 1\n", Some("good: 1\n"));
+    let large = format!("a: {}\n", "x".repeat(100));
+    let scene = Scene::with(&large, Some("good: 1\n"));
     std::fs::create_dir(scene.rejected()).unwrap();
     let [config, rejected] = [scene.config(), scene.rejected()].map(|path| Place::new(&path).unwrap());
     let error = atomic::set_aside(&config, &rejected, MAX_BYTES).unwrap_err();
     // Not tried further: a rename would take the config away for a moment.
     assert!(error.to_string().contains("remove"), "{error}");
-    scene.store.roll_back().unwrap();
+    assert_eq!(scene.roll_back().unwrap().kept, None);
     assert_eq!(read(scene.config()), "good: 1\n");
     assert_eq!(scene.dir.names("etc"), ["config.yaml", "config.yaml.rejected"]);
 }
@@ -315,42 +699,50 @@ fn a_roll_back_does_not_need_the_place_for_what_it_replaces() {
 #[test]
 fn a_roll_back_that_fails_leaves_the_config_as_it_is() {
     let scene = Scene::with("bad: 1\n", None);
-    fails(scene.store.roll_back(), Exit::CannotWrite, &["cannot restore the previous config", "last-known-good.yaml"]);
+    fails(scene.roll_back(), Exit::CannotWrite, &["cannot restore the previous config", "state/generations"]);
     assert_eq!(read(scene.config()), "bad: 1\n");
+    let number = Target::Generation(7);
+    fails(scene.store.roll_back(number, &"".into()), Exit::CannotWrite, &["cannot restore", "generations/7.yaml"]);
+    // One that is missing is passed over, but not one that cannot be read.
+    let scene = Scene::with("a: 1\n", Some("good: 1\n"));
+    scene.store.prove(2, false);
+    scene.install("bad: 1\n");
+    std::fs::remove_file(scene.store.generation_path(1)).unwrap();
+    std::fs::create_dir(scene.store.generation_path(1)).unwrap();
+    fails(scene.roll_back(), Exit::CannotWrite, &["cannot restore the previous config", "generations/1.yaml"]);
+    std::fs::remove_dir(scene.store.generation_path(1)).unwrap();
+    assert_eq!((scene.roll_back().unwrap().to, read(scene.config())), (2, "a: 1\n".into()));
     // No place for the new file.
     let scene = Scene::with("bad: 1\n", Some("good: 1\n"));
     scene.close("etc");
-    fails(scene.store.roll_back(), Exit::CannotWrite, &["cannot restore the previous config"]);
+    fails(scene.roll_back(), Exit::CannotWrite, &["cannot restore the previous config"]);
 }
 
 #[test]
 fn a_directory_in_the_place_of_the_config_is_moved_aside_by_a_roll_back() {
-    let scene = Scene::empty();
-    write(scene.good(), "good: 1\n");
+    let scene = Scene::with("a: 1\n", Some("good: 1\n"));
+    std::fs::remove_file(scene.config()).unwrap();
     std::fs::create_dir_all(scene.config().join("in-use")).unwrap();
-    scene.store.roll_back().unwrap();
+    assert_eq!(scene.roll_back().unwrap().kept, Some(scene.rejected()));
     assert_eq!((read(scene.config()).as_str(), scene.rejected().is_dir()), ("good: 1\n", true));
     // Twice is too much: the place is taken. What was written for it does not stay.
     std::fs::remove_file(scene.config()).unwrap();
     std::fs::create_dir_all(scene.config().join("in-use")).unwrap();
-    fails(scene.store.roll_back(), Exit::CannotWrite, &["cannot restore the previous config"]);
+    fails(scene.roll_back(), Exit::CannotWrite, &["cannot restore the previous config"]);
     assert_eq!(scene.dir.names("etc"), ["config.yaml", "config.yaml.rejected"]);
 }
 
 #[test]
-fn the_previous_config_is_kept_and_restored() {
+fn a_check_keeps_what_it_replaces_and_removes_what_replaced_nothing() {
     let scene = Scene::with("a: 1\n", None);
-    scene.store.keep_previous().unwrap();
-    scene.store.install(&scene.candidate("b: 1\n")).unwrap();
-    assert_eq!(read(scene.dir.join("state/previous.yaml")), "a: 1\n");
-    scene.store.restore_previous().unwrap();
-    assert_eq!((read(scene.config()), read(scene.rejected())), ("a: 1\n".into(), "b: 1\n".into()));
-    scene.store.remove_config().unwrap();
+    assert_eq!(scene.store.keep_active().unwrap(), 1);
+    scene.install("b: 1\n");
+    assert_eq!(scene.store.roll_back(Target::Generation(1), &"it failed".into()).unwrap().from, Some(2));
+    assert_eq!((read(scene.config()), scene.store.generation(2).unwrap().standing), ("a: 1\n".into(), failed()));
+    scene.store.remove_config(&"it failed".into()).unwrap();
     assert!(!scene.config().exists());
-    fails(scene.store.remove_config(), Exit::CannotWrite, &["cannot remove the config", "etc/config.yaml"]);
-    fails(scene.store.keep_previous(), Exit::CannotWrite, &["cannot save the current config"]);
-    std::fs::remove_file(scene.dir.join("state/previous.yaml")).unwrap();
-    fails(scene.store.restore_previous(), Exit::CannotWrite, &["cannot restore the previous config"]);
+    fails(scene.store.remove_config(&"".into()), Exit::CannotWrite, &["cannot remove the config", "etc/config.yaml"]);
+    fails(scene.store.keep_active(), Exit::CannotWrite, &["cannot save the current config", "etc/config.yaml"]);
 }
 
 #[test]
@@ -366,7 +758,7 @@ fn a_sweep_takes_unfinished_files_and_nothing_else() {
     }
     scene.store.sweep();
     assert_eq!(scene.dir.names("etc"), kept);
-    assert_eq!(scene.dir.names("state"), ["last-known-good.yaml"]);
+    assert_eq!(scene.dir.names("state"), ["generations", "generations.json"]);
     // A link is swept where it points, since candidates are written there.
     std::fs::remove_file(scene.config()).unwrap();
     write(scene.dir.join("real.yaml"), "");
@@ -385,9 +777,8 @@ fn a_config_that_is_too_large_cannot_be_read_and_does_not_stay() {
     let scene = Scene::with(&large, Some("good: 1\n"));
     let words = ["etc/config.yaml: it is larger than 100 bytes: it has 104"];
     fails(scene.store.read_config(), Exit::Unavailable, &words);
-    fails(scene.store.promote(FileId::of(&scene.config()).unwrap()), Exit::CannotWrite, &words);
-    fails(scene.store.keep_previous(), Exit::CannotWrite, &words);
-    assert_eq!(scene.store.compare(), Comparison::Different);
-    scene.store.roll_back().unwrap();
+    fails(scene.store.keep_active(), Exit::CannotWrite, &words);
+    assert_eq!((scene.level(), scene.store.active_generation()), (TrustLevel::OnProbation, None));
+    assert_eq!(scene.roll_back().unwrap().kept, Some(scene.rejected()));
     assert_eq!((read(scene.config()), read(scene.rejected())), ("good: 1\n".into(), large));
 }

@@ -148,3 +148,26 @@ fn and_an_agent_comes_next() {
     process::signal(agent.pid(), Signal::TERM);
     assert_eq!(agent.wait_exit(), 0);
 }
+
+/// The check that was killed was an earlier version's.
+#[test]
+fn before_there_were_generations() {
+    let api = Api::plain();
+    api.answer_config(config("new"));
+    let on_change = format!("{BLOCKING}; grep -q old etc/config.yaml");
+    let agent = noting(host(&api), &on_change).config("fake: {stderr: old}").build();
+    block(&agent);
+    kill_in_on_change(&agent);
+    let state = agent.state_dir();
+    fs::remove_dir_all(state.join("generations")).unwrap();
+    fs::remove_file(state.join("generations.json")).unwrap();
+    fs::write(state.join("previous.yaml"), "fake: {stderr: old}\n").unwrap();
+    let mut record: Value = serde_json::from_slice(&fs::read(unfinished(&agent)).unwrap()).unwrap();
+    assert!(record.as_object_mut().unwrap().remove("former").is_some());
+    fs::write(unfinished(&agent), record.to_string()).unwrap();
+
+    unblock(&agent);
+    agent.run(["--check"]).fails(65, "was rolled back: on-change");
+    assert_eq!((changes(&agent), agent.config()), (vec!["new".into(), "new".into(), "old".into()], config("old")));
+    assert!(!state.join("previous.yaml").exists() && agent.rejected().contains("new"));
+}

@@ -2,6 +2,7 @@
 
 mod alone;
 mod as_owner;
+mod generations;
 mod killed;
 mod on_change;
 mod others_paths;

@@ -91,8 +91,7 @@ fn its_failure_rolls_back_runs_it_again_and_is_reported() {
     output.fails(65, "was rolled back: on-change exited with status 7: why it failed");
     assert_eq!(changes(&agent), ["new", "old"]);
     assert_eq!(fs::read(agent.config_file()).unwrap(), before);
-    let kept = fs::read_to_string(agent.dir().join("etc/config.yaml.rejected")).unwrap();
-    assert_eq!(serde_yaml::from_str::<Value>(&kept).unwrap(), config("new"));
+    assert_eq!(serde_yaml::from_str::<Value>(&agent.rejected()).unwrap(), config("new"));
 
     let report: Vec<String> =
         api.requests().iter().map(|request| request.json()["last_error_message"].to_string()).collect();

@@ -177,7 +177,7 @@ fn a_config_that_fails_with_none_to_go_back_to_is_65() {
     let output = agent.run(["--check", "--json"]);
     assert_eq!(output.code, Some(65), "{output:?}");
     let outcome: Value = serde_json::from_str(&output.stdout).unwrap();
-    assert!(outcome["message"].as_str().unwrap().contains("there is no last known good"), "{outcome}");
+    assert!(outcome["message"].as_str().unwrap().contains("there is none to go back to"), "{outcome}");
 }
 
 /// The agent removes its own unfinished files when it ends, and those of the dead; not the candidate that a living

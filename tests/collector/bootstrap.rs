@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::{Site, last_known_good, message, wait_running};
+use super::{Site, message, wait_proved, wait_running};
 use crate::support::api::Api;
 use crate::support::process;
 
@@ -21,7 +21,7 @@ fn a_host_without_a_config_gets_one_over_tls_and_runs_it() {
     site.api.answer_config(config.clone());
     wait_running(&agent, 0);
     assert_eq!(site.health_status(), Some(200));
-    assert_eq!((agent.config(), last_known_good(&agent)), (config.clone(), config));
+    wait_proved(&agent, &config, &config);
     let mode = std::fs::metadata(agent.config_file()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let report = site.api.wait_for_request("a resolved problem", |request| message(request).is_empty());

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Site, last_known_good, wait_running, yaml};
+use super::{Site, wait_proved, wait_running, yaml};
 use crate::support::needs;
 
 /// Every component that the manifest names, by the last word of its module, `redisreceiver`.
@@ -65,7 +65,7 @@ fn it_takes_a_config_with_what_only_it_has() {
     config["exporters"]["debug"] = Value::Null;
     config["receivers"].as_object_mut().unwrap().extend(receivers.clone());
     site.api.answer_config(config.clone());
-    agent.wait_until("that config as last known good", || last_known_good(&agent) == config);
+    wait_proved(&agent, &config, &config);
     let record = site.delivers(&agent, "through everything");
     assert_eq!(record["body"]["stringValue"], "through everything");
     let report = site.api.wait_for_next().json();

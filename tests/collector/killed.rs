@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rustix::process::Signal;
 
-use super::{Site, last_known_good, message, settled, wait_running};
+use super::{Site, message, settled, wait_proved, wait_running};
 use crate::support::process;
 
 #[test]
@@ -61,10 +61,10 @@ fn an_agent_killed_during_a_probation_is_followed_by_one_that_ends_it() {
     agent.signal(Signal::KILL);
     agent.wait_exit();
     agent.wait_until("the end of everything", || agent.processes().is_empty());
-    assert_eq!((agent.config(), last_known_good(&agent)), (config.clone(), site.config()));
+    wait_proved(&agent, &config, &site.config());
     let seen = agent.log().len();
     agent.spawn();
     wait_running(&agent, seen);
-    assert_eq!((agent.config(), last_known_good(&agent)), (config.clone(), config));
+    wait_proved(&agent, &config, &config);
     site.delivers(&agent, "through the new config");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Site, last_known_good, settled, wait_running, yaml};
+use super::{Site, settled, wait_proved, wait_running, yaml};
 use crate::support::api::Api;
 use crate::support::otlp::OtlpSink;
 
@@ -28,7 +28,7 @@ fn telemetry_takes_the_new_way_and_not_the_old_one() {
         assert_eq!(after["attributes"], json!([{"key": "way", "value": {"stringValue": "new"}}]));
         assert_eq!((site.sink.count("the new way"), moved.count("the old way")), (0, 0));
         assert_ne!(agent.wait_collector(), old);
-        assert_eq!((agent.config(), last_known_good(&agent)), (config.clone(), config));
+        wait_proved(&agent, &config, &config);
         assert_eq!(agent.status().unwrap()["last_error_message"], "");
     }
 }

@@ -17,8 +17,6 @@ mod tls;
 mod values;
 mod written;
 
-use std::fs;
-
 use serde_json::{Value, json};
 
 use crate::operation::{is_running, message, settled, wait_running, yaml};
@@ -134,8 +132,8 @@ fn record(export: &Request, text: &str) -> Value {
         .unwrap_or_else(|| panic!("no record {text} in {export}"))
 }
 
-/// The last known good as a value; null when there is none.
-fn last_known_good(agent: &Agent) -> Value {
-    let text = fs::read_to_string(agent.state_dir().join("last-known-good.yaml"));
-    text.map_or(Value::Null, |text| serde_yaml::from_str(&text).unwrap())
+/// Waits until this config is active, and kept as one that has proved itself.
+#[track_caller]
+fn wait_proved(agent: &Agent, active: &Value, kept: &Value) {
+    agent.wait_until("the config, kept", || agent.config() == *active && agent.proved_config() == *kept);
 }

@@ -7,7 +7,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{Site, is_running, last_known_good, message, settled, wait_running, yaml};
+use super::{Site, is_running, message, settled, wait_proved, wait_running, yaml};
 use crate::support::agent::Agent;
 use crate::support::process;
 
@@ -22,9 +22,8 @@ fn expect_rolled_back(site: &Site, agent: &Agent, config: &Value, words: &[&str]
     }
     agent.wait_until("a collector as good as before", || agent.count_log(is_running) > proofs);
     site.delivers(agent, "after");
-    assert_eq!((agent.config(), last_known_good(agent)), (site.config(), site.config()));
-    let rejected = fs::read_to_string(agent.dir().join("etc/config.yaml.rejected")).unwrap();
-    assert_eq!(serde_yaml::from_str::<Value>(&rejected).unwrap(), *config);
+    wait_proved(agent, &site.config(), &site.config());
+    assert_eq!(serde_yaml::from_str::<Value>(&agent.rejected()).unwrap(), *config);
 
     let (pid, seen) = (agent.wait_collector(), site.api.requests().len());
     agent.wait_until("three polls", || site.api.requests().len() >= seen + 3);
@@ -68,7 +67,7 @@ fn a_port_that_is_taken() {
     }
     agent.wait_until("a collector as good as before", || agent.count_log(is_running) > proofs);
     site.delivers(&agent, "after");
-    assert_eq!((agent.config(), last_known_good(&agent)), (site.config(), site.config()));
+    wait_proved(&agent, &site.config(), &site.config());
     assert_eq!(agent.status().unwrap()["config"]["rejected_revision"], Value::Null);
 
     let seen = site.api.requests().len();

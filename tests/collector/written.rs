@@ -42,8 +42,8 @@ fn whatever_form_of_yaml_the_collector_takes() {
         let agent = site.patient().build();
         fs::write(agent.config_file(), &bytes).unwrap();
         agent.spawn();
-        let good = agent.state_dir().join("last-known-good.yaml");
-        agent.wait_until(&format!("{form}: promoted"), || fs::read(&good).is_ok_and(|kept| kept == bytes));
+        agent.wait_log(&format!("{form}: promoted"), |line| line.msg() == "config promoted");
+        assert!(fs::read(agent.state_dir().join("generations/1.yaml")).is_ok_and(|kept| kept == bytes), "{form}");
         site.delivers(&agent, form);
         let status = agent.status().unwrap();
         assert!(status["config"]["revision"].is_string(), "{form}: {status}");

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use crate::support::bin::{self, Output};
 
 /// Every setting of the table, in its order; `--print-settings` and `--help` are held against it.
-pub const SETTINGS: [&str; 31] = [
+pub const SETTINGS: [&str; 33] = [
     "agent-config",
     "config",
     "collector",
@@ -37,6 +37,8 @@ pub const SETTINGS: [&str; 31] = [
     "policy",
     "poll-timeout",
     "max-config-size",
+    "generations",
+    "generations-size",
 ];
 
 /// With an empty environment and no settings file but the default one.

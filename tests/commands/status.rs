@@ -12,7 +12,7 @@ use crate::support::api::{Api, Reply};
 use crate::support::bin;
 
 /// What scripts may rely on: the keys of `status --json`, and the type of each.
-const CONTRACT: [(&str, &str); 31] = [
+const CONTRACT: [(&str, &str); 32] = [
     ("/agent_version", "string"),
     ("/pid", "number"),
     ("/uptime_seconds", "number"),
@@ -36,6 +36,7 @@ const CONTRACT: [(&str, &str); 31] = [
     ("/config/rejected_is_offered", "boolean"),
     ("/config/pending_revision", "string?"),
     ("/config/pending_since", "number?"),
+    ("/config/rejected_kept", "string?"),
     ("/polling/endpoint", "string?"),
     ("/polling/local_because", "string?"),
     ("/polling/succeeded_at", "number?"),

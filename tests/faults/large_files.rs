@@ -56,11 +56,10 @@ fn large_records_count_as_absent_and_cost_nothing() {
     for name in ["rejected", "restart-requests", "collector-version", "instance-id", "unfinished-install"] {
         sparse(&agent.state_dir().join(format!("{name}.json")));
     }
+    sparse(&agent.state_dir().join("generations.json"));
     sparse(&agent.state_dir().join("last-known-good.yaml"));
     agent.spawn();
-    agent.wait_until("a config that has proved itself", || {
-        fs::metadata(agent.state_dir().join("last-known-good.yaml")).unwrap().len() < SIZE
-    });
+    agent.wait_until("a config that has proved itself", || !agent.proved().is_empty());
     agent.wait_until("a report", || !api.requests().is_empty());
     assert!(peak(agent.pid()) < 64, "{} MiB", peak(agent.pid()));
     let said =

@@ -92,8 +92,8 @@ impl Scene {
         let victim = fs::symlink_metadata(&self.victim).unwrap();
         assert_eq!((victim.uid(), victim.mode() & 0o7777), (0, 0o4700), "the victim's owner or mode");
         assert_eq!(fs::read_to_string(&self.victim).unwrap(), SECRET);
-        for directory in ["etc", "state", "run"] {
-            for entry in fs::read_dir(self.file(directory)).unwrap().flatten() {
+        for directory in ["etc", "state", "state/generations", "run"] {
+            for entry in fs::read_dir(self.file(directory)).into_iter().flatten().flatten() {
                 let meta = fs::symlink_metadata(entry.path()).unwrap();
                 if meta.is_file() && meta.ino() != victim.ino() {
                     let text = fs::read_to_string(entry.path()).unwrap_or_default();
@@ -105,14 +105,24 @@ impl Scene {
     }
 }
 
+/// What a roll back would go to; also as an earlier version kept it.
 #[test]
-fn a_planted_last_known_good_is_not_published() {
+fn a_planted_generation_is_not_published() {
     if !needs::root() {
         return;
     }
-    for link in LINKS {
+    let places = ["state/last-known-good.yaml", "state/generations/1.yaml"];
+    for (link, place) in LINKS.into_iter().flat_map(|link| places.map(|place| (link, place))) {
         let scene = Scene::new(Agent::builder());
-        scene.plant(link, "state/last-known-good.yaml");
+        let generations = scene.file("state/generations");
+        fs::create_dir(&generations).unwrap();
+        let list = json!({"generations": [{"number": 1, "revision": null, "source": "api", "installed_at": 1,
+            "standing": "confirmed"}]});
+        fs::write(scene.file("state/generations.json"), list.to_string()).unwrap();
+        for path in [&generations, &scene.file("state/generations.json")] {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        scene.plant(link, place);
         // What would be rolled back, and what would be put in place of a missing config.
         for config in [Some("{broken"), None] {
             match config {
@@ -193,7 +203,7 @@ fn an_overlay_that_is_planted_once_the_collector_runs_is_not_read() {
     scene.agent.spawn();
     scene.agent.wait_start(1);
     scene.plant(Link::Symbolic, "etc/overlay.yaml");
-    scene.agent.wait_until("a config that has proved itself", || scene.file("state/last-known-good.yaml").exists());
+    scene.agent.wait_until("a config that has proved itself", || !scene.agent.proved().is_empty());
     assert_eq!((scene.agent.starts(), scene.agent.stop()), (1, 0));
 }
 

@@ -59,6 +59,7 @@ fn a_fifo_for_a_config_or_a_record_stops_nobody() {
         "state/collector-version.json",
         "state/instance-id.json",
         "state/unfinished-install.json",
+        "state/generations.json",
         "state/last-known-good.yaml",
     ];
     let api = Api::plain();
@@ -81,7 +82,7 @@ fn a_fifo_for_a_config_or_a_record_stops_nobody() {
     api.answer_config(json!({"fake": {}, "name": "new"}));
     agent.wait_start(1);
     assert_eq!(agent.config()["name"], "new");
-    agent.wait_until("a config that has proved itself", || agent.state_dir().join("last-known-good.yaml").is_file());
+    agent.wait_until("a config that has proved itself", || agent.proved().contains("new"));
     assert_eq!(agent.stop(), 0);
 }
 

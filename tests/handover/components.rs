@@ -320,10 +320,7 @@ impl Site<'_> {
             }
         }
         let revision = |config: &Value| config["service"]["telemetry"]["resource"]["round"].clone();
-        let kept = || fs::read_to_string(agent.state_dir().join("last-known-good.yaml")).unwrap_or_default();
-        let proved = poll_for(START_TIMEOUT, || {
-            (revision(&serde_yaml::from_str(&kept()).unwrap_or_default()) == "second").then_some(())
-        });
+        let proved = poll_for(START_TIMEOUT, || (revision(&agent.proved_config()) == "second").then_some(()));
         if proved.is_none() {
             let evidence = agent.status().unwrap_or_default().to_string();
             return Seen { changed_by, verdict: Verdict::Alone, evidence };

@@ -22,7 +22,6 @@ mod widened;
 mod wrapped;
 mod yama;
 
-use std::fs;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -148,9 +147,7 @@ impl Scene {
     }
 
     fn is_good(&self, name: &str) -> bool {
-        let kept = fs::read_to_string(self.agent.state_dir().join("last-known-good.yaml")).unwrap_or_default();
-        let kept: Value = serde_yaml::from_str(&kept).unwrap_or_default();
-        kept["processors"]["resource"]["attributes"][0]["value"] == name
+        self.agent.proved_config()["processors"]["resource"]["attributes"][0]["value"] == name
     }
 
     /// Pushes the config of that name and waits until it has proved itself and records came by way of it.

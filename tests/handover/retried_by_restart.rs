@@ -30,7 +30,7 @@ fn a_second_collector_that_cannot_be_started_is_not_held_against_its_config() {
     let program = scene.agent.dir().join("vanishing");
     scene.api.answer_config(scene.config("second"));
     scene.agent.wait_log("the second start's failure", |line| line.msg() == "collector not started");
-    scene.agent.wait_log("a roll back", |line| line.msg() == "config rolled back to the last known good");
+    scene.agent.wait_log("a roll back", |line| line.msg() == "config rolled back");
     let status = scene.status();
     assert_eq!(status["config"]["rejected_revision"], Value::Null, "{status}");
     assert_eq!((scene.agent.wait_collector(), scene.is_good("first")), (old, true), "{status}");
@@ -59,9 +59,9 @@ fn the_last_known_good_put_back_by_hand_is_never_rejected() {
         });
         // Once it has asked, nobody sends that config again.
         scene.api.answer(json!({}));
-        fs::copy(scene.agent.state_dir().join("last-known-good.yaml"), scene.agent.config_file()).unwrap();
+        fs::write(scene.agent.config_file(), scene.agent.proved()).unwrap();
         process::signal(on_trial, Signal::KILL);
-        scene.agent.wait_log("a roll back", |line| line.msg() == "config rolled back to the last known good");
+        scene.agent.wait_log("a roll back", |line| line.msg() == "config rolled back");
         let status = scene.agent.wait_status("running", |status| status["collector"]["state"] == "running");
         assert_eq!(status["config"]["rejected_revision"], Value::Null, "{mode}: {status}");
         assert!(scene.is_good("first"), "{mode}: {status}");

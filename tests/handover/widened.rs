@@ -75,11 +75,11 @@ fn if_the_new_one_dies_at_last_the_old_one_serves_again() {
         let (scene, old, new, waiting) = closing();
         process::signal(new, Signal::KILL);
         scene.agent.wait_log("its end", |line| line.msg() == "collector exited unexpectedly");
-        let promoted = scene.agent.count_log(|line| line.msg() == "config promoted to last known good");
+        let promoted = scene.agent.count_log(|line| line.msg() == "config promoted");
         (promoted == 1).then_some((scene, old, waiting))
     });
     let (scene, old, waiting) = in_time.expect("it was never killed in time");
-    scene.agent.wait_log("a roll back", |line| line.msg() == "config rolled back to the last known good");
+    scene.agent.wait_log("a roll back", |line| line.msg() == "config rolled back");
     process::signal(old, Signal::CONT);
     drop(waiting);
     scene.agent.wait_until("the old one alone", || scene.agent.collectors() == [old]);

@@ -166,9 +166,13 @@ fn every_file_is_there() {
         fs::read_to_string(agent.dir().join("seen")).unwrap().lines().map(String::from).collect();
     seen.retain(|name| !name.is_empty() && !name.ends_with(':'));
     agent.spawn();
-    agent.wait_until("the first last known good", || agent.state_dir().join("last-known-good.yaml").exists());
+    agent.wait_status("a collector that has proved itself", |status| status["collector"]["state"] == "running");
     api.answer_config(json!({"fake": {"start": {"exit": 3}}}));
     agent.run(["--check"]).fails(65, "rolled back");
+    // What the check after the verdict writes is there for a moment.
+    let names = |dir: &str| fs::read_dir(agent.dir().join(dir)).unwrap().map(|entry| entry.unwrap().file_name());
+    let is_candidate = |name: std::ffi::OsString| name.to_string_lossy().contains(".candidate-");
+    agent.wait_until("no candidate", || !["etc", "state"].into_iter().flat_map(names).any(is_candidate));
     for dir in ["etc", "state", "run"].map(|name| agent.dir().join(name)) {
         seen.extend(fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()));
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{message, named, quick, scripted, settled, strays, wait_good, wait_polls, wait_running, yaml};
 use crate::support::api::Api;
-use crate::support::{needs, process};
+use crate::support::{generations, needs, process};
 
 /// A small file system of its own, gone on drop. `None`, which it says, for who may not mount.
 struct Mount(PathBuf);
@@ -119,9 +119,7 @@ fn a_state_directory_that_cannot_be_made_is_no_end() {
     // Nor is the one config that has proved itself overwritten while it cannot be kept, however often it is tried.
     let seen = api.requests().len();
     api.answer_config(named("b"));
-    api.wait_for_request_after(seen, "the obstacle", |request| {
-        message(request).contains("cannot save the last known good")
-    });
+    api.wait_for_request_after(seen, "the obstacle", |request| message(request).contains("the only one that works"));
     let tries = agent.records_of("validate").len();
     wait_polls(&agent, &api, 3);
     assert!(agent.records_of("validate").len() <= tries + 4, "tried again and again without a pause");
@@ -129,8 +127,7 @@ fn a_state_directory_that_cannot_be_made_is_no_end() {
 
     fs::remove_file(&blocked).unwrap();
     fs::create_dir_all(&state).unwrap();
-    let kept = || fs::read_to_string(state.join("last-known-good.yaml")).unwrap_or_default();
-    agent.wait_until("the new config as last known good", || kept().contains("name: b"));
+    agent.wait_until("the new config, kept", || generations::proved(&state).contains("name: b"));
     api.wait_for_request_after(seen, "a resolved problem", |request| message(request).is_empty());
     // Stopped first, since after its answer that check writes what it could not remember before.
     assert_eq!((agent.stop(), strays(&agent)), (0, Vec::new()));
@@ -224,8 +221,8 @@ fn a_config_that_is_a_link_stays_one_whatever_becomes_of_its_target() {
         api.wait_for_request("the roll back", |request| message(request).contains("exited with status 3"));
         wait_good(&agent, &named("b"));
         assert!(is_link() && fs::read_to_string(&real).unwrap().contains("name: b"), "{mode}");
-        assert!(agent.dir().join("real/config.yaml.rejected").exists(), "{mode}");
+        assert!(agent.rejected().contains("bad"), "{mode}");
         assert_eq!((strays(&agent), agent.stop()), (Vec::new(), 0));
-        assert_eq!(fs::read_dir(agent.dir().join("real")).unwrap().count(), 2, "unfinished files are left");
+        assert_eq!(fs::read_dir(agent.dir().join("real")).unwrap().count(), 1, "unfinished files are left");
     }
 }

@@ -68,8 +68,7 @@ fn the_old_collector_is_reaped_before_the_new_one_starts() {
     assert!(position("collector stopped") < position("collector started"));
     assert!(agent.count_log(|line| line.text.contains("Shutdown complete")) > 0, "the old one was not drained");
     assert_eq!(strays(&agent), [""; 0]);
-    let kept = std::fs::read_to_string(agent.state_dir().join("last-known-good.yaml")).unwrap();
-    assert_eq!(kept, std::fs::read_to_string(agent.config_file()).unwrap());
+    agent.wait_until("the same, kept", || agent.proved() == std::fs::read_to_string(agent.config_file()).unwrap());
 }
 
 #[test]

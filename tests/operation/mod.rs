@@ -7,6 +7,7 @@ mod collector_process;
 mod crash;
 mod descendants;
 mod disk;
+mod generations;
 mod install;
 mod linked_config;
 mod notify;
@@ -87,10 +88,7 @@ pub fn wait_running(agent: &Agent, seen: usize) {
 #[track_caller]
 fn wait_good(agent: &Agent, config: &Value) {
     let read = |path| fs::read_to_string(path).map_or(Value::Null, |text| serde_yaml::from_str(&text).unwrap());
-    let kept = agent.state_dir().join("last-known-good.yaml");
-    agent.wait_until("the config as last known good", || {
-        read(agent.config_file()) == *config && read(kept.clone()) == *config
-    });
+    agent.wait_until("the config, kept", || read(agent.config_file()) == *config && agent.proved_config() == *config);
 }
 
 /// Waits until the API has been asked `count` times more.

@@ -26,8 +26,7 @@ fn expect_rolled_back(config: Value, reason: &str) {
     assert!(message(&report).contains("health check"), "{}", message(&report));
     agent.wait_until("two proofs", || agent.count_log(is_running) == 2);
     assert_eq!((agent.config(), agent.starts()), (named("good"), 3));
-    let kept = std::fs::read_to_string(agent.dir().join("etc/config.yaml.rejected")).unwrap();
-    assert_eq!(serde_yaml::from_str::<Value>(&kept).unwrap(), config);
+    assert_eq!(serde_yaml::from_str::<Value>(&agent.rejected()).unwrap(), config);
     assert_eq!(agent.count_log(|line| line.msg().starts_with("config rolled back")), 1);
 }
 
@@ -59,8 +58,8 @@ fn an_answer_of_200_promotes() {
     let log = agent.log().len();
     api.answer_config(config.clone());
     wait_running(&agent, log);
-    let kept = std::fs::read_to_string(agent.state_dir().join("last-known-good.yaml")).unwrap();
-    assert_eq!((agent.config(), serde_yaml::from_str::<Value>(&kept).unwrap()), (config.clone(), config));
+    agent.wait_until("the config, kept", || agent.proved_config() == config);
+    assert_eq!(agent.config(), config);
     assert!(process::port_answers(port));
 }
 

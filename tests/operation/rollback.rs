@@ -1,7 +1,6 @@
 //! Configs that validate and then fail: back to the last known good.
 
 use std::fs;
-use std::path::PathBuf;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -16,12 +15,8 @@ fn dying(name: &str) -> Value {
     scripted(name, json!({"start": {"exit": 3}, "stderr": "Error: listen tcp: address already in use"}))
 }
 
-fn rejected_file(agent: &Agent) -> PathBuf {
-    agent.dir().join("etc/config.yaml.rejected")
-}
-
 fn rejected(agent: &Agent) -> Value {
-    fs::read_to_string(rejected_file(agent)).map_or(Value::Null, |text| serde_yaml::from_str(&text).unwrap_or_default())
+    serde_yaml::from_str(&agent.rejected()).unwrap_or_default()
 }
 
 #[track_caller]
@@ -73,7 +68,7 @@ fn an_agent_that_starts_with_a_broken_config_falls_back() {
         agent.spawn();
         wait_rolled_back(&agent, log);
         assert_eq!(agent.config(), named("good"));
-        assert_eq!(fs::read_to_string(rejected_file(&agent)).unwrap(), broken);
+        assert_eq!(agent.rejected(), broken);
         assert!(agent.status().unwrap()["last_error_message"].as_str().unwrap().contains("rolled back"));
     }
     assert_eq!(agent.starts(), 7);
@@ -88,7 +83,7 @@ fn a_config_that_vanished_is_put_back() {
     wait_running(&agent, log);
     assert_eq!(agent.config(), named("good"));
     assert_eq!(agent.count_log(|line| line.field("problem").contains("missing") && line.level() == "warn"), 2);
-    assert!(!rejected_file(&agent).exists());
+    assert_eq!(agent.rejected(), "");
 }
 
 #[test]
@@ -110,8 +105,8 @@ fn a_good_change_by_hand_is_kept() {
     process::signal(agent.wait_collector(), Signal::KILL);
     wait_running(&agent, log);
     assert_eq!(agent.config(), named("by hand"));
-    let kept = fs::read_to_string(agent.state_dir().join("last-known-good.yaml")).unwrap();
-    assert_eq!(kept, yaml(&named("by hand")));
+    agent.wait_until("it, kept", || agent.proved() == yaml(&named("by hand")));
+    agent.wait_log("a line", |line| line.msg() == "config was changed by hand; keeping a copy");
 }
 
 #[test]
@@ -122,7 +117,7 @@ fn without_a_last_known_good_it_keeps_trying_and_says_so() {
     assert_eq!(agent.config(), dying("only"));
     let report = api.wait_for_request("the crash", |request| message(request).contains("address already in use"));
     assert_eq!(report.json()["collector_status"], "Stopped");
-    assert!(!rejected_file(&agent).exists());
+    assert_eq!(agent.rejected(), "");
     // What repairs it is used at once, not after the delay.
     agent.wait_until("a backoff of 4 s", || {
         agent.count_log(|line| line.msg() == "collector state" && line.field("to") == "backoff") >= 3

@@ -322,7 +322,7 @@ fn procd_is_asked_for_what_the_agent_needs() {
     expect_running(&machine);
     assert_eq!(machine.does("stat -c '%U %a' /etc/kmagent/state"), "kmagent 700");
     assert_eq!(machine.does("/etc/init.d/kmagent reload"), "settings reloaded");
-    machine.does("test -s /etc/kmagent/state/last-known-good.yaml && kmagent stop && rmdir /var/lib/kmagent");
+    machine.does("test -s /etc/kmagent/state/generations/1.yaml && kmagent stop && rmdir /var/lib/kmagent");
     plant(&machine, "/run/kmagent");
     plant(&machine, "/etc/kmagent/state");
     machine.does("/etc/init.d/kmagent start");

@@ -5,7 +5,7 @@ use crate::commands::help::SETTINGS;
 
 /// Setting, and a value for the file, the flag and the variable, as it is shown. The first is the default where it is a
 /// value.
-const VALUES: [(&str, &str, &str, &str, &str); 26] = [
+const VALUES: [(&str, &str, &str, &str, &str); 28] = [
     ("config", "/etc/kmagent/config.yaml", "/f", "/g", "/e"),
     ("collector", "(kmagent-collector near the agent, then otelcol-contrib, otelcol)", "/f", "/g", "/e"),
     (
@@ -38,6 +38,8 @@ const VALUES: [(&str, &str, &str, &str, &str); 26] = [
     ("collector-args", "(none)", "--f=1", "--g=1", "--e=1"),
     ("collector-log-rate", "600", "1", "0", "1000"),
     ("max-config-size", "4MiB", "1MiB", "512KiB", "65536"),
+    ("generations", "5", "1", "2", "3"),
+    ("generations-size", "16MiB", "1MiB", "512KiB", "65536"),
 ];
 
 fn variable(name: &str) -> String {

@@ -118,7 +118,7 @@ impl Feed {
             match line.msg() {
                 "config installed" => ends.push(format!("installed {}", line.field("revision"))),
                 PROMOTED => ends.push("promoted".to_string()),
-                "config rolled back to the last known good" => ends.push("rolled back".to_string()),
+                "config rolled back" => ends.push("rolled back".to_string()),
                 "new config rejected; nothing changed" => refused.push(line.field("revision").to_string()),
                 _ => {}
             }
@@ -141,7 +141,7 @@ impl Feed {
     }
 }
 
-const PROMOTED: &str = "config promoted to last known good";
+const PROMOTED: &str = "config promoted";
 
 pub fn is_promotion(line: &Line) -> bool {
     line.msg() == PROMOTED

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::api::Api;
 use super::bin::{Output, copy_program, fake, kmagent, output};
+use super::generations;
 use super::machine;
 use super::process;
 use super::temp_dir::TempDir;
@@ -240,6 +241,21 @@ impl Agent {
     /// `etc/config.yaml` as a value; null when there is none.
     pub fn config(&self) -> Value {
         fs::read_to_string(self.config_file()).map_or(Value::Null, |text| serde_yaml::from_str(&text).unwrap())
+    }
+
+    /// The newest config that has proved itself, as it is kept; empty when there is none.
+    pub fn proved(&self) -> String {
+        generations::proved(&self.state_dir())
+    }
+
+    /// The same as a value; null when there is none.
+    pub fn proved_config(&self) -> Value {
+        serde_yaml::from_str(&self.proved()).unwrap()
+    }
+
+    /// The newest config that was refused or rolled back, as it is kept; empty when there is none.
+    pub fn rejected(&self) -> String {
+        generations::rejected(&self.state_dir())
     }
 
     /// A command with this agent's environment and settings file, for what `run` and `spawn` do not cover.

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod api;
 pub mod bin;
+pub mod generations;
 pub mod http;
 pub mod machine;
 pub mod needs;

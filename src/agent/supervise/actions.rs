@@ -9,8 +9,11 @@ use crate::core::event::{
     TrustLevel, Verdict,
 };
 use crate::error::Error;
+use crate::log::Masked;
 use crate::log::masked::{self, Holder};
-use crate::store::{Candidate, Comparison};
+use crate::store::generations::{self, StartProblem};
+use crate::store::record::{Conditions, Rejected};
+use crate::store::{Candidate, RolledBack, Target};
 
 /// Stands for the revision of a config that is no YAML or cannot be read.
 pub(super) const UNREADABLE: &str = "unknown";
@@ -38,15 +41,16 @@ impl Supervise {
             }
             Action::Discard(candidate) => {
                 log::debug!(revision = candidate.revision.short(); "candidate discarded");
+                self.store.discard(&candidate);
                 self.state_tracker.candidate_answered();
             }
-            Action::RollBack { problem, blame, target: RollBackTarget::Fallback | RollBackTarget::Predecessor } => {
-                return Some(Event::RolledBack(self.roll_back(&problem, blame)));
+            Action::RollBack { problem, blame, target } => {
+                return Some(Event::RolledBack(self.roll_back(&problem, blame, target)));
             }
             Action::Probe(child) => return self.begin_probe(child),
             Action::Promote => self.promote(),
-            Action::Confirm => log::info!("config confirmed"),
-            Action::RecordExit { exits } => log::warn!(exits = exits; "unconfirmed config: its collector exited"),
+            Action::Confirm => self.confirm(),
+            Action::RecordExit { exits } => self.record_exits(exits),
             Action::Conclude(verdict) => self.conclude(verdict),
             Action::Finish => self.finished = true,
         }
@@ -66,8 +70,9 @@ impl Supervise {
         };
         self.expect_config(config);
         self.restore_run_dir();
+        let generations::Trust { generation, level } = self.store.trust();
         let now = self.now();
-        let (child, is_watched) = match self.collectors.spawn(&self.store, config, now) {
+        let (child, is_watched) = match self.collectors.spawn(&self.store, generation, now) {
             Ok(live) => (live.child, live.process.binds().is_ok()),
             Err(error) => return self.cannot_start(&error),
         };
@@ -79,12 +84,13 @@ impl Supervise {
         let live: Vec<ChildId> = self.collectors.iter().map(|live| live.child).collect();
         self.state_tracker.secrets.learn(self.collectors.collector(), child, &live, &configs);
         if self.collectors.starts() == 1
-            && self.trust_level() == TrustLevel::OnProbation
-            && let Ok(good) = self.store.read_last_known_good()
+            && level != generations::TrustLevel::Confirmed
+            && let Some(fallback) = self.store.read_fallback()
         {
-            masked::know(Holder::LastKnownGood, self.collectors.collector().secrets([&good]));
+            masked::know(Holder::Fallback, self.collectors.collector().secrets([&fallback]));
         }
-        SpawnResult::Spawned { child, trust: self.trust_level(), is_watched }
+        self.save_state();
+        SpawnResult::Spawned { child, trust: trust_level(level), is_watched }
     }
 
     fn cannot_start(&mut self, error: &Error) -> SpawnResult {
@@ -93,35 +99,30 @@ impl Supervise {
         SpawnResult::Failed(problem)
     }
 
-    /// Of the active config.
-    fn trust_level(&self) -> TrustLevel {
-        match self.store.compare() {
-            Comparison::Same => TrustLevel::Confirmed,
-            Comparison::Different => TrustLevel::OnProbation,
-            Comparison::NoFallback => TrustLevel::NoFallback,
-        }
-    }
-
     fn install(&mut self, candidate: &Candidate) -> Result<(), Problem> {
         self.state_tracker.begin_install(&candidate.revision);
         if self.state_tracker.is_rejected(&candidate.revision) {
             return Err(format!("config {} was rejected meanwhile", candidate.revision.short()));
         }
-        // If the active config is the only one that has proved itself, this would overwrite it.
-        self.retry_state();
-        let installed = match self.pending_writes.good() {
-            Some(problem) => Err(problem.to_string()),
-            None => self.store.install(candidate).map_err(|error| error.to_string()),
+        let is_unkept = self.pending_writes.unreadable.is_some() || self.store.is_only_proved_unkept();
+        let installed = match is_unkept {
+            true => Err(format!("the active config is the only one that works, and {}", self.state_tracker.unkept())),
+            false => self.store.install(candidate).map_err(|error| error.to_string()),
         };
         match &installed {
             Ok(()) => {
                 self.active_config.installed(self.store.look(), &candidate.revision);
                 log::info!(revision = candidate.revision.short(); "config installed");
             }
-            Err(problem) => log::error!(
-                revision = candidate.revision.short(), problem = problem.as_str(); "config not installed; nothing changed"
-            ),
+            Err(problem) => {
+                self.store.discard(candidate);
+                log::error!(
+                    revision = candidate.revision.short(), problem = problem.as_str();
+                    "config not installed; nothing changed"
+                );
+            }
         }
+        self.save_state();
         installed
     }
 
@@ -144,44 +145,71 @@ impl Supervise {
         mode
     }
 
-    fn roll_back(&mut self, problem: &str, blame: Blame) -> Result<(), Problem> {
+    fn roll_back(&mut self, problem: &str, blame: Blame, target: RollBackTarget) -> Result<(), Problem> {
         let had_config = self.store.has_config();
-        // What is the last known good already is not to be rejected, whatever became of its start.
-        let on_probation = self.trust_level() == TrustLevel::OnProbation;
-        let replaced = self.store.read_config().ok().map(|config| config.revision());
-        let revision = replaced.as_ref().map_or(UNREADABLE, Revision::short);
-        self.store.roll_back().map_err(|error| {
-            log::error!(revision = revision, error:% = error; "cannot roll back");
+        let target = match target {
+            RollBackTarget::Fallback => Target::Fallback,
+            RollBackTarget::Predecessor => Target::Former,
+        };
+        let problem = Masked::new(problem);
+        let RolledBack { from, kept, to } = self.store.roll_back(target, &problem).map_err(|error| {
+            log::error!(error:% = error; "cannot roll back");
             error.to_string()
         })?;
-        if had_config {
-            let kept = self.store.rejected_path();
-            log::warn!(
-                revision = revision, problem = problem, kept:% = kept.display();
-                "config rolled back to the last known good"
-            );
-            match blame {
-                Blame::Config | Blame::Start => {
-                    let rejected = replaced.filter(|_| on_probation);
-                    let (collector, has_served) = (self.collectors.started_program(), blame == Blame::Config);
-                    self.state_tracker.rolled_back(rejected, problem, collector, has_served);
-                    self.settle_state();
-                }
-                Blame::Environment => {
-                    log::info!(revision = revision; "what failed is outside the config; it will be tried again");
-                    self.state_tracker.postponed(replaced, problem);
-                }
-                Blame::HandOver => {
-                    log::info!(
-                        revision = revision; "hand-over failed; the next check will apply this config by restart"
-                    );
-                    self.state_tracker.hand_over_failed(problem);
-                }
+        self.save_state();
+        let replaced = from.and_then(|from| self.store.generation(from)).and_then(|from| from.revision);
+        let revision = replaced.as_ref().map_or(UNREADABLE, Revision::short);
+        if !had_config {
+            log::warn!(problem = &*problem, generation = to; "no usable config; an earlier one restored");
+            return Ok(());
+        }
+        let (shown, restored) = (kept.as_deref().map(|kept| kept.display().to_string()), self.revision(to));
+        log::warn!(
+            revision = revision, problem = &*problem, kept = shown, restored = restored.as_str(), generation = to;
+            "config rolled back"
+        );
+        match blame {
+            Blame::Config | Blame::Start => {
+                let collector = self.collectors.started_program();
+                // What has served is not tried again in another environment.
+                let conditions = Conditions::unknown(blame == Blame::Config);
+                let rejected = replaced.map(|revision| Rejected {
+                    collector,
+                    kept,
+                    conditions,
+                    ..Rejected::new(revision, problem.clone())
+                });
+                self.state_tracker.rolled_back(&problem, rejected);
+                self.save_state();
             }
-        } else {
-            log::warn!(problem = problem; "no usable config; last known good restored");
+            Blame::Environment => {
+                log::info!(revision = revision; "what failed is outside the config; it will be tried again");
+                self.state_tracker.postponed(replaced, &problem);
+            }
+            Blame::HandOver => {
+                log::info!(revision = revision; "hand-over failed; the next check will apply this config by restart");
+                self.state_tracker.hand_over_failed(&problem);
+            }
         }
         Ok(())
+    }
+
+    /// An earlier agent, or the host, has ended with the active config: that may be its doing.
+    pub(super) fn roll_back_at_start(&mut self) {
+        let (problem, blame) = match self.store.start_problem() {
+            None => return,
+            Some(StartProblem::Exits(exits)) => {
+                (format!("the collector exited unexpectedly {exits} times within confirm-time"), Blame::Config)
+            }
+            Some(StartProblem::Booted) => {
+                ("the host was restarted while the config was on probation".to_string(), Blame::Environment)
+            }
+            Some(StartProblem::Starts(starts)) => {
+                (format!("the agent ended {starts} times while the config was on probation"), Blame::Config)
+            }
+        };
+        // One that cannot be undone is started all the same.
+        let _ = self.roll_back(&problem, blame, RollBackTarget::Fallback);
     }
 
     /// The answer, if there is nothing to wait for.
@@ -225,7 +253,7 @@ impl Supervise {
         }
         self.conclude_restart(&verdict);
         let outcome = self.state_tracker.concluded(&verdict);
-        self.settle_state();
+        self.save_state();
         if let Some(outcome) = outcome {
             self.clients.reply_verdict(&outcome);
         }
@@ -242,5 +270,14 @@ fn describe(reason: RestartReason) -> String {
     match reason {
         RestartReason::NothingToHandOverFrom => "nothing running to hand over from".to_string(),
         RestartReason::HandOverFailed => "an earlier hand-over to this config failed".to_string(),
+    }
+}
+
+fn trust_level(level: generations::TrustLevel) -> TrustLevel {
+    match level {
+        generations::TrustLevel::Confirmed => TrustLevel::Confirmed,
+        generations::TrustLevel::Unconfirmed { exits, has_fallback } => TrustLevel::Unconfirmed { exits, has_fallback },
+        generations::TrustLevel::OnProbation => TrustLevel::OnProbation,
+        generations::TrustLevel::NoFallback => TrustLevel::NoFallback,
     }
 }

@@ -194,7 +194,7 @@ impl Supervise {
         self.check_suspended();
         self.restore_run_dir();
         self.ask_still_healthy();
-        self.retry_state();
+        self.save_state();
         let Effects { order, mut reply, reply_at, .. } = match checked.result {
             Ok(effects) => *effects,
             Err(failure) => return self.clients.reply_checked(clients, &Outcome::failed(&failure.into_error())),

@@ -29,8 +29,8 @@ pub(super) struct LiveCollector {
     pub(super) child: ChildId,
     pub(super) process: Process,
     pub(super) started_at: Uptime,
-    /// The config that it was started with.
-    pub(super) config: FileId,
+    /// The config that it was started with; `None` of one that is none, or could not be read.
+    pub(super) generation: Option<u64>,
     /// It has said that everything is started.
     pub(super) is_ready: bool,
     /// It does not end with the agent.
@@ -92,11 +92,11 @@ impl Collectors {
 
     // ---- Starting.
 
-    /// Starts one on the active config, which is the file `config`.
+    /// Starts one on the active config, which is this generation.
     ///
     /// # Errors
     /// The program cannot be run.
-    pub(super) fn spawn(&mut self, store: &Store, config: FileId, now: Uptime) -> Result<&LiveCollector> {
+    pub(super) fn spawn(&mut self, store: &Store, generation: Option<u64>, now: Uptime) -> Result<&LiveCollector> {
         self.program_path = self.collector.find().ok();
         self.started_program = self.program_path.as_deref().and_then(FileId::of);
         let process = self.collector.spawn(store.config(), self.binds.clone())?;
@@ -113,7 +113,7 @@ impl Collectors {
             child,
             process,
             started_at: now,
-            config,
+            generation,
             is_ready,
             outlives_agent,
             bound_at: now,

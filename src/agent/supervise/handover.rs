@@ -83,7 +83,8 @@ impl Handover {
         let binds = old.process.binds()?;
         binds.shareable()?;
         let overlay = collectors.overlay(store).map_err(|error| error.to_string())?;
-        let former = store.read_last_known_good().map_err(|error| error.to_string())?;
+        let generation = old.generation.ok_or("the config of the collector that runs is not known")?;
+        let former = store.read_generation(generation).map_err(|error| error.to_string())?;
         let present = store.read_config().map_err(|error| error.to_string())?;
         let effective = |main| -> Vec<&Value> { [main].into_iter().chain(overlay.as_ref()).collect() };
         let longest_overlap = self.limits.longest_overlap();

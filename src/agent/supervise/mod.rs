@@ -162,6 +162,8 @@ impl Supervise {
 
     /// Supervises until a stop is requested. The status says why it ended.
     pub fn run(mut self) -> Exit {
+        self.roll_back_at_start();
+        self.save_state();
         // The first start, before anything is reported.
         self.handle(VecDeque::from([Event::DeadlinePassed]));
         self.report_to_poller();
@@ -175,6 +177,7 @@ impl Supervise {
         }
         self.poller.send(PollerCommand::Stop);
         shutdown::begin();
+        self.save_at_end();
         descendants::end(Which::All, KILL_PATIENCE);
         self.collectors.recorder.forget();
         self.clients.dismiss_stopped();
@@ -239,7 +242,7 @@ impl Supervise {
         self.reply_late_status(now);
         self.service_status.feed_watchdog(now);
         if self.pending_writes.retry_at().is_some_and(|at| now >= at) {
-            self.retry_state();
+            self.save_state();
         }
         if self.core.deadline().is_some_and(|deadline| now >= deadline) {
             events.push_back(Event::DeadlinePassed);
@@ -250,6 +253,7 @@ impl Supervise {
     fn take_supervisor_event(&mut self, event: SupervisorEvent, events: &mut VecDeque<Event<Candidate>>) {
         match event {
             SupervisorEvent::Checked(checked) => self.take_check(checked, events),
+            SupervisorEvent::Saved(saved) => self.saved(&saved),
             SupervisorEvent::Reloaded(outcome) => self.take_reloaded(outcome),
             SupervisorEvent::KeyChanged(reloaded) => self.adopt(*reloaded),
             SupervisorEvent::MayRestart(outcome) => self.take_may_restart(outcome),

@@ -1,15 +1,15 @@
-//! What belongs on disk and could not be written: it is tried again until it works, and reported meanwhile.
+//! What belongs on disk: the generations and the rejected revision.
 //!
-//! That is the last known good, without which no install may overwrite the config that has proved itself, and the
-//! rejected revision, which a restart of the agent would forget.
+//! While a collector lives, which may be waiting for the supervisor, the poller writes it; before a start the
+//! supervisor does. What cannot be written is tried again until it works, and reported meanwhile.
 
 use std::time::Duration;
 
 use super::Supervise;
 use super::actions::UNREADABLE;
+use crate::agent::mailbox::{PollerCommand, Saved};
 use crate::config::value::Revision;
 use crate::core::Uptime;
-use crate::os::files::FileId;
 
 /// Besides at every config check. What fills a disk or takes a permission away seldom ends sooner, and nothing wakes
 /// for this unless something is wrong.
@@ -17,66 +17,114 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(super) struct PendingWrites {
-    good: Option<Good>,
+    /// How often the poller was asked, and has not answered.
+    asked: u32,
+    /// Why the config that has proved itself cannot be kept, if it cannot be read.
+    pub(super) unreadable: Option<String>,
     /// `None` when all is written.
     retry_at: Option<Uptime>,
-}
-
-/// A config that has proved itself and is not the last known good yet.
-struct Good {
-    file: FileId,
-    problem: String,
 }
 
 impl PendingWrites {
     pub(super) fn retry_at(&self) -> Option<Uptime> {
         self.retry_at
     }
-
-    /// Why the last known good is not the one that it should be, if so.
-    pub(super) fn good(&self) -> Option<&str> {
-        self.good.as_ref().map(|good| good.problem.as_str())
-    }
 }
 
 impl Supervise {
-    /// Keeps the config that a collector was started with, and has proved, as last known good.
+    /// The active config has passed its probation.
     pub(super) fn promote(&mut self) {
+        self.prove(false);
+    }
+
+    /// It has run for confirm-time since.
+    pub(super) fn confirm(&mut self) {
+        self.prove(true);
+    }
+
+    fn prove(&mut self, is_confirmed: bool) {
         // The newest is the one that has proved itself; an older one beside it did so long ago.
-        if let Some(file) = self.collectors.newest().map(|live| live.config) {
-            self.keep_good(file);
-        }
-        self.settle_state();
-    }
-
-    fn keep_good(&mut self, file: FileId) {
-        self.pending_writes.good = None;
-        match self.store.promote(file) {
-            Ok(true) => {
-                let revision = self.store.read_config().ok().map(|config| config.revision());
-                let revision = revision.as_ref().map_or(UNREADABLE, Revision::short);
-                log::info!(revision = revision; "config promoted to last known good");
-            }
-            Ok(false) => log::debug!("collector passed probation"),
-            Err(error) => {
-                self.pending_writes.good = Some(Good { file, problem: error.to_string() });
+        let known = self.collectors.newest().and_then(|live| live.generation);
+        // It could not be looked at when the collector was started.
+        let Some(number) = known.or_else(|| self.store.trust().generation) else {
+            self.pending_writes.unreadable = self.store.unreadable().map(|error| error.to_string());
+            return self.save_state();
+        };
+        if self.store.prove(number, is_confirmed) {
+            let revision = self.revision(number);
+            match is_confirmed {
+                true => log::info!(revision = revision.as_str(), generation = number; "config confirmed"),
+                false => log::info!(revision = revision.as_str(), generation = number; "config promoted"),
             }
         }
+        self.save_state();
     }
 
-    /// Tries again to write what could not be written.
-    pub(super) fn retry_state(&mut self) {
-        if let Some(Good { file, .. }) = self.pending_writes.good {
-            self.keep_good(file);
+    /// A collector of the active config has exited.
+    pub(super) fn record_exits(&mut self, exits: u32) {
+        if let Some(number) = self.store.active_generation() {
+            log::warn!(generation = number, exits = exits; "collector of an unconfirmed config exited");
+            self.store.record_exits(number, exits);
         }
-        self.settle_state();
+        self.save_state();
     }
 
-    /// After something was written, or not.
-    pub(super) fn settle_state(&mut self) {
-        let rejected = self.state_tracker.settle_rejected().err().map(|error| error.to_string());
-        let problem = self.pending_writes.good().map(str::to_string).or(rejected);
+    pub(super) fn revision(&self, number: u64) -> String {
+        let revision = self.store.generation(number).and_then(|generation| generation.revision);
+        revision.as_ref().map_or(UNREADABLE, Revision::short).to_string()
+    }
+
+    /// Writes what has changed, or has it written.
+    pub(super) fn save_state(&mut self) {
+        if self.pending_writes.unreadable.is_some() {
+            self.pending_writes.unreadable = self.store.unreadable().map(|error| error.to_string());
+            self.settled(None);
+        }
+        if self.is_saved() {
+            return;
+        }
+        if self.collectors.iter().next().is_none() {
+            // Unless the poller is at it, or has an older one to write still.
+            let mut saved = self.store.try_save().unwrap_or(Ok(()));
+            if self.pending_writes.asked == 0 {
+                saved = saved.and(self.state_tracker.rejected.settle());
+            }
+            if let Err(error) = saved {
+                return self.settled(Some(error.to_string()));
+            }
+        }
+        match self.is_saved() {
+            true => self.settled(None),
+            false => {
+                self.pending_writes.asked += 1;
+                self.poller.send(PollerCommand::Save(self.state_tracker.rejected.clone()));
+            }
+        }
+    }
+
+    /// The poller writes nothing any more.
+    pub(super) fn save_at_end(&mut self) {
+        self.store.end();
+        let saved = self.store.try_save().unwrap_or(Ok(()));
+        if let Err(error) = saved.and(self.state_tracker.rejected.flush()) {
+            log::warn!(error:%; "cannot write state before the end");
+        }
+    }
+
+    fn is_saved(&self) -> bool {
+        !self.store.is_unsaved() && self.state_tracker.rejected.is_settled()
+    }
+
+    /// What could not be written, if anything.
+    fn settled(&mut self, problem: Option<String>) {
+        let problem = problem.or_else(|| self.pending_writes.unreadable.clone());
         self.state_tracker.state_kept(problem.as_deref());
         self.pending_writes.retry_at = problem.map(|_| self.now() + RETRY_INTERVAL);
+    }
+
+    pub(super) fn saved(&mut self, saved: &Saved) {
+        self.pending_writes.asked = self.pending_writes.asked.saturating_sub(1);
+        self.state_tracker.rejected.settled_as(&saved.rejected);
+        self.settled(saved.problem.clone());
     }
 }

@@ -16,9 +16,8 @@ use crate::control::{CheckResult, Outcome, PollingStatus};
 use crate::core::event::Verdict;
 use crate::core::problems::{Problems, TimedProblem};
 use crate::core::retries;
-use crate::error::{Exit, Result};
+use crate::error::Exit;
 use crate::log::Masked;
-use crate::os::files::FileId;
 use crate::settings::{Polling, Settings, table};
 use crate::source::Failure;
 use crate::store::Store;
@@ -124,7 +123,7 @@ impl StateTracker {
     pub(super) fn no_config(&mut self, path: &Path, fallback: bool) {
         let path = path.display();
         let problem = match (fallback, &self.polling.endpoint) {
-            (true, _) => format!("the collector config {path} was missing; restored the last known good"),
+            (true, _) => format!("the collector config {path} was missing; restored an earlier one"),
             (false, Some(_)) => format!("there is no collector config {path} yet: waiting for the API to send one"),
             (false, None) => format!("there is no collector config {path}: put one there, then `kmagent --check`"),
         };
@@ -158,21 +157,12 @@ impl StateTracker {
         self.rejected.get().is_some_and(|it| it.revision == *revision && it.holds_under(&self.policy))
     }
 
-    /// `has_served`: another environment does not end it.
-    pub(super) fn rolled_back(
-        &mut self,
-        revision: Option<Revision>,
-        problem: &str,
-        collector: Option<FileId>,
-        has_served: bool,
-    ) {
-        let problem = Masked::new(problem);
+    pub(super) fn rolled_back(&mut self, problem: &str, rejected: Option<Rejected>) {
         self.problems.config = problem_now(&format!("the config was rolled back: {problem}"));
         // The server learns of it also when no install led to it.
         self.concluded = true;
-        if let Some(revision) = revision {
-            let conditions = record::Conditions::unknown(has_served);
-            self.reject(Rejected { collector, conditions, ..Rejected::new(revision, problem) });
+        if let Some(rejected) = rejected {
+            self.reject(rejected);
             self.is_rejected_offered = self.polling.endpoint.is_some();
         }
     }
@@ -236,9 +226,9 @@ impl StateTracker {
         }
     }
 
-    /// Writes the rejected revision if that could not be done before.
-    pub(super) fn settle_rejected(&mut self) -> Result<()> {
-        self.rejected.settle()
+    /// Why the active config is not kept.
+    pub(super) fn unkept(&self) -> &str {
+        self.problems.state.as_ref().map_or("is not kept yet", |timed| &timed.problem)
     }
 
     /// The outcome for those who wait for it, if this is about an install.
@@ -266,7 +256,7 @@ impl StateTracker {
                 (Exit::ConfigRefused, CheckResult::RolledBack, message)
             }
             Verdict::Failing(problem) => {
-                let message = format!("config {name} fails and there is no last known good: {problem}");
+                let message = format!("config {name} fails and there is none to go back to: {problem}");
                 (Exit::ConfigRefused, CheckResult::Failed, message)
             }
             Verdict::NotInstalled(problem) => {
@@ -338,9 +328,9 @@ impl StateTracker {
         }
     }
 
-    /// A failure to write it is reported by the next attempt to settle it.
+    /// Who calls this has it written.
     fn reject(&mut self, rejected: Rejected) {
-        let _ = self.rejected.set(Some(rejected));
+        self.rejected.put(Some(rejected));
     }
 }
 

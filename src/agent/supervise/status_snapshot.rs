@@ -112,6 +112,7 @@ impl Supervise {
             rejected_because: rejected.map(|rejected| rejected.problem.clone()),
             rejected_at: rejected.map(|rejected| rejected.at),
             rejected_is_offered: rejected.is_some() && known.is_rejected_offered,
+            rejected_kept: rejected.and_then(|rejected| rejected.kept.clone()),
         }
     }
 }

@@ -18,8 +18,9 @@ use crate::log::Masked;
 use crate::log::masked::{self, Holder};
 use crate::os::child;
 use crate::settings::Settings;
+use crate::store::generations::{Generation, Origin, Standing};
 use crate::store::record::{self, Record, Rejected, Unfinished};
-use crate::store::{Candidate, Store};
+use crate::store::{Candidate, Store, Target};
 
 /// `on-change` restarts a service: stopping and starting take less than this with any service manager's defaults
 /// (systemd's are 90 s each).
@@ -31,13 +32,15 @@ pub(super) struct HostRollout<'a> {
     collector: Collector,
     rejected: Record<Rejected>,
     unfinished: Record<Unfinished>,
+    /// What this run has replaced.
+    former: Option<u64>,
 }
 
 impl<'a> HostRollout<'a> {
     pub(super) fn new(settings: &'a Settings, store: &Store, collector: Collector) -> HostRollout<'a> {
         let rejected = Record::open(store.state_dir(), record::REJECTED);
         let unfinished = Record::open(store.state_dir(), record::UNFINISHED);
-        HostRollout { settings, store: store.clone(), collector, rejected, unfinished }
+        HostRollout { settings, store: store.clone(), collector, rejected, unfinished, former: None }
     }
 
     pub(super) fn rejected(&self) -> Option<&Rejected> {
@@ -52,7 +55,7 @@ impl<'a> HostRollout<'a> {
 
     /// What a check that was killed has begun.
     pub(super) fn unfinished(&self) -> Option<(Rollout, Revision)> {
-        let Unfinished { revision, replaced } = self.unfinished.get().cloned()?;
+        let Unfinished { revision, replaced, .. } = self.unfinished.get().cloned()?;
         let found = Found {
             is_installed: self.store.read_config().is_ok_and(|config| config.revision() == revision),
             is_rejected: self.rejected.get().is_some_and(|rejected| rejected.revision == revision),
@@ -87,6 +90,7 @@ impl<'a> HostRollout<'a> {
                 }
                 Step::End(end) => {
                     if *end == End::Installed {
+                        self.judge();
                         self.resolve();
                     }
                     if end.is_final() {
@@ -100,22 +104,63 @@ impl<'a> HostRollout<'a> {
     }
 
     fn install(&mut self, candidate: &Candidate, has_former: bool) -> Result<()> {
-        if has_former {
-            self.store.keep_previous()?;
-        }
+        self.former = if has_former { Some(self.store.keep_active()?) } else { None };
         if self.settings.on_change.is_some() {
             let revision = candidate.revision.clone();
-            self.unfinished.set(Some(Unfinished { revision, replaced: has_former }))?;
+            self.unfinished.set(Some(Unfinished { revision, replaced: has_former, former: self.former }))?;
         }
-        self.store.install(candidate)
+        self.store.install_alone(candidate)?;
+        self.save();
+        Ok(())
+    }
+
+    /// What an earlier version of the agent kept before it began the install.
+    fn previous(&self) -> Option<u64> {
+        let generations = self.store.generations();
+        let is_previous = |it: &&Generation| it.source == Origin::Before && it.standing == Standing::Replaced;
+        generations.iter().rfind(is_previous).map(|it| it.number)
+    }
+
+    /// `on-change` has accepted the active config.
+    fn judge(&self) {
+        if let Some(number) = self.store.active_generation() {
+            self.store.prove(number, self.settings.confirm_time.is_zero());
+        }
+        self.save();
+    }
+
+    /// The active config is confirmed by the first check that finds it after confirm-time. There is nothing that could
+    /// tell an exit, so none is rolled back before.
+    pub(super) fn confirm(&self) {
+        if self.store.found_by_check(self.settings.confirm_time.as_secs()) {
+            log::info!("config confirmed");
+        }
+        self.save();
+    }
+
+    /// What cannot be written now is by the next check.
+    fn save(&self) {
+        if let Err(error) = self.store.save() {
+            log::warn!(error:%; "cannot write state; the next check will retry");
+        }
     }
 
     fn undo(&mut self, revision: &Revision, problem: Problem, has_former: bool) -> Result<()> {
         // First, so that the config is not installed again if this is cut short.
         let collector = self.collector.file_id();
+        let kept = self.store.active_generation().map(|number| self.store.generation_path(number));
         let conditions = record::Conditions::unknown(true);
-        self.reject(Rejected { collector, conditions, ..Rejected::new(revision.clone(), problem) });
-        if has_former { self.store.restore_previous() } else { self.store.remove_config() }
+        let rejected = Rejected { collector, kept, conditions, ..Rejected::new(revision.clone(), problem) };
+        let problem = rejected.problem.clone();
+        self.reject(rejected);
+        if has_former {
+            let former = self.former.or_else(|| self.unfinished.get()?.former).or_else(|| self.previous());
+            self.store.roll_back(former.map_or(Target::Fallback, Target::Generation), &problem)?;
+        } else {
+            self.store.remove_config(&problem)?;
+        }
+        self.save();
+        Ok(())
     }
 
     /// What it depended on has changed.

@@ -28,7 +28,7 @@ pub(super) struct StandaloneCheck<'a> {
 impl<'a> StandaloneCheck<'a> {
     /// `is_running` is what an agent that runs says of its collector.
     pub(super) fn new(settings: &'a Settings, is_running: Option<bool>, extent: Extent) -> Result<StandaloneCheck<'a>> {
-        let store = Store::new(&settings.config, &settings.state_dir, settings.max_config_file());
+        let store = Store::of(settings);
         let collector = Collector::new(settings).as_owner_of(&settings.config);
         let mut check = ConfigCheck::new(settings, Source::new(settings)?, &collector, &store);
         check.single_attempt();
@@ -37,7 +37,9 @@ impl<'a> StandaloneCheck<'a> {
         }
         if extent == Extent::DryRun {
             check.read_only();
+            store.freeze();
         }
+        store.open_generations();
         // Init runs the collector: all that is known of it here is whether it has a config.
         let is_collector_running = is_running.unwrap_or_else(|| store.has_config());
         let rollout = HostRollout::new(settings, &store, collector);
@@ -54,6 +56,7 @@ impl<'a> StandaloneCheck<'a> {
             if let Some(outcome) = self.finish()? {
                 return Ok(outcome);
             }
+            self.rollout.confirm();
         }
         let found = self.check.run(&self.known, None).map_err(Failure::into_error)?;
         let Effects { problem, order, reply, dry_run, .. } = found.effects();

@@ -337,8 +337,7 @@ pub fn wait_good(agent: &Agent, config: &Value) {
 }
 
 pub fn is_good(agent: &Agent, config: &Value) -> bool {
-    let kept = fs::read_to_string(agent.state_dir().join("last-known-good.yaml")).unwrap_or_default();
-    agent.config() == *config && serde_yaml::from_str::<Value>(&kept).is_ok_and(|kept| kept == *config)
+    agent.config() == *config && agent.proved_config() == *config
 }
 
 pub fn is_state(line: &Line, state: &str) -> bool {
@@ -367,7 +366,7 @@ fn story(log: &[Line]) -> String {
             "config installed" => "installs it".to_string(),
             "collector exited unexpectedly" => "sees it end".to_string(),
             text if text.starts_with("config rolled back") => "rolls back".to_string(),
-            text if text.contains("promoted to last known good") => "trusts it".to_string(),
+            text if text.contains("config promoted") => "trusts it".to_string(),
             text if text.contains("sending SIGKILL") => "kills it after stop-timeout".to_string(),
             "collector not started" => "cannot start it".to_string(),
             "collector state" if line.field("to") == "backoff" => "waits".to_string(),

@@ -67,10 +67,11 @@ const STEPS: [&str; 3] = ["new config is valid", "config installed", "collector 
 
 /// Errors that the agent itself sets right within a second or two, before the next check could report them; `held` has
 /// them last. And what a newer problem, that of the scene itself, is reported instead of.
-const SOON: [&str; 4] = [
+const SOON: [&str; 5] = [
     "collector not started",
     "cannot roll back",
     "cannot wait for events",
+    "cannot write state",
     "settings are invalid; using the last good",
 ];
 

@@ -13,10 +13,11 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde_json::Value;
 
 use super::scenario::{better, dying, good, read};
-use super::strace::Trace;
+use super::strace::{Thread, Trace};
 use crate::operation::{message, settled, yaml};
 use crate::support::agent::Agent;
 use crate::support::api::Api;
+use crate::support::generations::{list, standing};
 use crate::support::process;
 use crate::support::wait::holds_for;
 
@@ -27,8 +28,7 @@ fn settle(api: &Api, mode: &str) -> Agent {
 }
 
 fn is_active(agent: &Agent, config: &Value) -> bool {
-    let kept = agent.state_dir().join("last-known-good.yaml");
-    [agent.config_file(), kept].iter().all(|path| read(path).as_ref() == Some(config))
+    read(&agent.config_file()).as_ref() == Some(config) && agent.proved_config() == *config
 }
 
 /// The fault is over: the new config becomes active, a collector runs it, and no problem is reported.
@@ -178,15 +178,15 @@ fn a_check_whose_poll_has_no_memory_installs() {
 
 /// The only config that it could go back to cannot be read.
 #[test]
-fn with_a_last_known_good_that_cannot_be_read() {
+fn with_a_generation_that_cannot_be_read() {
     let api = Api::plain();
     let agent = settle(&api, "restart");
-    agent.wait_until("the last known good", || is_active(&agent, &good()));
-    let kept = agent.state_dir().join("last-known-good.yaml");
+    agent.wait_until("a config to go back to", || is_active(&agent, &good()));
+    let kept = agent.state_dir().join("generations/1.yaml");
     let held = Trace::hold(&agent, "open,openat", "EIO", Some(&kept));
     api.answer_config(dying());
     let report = api.wait_for_request("the problem", |request| message(request).contains("cannot restore"));
-    assert!(message(&report).contains("/state/last-known-good.yaml"), "no path: {}", message(&report));
+    assert!(message(&report).contains("/state/generations/1.yaml"), "no path: {}", message(&report));
     assert_eq!((agent.exit_status(), read(&agent.config_file())), (None, Some(dying())));
     drop(held);
     agent.wait_until("the roll back", || is_active(&agent, &good()));
@@ -215,6 +215,31 @@ fn a_directory_that_cannot_be_synced_after_the_rename_is_no_failed_install() {
     assert_eq!(agent.starts(), 2);
     drop(held);
     assert_heals(&agent, &api);
+}
+
+/// A disk that stalls must not keep a collector waiting: what is decided while one lives is written by the poller.
+#[test]
+fn the_supervisor_waits_for_no_disk_while_a_collector_lives() {
+    for config in [better(), dying()] {
+        let api = Api::plain();
+        let agent = settle(&api, "handover");
+        agent.wait_until("a config to go back to", || is_active(&agent, &good()));
+        let trace = Trace::attach(&agent, Thread::Supervisor, None);
+        let seen = agent.log().len();
+        api.answer_config(config.clone());
+        let verdict = if config == better() { "config promoted" } else { "config rolled back" };
+        agent.wait_log_after(seen, verdict, |line| line.msg() == verdict);
+        api.wait_for_request_after(api.requests().len(), "a poll", |_| true);
+        let synced: Vec<_> = trace.points().into_iter().filter(|point| point.call.contains("sync")).collect();
+        let is_by_hand_over = agent.log()[seen..].iter().any(|line| line.field("method") == "hand-over");
+        // Where there is no hand-over the roll back comes when the collector has exited.
+        assert!(synced.is_empty() || !is_by_hand_over, "{synced:?}");
+        assert!(trace.points().iter().any(|point| point.call.starts_with("rename")), "nothing was seen");
+        let kept = || list(&agent.state_dir()).iter().any(|it| standing(it) == "rolled-back");
+        agent.wait_until("the verdict on disk", || agent.proved_config() == config || kept());
+        drop(trace);
+        assert_eq!(agent.stop(), 0);
+    }
 }
 
 /// The standard library panics there.

@@ -15,9 +15,10 @@ use super::{Table, each};
 const DIRECTORIES: [&str; 2] = ["etc", "state"];
 
 fn read_all(root: &Path) -> Files {
-    let directories = DIRECTORIES.iter().filter_map(|name| fs::read_dir(root.join(name)).ok());
-    let entries = directories.flatten().map(|entry| entry.unwrap().path());
-    entries.map(|path| (path.strip_prefix(root).unwrap().to_path_buf(), fs::read(&path).unwrap())).collect()
+    let directories = DIRECTORIES.iter().chain(&["state/generations"]);
+    let entries = directories.filter_map(|name| fs::read_dir(root.join(name)).ok()).flatten();
+    let files = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    files.map(|path| (path.strip_prefix(root).unwrap().to_path_buf(), fs::read(&path).unwrap())).collect()
 }
 
 /// Without what may be anything after a power failure, such as the lock.

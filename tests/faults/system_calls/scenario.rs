@@ -14,6 +14,7 @@ use super::strace::{Fault, Point, Thread, Trace};
 use crate::operation::{message, yaml};
 use crate::support::agent::{Agent, Line};
 use crate::support::api::Api;
+use crate::support::generations;
 use crate::support::process;
 use crate::support::wait::{DEADLINE, poll_for};
 
@@ -29,7 +30,7 @@ pub enum Scenario {
     HandOver,
     /// A config that dies at its start follows a good one.
     RollBack,
-    /// The agent starts on a config that dies at its start, and has a last known good.
+    /// The agent starts on a config that dies at its start, and has one that works.
     FallBack,
     /// No agent runs: a `--check` installs a config, and init's collector uses it.
     Check,
@@ -122,7 +123,7 @@ impl Scenario {
         }
     }
 
-    /// The active config in the end, and what is kept of it: the last known good, or what init's collector uses.
+    /// The active config in the end, and what is kept of it, or what init's collector uses.
     fn outcome(self) -> Value {
         match self {
             Scenario::Bootstrap | Scenario::First | Scenario::Install | Scenario::HandOver | Scenario::Check => {
@@ -355,8 +356,7 @@ impl Scene {
     }
 
     fn read_good(&self) -> Option<Value> {
-        let name = if self.scenario.is_check() { "previous.yaml" } else { "last-known-good.yaml" };
-        read(&self.agent.state_dir().join(name))
+        Some(self.agent.proved_config()).filter(|config| *config != Value::Null)
     }
 
     /// Asserts that each file is a whole one, at any moment.
@@ -375,9 +375,17 @@ impl Scene {
             Scenario::Bootstrap | Scenario::First => vec![None, Some(sent)],
             Scenario::FallBack | Scenario::RollBack => vec![Some(before)],
             Scenario::Install | Scenario::HandOver => vec![Some(before), Some(sent)],
-            Scenario::Check | Scenario::CheckRollBack => vec![None, Some(before)],
+            Scenario::Check => vec![None, Some(sent)],
+            Scenario::CheckRollBack => vec![None],
         };
         assert!(allowed.contains(&kept), "what is kept is {kept:?}");
+        let state = self.agent.state_dir();
+        assert!(generations::is_whole(&state), "the list is not whole");
+        for entry in generations::list(&state) {
+            let content = read(&state.join(format!("generations/{}.yaml", entry["number"])));
+            let whole = [None, Some(good()), Some(self.scenario.sent()), Some(dying())];
+            assert!(whole.contains(&content), "generation {entry} is {content:?}");
+        }
     }
 
     /// Starts the agent again, or makes the next `--check`, first with an API that has nothing new and then with one

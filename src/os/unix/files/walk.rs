@@ -138,7 +138,7 @@ fn steps(path: &Path, absolute: &Path, last: Last, confinement: &mut Confinement
                 confinement.check_directory(&here)?;
                 match rustix::fs::mkdirat(&here.handle, &name, Mode::from_raw_mode(mode)) {
                     Err(errno) if errno != Errno::EXIST => return failed(errno, &left),
-                    Ok(()) if confinement.is_written() => here.give_to_owner(&name),
+                    Ok(()) if confinement.is_written() || here.meta.uid() != 0 => here.give_to_owner(&name),
                     Ok(()) | Err(_) => {}
                 }
                 // Looked at again, as anything else.
