@@ -14,7 +14,7 @@ use crate::collector::disclosure::Said;
 use crate::collector::output;
 use crate::collector::start_failure;
 use crate::collector::validate::Validation;
-use crate::config::policy::{Policy, Violations};
+use crate::config::policy::Policy;
 use crate::config::value::{Revision, Value};
 use crate::config::yaml;
 use crate::core::restart_requests::{Asked, Decision, RestartThrottle};
@@ -31,7 +31,7 @@ pub struct ConfigCheck {
     source: Source,
     reporter: Reporter,
     collector: Collector,
-    store: Store,
+    pub(super) store: Store,
     requests: Record<RestartThrottle>,
     /// The config file as it was last seen.
     active: Option<ConfigReading>,
@@ -40,12 +40,12 @@ pub struct ConfigCheck {
     /// Bytes of a config as YAML: twice the longest answer, as YAML that is made of JSON has blanks for its braces.
     max_yaml: u64,
     conditions: Conditions,
-    policy: Policy,
-    policy_file: String,
+    pub(super) policy: Policy,
+    pub(super) policy_file: String,
     /// `None` when this run has looked, or is not to.
-    noticed: Option<Record<String>>,
+    pub(super) noticed: Option<Record<String>>,
     /// No agent runs, so the active config is the confirmed one.
-    is_alone: bool,
+    pub(super) is_alone: bool,
 }
 
 impl ConfigCheck {
@@ -267,37 +267,6 @@ impl ConfigCheck {
         matches!(alone, Ok(Validation::Good)).then_some(overlay)
     }
 
-    /// An overlay that cannot be read has no places of its own.
-    fn judge(&self, config: &Value, confirmed: Option<&Value>) -> Violations {
-        self.policy.judge(config, self.overlay().as_ref(), confirmed)
-    }
-
-    /// The config that has proved itself; before one has, the active one, which no network's offer has become without
-    /// being judged.
-    fn confirmed(&self) -> Option<Value> {
-        let good = if self.is_alone { None } else { self.store.read_last_known_good().ok() };
-        good.or_else(|| self.store.read_config().ok())
-    }
-
-    /// Logs what the active config violates, once for each policy: it stays as it is, but an upgrade or a new policy
-    /// file may refuse the next one.
-    fn notice_violations(&mut self) {
-        let Some(mut noticed) = self.noticed.take() else { return };
-        let policy = self.policy.identity();
-        if noticed.get().is_some_and(|noticed| noticed == policy) {
-            return;
-        }
-        let violations = self.store.read_config().map(|config| self.judge(&config, None)).unwrap_or_default();
-        if violations.is_empty() || self.policy.is_refusing() {
-            return;
-        }
-        let violations = violations.explain(&self.policy_file);
-        log::warn!(violations = violations.as_str(); "active config violates the policy; it stays in use");
-        if let Err(error) = noticed.set(Some(policy.to_string())) {
-            log::warn!(error:% = error; "cannot save that the policy's violations were logged; the next start logs them");
-        }
-    }
-
     /// What may be told of what the collector said of `config`; the log has all of it.
     fn told_outside(&self, output: &Masked, config: &Value) -> Masked {
         let overlay = self.overlay();
@@ -310,7 +279,7 @@ impl ConfigCheck {
     }
 
     /// As far as it can be read; the collector says what is wrong with it.
-    fn overlay(&self) -> Option<Value> {
+    pub(super) fn overlay(&self) -> Option<Value> {
         self.collector.overlay(|path| self.store.read_overlay(path)).ok().flatten()
     }
 

@@ -16,6 +16,7 @@ pub mod check_outcome;
 mod conditions;
 mod instance_id;
 pub mod mailbox;
+mod policy_judgement;
 pub mod poller;
 pub mod reload;
 pub mod report;
