@@ -221,22 +221,24 @@ pub fn help() -> String {
         text.push_str(&line);
         text.push('\n');
     }
-    text + "See kmagent.yaml(5) for their meaning and units, kmagent(8) for exit statuses.\n"
+    text
 }
 
 const HELP: &str = "\
 kmagent keeps an OpenTelemetry Collector alive and its configuration current.
-usage: kmagent [OPTION]... COMMAND; also --version and --help
+usage: kmagent [OPTION]... COMMAND. See kmagent(8); also --version and --help
 
   start              supervise the collector in the foreground
   stop               ask the running agent to stop, and wait until it has
   reload             have the running agent read its settings again
   restart            replace the running collector, by hand-over if possible
   retry              have the rejected config tried again, and show the outcome
-  status             show what the running agent is doing; also --json, and for
-                     probes --ready: end with 0 only if a collector runs
-  --check            do one config check and exit, for cron; --dry-run: install
-                     nothing, --splay 5m: wait a part of that first, --json
+  status             show what the running agent is doing; also --json
+    --ready            end with 0 only if a collector runs, for probes
+  --check            do one config check and exit, for cron and scripts
+    --dry-run          do every step except the install
+    --splay TIME       sleep a random part of TIME first, as in 5m
+    --json             report as JSON
   --print-settings   show every setting, its value and where it comes from
 
 Settings: KM_NAME in the environment, --NAME VALUE, NAME: VALUE in agent.yaml:

@@ -16,6 +16,7 @@ mod clients;
 mod collector_events;
 mod collectors;
 mod drain;
+mod failed_configs;
 mod handover;
 mod health_watch;
 mod pending_writes;

@@ -5,7 +5,7 @@
 //! stops nothing.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::secret_registry::SecretRegistry;
 use crate::agent::check_outcome::ProblemUpdate;
@@ -15,7 +15,6 @@ use crate::config::value::Revision;
 use crate::control::{CheckResult, Outcome, PollingStatus};
 use crate::core::event::Verdict;
 use crate::core::problems::{Problems, TimedProblem};
-use crate::core::retries;
 use crate::error::Exit;
 use crate::log::Masked;
 use crate::settings::{Polling, Settings, table};
@@ -43,11 +42,11 @@ pub(super) struct StateTracker {
     /// Candidates that have arrived and are neither installed nor discarded.
     queued: u32,
     /// There is an outcome that has not been reported to the server.
-    concluded: bool,
+    pub(super) concluded: bool,
     pub(super) polling: PollingStatus,
     pub(super) secrets: SecretRegistry,
     /// The identity of the policy.
-    policy: String,
+    pub(super) policy: String,
 }
 
 impl StateTracker {
@@ -150,47 +149,6 @@ impl StateTracker {
 
     pub(super) fn changed_by(&mut self, words: String) {
         self.changed_by = Some(words.into());
-    }
-
-    /// A check that finds a rejection void has had it forgotten before its candidate arrives.
-    pub(super) fn is_rejected(&self, revision: &Revision) -> bool {
-        self.rejected.get().is_some_and(|it| it.revision == *revision && it.holds_under(&self.policy))
-    }
-
-    pub(super) fn rolled_back(&mut self, problem: &str, rejected: Option<Rejected>) {
-        self.problems.config = problem_now(&format!("the config was rolled back: {problem}"));
-        // The server learns of it also when no install led to it.
-        self.concluded = true;
-        if let Some(rejected) = rejected {
-            self.reject(rejected);
-            self.is_rejected_offered = self.polling.endpoint.is_some();
-        }
-    }
-
-    /// An operator, or a check that finds it void, has the rejection forgotten; and what a config that is tried again
-    /// later waits for.
-    pub(super) fn forget_rejection(&mut self) {
-        self.postponed = None;
-        let _ = self.rejected.set(None);
-    }
-
-    /// The hand-over to the config failed, which may not be the config's fault.
-    pub(super) fn hand_over_failed(&mut self, problem: &str) {
-        self.problems.config =
-            problem_now(&format!("hand-over failed; the next check will apply this config by restart: {problem}"));
-    }
-
-    /// The config failed for something outside of it: it is tried again when that has changed, or later, and later each
-    /// time.
-    pub(super) fn postponed(&mut self, revision: Option<Revision>, problem: &str) {
-        let problem = format!("the config was rolled back and will be tried again: {problem}");
-        update(&mut self.problems.config, Some(&problem));
-        self.postponed = revision.map(|revision| {
-            let same = self.postponed.take().filter(|earlier| earlier.revision == revision);
-            let attempts = same.map_or(0, |earlier| earlier.attempts).saturating_add(1);
-            let until = Instant::now() + retries::delay(attempts);
-            Box::new(Postponed { revision, attempts, until, named: self.outside.take(), problem })
-        });
     }
 
     /// The process id of a collector that is suspended by SIGSTOP or the like, if there is one.
@@ -329,7 +287,7 @@ impl StateTracker {
     }
 
     /// Who calls this has it written.
-    fn reject(&mut self, rejected: Rejected) {
+    pub(super) fn reject(&mut self, rejected: Rejected) {
         self.rejected.put(Some(rejected));
     }
 }
@@ -344,7 +302,7 @@ fn polling(settings: &Settings) -> PollingStatus {
 }
 
 /// A problem keeps its time while it stays the same. True if it is another one.
-fn update(kept: &mut Option<TimedProblem<Masked>>, problem: Option<&str>) -> bool {
+pub(super) fn update(kept: &mut Option<TimedProblem<Masked>>, problem: Option<&str>) -> bool {
     let problem = problem.map(Masked::new);
     let is_new = kept.as_ref().map(|timed| &timed.problem) != problem.as_ref();
     if is_new {
@@ -353,6 +311,6 @@ fn update(kept: &mut Option<TimedProblem<Masked>>, problem: Option<&str>) -> boo
     is_new
 }
 
-fn problem_now(problem: &str) -> Option<TimedProblem<Masked>> {
+pub(super) fn problem_now(problem: &str) -> Option<TimedProblem<Masked>> {
     Some(TimedProblem { problem: problem.into(), at: unix_now() })
 }

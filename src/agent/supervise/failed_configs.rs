@@ -1,0 +1,52 @@
+//! What is kept of a config that failed: its rejection, or when it is tried again.
+
+use std::time::Instant;
+
+use super::state_tracker::{StateTracker, problem_now, update};
+use crate::agent::mailbox::Postponed;
+use crate::config::value::Revision;
+use crate::core::retries;
+use crate::store::record::Rejected;
+
+impl StateTracker {
+    /// A check that finds a rejection void has had it forgotten before its candidate arrives.
+    pub(super) fn is_rejected(&self, revision: &Revision) -> bool {
+        self.rejected.get().is_some_and(|it| it.revision == *revision && it.holds_under(&self.policy))
+    }
+
+    pub(super) fn rolled_back(&mut self, problem: &str, rejected: Option<Rejected>) {
+        self.problems.config = problem_now(&format!("the config was rolled back: {problem}"));
+        // The server learns of it also when no install led to it.
+        self.concluded = true;
+        if let Some(rejected) = rejected {
+            self.reject(rejected);
+            self.is_rejected_offered = self.polling.endpoint.is_some();
+        }
+    }
+
+    /// An operator, or a check that finds it void, has the rejection forgotten; and what a config that is tried again
+    /// later waits for.
+    pub(super) fn forget_rejection(&mut self) {
+        self.postponed = None;
+        let _ = self.rejected.set(None);
+    }
+
+    /// The hand-over to the config failed, which may not be the config's fault.
+    pub(super) fn hand_over_failed(&mut self, problem: &str) {
+        self.problems.config =
+            problem_now(&format!("hand-over failed; the next check will apply this config by restart: {problem}"));
+    }
+
+    /// The config failed for something outside of it: it is tried again when that has changed, or later, and later each
+    /// time.
+    pub(super) fn postponed(&mut self, revision: Option<Revision>, problem: &str) {
+        let problem = format!("the config was rolled back and will be tried again: {problem}");
+        update(&mut self.problems.config, Some(&problem));
+        self.postponed = revision.map(|revision| {
+            let same = self.postponed.take().filter(|earlier| earlier.revision == revision);
+            let attempts = same.map_or(0, |earlier| earlier.attempts).saturating_add(1);
+            let until = Instant::now() + retries::delay(attempts);
+            Box::new(Postponed { revision, attempts, until, named: self.outside.take(), problem })
+        });
+    }
+}
