@@ -33,7 +33,7 @@ _kmagent() {
             case $word in
                 start | stop | reload | restart | retry | status | --check | --print-settings) mode=$word ;;
                 --help | -h | --version | -V) return ;;
-                --docker-mode | --allow-http | --report-extended | --dry-run | --json | --*=*) ;;
+                --docker-mode | --allow-http | --report-extended | --dry-run | --json | --ready | --*=*) ;;
                 --*) takes_value=$flag ;;
             esac
         fi
@@ -67,7 +67,7 @@ _kmagent() {
             ;;
         # Of the settings they need none but where the agent is.
         stop | reload | restart | retry) offers='--agent-config --run-dir' ;;
-        status) offers='--json --agent-config --run-dir' ;;
+        status) offers='--json --ready --agent-config --run-dir' ;;
         --check) offers="--dry-run --json --splay $settings" ;;
         *) offers=$settings ;;
     esac

@@ -4,7 +4,7 @@
 # two.
 
 # The flags that no word follows as their value.
-set -g __kmagent_switches --docker-mode --allow-http --report-extended --dry-run --json
+set -g __kmagent_switches --docker-mode --allow-http --report-extended --dry-run --json --ready
 
 # The command that stands before the cursor: a word of the usage, `done` when --help or --version ends it, or nothing
 # yet.
@@ -75,6 +75,7 @@ complete -c kmagent -n __kmagent_does_nothing -s h -l help -d 'shows the usage o
 
 complete -c kmagent -n '__kmagent_does --check; and __kmagent_lacks dry-run' -l dry-run -d 'does every step except the install'
 complete -c kmagent -n '__kmagent_does --check status; and __kmagent_lacks json' -l json -d 'reports as JSON'
+complete -c kmagent -n '__kmagent_does status; and __kmagent_lacks ready' -l ready -d 'ends with 0 only if a collector runs'
 complete -c kmagent -n '__kmagent_does --check; and __kmagent_lacks splay' -l splay -x -d 'sleeps a random part of time first'
 
 complete -c kmagent -n '__kmagent_finds agent-config' -l agent-config -r -F -d 'the settings file'

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::agent::check_outcome::CheckOutcome;
 use crate::agent::conditions::Conditions;
-use crate::agent::mailbox::Snapshot;
+use crate::agent::mailbox::{ConfigReading, Snapshot};
 use crate::agent::report::Reporter;
 use crate::collector::Collector;
 use crate::collector::disclosure::Said;
@@ -21,7 +21,6 @@ use crate::core::restart_requests::{Asked, Decision, RestartThrottle};
 use crate::error::{Error, Exit, Result};
 use crate::log::Masked;
 use crate::log::masked::{self, Holder};
-use crate::os::files::FileId;
 use crate::os::user::User;
 use crate::settings::Settings;
 use crate::source::{Failure, Offer, Response, Source};
@@ -34,8 +33,8 @@ pub struct ConfigCheck {
     collector: Collector,
     pub(super) store: Store,
     requests: Record<RestartThrottle>,
-    /// The revision of the config file as it was last seen; `None` when it is not one that can be read.
-    active: Option<(FileId, Option<Revision>)>,
+    /// The config file as it was last seen.
+    active: Option<ConfigReading>,
     /// Whether it could not be looked at when the latest check wanted to compare it.
     is_hidden: bool,
     /// Bytes of a config as YAML: twice the longest answer, as YAML that is made of JSON has blanks for its braces.
@@ -179,9 +178,9 @@ impl ConfigCheck {
                 self.prepare(offer, retried)
             }
             (Decision::Restart, ..) => Ok(CheckOutcome::Restart),
-            (Decision::NotYet, ..) => Ok(CheckOutcome::NotYet),
+            (Decision::NotYet, Some(Offer { revision, .. }), _) => Ok(CheckOutcome::NotYet { revision }),
             (Decision::StillRejected, _, Some(rejected)) => Ok(CheckOutcome::StillRejected(rejected)),
-            (Decision::Nothing | Decision::Install | Decision::StillRejected, offer, _) => {
+            (Decision::Nothing | Decision::NotYet | Decision::Install | Decision::StillRejected, offer, _) => {
                 Ok(CheckOutcome::Unchanged { confirmed: offer.is_some() })
             }
         }
@@ -304,19 +303,34 @@ impl ConfigCheck {
     /// # Errors
     /// It is there and cannot be looked at, or not be read.
     fn active(&mut self) -> Result<Option<Revision>> {
+        Ok(self.read_active()?.and_then(|reading| reading.revision.ok()))
+    }
+
+    fn read_active(&mut self) -> Result<Option<ConfigReading>> {
         let Some(file) = self.store.look()? else { return Ok(None) };
-        if let Some((seen, revision)) = &self.active
-            && *seen == file
-        {
-            return Ok(revision.clone());
+        if self.active.as_ref().is_none_or(|seen| seen.file != file) {
+            let revision = match self.store.read_config() {
+                Ok(config) => Ok(config.revision()),
+                Err(error) if error.exit() == Exit::ConfigRefused => Err(error.to_string().into()),
+                Err(error) => return Err(error),
+            };
+            self.active = Some(ConfigReading { file, revision });
         }
-        let revision = match self.store.read_config() {
-            Ok(config) => Some(config.revision()),
-            Err(error) if error.exit() == Exit::ConfigRefused => None,
-            Err(error) => return Err(error),
-        };
-        self.active = Some((file, revision.clone()));
-        Ok(revision)
+        Ok(self.active.clone())
+    }
+
+    /// Of the collector; empty if it was not asked yet.
+    pub fn known_version(&self) -> String {
+        self.reporter.known_version().unwrap_or_default()
+    }
+
+    /// The active config as it is now; `None` when there is none, or none that can be looked at.
+    pub fn config(&mut self) -> Option<ConfigReading> {
+        let unreadable = |file, error: Error| ConfigReading { file, revision: Err(error.to_string().into()) };
+        match self.read_active() {
+            Ok(reading) => reading,
+            Err(error) => self.store.look().ok().flatten().map(|file| unreadable(file, error)),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use log::Level;
 
+use crate::config::value::Revision;
 use crate::control::{CheckResult, Outcome};
 use crate::core::problems::TimedProblem;
 use crate::error::{Error, Exit};
@@ -17,7 +18,7 @@ pub enum CheckOutcome {
     /// There is nothing to do; `confirmed` if the source offers the active config.
     Unchanged { confirmed: bool },
     /// The source has another config but does not ask to use it.
-    NotYet,
+    NotYet { revision: Revision },
     /// A validated config; `retried` if it was rejected and that does not hold any more.
     Install { candidate: Candidate, retried: bool },
     /// The latest candidate has had no verdict yet.
@@ -48,6 +49,8 @@ pub struct Effects {
     pub reply_at: ReplyAt,
     /// For the client that asked for a dry run; `None`: the same.
     pub dry_run: Option<Outcome>,
+    /// The config that the source offers and does not ask to use yet.
+    pub pending: Option<Revision>,
 }
 
 /// A line of the log whose text is constant and whose fields vary.
@@ -110,9 +113,12 @@ impl CheckOutcome {
                     Outcome::done(Unchanged, "the config is up to date"),
                 )
             },
-            CheckOutcome::NotYet => {
+            CheckOutcome::NotYet { revision } => {
+                let once = Some(revision.to_string());
+                let log = LogLine::info("config pending: the API does not ask to apply it yet");
+                let log = LogLine { once, ..log.field("revision", revision.short()) };
                 let message = "the API offers a new config but does not ask to apply it yet";
-                Effects::new(LogLine::debug(message), Outcome::done(Unchanged, message))
+                Effects { pending: Some(revision), ..Effects::new(log, Outcome::done(Unchanged, message)) }
             }
             CheckOutcome::Install { candidate, retried } => {
                 let revision = candidate.revision.short().to_string();
@@ -178,7 +184,7 @@ impl CheckOutcome {
 impl Effects {
     fn new(log: LogLine, reply: Outcome) -> Effects {
         let (problem, order, reply_at) = (ProblemUpdate::None, Order::Nothing, ReplyAt::Once);
-        Effects { log, problem, order, reply, reply_at, dry_run: None }
+        Effects { log, problem, order, reply, reply_at, dry_run: None, pending: None }
     }
 
     fn rejected(log: LogLine, rejected: Rejected, is_new: bool) -> Effects {
@@ -253,7 +259,12 @@ mod tests {
         let is_rejected = format!("config {name} is rejected: it is empty");
         for (outcome, exit, result, message) in [
             (CheckOutcome::Unchanged { confirmed: false }, 0, Unchanged, "the config is up to date"),
-            (CheckOutcome::NotYet, 0, Unchanged, "the API offers a new config but does not ask to apply it yet"),
+            (
+                CheckOutcome::NotYet { revision: rejected().revision },
+                0,
+                Unchanged,
+                "the API offers a new config but does not ask to apply it yet",
+            ),
             (CheckOutcome::Restart, 0, Restarted, "restarting the collector, as the API requested"),
             (CheckOutcome::NotRestarted(error()), 73, Failed, "cannot write: disk full"),
             (CheckOutcome::Refused(rejected()), 65, Rejected, &*is_rejected),
@@ -290,6 +301,14 @@ mod tests {
             assert_eq!((log.level, log.once.as_deref()), (Level::Error, Some("cannot write")));
             assert_eq!(log.fields, [("error", "cannot write: disk full".into())]);
         }
-        assert_eq!(CheckOutcome::NotYet.effects().log.once, None);
+        assert_eq!(CheckOutcome::Restart.effects().log.once, None);
+    }
+
+    #[test]
+    fn a_pending_config_is_logged_once_for_each_revision() {
+        let revision = Value::Null.revision();
+        let effects = CheckOutcome::NotYet { revision: revision.clone() }.effects();
+        assert_eq!((effects.log.level, effects.log.once), (Level::Info, Some(revision.to_string())));
+        assert_eq!(effects.pending, Some(revision));
     }
 }

@@ -7,9 +7,11 @@ use crate::agent::check_outcome::Effects;
 use crate::agent::reload::Reloaded;
 use crate::collector::start_failure::Outside;
 use crate::config::value::Revision;
+use crate::core::Uptime;
 use crate::core::problems::TimedProblem;
 use crate::error::Result;
 use crate::log::Masked;
+use crate::os::files::FileId;
 use crate::os::process_id::ProcessId;
 use crate::source::Failure;
 use crate::store::record::{Record, Rejected};
@@ -25,6 +27,8 @@ pub enum SupervisorEvent {
     KeyChanged(Box<Reloaded>),
     /// Whether the collector would start again, as was asked.
     MayRestart(Result<()>),
+    /// What `ReadConfig` asked for.
+    Found(Findings),
     /// The poller panicked, which is our own bug.
     PollerEnded,
 }
@@ -43,6 +47,26 @@ pub struct Checked {
     /// The newest `CheckNow` that had arrived when the check began.
     pub ticket: u64,
     pub result: std::result::Result<Box<Effects>, Failure>,
+    pub findings: Findings,
+}
+
+/// What `status` shows and the poller knows.
+#[derive(Debug)]
+pub struct Findings {
+    /// `None` when there is no config file, or none that can be looked at.
+    pub config: Option<ConfigReading>,
+    /// Of the collector, as far as it was asked for it; empty if it was not.
+    pub version: String,
+    /// The next check; `None` if there is none.
+    pub next_check_at: Option<Uptime>,
+}
+
+/// A config file as it was when it was read: a file of megabytes takes seconds, which the supervisor has not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigReading {
+    pub file: FileId,
+    /// The error is why it has none.
+    pub revision: std::result::Result<Revision, Masked>,
 }
 
 /// To the poller.
@@ -51,6 +75,8 @@ pub enum PollerCommand {
     Changed(Snapshot),
     /// The latest candidate has its verdict: the server should learn of it.
     Concluded,
+    /// The active config is another file than the supervisor knows.
+    ReadConfig,
     /// The supervisor has decided something that belongs on disk, and a collector lives that may be waiting for it.
     Save(Record<Rejected>),
     /// An operator asks for a check.

@@ -9,11 +9,13 @@
 //!   reload     the settings are read again
 //!   violations what a check says of the policy
 //!   report     the report to a source about this host
+//!   instance_id    which installation it is about
 //! ```
 
 pub mod check;
 pub mod check_outcome;
 mod conditions;
+mod instance_id;
 pub mod mailbox;
 pub mod poller;
 pub mod reload;

@@ -11,7 +11,7 @@ use log::kv::{Source, Value};
 
 use crate::agent::check::ConfigCheck;
 use crate::agent::check_outcome::Effects;
-use crate::agent::mailbox::{Checked, PollerCommand, Saved, Snapshot, SupervisorEvent};
+use crate::agent::mailbox::{Checked, Findings, PollerCommand, Saved, Snapshot, SupervisorEvent};
 use crate::agent::reload::Present;
 use crate::collector::process::KILL_PATIENCE;
 use crate::config::value::Revision;
@@ -108,6 +108,10 @@ impl Poller {
                 self.refused = None;
                 self.cadence.concluded(self.clock.elapsed());
             }
+            PollerCommand::ReadConfig => {
+                let findings = self.findings();
+                self.supervisor.send(SupervisorEvent::Found(findings));
+            }
             PollerCommand::Save(rejected) => return self.save(rejected),
             PollerCommand::CheckNow { ticket } => {
                 self.ticket = ticket;
@@ -179,7 +183,13 @@ impl Poller {
                 Err(failure)
             }
         };
-        self.supervisor.send(SupervisorEvent::Checked(Checked { ticket, result }))
+        let findings = self.findings();
+        self.supervisor.send(SupervisorEvent::Checked(Checked { ticket, result, findings }))
+    }
+
+    fn findings(&mut self) -> Findings {
+        let (config, version) = (self.check.config(), self.check.known_version());
+        Findings { config, version, next_check_at: self.cadence.next() }
     }
 
     /// Logs a failed check, once for each reason. What the server says to it is no part of that.

@@ -1,10 +1,11 @@
 //! What the agent knows of itself and its collector, put together for a report.
 //!
-//! It keeps the collector's version and the instance id, each asked for or made once. The host's name is asked for each
+//! It keeps the collector's version, which is asked for once. The host's name is asked for each
 //! time, as it may change (cloud-init). How a report is sent is the source's business.
 
 use std::time::Instant;
 
+use crate::agent::instance_id::InstanceId;
 use crate::agent::mailbox::Snapshot;
 use crate::collector::Collector;
 use crate::config::value::Revision;
@@ -26,7 +27,7 @@ pub struct Reporter {
     collector: Collector,
     version: Record<record::Version>,
     /// `None` unless the extended report is asked for.
-    instance_id: Option<Record<String>>,
+    instance_id: Option<InstanceId>,
 }
 
 impl Reporter {
@@ -37,7 +38,7 @@ impl Reporter {
             started_at: Instant::now(),
             collector: collector.clone(),
             version: Record::open(store.state_dir(), record::COLLECTOR_VERSION),
-            instance_id: settings.report_extended.then(|| Record::open(store.state_dir(), record::INSTANCE_ID)),
+            instance_id: settings.report_extended.then(|| InstanceId::new(settings, store)),
         }
     }
 
@@ -54,13 +55,13 @@ impl Reporter {
     pub fn read_only(&mut self) {
         self.version.freeze();
         if let Some(instance_id) = &mut self.instance_id {
-            instance_id.freeze();
+            instance_id.read_only();
         }
     }
 
     pub fn report<'a>(&'a mut self, known: &'a Snapshot, active: Option<Revision>) -> Report<'a> {
         let collector_version = self.collector_version();
-        let instance_id = self.instance_id();
+        let instance_id = self.instance_id.as_mut().and_then(InstanceId::get);
         Report {
             host_name: self.host_name.clone().unwrap_or_else(host::name),
             is_docker: self.is_docker,
@@ -75,24 +76,21 @@ impl Reporter {
         }
     }
 
-    /// Made once and kept; a new one for each run where nothing can be kept.
-    fn instance_id(&mut self) -> Option<String> {
-        let kept = self.instance_id.as_mut()?;
-        if kept.get().is_none()
-            && let Err(error) = kept.set(Some(new_instance_id()))
-        {
-            log::warn!(error:% = error; "cannot save the instance id; it will change at the next start");
-        }
-        kept.get().cloned()
+    /// `None` if the program was not asked, or there is none.
+    pub fn known_version(&self) -> Option<String> {
+        let path = self.collector.find().ok()?;
+        let file = FileId::of(&path)?;
+        let kept = self.version.get().filter(|kept| kept.path == path && kept.file == file)?;
+        Some(kept.version.clone())
     }
 
     /// Asked of the program once, and again when the program has changed.
     fn collector_version(&mut self) -> String {
+        if let Some(version) = self.known_version() {
+            return version;
+        }
         let Ok(path) = self.collector.find() else { return String::new() };
         let Some(file) = FileId::of(&path) else { return String::new() };
-        if let Some(kept) = self.version.get().filter(|kept| kept.path == path && kept.file == file) {
-            return kept.version.clone();
-        }
         let asked = self.collector.version(&path).inspect_err(|error| {
             log::warn!(error:%; "cannot determine the collector's version");
         });
@@ -115,14 +113,6 @@ impl From<&Rejected> for TimedProblem<Masked> {
     }
 }
 
-/// 128 random bits in hexadecimal.
-fn new_instance_id() -> String {
-    let mut bytes = [0u8; 16];
-    // It fails only where the kernel has no randomness at all; an id of zeros is one that an operator will notice.
-    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,11 +123,5 @@ mod tests {
         let problem = format!("config {} is rejected: boom", revision.short());
         let rejected = Rejected { at: 7, ..Rejected::new(revision, "boom") };
         assert_eq!(TimedProblem::from(&rejected), TimedProblem { problem: problem.into(), at: 7 });
-    }
-
-    #[test]
-    fn instance_ids_differ() {
-        assert_eq!(new_instance_id().len(), 32);
-        assert_ne!(new_instance_id(), new_instance_id());
     }
 }

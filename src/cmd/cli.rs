@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser};
 
+use super::status::Form;
 use crate::error::{Error, Exit, Result};
 use crate::settings::table::{self, Group, Kind, SETTINGS, Setting};
 use crate::settings::{parse as parse_text, suggest};
@@ -27,9 +28,7 @@ pub enum Mode {
     Reload,
     Restart,
     Retry,
-    Status {
-        json: bool,
-    },
+    Status(Form),
     Check {
         dry_run: bool,
         json: bool,
@@ -47,9 +46,10 @@ pub const COMMANDS: [(&str, Mode); 6] = [
     ("reload", Mode::Reload),
     ("restart", Mode::Restart),
     ("retry", Mode::Retry),
-    ("status", Mode::Status { json: false }),
+    ("status", Mode::Status(Form::Text)),
 ];
-pub const OPTIONS: [&str; 7] = ["--check", "--dry-run", "--json", "--splay", "--print-settings", "--version", "--help"];
+pub const OPTIONS: [&str; 8] =
+    ["--check", "--dry-run", "--json", "--ready", "--splay", "--print-settings", "--version", "--help"];
 
 /// What the arguments said so far, before it is known whether it fits together.
 #[derive(Default)]
@@ -58,6 +58,7 @@ struct Typed {
     mode: Option<(&'static str, Mode)>,
     dry_run: bool,
     json: bool,
+    ready: bool,
     splay: Option<Duration>,
     flags: Vec<(&'static str, String)>,
 }
@@ -82,6 +83,7 @@ where
             Arg::Long("print-settings") => typed.choose("--print-settings", Mode::PrintSettings)?,
             Arg::Long("dry-run") => typed.dry_run = true,
             Arg::Long("json") => typed.json = true,
+            Arg::Long("ready") => typed.ready = true,
             Arg::Long("splay") => {
                 let text = value(&mut parser, "splay")?;
                 let splay = parse_text::splay(&text).map_err(|cause| usage(format!("--splay: {text:?} {cause}")))?;
@@ -113,23 +115,28 @@ impl Typed {
     }
 
     fn settle(self) -> Result<Cli> {
-        let Typed { mode, dry_run, json, splay, flags } = self;
+        let Typed { mode, dry_run, json, ready, splay, flags } = self;
         let Some((word, mode)) = mode else {
             return Err(usage("no command given: \"kmagent start\" runs the agent"));
         };
         let is_check = matches!(mode, Mode::Check { .. });
-        let takes_json = is_check || matches!(mode, Mode::Status { .. });
+        let is_status = matches!(mode, Mode::Status(_));
         for (given, option, fits, home) in [
             (dry_run, "--dry-run", is_check, "--check"),
             (splay.is_some(), "--splay", is_check, "--check"),
-            (json, "--json", takes_json, "status and --check"),
+            (json, "--json", is_check || is_status, "status and --check"),
+            (ready, "--ready", is_status, "status"),
         ] {
             if given && !fits {
                 return Err(usage(format!("{option} is not valid with {word}, only with {home}")));
             }
         }
         let mode = match mode {
-            Mode::Status { .. } => Mode::Status { json },
+            Mode::Status(_) if json && ready => {
+                return Err(usage("--json and --ready cannot be used together: give one"));
+            }
+            Mode::Status(_) if ready => Mode::Status(Form::Ready),
+            Mode::Status(_) if json => Mode::Status(Form::Json),
             Mode::Check { .. } => Mode::Check { dry_run, json, splay: splay.unwrap_or_default() },
             plain => plain,
         };
@@ -226,11 +233,10 @@ usage: kmagent [OPTION]... COMMAND; also --version and --help
   reload             have the running agent read its settings again
   restart            replace the running collector, by hand-over if possible
   retry              have the rejected config tried again, and show the outcome
-  status             show what the running agent is doing; also --json
-  --check            do one config check and exit, for cron and scripts
-    --dry-run          do every step except the install
-    --splay TIME       sleep a random part of TIME first, as in 5m
-    --json             report as JSON
+  status             show what the running agent is doing; also --json, and for
+                     probes --ready: end with 0 only if a collector runs
+  --check            do one config check and exit, for cron; --dry-run: install
+                     nothing, --splay 5m: wait a part of that first, --json
   --print-settings   show every setting, its value and where it comes from
 
 Settings: KM_NAME in the environment, --NAME VALUE, NAME: VALUE in agent.yaml:
@@ -253,9 +259,10 @@ mod tests {
             ("reload", Mode::Reload),
             ("restart", Mode::Restart),
             ("retry", Mode::Retry),
-            ("status", Mode::Status { json: false }),
-            ("--json status", Mode::Status { json: true }),
-            ("status --json", Mode::Status { json: true }),
+            ("status", Mode::Status(Form::Text)),
+            ("--json status", Mode::Status(Form::Json)),
+            ("status --json", Mode::Status(Form::Json)),
+            ("status --ready", Mode::Status(Form::Ready)),
             ("--check", check(false, false, 0)),
             ("--check --dry-run --json --splay 5m", check(true, true, 300)),
             ("--splay=90 --dry-run --check", check(true, false, 90)),
@@ -299,6 +306,8 @@ mod tests {
             ("--config /a", "no command given"),
             ("start stop", "start and stop cannot be used together"),
             ("start --check", "start and --check cannot be used together"),
+            ("start --ready", "--ready is not valid with start, only with status"),
+            ("status --ready --json", "--json and --ready cannot be used together"),
             ("--check --check", "--check and --check cannot be used together"),
             ("strat", "unknown command \"strat\": did you mean \"start\"?"),
             ("check", "unknown command \"check\": did you mean \"--check\"?"),

@@ -8,6 +8,7 @@ pub mod restart;
 pub mod retry;
 pub mod start;
 pub mod status;
+mod status_lines;
 pub mod stop;
 mod variables;
 
@@ -54,7 +55,7 @@ fn run(cli: Cli) -> Result<Exit> {
             let outcome = retry::run(&settings::agent_paths(&cli.flags, &environment)?)?;
             print(&format!("{}\n", sanitize::line(&outcome)))
         }
-        Mode::Status { json } => print(&status::run(&settings::agent_paths(&cli.flags, &environment)?, json)?),
+        Mode::Status(form) => print(&status::run(&settings::agent_paths(&cli.flags, &environment)?, form)?),
         Mode::Check { dry_run, json, splay } => {
             let resolved = settings::resolve(&cli.flags, &environment);
             let settings =

@@ -41,7 +41,7 @@ pub fn run(agent: &AgentPaths) -> Result<Masked> {
 fn forget(agent: &AgentPaths) -> Result<Masked> {
     files::make_private_directory(&agent.run_dir)
         .map_err(|error| Error::because(Exit::CannotWrite, "cannot make the run directory", error))?;
-    let _lock = Lock::take(&agent.run_dir)?;
+    let _lock = Lock::take(&agent.run_dir, &agent.state_dir)?;
     let mut rejected: Record<Rejected> = Record::open(&agent.state_dir, record::REJECTED);
     let Some(revision) = rejected.get().map(|rejected| rejected.revision.short().to_string()) else {
         return Ok(Masked::new("no config is rejected"));

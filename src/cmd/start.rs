@@ -41,7 +41,7 @@ pub fn run(chosen: ChosenSettings, resolve: Resolve) -> Result<Exit> {
     let settings = &resolved.settings;
     let clock = Instant::now();
     make_directories(settings)?;
-    let _lock = Lock::take(&settings.run_dir)?;
+    let lock = Lock::take(&settings.run_dir, &settings.state_dir)?;
     orphans::end(&settings.run_dir, settings.stop_timeout);
     // Before there are threads or children.
     descendants::adopt(true);
@@ -73,7 +73,8 @@ pub fn run(chosen: ChosenSettings, resolve: Resolve) -> Result<Exit> {
     let spawned = std::thread::Builder::new().name("poller".to_string()).spawn(move || poller.run());
     spawned.map_err(|error| refused("a thread", error))?;
     log::info!(version = env!("CARGO_PKG_VERSION"), config:% = settings.config.display(); "agent started");
-    let parts = Parts { clock, signals, mail, poller: mailbox, server, notify: Notify::from_env(), collector, store };
+    let parts =
+        Parts { clock, signals, mail, poller: mailbox, server, lock, notify: Notify::from_env(), collector, store };
     let exit = Supervise::new(parts, settings, problem, seed()).run();
     log::info!("agent stopped");
     Ok(exit)

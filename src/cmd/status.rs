@@ -1,10 +1,10 @@
-//! `status`: what the running agent is doing now, as text or as JSON.
+//! `status`: what the running agent is doing now, as text or as JSON, or whether its collector runs.
 
-use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
+use super::status_lines::{self, Row};
 use crate::control::client::{self, Answer};
-use crate::control::{Reply, Request, Status};
+use crate::control::{CollectorStatus, ConfigStatus, PollingStatus, Reply, Request, Status};
 use crate::error::{Error, Exit, Result};
 use crate::log::sanitize;
 use crate::log::utc::Utc;
@@ -13,14 +13,23 @@ use crate::settings::AgentPaths;
 /// The supervisor answers between two events; a host that swaps takes seconds.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Of the second and later lines of a value: as wide as the column of names.
-const INDENTATION: &str = "           ";
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How `status` answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Text,
+    Json,
+    /// One line and the exit status, for probes.
+    Ready,
+}
 
 /// # Errors
-/// 69 when no agent runs, 77 when it cannot be told that it is the agent.
-pub fn run(agent: &AgentPaths, json: bool) -> Result<String> {
+/// 69 when no agent runs, or for `Ready` no collector; 77 when it cannot be told that it is the agent.
+pub fn run(agent: &AgentPaths, form: Form) -> Result<String> {
     match client::ask(agent, Request::Status, TIMEOUT)? {
-        Answer::Reply(Reply::Status(status)) if json => {
+        Answer::Reply(Reply::Status(status)) if form == Form::Ready => ready(&status),
+        Answer::Reply(Reply::Status(status)) if form == Form::Json => {
             let text = serde_json::to_string_pretty(&status);
             text.map(|text| sanitize::json(&text) + "\n")
                 .map_err(|error| Error::because(Exit::Bug, "cannot show the status", error))
@@ -38,57 +47,131 @@ pub fn stranger(who: &str) -> Error {
     Error::new(Exit::Denied, format!("{who}: run this as that user if it is the agent, or end it"))
 }
 
+/// The cause first, and each thing once.
 pub fn render(status: &Status) -> String {
-    let mut text = String::new();
-    let mut line = |name: &str, value: String| {
-        // Behind an indentation nothing of the API's or the collector's can pass for a line of ours. Writing to a
-        // String does not fail.
-        let _ = writeln!(text, "{name:<10} {}", sanitize::lines(&value, INDENTATION));
-    };
-    line("agent", format!("{}, pid {}, up {}", status.agent_version, status.pid, span(status.uptime_seconds)));
-    let collector = &status.collector;
-    let process = match (collector.pid, collector.uptime_seconds) {
-        (Some(pid), Some(uptime)) => format!(", pid {pid}, up {}", span(uptime)),
-        _ => String::new(),
-    };
+    let mut rows = Vec::new();
+    let mut row = |name, text: Option<String>| rows.extend(text.map(|text| Row { name, text }));
+    let problem = problem(status);
+    let is_polling_the_problem = problem.is_none() && status.polling.error.is_some();
+    row("problem", problem.map(|problem| format!("{}{problem}", since(status.last_error_at, "since ", ": "))));
+    row("polling", Some(polling(&status.polling)).filter(|_| is_polling_the_problem));
+    row("collector", Some(collector(&status.collector)));
+    row("program", program(&status.collector));
+    row("config", Some(config(&status.config)));
+    row("pending", pending(&status.config));
+    row("rejected", rejected(&status.config, problem.unwrap_or_default()));
+    row("changed by", status.config.changed_by.as_ref().map(ToString::to_string));
+    row("polling", Some(polling(&status.polling)).filter(|_| !is_polling_the_problem));
+    let settings =
+        status.settings_problem.as_deref().filter(|settings| !problem.unwrap_or_default().contains(settings));
+    row("settings", settings.map(str::to_string));
+    row("agent", Some(format!("{}, pid {}, up {}", status.agent_version, status.pid, span(status.uptime_seconds))));
+    status_lines::render(&rows)
+}
+
+/// One line.
+///
+/// # Errors
+/// 69 when no collector runs.
+fn ready(status: &Status) -> Result<String> {
+    let collector = collector(&status.collector);
+    if status.collector.is_ready {
+        return Ok(format!("ready: collector {collector}\n"));
+    }
+    let problem = problem(status).and_then(|problem| problem.lines().next());
+    let problem = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
+    Err(Error::new(Exit::Unavailable, format!("not ready: collector {collector}{problem}")))
+}
+
+/// Without its time.
+fn problem(status: &Status) -> Option<&str> {
+    let message = &*status.last_error_message;
+    let time = status.last_error_at.map(|at| format!("{}: ", Utc::from(moment(at)))).unwrap_or_default();
+    Some(message.strip_prefix(&*time).unwrap_or(message)).filter(|problem| !problem.is_empty())
+}
+
+fn collector(collector: &CollectorStatus) -> String {
+    let pid = collector.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+    let next = collector.next_start_seconds.map(|delay| format!(", next start in {}", span(delay))).unwrap_or_default();
+    let state = format!("{}{}", collector.state, since(collector.state_since, " since ", ""));
     let restarts = if collector.restarts == 1 { "restart" } else { "restarts" };
     let outlives = if collector.outlives_agent { ", outlives a killed agent" } else { "" };
-    line("collector", format!("{}{process}, {} {restarts}{outlives}", collector.state, collector.restarts));
-    let revision = status.config.revision.as_deref().map_or("none", |revision| short(revision));
-    line("config", format!("{}, revision {revision}", status.config.path.display()));
-    if let Some(manner) = &status.config.changed_by {
-        line("changed by", manner.to_string());
+    format!("{state}{pid}{next}, {} {restarts}{outlives}", collector.restarts)
+}
+
+fn program(collector: &CollectorStatus) -> Option<String> {
+    let path = collector.program.as_ref()?.display();
+    Some(collector.version.as_ref().map_or_else(|| path.to_string(), |version| format!("{version}, {path}")))
+}
+
+fn config(config: &ConfigStatus) -> String {
+    let revision = match (&config.revision, &config.revision_unknown_because) {
+        (Some(revision), _) => format!("revision {}", short(revision)),
+        (None, Some(reason)) => format!("revision unknown: {reason}"),
+        (None, None) => "no such file".to_string(),
+    };
+    format!("{}, {revision}", config.path.display())
+}
+
+fn pending(config: &ConfigStatus) -> Option<String> {
+    let revision = short(config.pending_revision.as_ref()?);
+    Some(format!("{revision}{}; the API does not ask to apply it yet", since(config.pending_since, " since ", "")))
+}
+
+/// While it is offered, as far as the problem does not say it.
+fn rejected(config: &ConfigStatus, problem: &str) -> Option<String> {
+    let revision = short(config.rejected_revision.as_ref().filter(|_| config.rejected_is_offered)?);
+    let reason = config.rejected_because.as_deref().unwrap_or_default();
+    let time = since(config.rejected_at, " since ", "");
+    let kept = config.rejected_kept.as_ref().map(|kept| format!("kept as {}", kept.display()));
+    let offered = format!("revision {revision}{time}, and still offered");
+    let kept_too = kept.as_ref().map(|kept| format!(", {kept}")).unwrap_or_default();
+    match (problem.contains(revision), problem.contains(reason)) {
+        (true, true) => kept,
+        (false, true) => Some(format!("{offered}{kept_too}")),
+        (_, false) => Some(format!("{offered}{kept_too}: {reason}")),
     }
-    if let Some(rejected) = &status.config.rejected_revision {
-        let kept = status.config.rejected_kept.as_ref().map(|kept| format!(", kept as {}", kept.display()));
-        let reason = status.config.rejected_because.as_deref().unwrap_or("");
-        line("rejected", format!("revision {}{}: {reason}", short(rejected), kept.unwrap_or_default()));
+}
+
+fn polling(polling: &PollingStatus) -> String {
+    let Some(url) = &polling.endpoint else {
+        return format!("none: {}", polling.local_because.as_deref().unwrap_or_default());
+    };
+    let next = polling.next_check_seconds.map(|delay| format!(", next check in {}", span(delay))).unwrap_or_default();
+    match (&polling.error, polling.succeeded_at) {
+        (Some(error), answered) => {
+            let last = answered.map_or_else(
+                || "no answer since the agent's start".to_string(),
+                |at| format!("last answer {}", since(Some(at), "", "")),
+            );
+            format!("failing{}: {error}; {last}{next}; {url}", since(polling.failing_since, " since ", ""))
+        }
+        (None, Some(at)) => format!("{url}, answered {} ago{next}", age(at)),
+        (None, None) => format!("{url}, not answered yet{next}"),
     }
-    let polling = &status.polling;
-    line(
-        "polling",
-        match (&polling.endpoint, &polling.error, polling.succeeded_at) {
-            (None, ..) => format!("none: {}", polling.local_because.as_deref().unwrap_or_default()),
-            (Some(url), Some(error), _) => format!("{url}, failing: {error}"),
-            (Some(url), None, Some(at)) => format!("{url}, answered {}", moment(at)),
-            (Some(url), None, None) => format!("{url}, not answered yet"),
-        },
-    );
-    if let Some(problem) = &status.settings_problem {
-        line("settings", problem.to_string());
-    }
-    if !status.last_error_message.is_empty() {
-        line("problem", status.last_error_message.to_string());
-    }
-    text
 }
 
 fn short(revision: &str) -> &str {
     revision.get(..12).unwrap_or(revision)
 }
 
-fn moment(unix_seconds: u64) -> String {
-    Utc::from(SystemTime::UNIX_EPOCH + Duration::from_secs(unix_seconds)).to_string()
+/// A time with how long ago that was, between these words; empty without one. Without the date on the same day, as one
+/// reads it.
+fn since(unix_seconds: Option<u64>, before: &str, after: &str) -> String {
+    let Some(at) = unix_seconds else { return String::new() };
+    let time = Utc::from(moment(at)).to_string();
+    // Without the milliseconds, which are none.
+    let time = time.split('.').next().unwrap_or_default();
+    let clock = time.split_once('T').filter(|_| SystemTime::now() < moment(at) + DAY).map_or(time, |(_, clock)| clock);
+    format!("{before}{clock}Z ({} ago){after}", age(at))
+}
+
+fn age(unix_seconds: u64) -> String {
+    span(SystemTime::now().duration_since(moment(unix_seconds)).unwrap_or_default().as_secs())
+}
+
+fn moment(unix_seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(unix_seconds)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// The two largest units: `3d 4h`, `4h 5m`, `5m 6s`, `6s`.
@@ -105,6 +188,24 @@ fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rejection_is_told_once_and_while_it_is_offered() {
+        let mut config: ConfigStatus = serde_json::from_str(
+            r#"{"path": "/c", "revision": null, "changed_by": null, "rejected_revision": "1f2e3d4c5b6a7",
+                "rejected_because": "boom", "rejected_is_offered": true}"#,
+        )
+        .unwrap();
+        for (problem, expected) in [
+            ("", Some("revision 1f2e3d4c5b6a, and still offered: boom")),
+            ("the config was rolled back: boom", Some("revision 1f2e3d4c5b6a, and still offered")),
+            ("config 1f2e3d4c5b6a is rejected: boom", None),
+        ] {
+            assert_eq!(rejected(&config, problem).as_deref(), expected, "{problem}");
+        }
+        config.rejected_is_offered = false;
+        assert_eq!(rejected(&config, ""), None);
+    }
 
     #[test]
     fn spans() {

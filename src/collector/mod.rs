@@ -14,6 +14,7 @@
 //!   health       its health check, asked without waiting
 //!   oom_kills    whether memory ran out, when it was killed
 //!   orphans      processes that a killed agent left behind
+//!   socket_files  Unix sockets that a killed collector left behind
 //!   handover     two collectors that share their ports, so that one takes over from the other
 //! ```
 //! It starts processes and does not keep them; the one that runs belongs to `agent`.
@@ -30,6 +31,7 @@ pub mod orphans;
 pub mod output;
 pub mod process;
 pub mod program;
+pub mod socket_files;
 pub mod start_failure;
 pub mod validate;
 

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::os::files::{self, Place};
+use super::socket_files::SocketFile;
+use crate::os::files::{self, FileKey, Place};
 use crate::os::lock;
 use crate::os::orphans::{self, Orphan};
 use crate::os::process_id::{self, ProcessId};
@@ -24,8 +25,8 @@ pub const VARIABLE: &str = "KM_AGENT_INSTANCE";
 /// In the run directory.
 const RECORD: &str = "collectors.json";
 const NEW_RECORD: &str = "collectors.new";
-/// Of two collectors and their agent; far more than it has.
-const MAX_BYTES: u64 = 4096;
+/// Of two collectors and their agent, with the paths of their sockets; far more than it has.
+const MAX_BYTES: u64 = 16 * 1024;
 /// The kernel sent them SIGTERM when their agent died; this is the time to send their data, the default of
 /// stop-timeout.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,6 +38,9 @@ struct Started {
     boot: String,
     agent: ProcessId,
     collectors: Vec<ProcessId>,
+    /// That those have bound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sockets: Vec<SocketFile>,
 }
 
 impl Started {
@@ -53,7 +57,7 @@ pub fn instance() -> String {
 
 fn this_agent() -> Option<Started> {
     let agent = ProcessId::of(std::process::id())?;
-    Some(Started { boot: process_id::boot()?, agent, collectors: Vec::new() })
+    Some(Started { boot: process_id::boot()?, agent, collectors: Vec::new(), sockets: Vec::new() })
 }
 
 /// What the next agent needs to know of this one's collectors. The run directory is in memory, so it costs no disk.
@@ -76,10 +80,16 @@ impl Recorder {
         }
     }
 
+    /// Whether the next agent would find anything; true where it could not, since nothing can be written.
+    pub fn is_recorded(&self) -> bool {
+        self.started.is_none() || self.has_failed || FileKey::of(&self.run_dir.join(RECORD)).is_some()
+    }
+
     /// These live.
-    pub fn record(&mut self, collectors: impl Iterator<Item = ProcessId>) {
+    pub fn record(&mut self, collectors: impl Iterator<Item = ProcessId>, sockets: Vec<SocketFile>) {
         let Some(started) = &mut self.started else { return };
         started.collectors = collectors.collect();
+        started.sockets = sockets;
         let written = write(&self.run_dir, started);
         if let (Err(error), false) = (&written, self.has_failed) {
             log::warn!(error:%; "cannot record the collector's process; it may outlive a killed agent");
@@ -108,10 +118,14 @@ pub fn end(run_dir: &Path, stop_timeout: Duration) {
     if started.agent.is_alive() || process_id::boot().as_ref() != Some(&started.boot) {
         return;
     }
-    let mut left = orphans::find(&started.collectors, VARIABLE, &started.instance(), lock::NAME);
-    if left.is_empty() {
-        return;
+    let left = orphans::find(&started.collectors, VARIABLE, &started.instance(), lock::NAME);
+    if !left.is_empty() {
+        end_all(left, stop_timeout);
     }
+    started.sockets.iter().for_each(SocketFile::remove_if_dead);
+}
+
+fn end_all(mut left: Vec<Orphan>, stop_timeout: Duration) {
     let pids: Vec<u32> = left.iter().map(Orphan::id).collect();
     log::warn!(pids:? = pids; "terminating processes that a killed agent left behind");
     left.iter().for_each(Orphan::ask_to_end);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::collector::handover::binds::{BindChannel, BindWatch, Refusal, Served};
 use crate::collector::oom_kills::OomKills;
 use crate::collector::output::{Output, Transcript};
+use crate::collector::socket_files::SocketFile;
 use crate::log::Masked;
 use crate::os::child::{self, Child, OnParentDeath};
 use crate::os::descendants::{self, Which};
@@ -145,6 +146,12 @@ impl Process {
                 false
             }
         }
+    }
+
+    /// The Unix sockets that it has bound since this was asked last.
+    pub fn socket_files(&mut self) -> Vec<SocketFile> {
+        let paths = self.binds.as_mut().map(BindWatch::socket_files).unwrap_or_default();
+        paths.iter().filter_map(|path| SocketFile::at(path)).collect()
     }
 
     /// Reads what there is, at most `READ_LIMIT` bytes, and gives each line to `emit`.

@@ -12,6 +12,7 @@ use super::{REPLY_LIMIT, Reply, Request, Waiting, socket_path};
 use crate::error::{Error, Exit, Result};
 use crate::os::control::Connection;
 use crate::os::files;
+use crate::os::lock;
 use crate::os::user::User;
 use crate::os::wait::{self, Waitable};
 use crate::settings::AgentPaths;
@@ -67,7 +68,7 @@ pub fn wait(paths: &AgentPaths, request: Request, timeout: Duration, heard: &mut
             Err(error) if files::is_planted(&error) => {
                 return Ok(Answer::Refused(format!("cannot reach the agent: {error}")));
             }
-            Err(error) => return Err(refused(&path, error)),
+            Err(error) => return Err(refused(&path, error, paths)),
         };
         let peer = stream.peer().map_err(|error| not_answered(&path, longest, error))?;
         if !is_trusted(peer, paths) {
@@ -176,7 +177,13 @@ fn wait_unless_failed(error: io::Error, until: &Waitable<'_>, deadline: Instant)
     }
 }
 
-fn refused(path: &Path, error: io::Error) -> Error {
+fn refused(path: &Path, error: io::Error, paths: &AgentPaths) -> Error {
+    if error.kind() == io::ErrorKind::NotFound
+        && let Some(pid) = lock::holder_in_state(&paths.run_dir, &paths.state_dir)
+    {
+        let what = format!("the agent (pid {pid}) cannot be reached: {} was removed", path.display());
+        return Error::new(Exit::TryAgain, format!("{what}, and comes back with its next config check: try again"));
+    }
     match error.kind() {
         _ if is_nobody(&error) => Error::new(
             Exit::Unavailable,

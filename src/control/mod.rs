@@ -81,12 +81,15 @@ impl Reply {
         let cut = |text: &mut Masked| *text = std::mem::take(text).cut(limit);
         match self {
             Reply::Status(status) => {
-                let Status { config, polling, settings_problem, last_error_message, .. } = &mut **status;
-                if config.path.as_os_str().len() > limit {
-                    let path = config.path.to_string_lossy();
-                    config.path = path[..path.floor_char_boundary(limit)].into();
+                let Status { collector, config, polling, settings_problem, last_error_message, .. } = &mut **status;
+                for path in [Some(&mut config.path), collector.program.as_mut()].into_iter().flatten() {
+                    if path.as_os_str().len() > limit {
+                        let whole = path.to_string_lossy();
+                        *path = whole[..whole.floor_char_boundary(limit)].into();
+                    }
                 }
-                let texts = [&mut config.changed_by, &mut config.rejected_because];
+                let texts =
+                    [&mut config.revision_unknown_because, &mut config.changed_by, &mut config.rejected_because];
                 texts.into_iter().flatten().for_each(cut);
                 let texts = [&mut polling.endpoint, &mut polling.local_because, &mut polling.error];
                 texts.into_iter().flatten().chain(settings_problem).for_each(cut);
@@ -169,15 +172,32 @@ pub struct Status {
     pub settings_problem: Option<Masked>,
     /// The newest unresolved problem; empty when all is well.
     pub last_error_message: Masked,
+    /// When that began.
+    #[serde(default)]
+    pub last_error_at: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CollectorStatus {
     /// `stopped`, `starting`, `running`, `handing-over`, `stopping` or `backoff`.
     pub state: String,
+    #[serde(default)]
+    pub state_since: Option<u64>,
+    /// One that has passed its probation runs, and is not suspended.
+    #[serde(default)]
+    pub is_ready: bool,
     pub pid: Option<u32>,
     /// Of the present process.
     pub uptime_seconds: Option<u64>,
+    /// Until the end of the delay after a failure.
+    #[serde(default)]
+    pub next_start_seconds: Option<u64>,
+    /// The program that was started last.
+    #[serde(default)]
+    pub program: Option<PathBuf>,
+    /// As it says itself, once it was asked for a report.
+    #[serde(default)]
+    pub version: Option<String>,
     /// Starts after the first one, for whatever reason.
     pub restarts: u64,
     /// Its file gives it rights, so it does not end when the agent is killed, but at the next start.
@@ -188,18 +208,31 @@ pub struct CollectorStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConfigStatus {
     pub path: PathBuf,
-    /// Of the active config; `None` when there is none, or it cannot be read.
+    /// Of the active config; `None` when there is none, or it is not known.
     pub revision: Option<String>,
+    /// Why it is not known, for instance since the file cannot be read as the collector reads it.
+    #[serde(default)]
+    pub revision_unknown_because: Option<Masked>,
     /// How the latest one took effect: `hand-over`, or `restart` and why; `None` before the first change.
     pub changed_by: Option<Masked>,
+    /// What the API offers and does not ask to apply yet.
+    #[serde(default)]
+    pub pending_revision: Option<String>,
+    #[serde(default)]
+    pub pending_since: Option<u64>,
     pub rejected_revision: Option<String>,
     pub rejected_because: Option<Masked>,
+    #[serde(default)]
+    pub rejected_at: Option<u64>,
+    /// Whether the latest check found that the API offers it.
+    #[serde(default)]
+    pub rejected_is_offered: bool,
     /// Where the rejected config is kept.
     #[serde(default)]
     pub rejected_kept: Option<PathBuf>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PollingStatus {
     /// `None` in local mode.
     pub endpoint: Option<Masked>,
@@ -209,6 +242,12 @@ pub struct PollingStatus {
     pub succeeded_at: Option<u64>,
     /// Why the latest check failed, if it did.
     pub error: Option<Masked>,
+    /// When the first check in a row failed.
+    #[serde(default)]
+    pub failing_since: Option<u64>,
+    /// `None` when none is due before an operator asks.
+    #[serde(default)]
+    pub next_check_seconds: Option<u64>,
 }
 
 /// Where the agent of a run directory listens.
@@ -230,27 +269,38 @@ mod tests {
             uptime_seconds: 1,
             collector: CollectorStatus {
                 state: "running".into(),
+                state_since: None,
+                is_ready: true,
                 pid: None,
                 uptime_seconds: None,
+                next_start_seconds: None,
+                program: Some(long().into()),
+                version: None,
                 restarts: 0,
                 outlives_agent: false,
             },
             config: ConfigStatus {
                 path: long().into(),
                 revision: None,
+                revision_unknown_because: Some(text()),
                 changed_by: Some(text()),
+                pending_revision: None,
+                pending_since: None,
                 rejected_revision: None,
                 rejected_because: Some(text()),
+                rejected_at: None,
+                rejected_is_offered: false,
                 rejected_kept: None,
             },
             polling: PollingStatus {
                 endpoint: Some(text()),
                 local_because: Some(text()),
-                succeeded_at: None,
                 error: Some(text()),
+                ..PollingStatus::default()
             },
             settings_problem: Some(text()),
             last_error_message: text(),
+            last_error_at: None,
         };
         let outcome = Outcome::done(CheckResult::Installed, text());
         for reply in [Reply::Status(Box::new(status)), Reply::Checked(outcome), Reply::Error(text())] {

@@ -63,6 +63,15 @@ impl Server {
         Ok(Server { listener, clients: Vec::new(), next_id: 0, rest_until: None })
     }
 
+    /// Listens anew if its file has lost its name. True if it had.
+    ///
+    /// # Errors
+    /// As for `bind`.
+    pub fn restore(&mut self, run_dir: &Path) -> Result<bool> {
+        let path = socket_path(run_dir);
+        self.listener.restore(&path).map_err(|error| refused(&path, error))
+    }
+
     /// All that is to be waited for: the listener unless too many clients wait for an answer, and each client.
     pub fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
         let listener = (self.has_room() && self.rest_until.is_none()).then(|| self.listener.waitable());

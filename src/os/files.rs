@@ -14,7 +14,10 @@
 //!   confine                     a path that another user has named, of which root uses only what is that user's affair
 //!   hold                        a file that its process is about to put in place
 //!   identity                    whether it is still the same file
+//!   FileKey                     which file it is, whatever is done to it
 //!   open_lock, lock_holder      the file that a lock is taken on, and the process that holds it
+//!   socket_at, remove_dead_socket
+//!                               the file of a Unix socket, which outlives a process that is killed
 //!   is_planted                  why a path was refused
 //!   is_root, owner_may_command, is_program, is_readable_by_all
 //!   in_memory, path_in_child    content for a child that may not read the file which has it
@@ -31,8 +34,8 @@ use serde::{Deserialize, Serialize};
 
 pub use super::platform::files::{
     Directory, Place, command_to_link, confine, hold, identity, in_memory, is_program, is_readable_by_all, is_root,
-    lock_holder, make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command,
-    path_in_child, read_through, safe_open,
+    key, lock_holder, make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command,
+    path_in_child, read_through, remove_dead_socket, safe_open, socket_at,
 };
 
 /// Who besides root could have written what root is about to obey.
@@ -67,6 +70,24 @@ impl FileId {
     /// `None` when there is no such file, or it cannot be looked at.
     pub fn of(path: &Path) -> Option<FileId> {
         identity(path).ok().flatten()
+    }
+}
+
+/// Which file it is, whatever is written to it and whatever its name is, as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileKey {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+}
+
+impl FileKey {
+    /// Of what is there itself, and not where a link leads.
+    pub fn of(path: &Path) -> Option<FileKey> {
+        fs_err::symlink_metadata(path).ok().map(|meta| key(&meta))
+    }
+
+    pub fn of_opened(file: &File) -> Option<FileKey> {
+        file.metadata().ok().map(|meta| key(&meta))
     }
 }
 

@@ -1,71 +1,173 @@
 //! One agent, or one `--check` that runs alone, per run directory: a flock(2), which the kernel drops with its holder.
 //!
-//! The file stays where it is; only the lock means something. Never a pid file.
+//! The file stays where it is; only the lock means something. Never a pid file. What cleans run directories may remove
+//! it, or the whole directory, under the agent that holds it. So a second lock is in the state directory, which nobody
+//! cleans; its file says for which run directory it is held, since other agents may have the same state.
 
 use std::fs::{File, TryLockError};
+use std::io::{self, Write};
 use std::path::Path;
 
-use super::{error, files};
+use super::files::{self, FileKey, safe_open};
+use super::user::User;
+use super::{error, host};
 use crate::error::{Error, Exit, Result};
 
-/// In the run directory.
+/// In the run directory, and in the state directory.
 pub const NAME: &str = "lock";
+/// Of the file in the state directory: a path (PATH_MAX), and which host it is.
+const MAX_BYTES: u64 = 8192;
 
 /// Held as long as this lives.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    /// `None` where the state directory is not to be written in, or another agent has it.
+    in_state: Option<File>,
 }
 
 impl Lock {
     /// # Errors
     /// 73 when the run directory cannot be used, 75 when another process holds the lock.
-    pub fn take(run_dir: &Path) -> Result<Lock> {
-        let path = run_dir.join(NAME);
-        let file = files::open_lock(&path).map_err(|error| unusable(run_dir, error))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Lock { file }),
-            Err(TryLockError::WouldBlock) => {
-                let holder = files::lock_holder(&file).map_or_else(String::new, |pid| format!(" (pid {pid})"));
-                let what = format!("another kmagent{holder} already uses {}", run_dir.display());
-                let remedy = "stop it with `kmagent stop`, or try again later";
-                Err(Error::new(Exit::TryAgain, format!("{what}: {remedy}")))
-            }
-            Err(TryLockError::Error(error)) => Err(unusable(run_dir, error)),
+    pub fn take(run_dir: &Path, state_dir: &Path) -> Result<Lock> {
+        Ok(Lock { file: lock(run_dir)?, in_state: lock_state(run_dir, state_dir)? })
+    }
+
+    /// Takes it anew if its file has lost its name. True if it had.
+    ///
+    /// # Errors
+    /// As for `take`.
+    pub fn restore(&mut self, run_dir: &Path) -> Result<bool> {
+        let is_lost = FileKey::of(&run_dir.join(NAME)) != FileKey::of_opened(&self.file);
+        if is_lost {
+            self.file = lock(run_dir)?;
         }
+        Ok(is_lost)
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // Closing alone would leave it to a child between fork and exec, which has a copy of the descriptor.
-        let _ = self.file.unlock();
+        for file in [Some(&self.file), self.in_state.as_ref()].into_iter().flatten() {
+            let _ = file.unlock();
+        }
     }
 }
 
-fn unusable(run_dir: &Path, error: std::io::Error) -> Error {
+fn lock(run_dir: &Path) -> Result<File> {
+    let file = files::open_lock(&run_dir.join(NAME)).map_err(|error| unusable(run_dir, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(held(&file, run_dir)),
+        Err(TryLockError::Error(error)) => Err(unusable(run_dir, error)),
+    }
+}
+
+fn lock_state(run_dir: &Path, state_dir: &Path) -> Result<Option<File>> {
+    let path = state_dir.join(NAME);
+    let (Some(holder), Ok(file)) = (holder(run_dir), files::open_lock(&path)) else { return Ok(None) };
+    let written = safe_open::read(&path, MAX_BYTES).is_ok_and(|written| written == holder.as_bytes());
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) if written => Err(held(&file, run_dir)),
+        Err(_) => Ok(None),
+        Ok(()) => {
+            // Not in another user's directory, where the file could have a second name that is a file of ours.
+            if !written && User::owner_of(state_dir) == Some(User::current()) {
+                let _ = write(&file, &holder);
+            }
+            Ok(Some(file))
+        }
+    }
+}
+
+/// Who holds the lock of this run directory in the state directory, and has lost the one in the run directory.
+pub fn holder_in_state(run_dir: &Path, state_dir: &Path) -> Option<u32> {
+    let path = state_dir.join(NAME);
+    // The directory itself may be gone.
+    let holder = holder(run_dir)?;
+    let is_its = safe_open::read(&path, MAX_BYTES).is_ok_and(|written| written == holder.as_bytes());
+    let holder_of = |path: &Path| files::lock_holder(&files::open_regular(path).ok()?);
+    let pid = holder_of(&path).filter(|_| is_its)?;
+    (holder_of(&run_dir.join(NAME)) != Some(pid)).then_some(pid)
+}
+
+/// For which run directory a lock is held, wherever that is mounted, and on which host: containers may have the same
+/// state, and so may hosts, by a network file system.
+fn holder(run_dir: &Path) -> Option<String> {
+    let parent = fs_err::canonicalize(files::directory_of(run_dir)).ok()?;
+    let run_dir =
+        fs_err::canonicalize(run_dir).unwrap_or_else(|_| parent.join(run_dir.file_name().unwrap_or_default()));
+    Some(format!("{} {}\n", host::instance()?, run_dir.display()))
+}
+
+fn write(mut file: &File, text: &str) -> io::Result<()> {
+    file.set_len(0)?;
+    file.write_all(text.as_bytes())
+}
+
+fn held(file: &File, run_dir: &Path) -> Error {
+    let holder = files::lock_holder(file).map_or_else(String::new, |pid| format!(" (pid {pid})"));
+    let what = format!("another kmagent{holder} already uses {}", run_dir.display());
+    Error::new(Exit::TryAgain, format!("{what}: stop it with `kmagent stop`, or try again later"))
+}
+
+fn unusable(run_dir: &Path, error: io::Error) -> Error {
     let what = format!("cannot use the run directory {} ({})", run_dir.display(), error::REMEDY_FOR_RUN_DIR);
     Error::because(Exit::CannotWrite, what, error)
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use fs_err as fs;
 
     use super::*;
+    use crate::os::unix::files::test_dir::Dir;
 
     #[test]
     fn one_holder_at_a_time() {
-        let dir = std::env::temp_dir().join(format!("kmagent-lock-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        let lock = Lock::take(&dir).unwrap();
-        let refused = Lock::take(&dir).unwrap_err();
+        let dir = Dir::new();
+        let (run, state) = (dir.join("run"), dir.join("state"));
+        fs::create_dir(&run).unwrap();
+        let take = || Lock::take(&run, &state);
+        let lock = take().unwrap();
+        let refused = take().unwrap_err();
         assert_eq!(refused.exit(), Exit::TryAgain);
-        let words = format!("another kmagent (pid {}) already uses {}: ", std::process::id(), dir.display());
+        let words = format!("another kmagent (pid {}) already uses {}: ", std::process::id(), run.display());
         assert!(refused.to_string().starts_with(&words), "{refused}");
         drop(lock);
-        drop(Lock::take(&dir).unwrap());
-        fs::remove_dir_all(&dir).unwrap();
-        assert_eq!(Lock::take(&dir).unwrap_err().exit(), Exit::CannotWrite);
+        drop(take().unwrap());
+        fs::remove_dir_all(&run).unwrap();
+        assert_eq!(take().unwrap_err().exit(), Exit::CannotWrite);
+    }
+
+    #[test]
+    fn a_lock_outlives_its_file_and_its_directory() {
+        let dir = Dir::new();
+        let (run, state) = (dir.join("run"), dir.join("state"));
+        fs::create_dir(&run).unwrap();
+        fs::create_dir(&state).unwrap();
+        let mut lock = Lock::take(&run, &state).unwrap();
+        assert!(!lock.restore(&run).unwrap());
+        for clean in [|run: &Path| fs::remove_file(run.join(NAME)), |run: &Path| fs::remove_dir_all(run)] {
+            clean(&run).unwrap();
+            assert_eq!(holder_in_state(&run, &state), Some(std::process::id()));
+            let _ = fs::create_dir(&run);
+            assert_eq!(Lock::take(&run, &state).unwrap_err().exit(), Exit::TryAgain);
+            assert!(lock.restore(&run).unwrap());
+            assert!(!lock.restore(&run).unwrap());
+        }
+        // By another name, too, and not for another run directory, whose agent has the same state.
+        let (link, other) = (dir.join("link"), dir.join("other"));
+        std::os::unix::fs::symlink(&run, &link).unwrap();
+        fs::create_dir(&other).unwrap();
+        fs::remove_file(run.join(NAME)).unwrap();
+        assert_eq!(Lock::take(&link, &state).unwrap_err().exit(), Exit::TryAgain);
+        drop(Lock::take(&other, &state).unwrap());
+        assert_eq!(holder_in_state(&other, &state), None);
+        drop(lock);
+        assert_eq!(holder_in_state(&run, &state), None);
+        drop(Lock::take(&run, &state).unwrap());
     }
 }

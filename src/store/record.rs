@@ -22,6 +22,8 @@ pub const REJECTED: &str = "rejected.json";
 pub const COLLECTOR_VERSION: &str = "collector-version.json";
 pub const REQUESTS: &str = "restart-requests.json";
 pub const INSTANCE_ID: &str = "instance-id.json";
+/// A hash of the id of the machine that has that one.
+pub const INSTANCE_MACHINE: &str = "instance-machine.json";
 pub const UNFINISHED: &str = "unfinished-install.json";
 /// The identity of the policy whose violations by the active config were logged last.
 pub const POLICY: &str = "policy.json";

@@ -60,7 +60,7 @@ fn help_fits_a_screen_and_names_everything() {
         {
             assert!(words.contains(&word), "{word} is missing:\n{help}");
         }
-        for word in ["--json", "--print-settings", "--version", "--help"] {
+        for word in ["--json", "--ready", "--print-settings", "--version", "--help"] {
             assert!(words.contains(&word), "{word} is missing:\n{help}");
         }
     }
@@ -88,6 +88,7 @@ fn a_wrong_command_line_is_64_with_a_suggestion() {
         ("--check --print-settings", "cannot be used together"),
         ("start --json", "--json is not valid with start, only with status and --check"),
         ("status --dry-run", "only with --check"),
+        ("--check --ready", "--ready is not valid with --check, only with status"),
         ("--check --splay tomorrow", "--splay: \"tomorrow\" is not a duration"),
         ("start --config", "--config needs a value"),
         ("--docker-mode no start", "did you mean --docker-mode=no?"),

@@ -168,7 +168,7 @@ fn commands_come_first_and_once() {
 fn every_flag_is_offered_where_it_is_of_use() {
     let (settings, companions) = (settings(), companions());
     let modes = words(OPTIONS).into_iter().filter(|option| !companions.contains(option)).collect::<Words>();
-    assert_eq!(companions, ["--dry-run", "--json", "--splay"]);
+    assert_eq!(companions, ["--dry-run", "--json", "--ready", "--splay"]);
     let mut cases = vec![("kmagent --".to_string(), modes.iter().cloned().chain(settings.clone()).collect::<Words>())];
     for mode in modes.iter().cloned().chain(COMMANDS.map(|(command, _)| command.to_string())) {
         let uses = |setting: &&String| match mode.as_str() {

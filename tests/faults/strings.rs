@@ -96,7 +96,17 @@ fn in_the_log_the_status_and_a_check() {
                 assert!(output.stderr.lines().all(|line| line.starts_with("kmagent: ")), "{what}: {output:?}");
                 match args {
                     ["status"] => {
-                        let names = ["agent", "collector", "config", "changed by", "rejected", "polling", "problem"];
+                        let names = [
+                            "agent",
+                            "collector",
+                            "program",
+                            "config",
+                            "changed by",
+                            "rejected",
+                            "pending",
+                            "polling",
+                            "problem",
+                        ];
                         let is_ours = |line: &str| names.iter().any(|name| line.starts_with(&format!("{name:<10} ")));
                         let strange: Vec<_> = output
                             .stdout

@@ -79,10 +79,11 @@ fn every_line_state_and_key_of_the_status_is_there() {
     // Each line is shown when everything that can be said is there.
     let all: Status = serde_json::from_value(json!({
         "agent_version": "2.0.0", "pid": 1, "uptime_seconds": 1, "last_error_message": "it broke",
-        "collector": {"state": "running", "pid": 2, "uptime_seconds": 1, "restarts": 0, "outlives_agent": false},
+        "collector": {"state": "running", "pid": 2, "uptime_seconds": 1, "restarts": 0, "program": "/usr/bin/otelcol"},
         "config": {
             "path": "/etc/kmagent/config.yaml", "revision": "1", "changed_by": "hand-over",
-            "rejected_revision": "2", "rejected_because": "it failed",
+            "rejected_revision": "2", "rejected_because": "it failed", "rejected_is_offered": true,
+            "pending_revision": "3", "pending_since": 1,
         },
         "polling": {"endpoint": "https://api.example.com", "local_because": null, "succeeded_at": 1, "error": null},
         "settings_problem": "they are invalid",
@@ -154,7 +155,9 @@ fn every_file_is_there() {
     let builder = builder.setting("config-check-interval", "1h");
     // What an upgrade finds: it violates the policy, and that is said once.
     let agent = builder.config("fake: {stderr: old}\nextensions: {pprof: {save_to_file: /x}}").build();
-    for file in ["etc/api-key", "etc/policy.yaml"] {
+    // The latter is made on a machine with an id alone.
+    fs::create_dir(agent.state_dir()).unwrap();
+    for file in ["etc/api-key", "etc/policy.yaml", "state/instance-machine.json"] {
         fs::write(agent.dir().join(file), "").unwrap();
     }
     api.answer_config(config("one"));

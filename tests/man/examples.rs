@@ -68,7 +68,8 @@ fn every_command_line_is_one() {
             }
         }
     }
-    for mode in ["start", "stop", "status", "--check", "--print-settings", "--dry-run", "--json", "--splay"] {
+    for mode in ["start", "stop", "status", "--check", "--print-settings", "--dry-run", "--json", "--ready", "--splay"]
+    {
         assert!(modes.contains(mode), "there is no example with {mode}");
     }
 }

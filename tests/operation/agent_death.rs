@@ -145,7 +145,7 @@ fn a_collector_with_capabilities_outlives_a_killed_agent_until_the_next_and_the_
     assert_eq!(agent.stop(), 0);
 }
 
-/// As if its lock had been removed, and another agent had taken the new one.
+/// As if its locks had been removed, and another agent had taken the new ones.
 #[test]
 fn the_collector_of_an_agent_that_lives_is_no_orphan() {
     if !needs::that(machine::emulator().is_none(), "an emulator does not show processes as the kernel does") {
@@ -154,6 +154,7 @@ fn the_collector_of_an_agent_that_lives_is_no_orphan() {
     let agent = settled(quick(), &named("a"));
     let collector = agent.wait_collector();
     fs::remove_file(agent.run_dir().join("lock")).unwrap();
+    fs::remove_file(agent.state_dir().join("lock")).unwrap();
     let mut second = agent.command(["start"]);
     let config = agent.dir().join("second.yaml");
     fs::write(&config, super::yaml(&named("b"))).unwrap();

@@ -21,7 +21,9 @@ mod restart;
 mod restart_request;
 mod retry;
 mod rollback;
+mod run_dir;
 mod stop;
+mod unix_sockets;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -160,3 +160,47 @@ fn an_unchanged_poll_writes_nothing() {
     wait_polls(&agent, &api, 3);
     assert_eq!((files(), directories()), before);
 }
+
+/// A cloned disk image is another instance; whatever else is done to the machine, and in a container, it is the same.
+#[test]
+fn an_instance_id_belongs_to_one_machine() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let agent = quick().api(&api).setting("report-extended", true).config("fake: {}").build();
+    let reported = |machine_id: &str, mark: &str| {
+        // All of this host, with an /etc of its own and without what may say that it is a container.
+        let script = "root=$PWD/root; mkdir -p $root; mount -t tmpfs none $root && cd $root && mkdir etc && \
+            for dir in /*; do [ $dir = /etc ] || [ ! -d $dir ] || [ -L $dir ] || \
+                { mkdir .$dir && mount --rbind $dir .$dir; }; [ ! -L $dir ] || cp -P $dir .; done && \
+            [ -z \"$ID\" ] || echo \"$ID\" >etc/machine-id; [ -z \"$MARK\" ] || >.$MARK; \
+            PATH=$PATH:/usr/sbin:/sbin exec chroot . \"$0\" \"$@\"";
+        let start = agent.command(["start"]);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-ec", script]).arg(start.get_program()).args(start.get_args());
+        command.env_clear().envs(start.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        command.env("ID", machine_id).env("MARK", mark).current_dir(agent.dir());
+        let asked = api.requests().len();
+        agent.spawn_command(command);
+        let report = api.wait_for_request_after(asked, "a report", |_| true).json();
+        assert_eq!(agent.stop(), 0);
+        report["instance_id"].as_str().unwrap().to_string()
+    };
+    let (one, two) = ("0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210");
+    // An older agent has bound it to no machine.
+    fs::create_dir(agent.state_dir()).unwrap();
+    let first = "d59e431804a731fb2f3caacf5312eb8f";
+    fs::write(agent.state_dir().join("instance-id.json"), format!("\"{first}\"\n")).unwrap();
+    assert_eq!([reported(one, ""), reported(one, "")], [first, first]);
+    for (machine_id, mark) in [("", ""), ("uninitialized", ""), (two, "/.dockerenv")] {
+        assert_eq!(reported(machine_id, mark), first, "{machine_id} {mark}");
+    }
+    let clone = reported(two, "");
+    assert_ne!(clone, first);
+    assert_eq!(reported(two, ""), clone);
+    for entry in fs::read_dir(agent.state_dir()).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(!text.contains(one) && !text.contains(two), "the machine's own id is kept: {text}");
+    }
+}

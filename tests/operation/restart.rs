@@ -35,7 +35,7 @@ fn a_collector_that_would_not_start_is_not_waited_for() {
     let agent = settled(builder.collector(&program), &named("a"));
     let running = agent.wait_collector();
     fs::remove_file(&program).unwrap();
-    agent.run(["restart"]).fails(69, "is not an executable file");
+    agent.run(["restart"]).fails(69, "does not exist");
     bin::write_program(&program, "#!/bin/sh\necho 'Error: invalid configuration' >&2; exit 1\n");
     agent.run(["restart"]).fails(65, "the collector rejects the active config");
     assert_eq!((agent.wait_collector(), agent.starts()), (running, 1));

@@ -89,7 +89,8 @@ fn a_start_with_a_bad_file_uses_them_and_everybody_is_told() {
             let remedy = format!("--agent-config {} reload`", agent.settings_file().display());
             assert!(text.contains(problem) && text.contains(&remedy), "{told}: {text}");
         }
-        assert!(agent.run(["status"]).says().lines().any(|line| line.starts_with("settings ")));
+        let shown = agent.run(["status"]).says().to_string();
+        assert!(shown.starts_with("problem ") && shown.matches("the settings are invalid").count() == 1, "{shown}");
         let report = api.wait_for_request_after(seen, "a report", |_| true).json();
         assert_eq!(report["hostname"], "web-1");
         assert!(report["last_error_message"].as_str().unwrap().contains(problem), "{report}");

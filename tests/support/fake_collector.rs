@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, exit};
@@ -60,6 +61,8 @@ struct Script {
     /// Listens on this port of 127.0.0.1 on SIGTERM, before it drains, as a receiver that starts again would.
     bind_on_sigterm: Option<u16>,
     health: Option<Health>,
+    /// The file of a Unix socket that it listens on once started, and removes on no signal.
+    unix: Option<PathBuf>,
     /// What the health check that the config declares answers; 200 without it.
     health_status: Option<u16>,
     /// Answers 200 to whatever is sent to the endpoint of the OTLP receiver's `http`, and on SIGTERM ends that as Go's
@@ -279,6 +282,13 @@ fn run(configs: &[String]) {
         (None, endpoint) => endpoint.map(|endpoint| (endpoint, declared_health)),
     };
     let _server = health.map(|(endpoint, health)| serve_health(endpoint, health));
+    let bound = |path: &PathBuf| {
+        UnixListener::bind(path).unwrap_or_else(|error| {
+            let error = if error.kind() == io::ErrorKind::AddrInUse { "address already in use" } else { "refused" };
+            refuse(&format!("cannot start pipelines: listen unix {}: bind: {error}", path.display()))
+        })
+    };
+    let _listener = script.unix.as_ref().map(bound);
     if script.serve_otlp {
         let endpoint = declared.otlp;
         let endpoint =

@@ -59,15 +59,17 @@ impl Supervise {
 
     /// Starts a collector on the active config. One beside another one leaves all new connections to that.
     fn spawn(&mut self) -> SpawnResult {
-        match self.store.look() {
-            Ok(Some(_)) => {}
+        let config = match self.store.look() {
+            Ok(Some(config)) => config,
             Ok(None) => {
                 let fallback = self.store.has_fallback();
                 self.state_tracker.no_config(self.store.config(), fallback);
                 return SpawnResult::NoConfig { fallback };
             }
             Err(error) => return self.cannot_start(&error),
-        }
+        };
+        self.expect_config(config);
+        self.restore_run_dir();
         let generations::Trust { generation, level } = self.store.trust();
         let now = self.now();
         let (child, is_watched) = match self.collectors.spawn(&self.store, generation, now) {
@@ -108,7 +110,10 @@ impl Supervise {
             false => self.store.install(candidate).map_err(|error| error.to_string()),
         };
         match &installed {
-            Ok(()) => log::info!(revision = candidate.revision.short(); "config installed"),
+            Ok(()) => {
+                self.active_config.installed(self.store.look(), &candidate.revision);
+                log::info!(revision = candidate.revision.short(); "config installed");
+            }
             Err(problem) => {
                 self.store.discard(candidate);
                 log::error!(

@@ -2,21 +2,25 @@
 //! wait for.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::time::Duration;
 
 use super::Supervise;
 use crate::agent::check_outcome::{Effects, Order, ReplyAt};
 use crate::agent::mailbox::{Checked, PollerCommand};
 use crate::control::server::{CHECK_LIMIT, ClientId, Server};
-use crate::control::{CheckResult, CollectorStatus, Done, Outcome, Reply, Request, Waiting};
+use crate::control::{CheckResult, Done, Outcome, Reply, Request, Waiting};
 use crate::core::Uptime;
 use crate::core::event::Event;
 use crate::core::supervisor::{RestartTime, StateName};
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, Result};
 use crate::log::Masked;
 use crate::os::restarter;
 use crate::os::wait::Waitable;
 use crate::store::Candidate;
+
+/// For the poller to read a config that was edited; it may be at a check, and a prober has seconds.
+const READING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The control server, and those of its clients that wait for something.
 pub(super) struct Clients {
@@ -27,12 +31,25 @@ pub(super) struct Clients {
     checking: Vec<(ClientId, u64)>,
     /// They wait for the verdict on a candidate.
     awaiting_verdict: Vec<ClientId>,
+    /// They wait for the active config to be read, until then at most.
+    awaiting_reading: Vec<(ClientId, Uptime)>,
     latest_ticket: u64,
 }
 
 impl Clients {
     pub(super) fn new(server: Server) -> Clients {
-        Clients { server, stopping: Vec::new(), checking: Vec::new(), awaiting_verdict: Vec::new(), latest_ticket: 0 }
+        Clients {
+            server,
+            stopping: Vec::new(),
+            checking: Vec::new(),
+            awaiting_verdict: Vec::new(),
+            awaiting_reading: Vec::new(),
+            latest_ticket: 0,
+        }
+    }
+
+    pub(super) fn restore(&mut self, run_dir: &Path) -> Result<bool> {
+        self.server.restore(run_dir)
     }
 
     pub(super) fn sources(&self) -> impl Iterator<Item = Waitable<'_>> {
@@ -40,7 +57,22 @@ impl Clients {
     }
 
     pub(super) fn deadline(&self) -> Option<Uptime> {
-        self.server.deadline()
+        self.server.deadline().into_iter().chain(self.awaiting_reading.first().map(|(_, until)| *until)).min()
+    }
+
+    /// The client waits for the config to be read, but not while a check keeps the poller.
+    pub(super) fn await_reading(&mut self, client: ClientId, now: Uptime) {
+        self.awaiting_reading.push((client, now + READING_PATIENCE));
+    }
+
+    /// Takes out those who have waited for the config long enough; all of them without a time.
+    pub(super) fn take_awaiting_reading(&mut self, now: Option<Uptime>) -> Vec<ClientId> {
+        let is_late = |(_, until): &mut (ClientId, Uptime)| now.is_none_or(|now| now >= *until);
+        self.awaiting_reading.extract_if(.., is_late).map(|(client, _)| client).collect()
+    }
+
+    pub(super) fn reply(&mut self, client: ClientId, reply: &Reply) {
+        self.server.reply(client, reply);
     }
 
     pub(super) fn serve(&mut self, now: Uptime) -> Vec<(ClientId, Request)> {
@@ -75,7 +107,7 @@ impl Clients {
     }
 
     /// What came of a reload or a restart; nobody may have asked for it here.
-    pub(super) fn reply_done(&mut self, client: Option<ClientId>, outcome: Result<&str, (Exit, &str)>) {
+    pub(super) fn reply_done(&mut self, client: Option<ClientId>, outcome: std::result::Result<&str, (Exit, &str)>) {
         let (exit, message) = outcome.map_or_else(|failed| failed, |message| (Exit::Done, message));
         if let Some(client) = client {
             self.server.reply(client, &Reply::Done(Done { exit: exit.code(), message: message.into() }));
@@ -101,20 +133,7 @@ impl Clients {
 impl Supervise {
     pub(super) fn take_request(&mut self, client: ClientId, request: Request, events: &mut VecDeque<Event<Candidate>>) {
         match request {
-            Request::Status => {
-                self.check_suspended();
-                let serving = self.core.serving();
-                let live = serving.and_then(|serving| self.collectors.find(serving));
-                let collector = CollectorStatus {
-                    state: self.core.state_name().as_str().to_string(),
-                    pid: live.map(|live| live.process.id()),
-                    uptime_seconds: live.map(|live| self.now().saturating_sub(live.started_at).as_secs()),
-                    restarts: self.collectors.restarts(),
-                    outlives_agent: live.is_some_and(|live| live.outlives_agent),
-                };
-                let status = self.state_tracker.status(self.now(), collector);
-                self.clients.server.reply(client, &Reply::Status(Box::new(status)));
-            }
+            Request::Status => self.take_status_request(client),
             Request::Stop { progress } => {
                 let after = restarter::after_stop(Exit::Stopped.code());
                 if self.exit == Exit::Done && after.is_status_known {
@@ -164,11 +183,16 @@ impl Supervise {
 
     pub(super) fn take_check(&mut self, checked: Checked, events: &mut VecDeque<Event<Candidate>>) {
         let clients = self.clients.take_checked(checked.ticket);
+        self.take_findings(checked.findings);
         match &checked.result {
-            Ok(effects) => self.state_tracker.checked(&effects.problem),
+            Ok(effects) => {
+                self.state_tracker.checked(&effects.problem);
+                self.state_tracker.pending(effects.pending.as_ref());
+            }
             Err(failure) => self.state_tracker.check_failed(failure),
         }
         self.check_suspended();
+        self.restore_run_dir();
         self.ask_still_healthy();
         self.save_state();
         let Effects { order, mut reply, reply_at, .. } = match checked.result {

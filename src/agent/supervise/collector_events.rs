@@ -7,6 +7,7 @@ use super::{Supervise, handover};
 use crate::agent::mailbox::PollerCommand;
 use crate::collector::disclosure::Said;
 use crate::collector::process::KILL_PATIENCE;
+use crate::collector::socket_files::{self, SocketFile};
 use crate::core::event::{Event, ExitCause, PortHolder};
 use crate::os::descendants::{self, Which};
 use crate::store::Candidate;
@@ -57,6 +58,7 @@ impl Supervise {
         if let Some(left) = self.collectors.only().filter(|left| !self.core.is_terminating(left.child)) {
             handover::release(left);
         }
+        dead.sockets.iter().for_each(SocketFile::remove_if_dead);
         if self.core.is_terminating(child) {
             log::info!(pid = pid, status = status.as_str(); "collector stopped");
             return Event::Exited { child, problem: String::new(), cause: ExitCause::Unrelated };
@@ -66,7 +68,9 @@ impl Supervise {
         let cause = handover::exit_cause(&self.collectors, &dead, &tail, || self.configs());
         self.state_tracker.outside = handover::outside(cause, &tail);
         let remedy = match cause {
-            ExitCause::PortInUse(PortHolder::OtherProcess) => handover::port_taken(&self.collectors, &tail),
+            ExitCause::PortInUse(PortHolder::OtherProcess) => {
+                handover::port_taken(&self.collectors, &tail).or_else(|| socket_files::remedy(&tail))
+            }
             _ => None,
         };
         let told = if self.state_tracker.secrets.reads_elsewhere(child) {

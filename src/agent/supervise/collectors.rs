@@ -2,6 +2,7 @@
 //!
 //! It reports what it sees; what a start, an exit or an answer means is the core's business.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::collector::Collector;
@@ -10,6 +11,7 @@ use crate::collector::health::Probe;
 use crate::collector::log_lines::{LogRate, Records};
 use crate::collector::orphans::Recorder;
 use crate::collector::process::{Binds, Process};
+use crate::collector::socket_files::{MAX_FILES, SocketFile};
 use crate::config::inspect;
 use crate::config::value::Value;
 use crate::core::Uptime;
@@ -37,6 +39,8 @@ pub(super) struct LiveCollector {
     pub(super) bound_at: Uptime,
     /// What it prints, for the log.
     records: Records,
+    /// That it has bound.
+    pub(super) sockets: Vec<SocketFile>,
 }
 
 /// A collector that has ended, and how.
@@ -60,6 +64,8 @@ pub(super) struct Collectors {
     starts: u64,
     /// The program that was started last.
     started_program: Option<FileId>,
+    /// Where that is.
+    pub(super) program_path: Option<PathBuf>,
 }
 
 impl Collectors {
@@ -74,6 +80,7 @@ impl Collectors {
             probe: None,
             starts: 0,
             started_program: None,
+            program_path: None,
         }
     }
 
@@ -90,7 +97,8 @@ impl Collectors {
     /// # Errors
     /// The program cannot be run.
     pub(super) fn spawn(&mut self, store: &Store, generation: Option<u64>, now: Uptime) -> Result<&LiveCollector> {
-        self.started_program = self.collector.file_id();
+        self.program_path = self.collector.find().ok();
+        self.started_program = self.program_path.as_deref().and_then(FileId::of);
         let process = self.collector.spawn(store.config(), self.binds.clone())?;
         let child = ChildId(self.starts);
         self.starts += 1;
@@ -110,9 +118,24 @@ impl Collectors {
             outlives_agent,
             bound_at: now,
             records: Records::default(),
+            sockets: Vec::new(),
         });
-        self.recorder.record(self.live.iter().filter_map(|live| live.process.process_id()));
+        self.record();
         Ok(&self.live[index])
+    }
+
+    fn record(&mut self) {
+        let sockets = self.live.iter().flat_map(|live| live.sockets.iter().cloned()).take(MAX_FILES).collect();
+        self.recorder.record(self.live.iter().filter_map(|live| live.process.process_id()), sockets);
+    }
+
+    /// True if the record of those that live was missing.
+    pub(super) fn restore_record(&mut self) -> bool {
+        let is_missing = !self.live.is_empty() && !self.recorder.is_recorded();
+        if is_missing {
+            self.record();
+        }
+        is_missing
     }
 
     pub(super) fn starts(&self) -> u64 {
@@ -209,6 +232,7 @@ impl Collectors {
         let is_alone = self.live.len() == 1;
         let mut exited = Vec::new();
         let mut index = 0;
+        let mut has_new_sockets = false;
         while index < self.live.len() {
             let (before, rest) = self.live.split_at_mut(index);
             let Some((live, after)) = rest.split_first_mut() else { break };
@@ -222,6 +246,9 @@ impl Collectors {
                 live.records.add(line, now, pass);
             };
             live.process.read_output(emit);
+            let sockets = live.process.socket_files();
+            has_new_sockets |= !sockets.is_empty();
+            live.sockets.extend(sockets);
             let status = match live.process.try_reap(is_alone, emit) {
                 Ok(None) => {
                     if live.records.deadline().is_some_and(|deadline| now >= deadline) {
@@ -241,6 +268,9 @@ impl Collectors {
             exited.push(Exited { collector, status });
         }
         self.log_rate.end_minute(now);
+        if has_new_sockets {
+            self.record();
+        }
         exited
     }
 

@@ -23,8 +23,8 @@ pub(super) struct HealthWatch {
     check: Option<HealthCheck>,
     /// When to look whether it is ready.
     look_at: Uptime,
-    /// The latest question, if it has no answer.
-    asked: Option<(Question, Uptime)>,
+    /// The latest question, whom it was asked and when, if it has no answer.
+    asked: Option<(Question, ChildId, Uptime)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,8 @@ enum Question {
 impl HealthWatch {
     /// A collector was started that declares this health check.
     pub(super) fn started(&mut self, check: Option<HealthCheck>, now: Uptime) {
-        *self = HealthWatch { check, look_at: now + READY_INTERVAL, asked: None };
+        // What another one was asked is still to be answered.
+        (self.check, self.look_at) = (check, now + READY_INTERVAL);
     }
 
     /// The core asks: an answer is its own.
@@ -68,7 +69,7 @@ impl Supervise {
             }
             return;
         }
-        let is_asked = self.health_watch.asked.is_some_and(|(_, asked_at)| now < asked_at + PROBE_TIMEOUT);
+        let is_asked = self.health_watch.asked.is_some_and(|(_, asked, at)| asked == child && now < at + PROBE_TIMEOUT);
         if !is_asked && self.ask(child, Question::IsReady) == Some(Health::Healthy) {
             // It cannot be asked at all.
             self.health_watch.check = None;
@@ -81,7 +82,9 @@ impl Supervise {
             return;
         };
         let child = live.child;
-        if let Some((Question::IsStillHealthy, asked_at)) = self.health_watch.asked {
+        if let Some((Question::IsStillHealthy, asked, asked_at)) = self.health_watch.asked
+            && asked == child
+        {
             if self.now() < asked_at + PROBE_TIMEOUT {
                 return;
             }
@@ -98,16 +101,16 @@ impl Supervise {
     /// The answer if there is nothing to wait for: healthy then means that it cannot be asked.
     fn ask(&mut self, child: ChildId, question: Question) -> Option<Health> {
         let health = self.collectors.begin_probe(child, self.health_watch.check.as_ref());
-        self.health_watch.asked = health.is_none().then_some((question, self.now()));
+        self.health_watch.asked = health.is_none().then_some((question, child, self.now()));
         health
     }
 
     /// An answer of a health check.
     pub(super) fn probed(&mut self, child: ChildId, health: Health) -> Option<Event<Candidate>> {
-        match self.health_watch.asked.take() {
+        match self.health_watch.asked.take_if(|(_, asked, _)| *asked == child) {
             None => self.answer_probe(child, health),
-            Some((Question::IsReady, _)) => (health == Health::Healthy).then_some(Event::Ready { child }),
-            Some((Question::IsStillHealthy, _)) => {
+            Some((Question::IsReady, ..)) => (health == Health::Healthy).then_some(Event::Ready { child }),
+            Some((Question::IsStillHealthy, ..)) => {
                 self.state_tracker.still_healthy(match &health {
                     Health::Healthy => None,
                     Health::Unhealthy(problem) | Health::Unknown(problem) => Some(problem),

@@ -11,6 +11,7 @@
 //! sleeps again. It decides nothing: `core` does. It never does what may block for long: the poller does.
 
 mod actions;
+mod active_config;
 mod clients;
 mod collector_events;
 mod collectors;
@@ -21,6 +22,7 @@ mod pending_writes;
 mod poller_link;
 mod reload;
 mod restart;
+mod run_dir;
 mod secret_registry;
 mod service_status;
 mod state_tracker;
@@ -28,6 +30,7 @@ mod status_snapshot;
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::agent::check;
@@ -43,6 +46,7 @@ use crate::core::event::{self, Event};
 use crate::core::supervisor::{StateName, Supervisor};
 use crate::error::Exit;
 use crate::os::descendants::{self, Which};
+use crate::os::lock::Lock;
 use crate::os::service::Notify;
 use crate::os::shutdown;
 use crate::os::signals::Signals;
@@ -50,6 +54,7 @@ use crate::os::wait::{Waitable, wait};
 use crate::os::wake_channel::Receiver;
 use crate::settings::Settings;
 use crate::store::{Candidate, Store};
+use active_config::ActiveConfig;
 use clients::Clients;
 use collectors::Collectors;
 use drain::Drain;
@@ -72,6 +77,15 @@ pub struct Supervise {
     health_watch: HealthWatch,
     store: Store,
     pending_writes: PendingWrites,
+    active_config: ActiveConfig,
+    run_dir: PathBuf,
+    lock: Lock,
+    /// Why what is missing in the run directory cannot be made anew.
+    run_dir_problem: Option<String>,
+    /// As far as the poller knows it; empty if it does not.
+    collector_version: String,
+    /// When the poller makes its next check.
+    next_check_at: Option<Uptime>,
     state_tracker: StateTracker,
     poller: PollerLink,
     clients: Clients,
@@ -92,6 +106,7 @@ pub struct Parts {
     pub mail: Receiver<SupervisorEvent>,
     pub poller: crossbeam_channel::Sender<PollerCommand>,
     pub server: Server,
+    pub lock: Lock,
     pub notify: Notify,
     pub collector: Collector,
     pub store: Store,
@@ -127,6 +142,12 @@ impl Supervise {
             state_tracker: StateTracker::new(&parts.store, settings, settings_problem),
             store: parts.store,
             pending_writes: PendingWrites::default(),
+            active_config: ActiveConfig::default(),
+            run_dir: settings.run_dir.clone(),
+            lock: parts.lock,
+            run_dir_problem: None,
+            collector_version: String::new(),
+            next_check_at: None,
             poller: PollerLink::new(parts.mail, parts.poller),
             clients: Clients::new(parts.server),
             reloads: Reloads::new(),
@@ -218,6 +239,7 @@ impl Supervise {
             self.take_request(client, request, &mut events);
         }
         let now = self.now();
+        self.reply_late_status(now);
         self.service_status.feed_watchdog(now);
         if self.pending_writes.retry_at().is_some_and(|at| now >= at) {
             self.save_state();
@@ -235,6 +257,7 @@ impl Supervise {
             SupervisorEvent::Reloaded(outcome) => self.take_reloaded(outcome),
             SupervisorEvent::KeyChanged(reloaded) => self.adopt(*reloaded),
             SupervisorEvent::MayRestart(outcome) => self.take_may_restart(outcome),
+            SupervisorEvent::Found(findings) => self.take_findings(findings),
             SupervisorEvent::PollerEnded => {
                 log::error!("poller thread ended, stopping the agent: this is a bug in kmagent, please report it");
                 self.exit = Exit::Bug;

@@ -66,7 +66,7 @@ impl Supervise {
         self.handover.set(settings.restart_mode, limits);
         self.collectors.run_with(collector, self.handover.binds());
         self.service_status.set_stop_timeout(settings.stop_timeout);
-        self.state_tracker.take_settings(&store, &settings);
+        self.state_tracker.take_settings(&settings);
         self.store = store;
         if replace {
             self.restarts.ask("reload");

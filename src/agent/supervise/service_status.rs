@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::core::Uptime;
 use crate::core::supervisor::StateName;
 use crate::os::service::Notify;
+use crate::store::record::unix_now;
 
 /// What a stop may take beyond `stop-timeout`: a collector too young for SIGTERM, the reaping, the last words.
 const STOP_SLACK: Duration = Duration::from_secs(15);
@@ -17,12 +18,14 @@ pub(super) struct ServiceStatus {
     stop_timeout: Duration,
     /// The state that was logged last.
     logged_state: StateName,
+    /// In Unix time: since when it is in that state.
+    pub(super) since: u64,
 }
 
 impl ServiceStatus {
     pub(super) fn new(notify: Notify, stop_timeout: Duration) -> ServiceStatus {
         let watchdog_at = notify.watchdog_interval();
-        ServiceStatus { notify, watchdog_at, stop_timeout, logged_state: StateName::Stopped }
+        ServiceStatus { notify, watchdog_at, stop_timeout, logged_state: StateName::Stopped, since: unix_now() }
     }
 
     pub(super) fn ready(&self) {
@@ -49,6 +52,7 @@ impl ServiceStatus {
         if from == to {
             return;
         }
+        self.since = unix_now();
         let (old, new) = (from.as_str(), to.as_str());
         match next_start.map(crate::log::seconds) {
             Some(seconds) => log::info!(from = old, to = new, next_start_seconds = seconds; "collector state"),

@@ -24,7 +24,6 @@ use crate::store::Store;
 use crate::store::record::{self, Record, Rejected, unix_now};
 
 pub(super) struct StateTracker {
-    pub(super) store: Store,
     pub(super) problems: Problems<Masked>,
     pub(super) rejected: Record<Rejected>,
     /// Failed for something that is not its fault.
@@ -33,6 +32,12 @@ pub(super) struct StateTracker {
     pub(super) outside: Option<Outside>,
     /// Installed and without a verdict.
     installing: Option<Revision>,
+    /// The source offers the rejected config, as far as is known.
+    pub(super) is_rejected_offered: bool,
+    /// What the source offers and does not ask to use yet, and since when, in Unix time.
+    pub(super) pending: Option<(Revision, u64)>,
+    /// The collector's problem is that it crashes.
+    is_crashing: bool,
     /// How the latest config took effect.
     pub(super) changed_by: Option<Masked>,
     /// Candidates that have arrived and are neither installed nor discarded.
@@ -49,28 +54,30 @@ impl StateTracker {
     pub(super) fn new(store: &Store, settings: &Settings, settings_problem: Option<String>) -> StateTracker {
         let rejected: Record<Rejected> = Record::open(store.state_dir(), record::REJECTED);
         let unresolved = rejected.get().filter(|it| !it.resolved).map(TimedProblem::from);
+        let polling = polling(settings);
         StateTracker {
-            store: store.clone(),
             problems: Problems {
-                config: unresolved,
+                config: unresolved.clone(),
                 settings: settings_problem.as_deref().and_then(problem_now),
                 ..Problems::default()
             },
             rejected,
+            is_rejected_offered: polling.endpoint.is_some() && unresolved.is_some(),
+            pending: None,
+            is_crashing: false,
             postponed: None,
             outside: None,
             installing: None,
             changed_by: None,
             queued: 0,
             concluded: false,
-            polling: polling(settings),
+            polling,
             secrets: SecretRegistry::default(),
             policy: settings.policy.identity().to_string(),
         }
     }
 
-    pub(super) fn take_settings(&mut self, store: &Store, settings: &Settings) {
-        self.store = store.clone();
+    pub(super) fn take_settings(&mut self, settings: &Settings) {
         self.policy = settings.policy.identity().to_string();
         let fresh = polling(settings);
         let (endpoint, local_because) = (&fresh.endpoint, &fresh.local_because);
@@ -89,8 +96,20 @@ impl StateTracker {
         let remedy = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
         let lines = if tail.is_empty() { String::new() } else { format!("; its last lines:\n{tail}") };
         let problem = format!("the collector {status} after {:.1} s{remedy}{lines}", uptime.as_secs_f64());
-        self.problems.collector = problem_now(&problem);
+        // It began with the first crash.
+        let began_at = self.problems.collector.as_ref().filter(|_| self.is_crashing).map(|timed| timed.at);
+        self.collector_problem(&problem);
+        self.is_crashing = true;
+        if let (Some(timed), Some(at)) = (&mut self.problems.collector, began_at) {
+            timed.at = at;
+        }
         problem
+    }
+
+    fn collector_problem(&mut self, problem: &str) {
+        if update(&mut self.problems.collector, Some(problem)) {
+            self.is_crashing = false;
+        }
     }
 
     pub(super) fn cannot_start(&mut self, problem: &str) {
@@ -98,7 +117,7 @@ impl StateTracker {
         if self.problems.collector.as_ref().is_none_or(|timed| timed.problem != Masked::new(problem)) {
             log::error!(problem = problem; "collector not started");
         }
-        self.problems.collector = problem_now(problem);
+        self.collector_problem(problem);
     }
 
     pub(super) fn no_config(&mut self, path: &Path, fallback: bool) {
@@ -111,7 +130,7 @@ impl StateTracker {
         if self.problems.collector.as_ref().is_none_or(|timed| timed.problem != Masked::new(&problem)) {
             log::warn!(problem = problem.as_str(); "collector not started");
         }
-        self.problems.collector = problem_now(&problem);
+        self.collector_problem(&problem);
     }
 
     pub(super) fn arrived(&mut self) {
@@ -144,6 +163,7 @@ impl StateTracker {
         self.concluded = true;
         if let Some(rejected) = rejected {
             self.reject(rejected);
+            self.is_rejected_offered = self.polling.endpoint.is_some();
         }
     }
 
@@ -164,7 +184,7 @@ impl StateTracker {
     /// time.
     pub(super) fn postponed(&mut self, revision: Option<Revision>, problem: &str) {
         let problem = format!("the config was rolled back and will be tried again: {problem}");
-        self.problems.config = problem_now(&problem);
+        update(&mut self.problems.config, Some(&problem));
         self.postponed = revision.map(|revision| {
             let same = self.postponed.take().filter(|earlier| earlier.revision == revision);
             let attempts = same.map_or(0, |earlier| earlier.attempts).saturating_add(1);
@@ -218,7 +238,7 @@ impl StateTracker {
             self.problems.collector = None;
         }
         if let Verdict::Failing(problem) = verdict {
-            self.problems.collector = problem_now(problem);
+            self.collector_problem(problem);
         }
         let revision = self.installing.take()?;
         if matches!(verdict, Verdict::Promoted | Verdict::Proved) {
@@ -255,6 +275,14 @@ impl StateTracker {
     /// A config check got no answer. Without the URL, which is known as the endpoint.
     pub(super) fn check_failed(&mut self, failure: &Failure) {
         self.polling.error = Some(failure.reason().into());
+        self.polling.failing_since.get_or_insert_with(unix_now);
+    }
+
+    /// What a config check left to a later one.
+    pub(super) fn pending(&mut self, revision: Option<&Revision>) {
+        if self.pending.as_ref().map(|(revision, _)| revision) != revision {
+            self.pending = revision.map(|revision| (revision.clone(), unix_now()));
+        }
     }
 
     /// Takes in what a config check found.
@@ -262,7 +290,9 @@ impl StateTracker {
         if self.polling.endpoint.is_some() {
             self.polling.succeeded_at = Some(unix_now());
             self.polling.error = None;
+            self.polling.failing_since = None;
         }
+        self.is_rejected_offered = matches!(found, ProblemUpdate::Rejected { .. });
         let not_restarted = match found {
             ProblemUpdate::NotRestarted(problem) => Some(problem),
             _ => None,
@@ -278,7 +308,9 @@ impl StateTracker {
                 }
                 self.problems.config = Some(TimedProblem::from(rejected));
             }
-            ProblemUpdate::Postponed(problem) => self.problems.config = problem_now(problem),
+            ProblemUpdate::Postponed(problem) => {
+                update(&mut self.problems.config, Some(problem));
+            }
             ProblemUpdate::Forgotten => self.forget_rejection(),
             ProblemUpdate::None | ProblemUpdate::Resolved | ProblemUpdate::NotRestarted(_) => {}
         }
@@ -308,7 +340,7 @@ fn polling(settings: &Settings) -> PollingStatus {
         Polling::Endpoint(url) => (Some(Masked::new(&table::masked("update-endpoint", url))), None),
         Polling::Local { reason } => (None, Some(Masked::new(reason))),
     };
-    PollingStatus { endpoint, local_because, succeeded_at: None, error: None }
+    PollingStatus { endpoint, local_because, ..PollingStatus::default() }
 }
 
 /// A problem keeps its time while it stays the same. True if it is another one.

@@ -52,7 +52,7 @@ pub fn run(settings: &Settings, extent: Extent) -> Result<Outcome> {
     let _lock = match extent {
         Extent::Install => {
             crate::cmd::start::make_directories(settings)?;
-            Some(Lock::take(&settings.run_dir)?)
+            Some(Lock::take(&settings.run_dir, &settings.state_dir)?)
         }
         Extent::DryRun => None,
     };

@@ -24,7 +24,8 @@ use rustix::process::Pid;
 
 use crate::collector::handover::address::Address;
 use crate::collector::handover::listener::Listener;
-use crate::collector::handover::remote_fd::{copy, hidden, process_of};
+use crate::collector::handover::remote_fd::{ListenerCopy, copy, hidden, process_of};
+use crate::collector::handover::unnamed_sockets::UnnamedSockets;
 use crate::os::child::BindReporter;
 use crate::os::unix::sys::seccomp_bind::{self, Notification};
 use crate::os::unix::wait::ready_to_read;
@@ -43,6 +44,8 @@ pub struct BindWatch {
     pub(super) child: Pid,
     /// In the order of their bind(2).
     pub(super) bound: Vec<Bound>,
+    /// Unix sockets whose file was not asked for.
+    pub(super) unnamed: UnnamedSockets,
     /// After so many more, those that are closed are forgotten.
     until_sweep: usize,
     /// The first bind(2) that we could do nothing for.
@@ -61,17 +64,6 @@ pub(super) struct Bound {
     wanted: Option<Address>,
     /// It had SO_REUSEPORT of its own accord.
     shares: bool,
-}
-
-/// A copy of a socket that listens now, not to be kept: see the module.
-pub(super) struct ListenerCopy {
-    pub listener: Listener,
-    /// `None` of a Unix socket.
-    pub address: Option<Address>,
-    pub socket: OwnedFd,
-    pub bound_at: Instant,
-    /// Of the process that we have started, and that ends with us.
-    pub is_childs_own: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +126,7 @@ impl BindWatch {
                 notifications,
                 child,
                 bound: Vec::new(),
+                unnamed: UnnamedSockets::default(),
                 until_sweep: SWEEP_INTERVAL,
                 unprepared: None,
                 wanted_twice: None,
@@ -268,7 +261,9 @@ impl BindWatch {
             sockopt::set_socket_reuseport(&copy, is_shared)
                 .map_err(|errno| format!("cannot set SO_REUSEPORT on a socket: {errno}"))?;
         }
-        Ok(Some(Bound { process, fd: notification.socket, cookie, bound_at: Instant::now(), wanted, shares }))
+        let bound = Bound { process, fd: notification.socket, cookie, bound_at: Instant::now(), wanted, shares };
+        self.unnamed.add(domain, &bound);
+        Ok(Some(bound))
     }
 
     /// Whether one more socket can be remembered. Those of processes that have ended are forgotten, and whatever else
@@ -319,7 +314,7 @@ impl Bound {
     }
 
     /// `None` when it has been closed.
-    fn copy(&self) -> Result<Option<OwnedFd>, String> {
+    pub(super) fn copy(&self) -> Result<Option<OwnedFd>, String> {
         match copy(self.process, self.fd) {
             Ok(socket) => Ok(Some(socket).filter(|socket| sockopt::socket_cookie(socket) == Ok(self.cookie))),
             // It is closed, its process has ended, or its number is a thread's by now.

@@ -16,6 +16,7 @@
 //!   binds          what a collector binds: each socket is made shareable before it is bound
 //!   address        who else may have a socket's address
 //!   remote_fd      looking into a collector's processes
+//!   unnamed_sockets  the files of Unix sockets that it binds
 //!   strays         its processes that no signal to its group reaches
 //!   steering       which of the two gets the new connections
 //!   widened        what only the old one gets, since it listens on a more specific address
@@ -46,6 +47,8 @@ pub mod steering;
 mod strays;
 #[cfg(target_os = "linux")]
 pub mod supported;
+#[cfg(target_os = "linux")]
+mod unnamed_sockets;
 #[cfg(target_os = "linux")]
 pub mod widened;
 

@@ -2,11 +2,25 @@
 
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 
+use super::address::Address;
+use super::listener::Listener;
 use crate::os::files;
+
+/// A copy of a socket that listens now, not to be kept: see `binds`.
+pub(super) struct ListenerCopy {
+    pub listener: Listener,
+    /// `None` of a Unix socket.
+    pub address: Option<Address>,
+    pub socket: OwnedFd,
+    pub bound_at: Instant,
+    /// Of the process that we have started, and that ends with us.
+    pub is_childs_own: bool,
+}
 
 /// pidfd_getfd(2) asks for the right to trace the process, which a parent has over its child unless something takes it
 /// away; the copy is close-on-exec.

@@ -34,8 +34,9 @@
 use std::os::fd::AsFd;
 
 use crate::collector::handover::address::Address;
-use crate::collector::handover::binds::{BindWatch, ListenerCopy};
+use crate::collector::handover::binds::BindWatch;
 use crate::collector::handover::listener::Listener;
+use crate::collector::handover::remote_fd::ListenerCopy;
 use crate::os::unix::sys::reuseport_bpf;
 
 /// Before the new one is started: nothing of what the old one listens on by then reaches it.

@@ -64,6 +64,10 @@ pub mod binds {
             match *self {}
         }
 
+        pub fn socket_files(&mut self) -> Vec<std::path::PathBuf> {
+            match *self {}
+        }
+
         pub fn serve(&mut self, _partners: &[&BindWatch]) -> Served {
             match *self {}
         }

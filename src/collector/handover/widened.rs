@@ -11,8 +11,9 @@ use std::os::fd::AsFd;
 
 use rustix::event::PollFlags;
 
-use crate::collector::handover::binds::{BindWatch, ListenerCopy};
+use crate::collector::handover::binds::BindWatch;
 use crate::collector::handover::listener::Listener;
+use crate::collector::handover::remote_fd::ListenerCopy;
 use crate::os::unix::sys::syn_filter;
 use crate::os::unix::wait::ready_to_read;
 

@@ -19,7 +19,7 @@
 
 use super::activation::blame_for_exit;
 use super::transition::Transition;
-use super::{HandoverStage, Next, PROBE_TIMEOUT, ProbationStage, Serving, Start, State};
+use super::{HandoverStage, Next, PROBE_TIMEOUT, ProbationStage, Serving, Start, State, TAKE_OVER_TIMEOUT};
 use crate::core::event::{
     Action, Blame, Candidate, Event, Health, Problem, RollBackTarget, SpawnResult, TrustLevel, Verdict,
 };
@@ -161,12 +161,12 @@ pub(super) fn probation<C: Candidate>(
     State::HandoverProbation { old, start, is_watched, stage }
 }
 
-/// The new one is ready, or counts as that: it takes over after min_uptime, wherever it listens when the time is up
-/// that it may take to start.
+/// The new one is ready, or counts as that: it takes over after min_uptime, wherever it listens when the time is up.
 fn gather<C: Candidate>(started_by: Uptime, transition: &Transition<'_, C>) -> HandoverStage {
     let min_uptime = transition.limits.min_uptime;
     let take_over_at = transition.now + min_uptime;
-    HandoverStage::Gathering { take_over_at, until: take_over_at.max(started_by + min_uptime), is_last: false }
+    let until = take_over_at.max((started_by + min_uptime).min(take_over_at + TAKE_OVER_TIMEOUT));
+    HandoverStage::Gathering { take_over_at, until, is_last: false }
 }
 
 /// The old one died first: there is only the new one now.

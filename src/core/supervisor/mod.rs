@@ -54,6 +54,8 @@ pub use view::RestartTime;
 pub const SETTLE_DELAY: Duration = Duration::from_millis(400);
 /// A health check is one small request on this host; collectors that swap take seconds for it.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What keeps a collector from taking over that is ready seldom ends: something forbids to look at its sockets.
+pub const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// While there is no config file, one that an operator puts there is noticed this soon.
 pub const CONFIG_FILE_INTERVAL: Duration = Duration::from_secs(60);
 

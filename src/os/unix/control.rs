@@ -13,7 +13,10 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, 
 use super::sys::peer;
 use super::user::User;
 use super::wait::{Waitable, wait};
-use crate::os::files::{Place, named};
+use crate::os::files::{FileKey, Place, named};
+
+/// As the standard library has it.
+const BACKLOG: i32 = 128;
 
 /// Where the agent of a run directory listens.
 pub fn endpoint(run_dir: &Path) -> PathBuf {
@@ -25,11 +28,13 @@ pub fn endpoint(run_dir: &Path) -> PathBuf {
 pub struct Listener {
     socket: UnixListener,
     place: Place,
+    /// The socket's file.
+    key: Option<FileKey>,
 }
 
 impl Listener {
     /// Takes the place of a socket that a killed agent left. It appears under its name when it listens already, so that
-    /// a client that sees it is answered. To be called while there is only one thread.
+    /// a client that sees it is answered.
     pub fn bind(endpoint: &Path) -> io::Result<Listener> {
         let place = Place::new(endpoint)?;
         let unnamed = place.beside("control.new".into());
@@ -38,14 +43,30 @@ impl Listener {
             Ok(()) | Err(_) => {}
         }
         let path = unnamed.path_of_descriptor()?;
-        // Private from its first moment; chmod(2) afterwards would follow a link that was put in its place.
-        let former = rustix::process::umask(Mode::from_raw_mode(0o177));
-        let socket = UnixListener::bind(path);
-        rustix::process::umask(former);
-        let socket = socket?;
-        socket.set_nonblocking(true)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        // Private from its first moment: a socket's file gets the mode of the socket (unix(7)). chmod(2) afterwards
+        // would follow a link that was put in its place, and a umask is all threads'.
+        rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600))?;
+        net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+        net::listen(&socket, BACKLOG)?;
         unnamed.rename(&place).map_err(|error| named(endpoint, error))?;
-        Ok(Listener { socket, place })
+        Ok(Listener { socket: socket.into(), place, key: FileKey::of(endpoint) })
+    }
+
+    /// Listens anew if its file has lost its name; who is connected stays so. True if it had.
+    pub fn restore(&mut self, endpoint: &Path) -> io::Result<bool> {
+        let is_lost = self.key.is_none() || FileKey::of(endpoint) != self.key;
+        if is_lost {
+            let former = std::mem::replace(self, Listener::bind(endpoint)?);
+            // The name is the new one's.
+            former.forget();
+        }
+        Ok(is_lost)
+    }
+
+    fn forget(mut self) {
+        self.key = None;
     }
 
     /// One that waits; `WouldBlock` when there is none. It does not block either.
@@ -62,7 +83,9 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let _ = self.place.remove();
+        if self.key.is_some() {
+            let _ = self.place.remove();
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::unsupported;
-use crate::os::files::{FileId, Others, Usage};
+use crate::os::files::{FileId, FileKey, Others, Usage};
 
 /// A directory that stays the same one, wherever its name leads by now.
 #[derive(Clone, Debug)]
@@ -230,4 +230,16 @@ pub mod safe_open {
     pub fn look(_path: &Path) -> io::Result<()> {
         Err(unsupported())
     }
+}
+
+pub fn key(_meta: &Metadata) -> FileKey {
+    FileKey { device: 0, inode: 0 }
+}
+
+pub fn socket_at(_path: &Path) -> Option<FileKey> {
+    None
+}
+
+pub fn remove_dead_socket(_path: &Path, _known: FileKey) -> io::Result<bool> {
+    Ok(false)
 }

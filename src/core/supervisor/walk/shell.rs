@@ -512,8 +512,10 @@ impl World {
         let live = self.live(child);
         assert!(now >= ready_since + limits.min_uptime, "it takes over before it was ready for min_uptime");
         assert_eq!(live.serves_since, None, "it takes over twice");
-        let is_late =
-            live.ready_at.is_none_or(|at| now >= at.max(live.since + limits.start_timeout) + limits.min_uptime);
+        let is_late = live.ready_at.is_none_or(|at| {
+            let until = at.max((live.since + limits.start_timeout).min(at + TAKE_OVER_TIMEOUT));
+            now >= until + limits.min_uptime
+        });
         assert_eq!(in_part, is_late, "it is in part when time is up");
         let later = Err("not yet".to_string());
         let (outcome, seen) = match (outcome, live.never_listens, in_part) {

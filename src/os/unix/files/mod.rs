@@ -6,6 +6,7 @@
 mod attributes;
 mod authority;
 mod confined;
+mod dead_socket;
 mod memory;
 mod place;
 mod regular;
@@ -26,12 +27,13 @@ use rustix::fs::{Mode, OFlags};
 pub use authority::command_to_link;
 pub(in crate::os::unix) use authority::others;
 pub use confined::confine;
+pub use dead_socket::{remove_dead_socket, socket_at};
 pub use memory::{in_memory, path_in_child};
 pub use place::Place;
 pub use regular::open_regular;
 pub use walk::Directory;
 
-use crate::os::files::{self, FileId};
+use crate::os::files::{self, FileId, FileKey};
 
 /// The names in a directory of the kernel's own, as far as it can be read.
 pub fn names_in_proc(directory: &Path) -> impl Iterator<Item = OsString> {
@@ -93,6 +95,10 @@ pub fn identity(path: &Path) -> io::Result<Option<FileId>> {
 fn file_id(meta: &Metadata) -> FileId {
     let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
     FileId { inode: meta.ino(), size: meta.size(), changed }
+}
+
+pub fn key(meta: &Metadata) -> FileKey {
+    FileKey { device: meta.dev(), inode: meta.ino() }
 }
 
 /// Made if it is missing; made by us and by nobody else, or a link in its place would have us give away what it leads
