@@ -221,7 +221,9 @@ fn strings(arguments: &str) -> Vec<(&str, Vec<u8>)> {
                     Some(b'r') => string.push(b'\r'),
                     Some(digit @ b'0'..=b'7') => {
                         let mut value = u32::from(digit - b'0');
-                        while let Some((digit @ b'0'..=b'7', _)) = bytes.peek().copied() {
+                        // Of three at most: what follows a shorter one is written with three.
+                        for _ in 0..2 {
+                            let Some((digit @ b'0'..=b'7', _)) = bytes.peek().copied() else { break };
                             value = value * 8 + u32::from(digit - b'0');
                             bytes.next();
                         }

@@ -81,6 +81,9 @@ fn next_descriptor(agent: &Agent) -> Option<u64> {
 fn without_descriptors_nothing_spins_and_all_heals() {
     let api = Api::plain();
     let agent = settle(&api, "restart");
+    // The poller answers when it has closed what it has written.
+    assert_eq!(agent.run(["--check"]).code, Some(0));
+    agent.status();
     let Some(next) = next_descriptor(&agent) else { return };
     let former = limit_files(&agent, Rlimit { current: Some(next), ..rustix::process::getrlimit(Resource::Nofile) });
     api.answer_config(better());

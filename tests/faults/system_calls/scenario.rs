@@ -240,6 +240,8 @@ impl Scene {
             true => self.agent.exit_status().is_some(),
             false => self.seems_over(),
         });
+        // The check that reports it writes what it has found out.
+        poll_for(REST, || self.agent.exit_status().is_some().then_some(()));
         trace.detach(&self.agent);
         trace.file().to_path_buf()
     }
