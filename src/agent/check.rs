@@ -231,7 +231,7 @@ impl ConfigCheck {
             let problem = format!("the policy refuses the config: {}", violations.explain(&self.policy_file));
             let policy = Some(self.policy.identity().to_string());
             // Places that the overlay sets are not judged.
-            let overlay = Some(record::UNKNOWN.to_string());
+            let overlay = Some(self.conditions.overlay());
             let conditions = Box::new(record::Conditions { overlay, ..record::Conditions::default() });
             let rejected = Rejected { policy, conditions, ..Rejected::new(revision, problem) };
             // Its YAML is not proved here; whoever looks at it sees what would not be.

@@ -90,7 +90,7 @@ impl Conditions {
     }
 
     /// Of the overlay, or what keeps it from being read.
-    fn overlay(&self) -> String {
+    pub(super) fn overlay(&self) -> String {
         let Some(path) = &self.overlay else { return "none".to_string() };
         match safe_open::read(path, self.max_overlay) {
             Ok(bytes) => digest(&bytes),

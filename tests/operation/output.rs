@@ -82,7 +82,8 @@ fn lines_have_the_level_of_the_collectors_own() {
     let json = r#"{"level":"warn","ts":1795981721.1,"msg":"from JSON"}"#;
     let stderr = format!("plain\n\ttab\n{ERROR}\n{TRACE}\n{INFO}\n{json}\npanic: nil map\n\ngoroutine 1 [running]:");
     // Nothing follows the panic, and yet it comes.
-    let agent = settled(quick(), &scripted("a", json!({"stderr": stderr, "quiet": true})));
+    let builder = quick().setting("start-timeout", "1s");
+    let agent = settled(builder, &scripted("a", json!({"stderr": stderr, "quiet": true})));
     agent.wait_log("the panic", |line| line.msg() == "panic: nil map\n\ngoroutine 1 [running]:");
     let lines: Vec<(String, String)> = (agent.log().iter())
         .filter(|line| line.is_collector())
