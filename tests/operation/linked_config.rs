@@ -54,9 +54,9 @@ impl Scene {
     fn assert_kept(&self) {
         assert_eq!(names(&self.agent.dir().join("etc")), ["agent.yaml", "api-key", "config.yaml"]);
         assert_eq!(fs::read_link(self.agent.config_file()).unwrap(), self.target());
-        // What is written after the answer is there for a moment.
-        let is_candidate = |name: &String| name.contains("candidate");
-        self.agent.wait_until("no candidate", || !names(&self.agent.state_dir()).iter().any(is_candidate));
+        // A record that is being written has such a name for a moment; one that is left keeps it.
+        let is_left = |name: &String| name.contains("candidate");
+        self.agent.wait_until("no candidate", || !names(&self.agent.state_dir()).iter().any(is_left));
     }
 
     fn spawn(&self) {
