@@ -8,8 +8,8 @@ _kmagent() {
     local settings='--agent-config --config --collector --collector-args --collector-endpoint --api-key
         --api-key-file --config-check-interval --update-endpoint --local-config --docker-mode --docker-endpoint --host-name --log-level
         --log-format --state-dir --run-dir --ca-file --allow-http --report-extended --on-change --restart-mode
-        --stop-timeout --min-uptime --validate-timeout --collector-log-rate --policy --poll-timeout
-        --max-config-size'
+        --stop-timeout --min-uptime --start-timeout --confirm-time --validate-timeout --collector-log-rate --policy
+        --poll-timeout --max-config-size'
     local cur=${COMP_WORDS[COMP_CWORD]} mode='' given=' ' flag='' value_of='' takes_value='' prefix='' word i
     COMPREPLY=()
 
@@ -31,7 +31,7 @@ _kmagent() {
             flag=${word%%=*}
             given+="$flag "
             case $word in
-                start | stop | reload | restart | status | --check | --print-settings) mode=$word ;;
+                start | stop | reload | restart | retry | status | --check | --print-settings) mode=$word ;;
                 --help | -h | --version | -V) return ;;
                 --docker-mode | --allow-http | --report-extended | --dry-run | --json | --ready | --*=*) ;;
                 --*) takes_value=$flag ;;
@@ -62,11 +62,11 @@ _kmagent() {
     local offers=''
     case $mode in
         '')
-            offers='start stop reload restart status'
+            offers='start stop reload restart retry status'
             [[ $cur != -* ]] || offers="--check --print-settings --version --help $settings"
             ;;
         # Of the settings they need none but where the agent is.
-        stop | reload | restart) offers='--agent-config --run-dir' ;;
+        stop | reload | restart | retry) offers='--agent-config --run-dir' ;;
         status) offers='--json --ready --agent-config --run-dir' ;;
         --check) offers="--dry-run --json --splay $settings" ;;
         *) offers=$settings ;;

@@ -17,7 +17,7 @@ function __kmagent_mode
             continue
         end
         switch $word
-            case start stop reload restart status --check --print-settings
+            case start stop reload restart retry status --check --print-settings
                 set mode $word
             case --help -h --version -V
                 set mode done
@@ -66,6 +66,7 @@ complete -c kmagent -n __kmagent_does_nothing -a start -d 'supervises the collec
 complete -c kmagent -n __kmagent_does_nothing -a stop -d 'asks the running agent to stop, and waits until it has'
 complete -c kmagent -n __kmagent_does_nothing -a reload -d 'has the running agent read its settings again'
 complete -c kmagent -n __kmagent_does_nothing -a restart -d 'replaces the running collector, by hand-over if possible'
+complete -c kmagent -n __kmagent_does_nothing -a retry -d 'has the rejected config tried again, and shows the outcome'
 complete -c kmagent -n __kmagent_does_nothing -a status -d 'shows what the running agent is doing'
 complete -c kmagent -n __kmagent_does_nothing -l check -d 'does one config check and exits'
 complete -c kmagent -n __kmagent_does_nothing -l print-settings -d 'shows every setting, its value and where it comes from'
@@ -100,6 +101,8 @@ complete -c kmagent -n '__kmagent_takes docker-endpoint' -l docker-endpoint -x -
 complete -c kmagent -n '__kmagent_takes restart-mode' -l restart-mode -x -a 'auto restart handover' -d 'how a new config is applied'
 complete -c kmagent -n '__kmagent_takes stop-timeout' -l stop-timeout -x -d 'time from SIGTERM to SIGKILL'
 complete -c kmagent -n '__kmagent_takes min-uptime' -l min-uptime -x -d 'the probation'
+complete -c kmagent -n '__kmagent_takes start-timeout' -l start-timeout -x -d 'the time after which a collector counts as ready'
+complete -c kmagent -n '__kmagent_takes confirm-time' -l confirm-time -x -d 'the time after which a config is confirmed'
 complete -c kmagent -n '__kmagent_takes validate-timeout' -l validate-timeout -x -d 'timeout for the collector\'s own validation'
 complete -c kmagent -n '__kmagent_takes collector-log-rate' -l collector-log-rate -x -d 'lines of the collector that are logged in a minute'
 complete -c kmagent -n '__kmagent_takes host-name' -l host-name -x -d 'the host name that is reported to the API'

@@ -2,14 +2,17 @@
 //!
 //! It ends before the install. The poller and `--check` both run it; the one that does owns the records that it keeps.
 
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
 use crate::agent::check_outcome::CheckOutcome;
+use crate::agent::conditions::Conditions;
 use crate::agent::mailbox::{ConfigReading, Snapshot};
 use crate::agent::report::Reporter;
 use crate::collector::Collector;
 use crate::collector::disclosure::Said;
 use crate::collector::output;
+use crate::collector::start_failure;
 use crate::collector::validate::Validation;
 use crate::config::policy::{Policy, Violations};
 use crate::config::value::{Revision, Value};
@@ -36,6 +39,7 @@ pub struct ConfigCheck {
     is_hidden: bool,
     /// Bytes of a config as YAML: twice the longest answer, as YAML that is made of JSON has blanks for its braces.
     max_yaml: u64,
+    conditions: Conditions,
     policy: Policy,
     policy_file: String,
     /// `None` when this run has looked, or is not to.
@@ -55,6 +59,7 @@ impl ConfigCheck {
             active: None,
             is_hidden: false,
             max_yaml: settings.max_config_size.saturating_mul(2),
+            conditions: Conditions::new(collector, settings.max_config_file()),
             policy: settings.policy.clone(),
             policy_file: settings.policy_file.display().to_string(),
             noticed: Some(Record::open(store.state_dir(), record::POLICY)),
@@ -119,17 +124,13 @@ impl ConfigCheck {
     }
 
     fn consider(&mut self, response: Response, known: &Snapshot, pending: Option<&Revision>) -> Result<CheckOutcome> {
-        let rejected = known
-            .rejected
-            .as_ref()
-            .filter(|rejected| rejected.holds_for(self.collector.file_id(), self.policy.identity()));
         let offer = match response.offer.transpose() {
             Ok(offer) => offer,
             // Refused anew each time it would be a new outcome each time, and each outcome is followed by a poll at
             // once.
             Err(refusal) => {
-                return Ok(match rejected.filter(|rejected| rejected.revision == refusal.revision) {
-                    Some(rejected) => CheckOutcome::StillRejected(rejected.clone()),
+                return Ok(match self.still_rejected(known, &refusal.revision, None) {
+                    Some(rejected) => CheckOutcome::StillRejected(rejected),
                     None => CheckOutcome::Refused(Rejected::new(refusal.revision, refusal.problem)),
                 });
             }
@@ -152,11 +153,14 @@ impl ConfigCheck {
         if let (Some(postponed), Some(revision)) = (&known.postponed, revision)
             && postponed.revision == *revision
             && active.as_ref() != Some(revision)
-            && Instant::now() < postponed.until
+            && !postponed.is_due()
         {
             return Err(Error::new(Exit::TryAgain, postponed.problem.clone()));
         }
-        let decision = requests.decide(asked, active.as_ref(), rejected.map(|it| &it.revision), unix_now());
+        let is_active = active.is_some() && active.as_ref() == revision;
+        let offered = offer.as_ref().filter(|_| !is_active);
+        let rejected = offered.and_then(|it| self.still_rejected(known, &it.revision, Some(&it.value)));
+        let decision = requests.decide(asked, active.as_ref(), rejected.as_ref().map(|it| &it.revision), unix_now());
         if decision == Decision::Restart
             && let Err(error) = self.would_start_again()
         {
@@ -165,14 +169,26 @@ impl ConfigCheck {
         }
         self.remember(requests);
         match (decision, offer, rejected) {
-            (Decision::Install, Some(offer), _) => self.prepare(offer),
+            (Decision::Install, Some(offer), _) => {
+                let retried = known.rejected.as_ref().is_some_and(|rejected| rejected.revision == offer.revision);
+                self.prepare(offer, retried)
+            }
             (Decision::Restart, ..) => Ok(CheckOutcome::Restart),
             (Decision::NotYet, Some(Offer { revision, .. }), _) => Ok(CheckOutcome::NotYet { revision }),
-            (Decision::StillRejected, _, Some(rejected)) => Ok(CheckOutcome::StillRejected(rejected.clone())),
+            (Decision::StillRejected, _, Some(rejected)) => Ok(CheckOutcome::StillRejected(rejected)),
             (Decision::Nothing | Decision::NotYet | Decision::Install | Decision::StillRejected, offer, _) => {
                 Ok(CheckOutcome::Unchanged { confirmed: offer.is_some() })
             }
         }
+    }
+
+    /// The rejection of this config, if there is one that holds for what would run now.
+    fn still_rejected(&mut self, known: &Snapshot, revision: &Revision, config: Option<&Value>) -> Option<Rejected> {
+        let rejected = known.rejected.as_ref().filter(|rejected| rejected.revision == *revision)?;
+        if !rejected.holds_under(self.policy.identity()) {
+            return None;
+        }
+        self.conditions.hold(rejected, config)
     }
 
     fn remember(&mut self, requests: RestartThrottle) {
@@ -205,12 +221,15 @@ impl ConfigCheck {
     }
 
     /// Judges, renders, writes and validates the candidate.
-    fn prepare(&self, Offer { value, revision }: Offer) -> Result<CheckOutcome> {
+    fn prepare(&mut self, Offer { value, revision }: Offer, retried: bool) -> Result<CheckOutcome> {
         let violations = self.judge(&value, self.confirmed().as_ref());
         if !violations.is_empty() {
             let problem = format!("the policy refuses the config: {}", violations.explain(&self.policy_file));
             let policy = Some(self.policy.identity().to_string());
-            return Ok(CheckOutcome::Refused(Rejected { policy, ..Rejected::new(revision, problem) }));
+            // Places that the overlay sets are not judged.
+            let overlay = Some(record::UNKNOWN.to_string());
+            let conditions = Box::new(record::Conditions { overlay, ..record::Conditions::default() });
+            return Ok(CheckOutcome::Refused(Rejected { policy, conditions, ..Rejected::new(revision, problem) }));
         }
         let text = match yaml::render_proven(&value, self.max_yaml) {
             Ok(text) => text,
@@ -221,20 +240,31 @@ impl ConfigCheck {
         };
         masked::know(Holder::Candidate, self.collector.secrets([&value].into_iter().chain(self.overlay().as_ref())));
         let candidate = self.store.write_candidate(&text, revision)?;
-        let program = self.collector.file_id();
         match self.collector.validate(candidate.path())? {
-            Validation::Good => Ok(CheckOutcome::Install(candidate)),
+            Validation::Good => Ok(CheckOutcome::Install { candidate, retried }),
             Validation::Unsupported => {
                 log::info!("collector has no validate command; relying on probation");
-                Ok(CheckOutcome::Install(candidate))
+                Ok(CheckOutcome::Install { candidate, retried })
             }
             Validation::Denied { user, output } => Err(not_judged(user, &self.told_outside(&output, &value))),
             Validation::Bad(output) => {
-                let problem = format!("the collector rejects the config: {}", self.told_outside(&output, &value));
-                let revision = candidate.revision.clone();
-                Ok(CheckOutcome::Refused(Rejected { collector: program, ..Rejected::new(revision, problem) }))
+                let what = match self.overlay_at_fault(candidate.path()) {
+                    Some(overlay) => format!("the collector rejects the overlay {}", overlay.display()),
+                    None => "the collector rejects the config".to_string(),
+                };
+                let problem = format!("{what}: {}", self.told_outside(&output, &value));
+                let mut rejected = Rejected::new(candidate.revision.clone(), problem);
+                rejected.conditions.named = start_failure::named_file(&format!("Error: {output}"));
+                Ok(CheckOutcome::Refused(self.conditions.refused(rejected, &value)))
             }
         }
+    }
+
+    /// The overlay, if the collector accepts this config without it.
+    fn overlay_at_fault(&self, config: &Path) -> Option<&Path> {
+        let overlay = self.collector.local_config()?;
+        let alone = self.collector.clone().without_overlay().validate(config);
+        matches!(alone, Ok(Validation::Good)).then_some(overlay)
     }
 
     /// An overlay that cannot be read has no places of its own.

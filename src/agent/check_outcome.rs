@@ -19,8 +19,8 @@ pub enum CheckOutcome {
     Unchanged { confirmed: bool },
     /// The source has another config but does not ask to use it.
     NotYet { revision: Revision },
-    /// A validated config.
-    Install(Candidate),
+    /// A validated config; `retried` if it was rejected and that does not hold any more.
+    Install { candidate: Candidate, retried: bool },
     /// The latest candidate has had no verdict yet.
     OnItsWay,
     /// The active config is to be started anew.
@@ -70,6 +70,8 @@ pub enum ProblemUpdate {
     None,
     /// The config is what the source wants, so nothing is wrong with it.
     Resolved,
+    /// It was rejected, and what that depended on has changed: it is tried.
+    Forgotten,
     /// The config that the source offers is rejected; `is_new` if that is to be kept and reported.
     Rejected {
         rejected: Rejected,
@@ -118,11 +120,12 @@ impl CheckOutcome {
                 let message = "the API offers a new config but does not ask to apply it yet";
                 Effects { pending: Some(revision), ..Effects::new(log, Outcome::done(Unchanged, message)) }
             }
-            CheckOutcome::Install(candidate) => {
+            CheckOutcome::Install { candidate, retried } => {
                 let revision = candidate.revision.short().to_string();
                 let would = format!("would install config {revision}");
                 let log = LogLine::info("new config is valid").field("revision", revision);
                 Effects {
+                    problem: if retried { ProblemUpdate::Forgotten } else { ProblemUpdate::None },
                     order: Order::Install(candidate),
                     reply_at: ReplyAt::Verdict,
                     dry_run: Some(Outcome::done(WouldInstall, would)),

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::agent::check_outcome::Effects;
 use crate::agent::reload::Reloaded;
+use crate::collector::start_failure::Outside;
 use crate::config::value::Revision;
 use crate::core::Uptime;
 use crate::core::problems::TimedProblem;
@@ -71,6 +72,10 @@ pub enum PollerCommand {
     CheckNow {
         ticket: u64,
     },
+    /// The same; what was rejected is not any more.
+    Retry {
+        ticket: u64,
+    },
     /// Read the settings again.
     Reload,
     /// An operator asks for a restart of the collector, if it would start again.
@@ -98,7 +103,14 @@ pub struct Snapshot {
 pub struct Postponed {
     pub revision: Revision,
     pub attempts: u32,
-    /// Not tried before.
+    /// Not tried before, unless what it named has changed.
     pub until: Instant,
+    pub named: Option<Outside>,
     pub problem: String,
+}
+
+impl Postponed {
+    pub fn is_due(&self) -> bool {
+        Instant::now() >= self.until || self.named.as_ref().is_some_and(Outside::has_changed)
+    }
 }

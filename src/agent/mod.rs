@@ -13,6 +13,7 @@
 
 pub mod check;
 pub mod check_outcome;
+mod conditions;
 mod instance_id;
 pub mod mailbox;
 pub mod poller;

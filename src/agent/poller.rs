@@ -115,6 +115,14 @@ impl Poller {
                 self.ticket = ticket;
                 self.cadence.asked(self.clock.elapsed());
             }
+            PollerCommand::Retry { ticket } => {
+                self.refused = None;
+                if let Some(known) = &mut self.known {
+                    (known.rejected, known.postponed) = (None, None);
+                }
+                self.ticket = ticket;
+                self.cadence.asked(self.clock.elapsed());
+            }
             PollerCommand::Reload => {
                 let reloaded = self.settings.reload(&mut self.check, &mut self.cadence, self.clock.elapsed());
                 // What failed may not fail any more.

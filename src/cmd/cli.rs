@@ -27,6 +27,7 @@ pub enum Mode {
     Stop,
     Reload,
     Restart,
+    Retry,
     Status(Form),
     Check {
         dry_run: bool,
@@ -39,11 +40,12 @@ pub enum Mode {
     Help,
 }
 
-pub const COMMANDS: [(&str, Mode); 5] = [
+pub const COMMANDS: [(&str, Mode); 6] = [
     ("start", Mode::Start),
     ("stop", Mode::Stop),
     ("reload", Mode::Reload),
     ("restart", Mode::Restart),
+    ("retry", Mode::Retry),
     ("status", Mode::Status(Form::Text)),
 ];
 pub const OPTIONS: [&str; 8] =
@@ -224,21 +226,20 @@ pub fn help() -> String {
 
 const HELP: &str = "\
 kmagent keeps an OpenTelemetry Collector alive and its configuration current.
-usage: kmagent [OPTION]... start | stop | reload | restart | status
-       kmagent [OPTION]... --check | --print-settings | --version | --help
+usage: kmagent [OPTION]... COMMAND; also --version and --help
 
   start              supervise the collector in the foreground
   stop               ask the running agent to stop, and wait until it has
   reload             have the running agent read its settings again
   restart            replace the running collector, by hand-over if possible
+  retry              have the rejected config tried again, and show the outcome
   status             show what the running agent is doing; also --json, and for
                      probes --ready: end with 0 only if a collector runs
   --check            do one config check and exit, for cron; --dry-run: install
                      nothing, --splay 5m: wait a part of that first, --json
   --print-settings   show every setting, its value and where it comes from
 
-Settings, each --NAME VALUE, or KM_NAME in the environment, which overrides the
-flag, or NAME: VALUE in agent.yaml:
+Settings: KM_NAME in the environment, --NAME VALUE, NAME: VALUE in agent.yaml:
 ";
 
 #[cfg(test)]
@@ -257,6 +258,7 @@ mod tests {
             ("stop", Mode::Stop),
             ("reload", Mode::Reload),
             ("restart", Mode::Restart),
+            ("retry", Mode::Retry),
             ("status", Mode::Status(Form::Text)),
             ("--json status", Mode::Status(Form::Json)),
             ("status --json", Mode::Status(Form::Json)),

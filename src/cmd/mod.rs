@@ -5,6 +5,7 @@ mod chosen_settings;
 pub mod cli;
 pub mod reload;
 pub mod restart;
+pub mod retry;
 pub mod start;
 pub mod status;
 mod status_lines;
@@ -50,6 +51,10 @@ fn run(cli: Cli) -> Result<Exit> {
         Mode::Stop => print(&stop::run(&settings::agent_paths(&cli.flags, &environment)?)?),
         Mode::Reload => print(&reload::run(&settings::agent_paths(&cli.flags, &environment)?)?),
         Mode::Restart => print(&restart::run(&settings::agent_paths(&cli.flags, &environment)?)?),
+        Mode::Retry => {
+            let outcome = retry::run(&settings::agent_paths(&cli.flags, &environment)?)?;
+            print(&format!("{}\n", sanitize::line(&outcome)))
+        }
         Mode::Status(form) => print(&status::run(&settings::agent_paths(&cli.flags, &environment)?, form)?),
         Mode::Check { dry_run, json, splay } => {
             let resolved = settings::resolve(&cli.flags, &environment);

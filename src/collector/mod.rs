@@ -8,6 +8,7 @@
 //!   validate     what the collector itself says of a config
 //!   as_owner     that and its version, asked with the rights of the config's owner
 //!   process      one child process: output, signals, exit; a command that is run to its end
+//!   start_failure  what outside of its config kept it from starting
 //!   output       what a child prints, cut into lines; the last of them are kept
 //!   log_lines    its lines as the log gets them: with their level, and not too many
 //!   health       its health check, asked without waiting
@@ -31,6 +32,7 @@ pub mod output;
 pub mod process;
 pub mod program;
 pub mod socket_files;
+pub mod start_failure;
 pub mod validate;
 
 use std::ffi::OsString;
@@ -92,6 +94,11 @@ impl Collector {
 
     pub fn local_config(&self) -> Option<&Path> {
         self.local_config.as_deref()
+    }
+
+    /// As it would be without the site's overlay.
+    pub fn without_overlay(self) -> Collector {
+        Collector { local_config: None, ..self }
     }
 
     /// Starts a collector on `config`; it gets SIGTERM when the calling thread ends.

@@ -29,6 +29,8 @@ pub enum Request {
     },
     /// One config check now; answered when its outcome is known.
     Check,
+    /// The same, and a rejected config is tried again.
+    Retry,
     /// The settings are read again; answered when they hold or cannot be used.
     Reload,
     /// Of the collector; answered when its verdict is known.

@@ -24,9 +24,15 @@ pub trait Candidate {
 /// What is known about the config that a collector was started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustLevel {
-    /// It is the last known good.
-    LastKnownGood,
-    /// It has not proved itself, and there is a last known good to go back to.
+    /// It has proved itself, and has run long enough since.
+    Confirmed,
+    /// It has proved itself, and may still be rolled back.
+    Unconfirmed {
+        /// Unexpected ones since it proved itself, of earlier agents too.
+        exits: u32,
+        has_fallback: bool,
+    },
+    /// It has not proved itself, and there is a fallback to go back to.
     OnProbation,
     /// It has not proved itself, and there is nothing to go back to.
     NoFallback,
@@ -42,7 +48,7 @@ pub enum SpawnResult {
         is_watched: bool,
     },
     Failed(Problem),
-    /// There is no config file; `fallback` tells whether there is a last known good.
+    /// There is no config file; `fallback` tells whether there is one to go back to.
     NoConfig {
         fallback: bool,
     },
@@ -75,6 +81,8 @@ pub enum ExitCause {
     PortInUse(PortHolder),
     /// Something that one process may hold at a time stayed locked.
     LockTimeout,
+    /// What it named is outside the config: a file that is missing or may not be opened, a storage that does not open.
+    Environment,
 }
 
 /// Who has a port that a collector could not have.
@@ -102,12 +110,23 @@ pub enum Health {
 /// What is to blame for a failed config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// The config: it is not tried again.
+    /// The config, which may have served: it is not tried again.
     Config,
+    /// The config, which never was ready: it is tried again with another environment.
+    Start,
     /// It may have been the old collector beside it, or the new one could not be tried: it is tried again by restart.
     HandOver,
-    /// Another process, which has a port that it wants: it is tried again later.
-    OtherProcess,
+    /// Something outside it: it never served. It is tried again later, while it is offered.
+    Environment,
+}
+
+/// Which config a roll back restores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RollBackTarget {
+    /// The newest confirmed one; if none is, the newest proved one other than the active.
+    Fallback,
+    /// The one that was active before the latest install: a collector serves with it, and goes on.
+    Predecessor,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +136,10 @@ pub enum Event<C> {
         child: ChildId,
         problem: Problem,
         cause: ExitCause,
+    },
+    /// It said that everything is ready, or its health check answered 200 for the first time.
+    Ready {
+        child: ChildId,
     },
     CandidateArrived(C),
     /// Also when the active config itself is to take effect once more, in a new collector.
@@ -158,13 +181,18 @@ pub enum Action<C> {
     Install { candidate: C, hand_over: Result<(), RestartReason> },
     /// The candidate will not be used.
     Discard(C),
-    /// Put the last known good over the config, and remember the revision that it replaces as rejected, if that is to
+    /// Put an earlier config over the active one, and remember the revision that it replaces as rejected, if that is to
     /// blame.
-    RollBack { problem: Problem, blame: Blame },
+    RollBack { problem: Problem, blame: Blame, target: RollBackTarget },
     /// Ask the collector's health check, if it declares one.
     Probe(ChildId),
-    /// The active config has passed its probation: save it as last known good.
+    /// The active config has passed its probation: keep it as proved. It is unconfirmed, unless `Confirm` follows at
+    /// once.
     Promote,
+    /// The active config has run long enough since it proved itself: it is never rolled back from here on.
+    Confirm,
+    /// The active config is unconfirmed, and its collector has exited unexpectedly so many times.
+    RecordExit { exits: u32 },
     /// How the latest install or start ended.
     Conclude(Verdict),
     /// No child lives and none will follow.
@@ -173,9 +201,9 @@ pub enum Action<C> {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// A new last known good.
+    /// A new config has proved itself.
     Promoted,
-    /// The last known good, started again, proved itself again: no news of any install.
+    /// One that had done so before, started again, proved itself again: no news of any install.
     Proved,
     RolledBack(Problem),
     /// It failed its probation and there is nothing better to go back to: it is tried again.

@@ -15,6 +15,8 @@ pub struct TimedProblem<T> {
 pub struct Problems<T> {
     /// It crashed, is not healthy, or cannot be started.
     pub collector: Option<TimedProblem<T>>,
+    /// It has proved itself, and its health check does not answer 200 any more.
+    pub health: Option<TimedProblem<T>>,
     /// A config was refused, rolled back or could not be installed.
     pub config: Option<TimedProblem<T>>,
     /// The agent's own files: the last known good or the rejected revision could not be kept.
@@ -29,13 +31,22 @@ pub struct Problems<T> {
 
 impl<T> Default for Problems<T> {
     fn default() -> Problems<T> {
-        Problems { collector: None, config: None, state: None, restart: None, suspended: None, settings: None }
+        Problems {
+            collector: None,
+            health: None,
+            config: None,
+            state: None,
+            restart: None,
+            suspended: None,
+            settings: None,
+        }
     }
 }
 
 impl<T> Problems<T> {
     pub fn newest(&self) -> Option<&TimedProblem<T>> {
-        let all = [&self.settings, &self.state, &self.restart, &self.collector, &self.suspended, &self.config];
+        let collector = [&self.collector, &self.health, &self.suspended];
+        let all = [&self.settings, &self.state, &self.restart].into_iter().chain(collector).chain([&self.config]);
         all.into_iter().flatten().max_by_key(|timed| timed.at)
     }
 }

@@ -7,6 +7,7 @@
 //!   safe_open                   reading by a path, where another user may have planted something
 //!   open_regular, read, read_text
 //!                               files of the kernel and the system, by name
+//!   read_through                a file as large as a program, from its beginning to its end
 //!   read_opened                 every file is read so: not more than a limit
 //!   make_private_directory, make_readable_directory
 //!   command_to_link             what lets a user replace a file in root's directory
@@ -34,7 +35,7 @@ use serde::{Deserialize, Serialize};
 pub use super::platform::files::{
     Directory, Place, command_to_link, confine, hold, identity, in_memory, is_program, is_readable_by_all, is_root,
     key, lock_holder, make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command,
-    path_in_child, remove_dead_socket, safe_open, socket_at,
+    path_in_child, read_through, remove_dead_socket, safe_open, socket_at,
 };
 
 /// Who besides root could have written what root is about to obey.
@@ -87,6 +88,24 @@ impl FileKey {
 
     pub fn of_opened(file: &File) -> Option<FileKey> {
         file.metadata().ok().map(|meta| key(&meta))
+    }
+}
+
+/// A file as it was seen, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenFile {
+    pub path: PathBuf,
+    /// `None` when it was missing, or could not be looked at.
+    pub file: Option<FileId>,
+}
+
+impl SeenFile {
+    pub fn now(path: &Path) -> SeenFile {
+        SeenFile { path: path.to_path_buf(), file: FileId::of(path) }
+    }
+
+    pub fn has_changed(&self) -> bool {
+        FileId::of(&self.path) != self.file
     }
 }
 

@@ -159,6 +159,9 @@ pub struct Settings {
     pub restart_mode: RestartMode,
     pub stop_timeout: Duration,
     pub min_uptime: Duration,
+    pub start_timeout: Duration,
+    /// Zero means that a config is confirmed with its probation.
+    pub confirm_time: Duration,
     pub validate_timeout: Duration,
     /// Lines of the collector's that are logged in a minute, errors apart; 0 is no limit.
     pub collector_log_rate: u32,

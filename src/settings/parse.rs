@@ -25,9 +25,14 @@ pub fn interval(text: &str) -> Parsed<Option<Duration>> {
     }
 }
 
-/// The four timeouts: 100 ms, several times what a start or `validate` takes (DESIGN.md, "Measurements"), to an hour.
+/// The timeouts: 100 ms, several times what a start or `validate` takes (DESIGN.md, "Measurements"), to an hour.
 pub fn timeout(text: &str) -> Parsed<Duration> {
     within(duration(text)?, Duration::from_millis(100), HOUR, "100ms to 1h")
+}
+
+/// `confirm-time`: up to a day; a config that fails later has hardly been wrong from the start.
+pub fn confirm_time(text: &str) -> Parsed<Duration> {
+    within(duration(text)?, Duration::ZERO, 24 * HOUR, "0 to 24h")
 }
 
 /// `--splay`: up to a day, since cron runs no `--check` less often.

@@ -110,6 +110,8 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         restart_mode: from.value("restart-mode", parse::restart_mode),
         stop_timeout: from.value("stop-timeout", parse::timeout),
         min_uptime: from.value("min-uptime", parse::timeout),
+        start_timeout: from.value("start-timeout", parse::timeout),
+        confirm_time: from.value("confirm-time", parse::confirm_time),
         validate_timeout: from.value("validate-timeout", parse::timeout),
         collector_log_rate: from.value("collector-log-rate", parse::rate),
         poll_timeout: from.value("poll-timeout", parse::timeout),

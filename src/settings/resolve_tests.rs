@@ -85,6 +85,7 @@ fn defaults() {
     assert_eq!(settings.max_config_size, 4 * 1024 * 1024);
     assert_eq!(settings.max_config_file(), 8 * 1024 * 1024);
     assert_eq!(settings.min_uptime, Duration::from_secs(10));
+    assert_eq!((settings.start_timeout, settings.confirm_time), (Duration::from_secs(60), Duration::from_secs(600)));
     assert_eq!((settings.collector, settings.ca_file, settings.on_change), (None, None, None));
     assert_eq!(settings.host_name, None, "it is asked for at each report");
     assert!(matches!(settings.polling, Polling::Local { reason } if reason.contains("no API key")));
@@ -109,7 +110,8 @@ fn every_setting_is_taken_from_every_source() {
             "collector-log-rate" => "60",
             "collector-args" => "--some=text",
             "policy" => "none",
-            name if name.ends_with("-timeout") || name.ends_with("-interval") || name == "min-uptime" => "7s",
+            "min-uptime" | "confirm-time" => "7s",
+            name if name.ends_with("-timeout") || name.ends_with("-interval") => "7s",
             _ => "/some/text",
         };
         let shown = if setting.name == "api-key" { "****" } else { text };

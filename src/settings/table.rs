@@ -107,6 +107,8 @@ pub static SETTINGS: &[Setting] = &[
     row("restart-mode", "KM_RESTART_MODE", Value("auto"), Text, Collector),
     row("stop-timeout", "KM_STOP_TIMEOUT", Value("30s"), Text, Collector),
     row("min-uptime", "KM_MIN_UPTIME", Value("10s"), Text, Collector),
+    row("start-timeout", "KM_START_TIMEOUT", Value("60s"), Text, Collector),
+    row("confirm-time", "KM_CONFIRM_TIME", Value("10m"), Text, Collector),
     row("validate-timeout", "KM_VALIDATE_TIMEOUT", Value("30s"), Text, Collector),
     row("collector-log-rate", "KM_COLLECTOR_LOG_RATE", Value("600"), Text, Collector),
     row("policy", "KM_POLICY", Absent("policy.yaml beside the settings file, else the default policy"), Text, Server),

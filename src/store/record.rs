@@ -15,7 +15,7 @@ use super::atomic;
 use crate::config::value::Revision;
 use crate::error::{Error, Exit, Result};
 use crate::log::Masked;
-use crate::os::files::{FileId, Place, named, safe_open};
+use crate::os::files::{FileId, Place, SeenFile, named, safe_open};
 use crate::os::{error as os_error, shutdown};
 
 pub const REJECTED: &str = "rejected.json";
@@ -32,7 +32,11 @@ pub const POLICY: &str = "policy.json";
 /// be six in JSON.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// A config that was refused or rolled back, and is not tried again with the same collector.
+/// Stands for what a rejection depends on and what the next check finds out.
+pub const UNKNOWN: &str = "";
+
+/// A config that was refused or rolled back, and is not tried again with the same collector, overlay and environment,
+/// as far as it depends on them (`agent::conditions`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
     pub revision: Revision,
@@ -45,22 +49,46 @@ pub struct Rejected {
     /// The collector that it failed with. `None` if any would.
     #[serde(default)]
     pub collector: Option<FileId>,
+    #[serde(default)]
+    pub conditions: Box<Conditions>,
     /// The identity of the policy that refused it; `None` if it was not a policy that did.
     #[serde(default)]
     pub policy: Option<String>,
 }
 
+/// What a rejection depends on besides. `None`: not on that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Conditions {
+    /// The identity of the collector's content.
+    pub content: Option<String>,
+    /// The identity of the overlay.
+    pub overlay: Option<String>,
+    /// The identity of the variables that the config refers to. One that has served does not depend on them.
+    pub environment: Option<String>,
+    /// The file that its error names.
+    pub named: Option<SeenFile>,
+}
+
+impl Conditions {
+    /// For what the next check finds out, as it hashes the collector.
+    pub fn unknown(has_served: bool) -> Box<Conditions> {
+        let unknown = || Some(UNKNOWN.to_string());
+        let environment = if has_served { None } else { unknown() };
+        Box::new(Conditions { content: unknown(), overlay: unknown(), environment, named: None })
+    }
+}
+
 impl Rejected {
     /// Just now, for any collector.
     pub fn new(revision: Revision, problem: impl Into<Masked>) -> Rejected {
-        Rejected { revision, problem: problem.into(), at: unix_now(), resolved: false, collector: None, policy: None }
+        let (problem, at, conditions) = (problem.into(), unix_now(), Box::default());
+        Rejected { revision, problem, at, resolved: false, collector: None, conditions, policy: None }
     }
 
-    /// Whether it is rejected with this collector too, and under this policy. Another one may take it: the remedy for a
-    /// config that names what a collector lacks is a newer collector.
-    pub fn holds_for(&self, collector: Option<FileId>, policy: &str) -> bool {
-        let same_collector = self.collector.is_none() || collector.is_none() || self.collector == collector;
-        same_collector && self.policy.as_ref().is_none_or(|own| own == policy)
+    /// Whether it is rejected under this policy.
+    pub fn holds_under(&self, policy: &str) -> bool {
+        self.policy.as_ref().is_none_or(|own| own == policy)
     }
 }
 

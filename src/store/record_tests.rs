@@ -103,6 +103,10 @@ fn what_was_written_before_there_was_resolved_is_read() {
     let rejected = Rejected { at: 7, ..Rejected::new(revision.clone(), "boom") };
     let text = format!(r#"{{"revision": "{revision}", "problem": "boom", "at": 7}}"#);
     assert_eq!(serde_json::from_str::<Rejected>(&text).unwrap(), rejected);
+    // Nor is what it depends on known of those.
+    let text = format!(r#"{{"revision": "{revision}", "problem": "boom", "at": 7, "conditions": {{"overlay": "x"}}}}"#);
+    let conditions = Box::new(Conditions { overlay: Some("x".into()), ..Conditions::default() });
+    assert_eq!(serde_json::from_str::<Rejected>(&text).unwrap(), Rejected { conditions, ..rejected });
 }
 
 #[test]
@@ -116,24 +120,6 @@ fn a_config_is_rejected_under_the_policy_that_refused_it() {
     for (own, holds) in [(None, true), (Some("p"), true), (Some("q"), false)] {
         let policy = own.map(str::to_string);
         let rejected = Rejected { policy, ..Rejected::new(Value::Null.revision(), "") };
-        assert_eq!(rejected.holds_for(None, "p"), holds, "{own:?}");
-    }
-}
-
-#[test]
-fn a_config_is_rejected_for_the_collector_that_it_failed_with() {
-    let here = FileId::of(Path::new("/proc/self/exe"));
-    let other = FileId::of(Path::new("/"));
-    assert!(here.is_some() && other.is_some() && here != other);
-    for (failed_with, collector, holds) in [
-        (here, here, true),
-        (here, other, false),
-        // There is none now: nothing could be tried.
-        (here, None, true),
-        (None, here, true),
-    ] {
-        let revision = Value::Null.revision();
-        let rejected = Rejected { collector: failed_with, ..Rejected::new(revision, "") };
-        assert_eq!(rejected.holds_for(collector, "p"), holds, "{failed_with:?} {collector:?}");
+        assert_eq!(rejected.holds_under("p"), holds, "{own:?}");
     }
 }

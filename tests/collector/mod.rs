@@ -7,6 +7,7 @@ mod full;
 mod idle;
 mod killed;
 mod live;
+mod outside;
 mod policy;
 mod refusal;
 mod rollback;

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use crate::support::bin::{self, Output};
 
 /// Every setting of the table, in its order; `--print-settings` and `--help` are held against it.
-pub const SETTINGS: [&str; 29] = [
+pub const SETTINGS: [&str; 31] = [
     "agent-config",
     "config",
     "collector",
@@ -30,6 +30,8 @@ pub const SETTINGS: [&str; 29] = [
     "restart-mode",
     "stop-timeout",
     "min-uptime",
+    "start-timeout",
+    "confirm-time",
     "validate-timeout",
     "collector-log-rate",
     "policy",
@@ -52,7 +54,8 @@ fn help_fits_a_screen_and_names_everything() {
         assert!(help.lines().count() <= 24, "{} lines:\n{help}", help.lines().count());
         assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
         let words: Vec<&str> = help.split(|c: char| !(c.is_alphanumeric() || c == '-')).collect();
-        for word in SETTINGS.into_iter().chain(["start", "stop", "status", "--check", "--dry-run", "--splay"]) {
+        for word in SETTINGS.into_iter().chain(["start", "stop", "retry", "status", "--check", "--dry-run", "--splay"])
+        {
             assert!(words.contains(&word), "{word} is missing:\n{help}");
         }
         for word in ["--json", "--ready", "--print-settings", "--version", "--help"] {

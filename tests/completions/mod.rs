@@ -173,7 +173,9 @@ fn every_flag_is_offered_where_it_is_of_use() {
     for mode in modes.iter().cloned().chain(COMMANDS.map(|(command, _)| command.to_string())) {
         let uses = |setting: &&String| match mode.as_str() {
             // As kmagent(8) says; of the settings file they read nothing else.
-            "stop" | "reload" | "restart" | "status" => ["--run-dir", "--agent-config"].contains(&setting.as_str()),
+            "stop" | "reload" | "restart" | "retry" | "status" => {
+                ["--run-dir", "--agent-config"].contains(&setting.as_str())
+            }
             mode => !ENDS.contains(&mode),
         };
         let mut offered: Words = settings.iter().filter(uses).cloned().collect();

@@ -101,9 +101,9 @@ fn that_end_the_collector_cost_no_client_anything() {
                 config["service"]["pipelines"]["logs"]["receivers"].as_array_mut().unwrap().push(json!("otlp/taken"));
                 let (before, seen, old) = (scene.status(), scene.agent.log().len(), scene.agent.wait_collector());
                 scene.api.answer_config(config);
-                // It is not rejected, and not tried again for a minute.
+                // It is not rejected, and not tried again while the port is taken.
                 scene.agent.wait_log_after(seen, "a roll back", |line| {
-                    line.msg() == "another process has a port; the config will be tried again"
+                    line.msg() == "what failed is outside the config; it will be tried again"
                 });
                 let status = scene.agent.wait_status("the old collector alone", |status| {
                     status["collector"]["state"] == "running" && scene.agent.collectors().len() == 1

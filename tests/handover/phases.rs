@@ -133,7 +133,9 @@ fn one_that_listens_on_less_and_does_not_say_that_it_is_ready_answers_for_its_ow
         return;
     }
     let scenes = [(503, "ill"), (200, "well")].map(|(status, name)| {
-        let scene = Scene::with_stand_in("handover", |builder| builder.setting("min-uptime", "500ms"));
+        let scene = Scene::with_stand_in("handover", |builder| {
+            builder.setting("min-uptime", "500ms").setting("start-timeout", "5s")
+        });
         let mut less = scene.config(name);
         less["fake"] = json!({"quiet": true, "health": {"port": scene.ports.health, "status": status}});
         less["receivers"]["otlp"]["protocols"] = json!({"http": {"endpoint": "127.0.0.1:0"}});
@@ -142,7 +144,7 @@ fn one_that_listens_on_less_and_does_not_say_that_it_is_ready_answers_for_its_ow
     });
     let served =
         |scene: &Scene| scene.agent.log().iter().any(|line| line.msg() == "new connections go to the new collector");
-    // Half a minute for the missing listener.
+    // The time to start, for the missing listener.
     for scene in &scenes {
         assert!(poll_for(Duration::from_secs(40), || served(scene).then_some(())).is_some(), "{}", scene.status());
     }

@@ -290,8 +290,8 @@ fn every_number_is_that_of_the_source() {
     for words in [
         format!("{} milliseconds old", milliseconds(supervisor::SETTLE_DELAY)),
         format!("within {} seconds", seconds(supervisor::PROBE_TIMEOUT)),
-        format!("{} seconds more at most", seconds(supervisor::GATHER_TIMEOUT)),
         "noticed within a minute".to_string(),
+        format!("in {} minutes", seconds(backoff::WINDOW) / 60),
         format!("waits 1, 2, 4 seconds and so on up to {}, +-{} %", seconds(backoff::CAP), backoff::JITTER_PERCENT),
         format!("apart, +-{} %", cadence::JITTER_PERCENT),
         format!("up to {} minutes", seconds(cadence::FAILURE_CAP) / 60),

@@ -86,7 +86,7 @@ fn every_type_is_explained_and_is_the_one_that_the_program_takes() {
 #[test]
 fn every_range_is_the_one_that_the_program_names() {
     let mut named = BTreeSet::new();
-    for bad in ["1ns", "1"] {
+    for bad in ["1ns", "1", "25h"] {
         let args: Vec<String> = source::settings()[1..].iter().map(|[name, ..]| format!("--{name}={bad}")).collect();
         let output = Case::new("").print(&[], &args.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(output.code, Some(78), "{output:?}");

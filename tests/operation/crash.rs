@@ -63,27 +63,25 @@ fn a_proved_collector_is_restarted_at_once_whatever_ended_it() {
 }
 
 #[test]
-fn early_crashes_wait_longer_each_time_until_a_run_of_min_uptime() {
+fn crashes_in_ten_minutes_wait_longer_each_time_proved_or_not() {
     let config = scripted("a", json!({"start": {"exit": 9, "times": 3}, "stderr": "panic: early"}));
     // Long enough for the test to kill one early, however loaded the host is.
     let agent = quick().setting("min-uptime", "2s").config(yaml(&config)).spawn();
     wait_running(&agent, 0);
-    for (index, base) in [1.0, 2.0, 4.0].into_iter().enumerate() {
+    assert!(delay_after(&agent, 0) < 0.5);
+    for (index, base) in [(1, 1.0), (2, 2.0)] {
         assert_delay(&agent, index, base);
     }
-    assert_eq!((agent.starts(), backoffs(&agent)), (4, 3));
+    assert_eq!((agent.starts(), backoffs(&agent)), (4, 2));
     let states = agent.log().into_iter().filter(|line| line.msg() == "collector state");
     let said: Vec<f64> = states.filter_map(|line| line.json["next_start_seconds"].as_f64()).collect();
-    assert!((0.8..1.2).contains(&said[0]) && (3.2..4.8).contains(&said[2]) && said.len() == 3, "{said:?}");
-    // It has proved itself: the next early crash is a first one again.
+    assert!((0.8..1.2).contains(&said[0]) && (1.6..2.4).contains(&said[1]) && said.len() == 2, "{said:?}");
+    // That it has proved itself does not end it: a collector may die a little later each time.
     let log = agent.log().len();
     process::signal(agent.wait_collector(), Signal::KILL);
-    let pid = agent.wait_start(5);
-    process::signal(pid, Signal::KILL);
-    agent.wait_start(6);
+    agent.wait_start(5);
     wait_running(&agent, log);
-    assert!(delay_after(&agent, 3) < 0.5);
-    assert_delay(&agent, 4, 1.0);
+    assert_delay(&agent, 3, 4.0);
 }
 
 #[test]
@@ -138,10 +136,10 @@ fn many_crashes_leave_nothing_behind() {
     let agent = settled(quick().setting("min-uptime", "100ms"), &named("a"));
     let descriptors = || process::descriptors(agent.pid());
     let before = descriptors();
-    for count in 1..=8 {
+    for count in 1..=4 {
         process::signal(agent.wait_collector(), Signal::KILL);
         agent.wait_until("the next proof", || agent.count_log(is_running) > count);
     }
-    assert_eq!((agent.starts(), descriptors()), (9, before));
+    assert_eq!((agent.starts(), descriptors()), (5, before));
     assert_eq!((agent.processes().len(), strays(&agent)), (2, Vec::new()));
 }

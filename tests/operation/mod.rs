@@ -18,6 +18,7 @@ mod refusal;
 mod reload;
 mod restart;
 mod restart_request;
+mod retry;
 mod rollback;
 mod run_dir;
 mod stop;

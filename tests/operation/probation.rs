@@ -1,10 +1,11 @@
-//! The end of a probation: the health check has the last word.
+//! A probation begins when the collector is ready; at its end, and later, the health check has the last word.
 
+use std::fs;
 use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
-use super::{is_running, message, named, quick, scripted, settled, wait_running, yaml};
+use super::{is_running, message, named, quick, scripted, seconds_between, settled, wait_running, yaml};
 use crate::support::api::Api;
 use crate::support::process;
 
@@ -74,6 +75,70 @@ fn an_unhealthy_collector_with_nothing_to_go_back_to_is_kept_and_asked_again() {
     wait_running(&agent, 0);
     api.wait_for_request_after(api.requests().len(), "a resolved problem", |request| message(request).is_empty());
     assert_eq!(agent.starts(), 1);
+}
+
+/// A good config is not rolled back because a cold start is slower than min-uptime.
+#[test]
+fn a_slow_start_is_no_failure() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("good"));
+    let log = agent.log().len();
+    let config = checked("slow", process::free_port(), json!({"ready_after_ms": 2000}));
+    api.answer_config(config.clone());
+    wait_running(&agent, log);
+    assert_eq!((agent.config(), agent.starts()), (config, 2));
+}
+
+#[test]
+fn what_dies_after_it_was_ready_has_proved_nothing_however_long_it_took_to_start() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("good"));
+    let log = agent.log().len();
+    let death = json!({"exit": 1, "after_ms": 50});
+    api.answer_config(scripted("bad", json!({"ready_after_ms": 1500, "start": death})));
+    wait_running(&agent, log);
+    assert_eq!((agent.config(), agent.starts()), (named("good"), 3));
+}
+
+/// Its log level keeps it from saying that it is ready.
+#[test]
+fn one_that_says_nothing_is_ready_when_its_health_check_is_or_start_timeout_has_passed() {
+    let port = process::free_port();
+    let health = json!({"quiet": true, "health": {"port": port, "after_ms": 1500}});
+    let agent = settled(quick(), &checked("quiet", port, health));
+    let states = agent.log();
+    let at = |to: &str| states.iter().find(|line| line.msg() == "collector state" && line.field("to") == to).unwrap();
+    let seconds = seconds_between(at("starting"), at("running"));
+    assert!((2.0..30.0).contains(&seconds), "{seconds} s");
+
+    let agent = settled(quick().setting("start-timeout", "2s"), &scripted("mute", json!({"quiet": true})));
+    let states = agent.log();
+    let at = |to: &str| states.iter().find(|line| line.msg() == "collector state" && line.field("to") == to).unwrap();
+    let seconds = seconds_between(at("starting"), at("running"));
+    assert!((2.5..30.0).contains(&seconds), "{seconds} s");
+}
+
+/// As it is awake for a config check; nothing is restarted for it.
+#[test]
+fn ill_health_after_the_probation_is_reported_until_it_is_over() {
+    let api = Api::plain();
+    let (port, builder) = (process::free_port(), quick().api(&api));
+    let is_ill = builder.dir().join("ill");
+    let script = json!({"health": {"port": port, "ill_while": is_ill}});
+    let agent = builder.config(yaml(&checked("a", port, script))).spawn();
+    wait_running(&agent, 0);
+    fs::write(&is_ill, "").unwrap();
+    let report = api.wait_for_request("its ill health", |request| message(request).contains("answered 503"));
+    assert!(message(&report).contains("the collector is unhealthy: the health check "), "{}", message(&report));
+    assert_eq!(report.json()["collector_status"], "Running");
+    let status = agent.status().unwrap();
+    assert_eq!(status["collector"]["state"], "running");
+    assert!(status["last_error_message"].as_str().unwrap().contains("answered 503"), "{status}");
+    fs::remove_file(&is_ill).unwrap();
+    api.wait_for_request_after(api.requests().len(), "a resolved problem", |request| message(request).is_empty());
+    assert_eq!(agent.starts(), 1);
+    let said = |words: &str| agent.count_log(|line| line.msg().starts_with(words));
+    assert_eq!((said("collector unhealthy"), said("collector healthy again")), (1, 1));
 }
 
 #[test]

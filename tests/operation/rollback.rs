@@ -131,7 +131,7 @@ fn without_a_last_known_good_it_keeps_trying_and_says_so() {
     api.answer_config(named("repaired"));
     wait_running(&agent, log);
     api.wait_for_request("a resolved problem", |request| message(request).is_empty());
-    assert_eq!((agent.config(), agent.starts()), (named("repaired"), 4));
+    assert_eq!((agent.config(), agent.starts()), (named("repaired"), 5));
     let status = agent.status().unwrap();
     assert_eq!(status["config"]["changed_by"], "restart (nothing running to hand over from)");
 }

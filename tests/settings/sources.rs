@@ -5,7 +5,7 @@ use crate::commands::help::SETTINGS;
 
 /// Setting, and a value for the file, the flag and the variable, as it is shown. The first is the default where it is a
 /// value.
-const VALUES: [(&str, &str, &str, &str, &str); 24] = [
+const VALUES: [(&str, &str, &str, &str, &str); 26] = [
     ("config", "/etc/kmagent/config.yaml", "/f", "/g", "/e"),
     ("collector", "(kmagent-collector near the agent, then otelcol-contrib, otelcol)", "/f", "/g", "/e"),
     (
@@ -32,6 +32,8 @@ const VALUES: [(&str, &str, &str, &str, &str); 24] = [
     ("restart-mode", "auto", "restart", "handover", "auto"),
     ("stop-timeout", "30s", "1s", "2s", "3s"),
     ("min-uptime", "10s", "1s", "2s", "3s"),
+    ("start-timeout", "60s", "1s", "2s", "3s"),
+    ("confirm-time", "10m", "1s", "2s", "3s"),
     ("validate-timeout", "30s", "1s", "2s", "3s"),
     ("collector-args", "(none)", "--f=1", "--g=1", "--e=1"),
     ("collector-log-rate", "600", "1", "0", "1000"),

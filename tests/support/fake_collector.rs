@@ -162,6 +162,9 @@ struct Health {
     /// 503 until then, counted from ready.
     #[serde(default)]
     after_ms: u64,
+    /// 503 for as long as there is such a file.
+    #[serde(default)]
+    ill_while: Option<PathBuf>,
     /// From the question to the answer.
     #[serde(default)]
     delay_ms: u64,
@@ -272,7 +275,8 @@ fn run(configs: &[String]) {
     }
     sleep(script.ready_after_ms);
     let status = script.health_status.unwrap_or(ok_status());
-    let declared_health = Health { port: 0, status, after_ms: 0, delay_ms: 0, is_silent: false, is_garbled: false };
+    let declared_health =
+        Health { port: 0, status, after_ms: 0, ill_while: None, delay_ms: 0, is_silent: false, is_garbled: false };
     let health = match (script.health, declared.health) {
         (Some(health), _) => Some((Endpoint::local(health.port), health)),
         (None, endpoint) => endpoint.map(|endpoint| (endpoint, declared_health)),
@@ -504,7 +508,9 @@ fn serve_health(endpoint: Endpoint, health: Health) -> http::Server {
         if health.is_garbled {
             return http::Reply::Raw(b"SSH-2.0-fake\r\n".to_vec());
         }
-        let status = if std::time::Instant::now() < ready_at { 503 } else { health.status };
+        let is_ill =
+            std::time::Instant::now() < ready_at || health.ill_while.as_ref().is_some_and(|file| file.exists());
+        let status = if is_ill { 503 } else { health.status };
         http::Reply::status(status, &[], format!("status {status}"))
     })
 }

@@ -5,7 +5,8 @@ use super::{Supervise, handover};
 use crate::collector::process::Process;
 use crate::config::value::{Revision, Value};
 use crate::core::event::{
-    Action, ActivationMode, Blame, ChildId, Event, Health, Problem, RestartReason, SpawnResult, TrustLevel, Verdict,
+    Action, ActivationMode, Blame, ChildId, Event, Health, Problem, RestartReason, RollBackTarget, SpawnResult,
+    TrustLevel, Verdict,
 };
 use crate::error::Error;
 use crate::log::masked::{self, Holder};
@@ -39,9 +40,13 @@ impl Supervise {
                 log::debug!(revision = candidate.revision.short(); "candidate discarded");
                 self.state_tracker.candidate_answered();
             }
-            Action::RollBack { problem, blame } => return Some(Event::RolledBack(self.roll_back(&problem, blame))),
+            Action::RollBack { problem, blame, target: RollBackTarget::Fallback | RollBackTarget::Predecessor } => {
+                return Some(Event::RolledBack(self.roll_back(&problem, blame)));
+            }
             Action::Probe(child) => return self.begin_probe(child),
             Action::Promote => self.promote(),
+            Action::Confirm => log::info!("config confirmed"),
+            Action::RecordExit { exits } => log::warn!(exits = exits; "unconfirmed config: its collector exited"),
             Action::Conclude(verdict) => self.conclude(verdict),
             Action::Finish => self.finished = true,
         }
@@ -68,6 +73,9 @@ impl Supervise {
         };
         // After the start, which is not to wait for it.
         let configs = self.configs();
+        self.state_tracker.problems.health = None;
+        let declared = self.collectors.health_check(&configs.iter().collect::<Vec<_>>());
+        self.health_watch.started(declared, now);
         let live: Vec<ChildId> = self.collectors.iter().map(|live| live.child).collect();
         self.state_tracker.secrets.learn(self.collectors.collector(), child, &live, &configs);
         if self.collectors.starts() == 1
@@ -88,7 +96,7 @@ impl Supervise {
     /// Of the active config.
     fn trust_level(&self) -> TrustLevel {
         match self.store.compare() {
-            Comparison::Same => TrustLevel::LastKnownGood,
+            Comparison::Same => TrustLevel::Confirmed,
             Comparison::Different => TrustLevel::OnProbation,
             Comparison::NoFallback => TrustLevel::NoFallback,
         }
@@ -96,7 +104,7 @@ impl Supervise {
 
     fn install(&mut self, candidate: &Candidate) -> Result<(), Problem> {
         self.state_tracker.begin_install(&candidate.revision);
-        if self.state_tracker.is_rejected(&candidate.revision, self.collectors.program()) {
+        if self.state_tracker.is_rejected(&candidate.revision) {
             return Err(format!("config {} was rejected meanwhile", candidate.revision.short()));
         }
         // If the active config is the only one that has proved itself, this would overwrite it.
@@ -153,13 +161,14 @@ impl Supervise {
                 "config rolled back to the last known good"
             );
             match blame {
-                Blame::Config => {
+                Blame::Config | Blame::Start => {
                     let rejected = replaced.filter(|_| on_probation);
-                    self.state_tracker.rolled_back(rejected, problem, self.collectors.started_program());
+                    let (collector, has_served) = (self.collectors.started_program(), blame == Blame::Config);
+                    self.state_tracker.rolled_back(rejected, problem, collector, has_served);
                     self.settle_state();
                 }
-                Blame::OtherProcess => {
-                    log::info!(revision = revision; "another process has a port; the config will be tried again");
+                Blame::Environment => {
+                    log::info!(revision = revision; "what failed is outside the config; it will be tried again");
                     self.state_tracker.postponed(replaced, problem);
                 }
                 Blame::HandOver => {
@@ -177,6 +186,7 @@ impl Supervise {
 
     /// The answer, if there is nothing to wait for.
     fn begin_probe(&mut self, child: ChildId) -> Option<Event<Candidate>> {
+        self.health_watch.give_up();
         self.drain.asks_health(self.now());
         let check = self.collectors.health_check(&self.configs().iter().collect::<Vec<_>>());
         let own = check.map(|check| handover::own_health_check(&self.collectors, child, check)).transpose();

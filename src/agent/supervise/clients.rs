@@ -150,11 +150,17 @@ impl Supervise {
             }
             Request::Reload => self.ask_for_reload(Some(client)),
             Request::Restart => self.ask_for_restart(client),
-            Request::Check if !self.has_room() => {
+            Request::Check | Request::Retry if !self.has_room() => {
                 let error = Error::new(Exit::TryAgain, "too many checks are waiting: try again");
                 self.clients.reply_checked([client], &Outcome::failed(&error));
             }
             Request::Check => self.ask_for(client),
+            Request::Retry => {
+                log::info!("an operator has the rejected config tried again");
+                self.state_tracker.forget_rejection();
+                let ticket = self.clients.add_check(client);
+                self.poller.send(PollerCommand::Retry { ticket });
+            }
         }
     }
 
@@ -187,6 +193,7 @@ impl Supervise {
         }
         self.check_suspended();
         self.restore_run_dir();
+        self.ask_still_healthy();
         self.retry_state();
         let Effects { order, mut reply, reply_at, .. } = match checked.result {
             Ok(effects) => *effects,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::collectors::Exited;
+use super::collectors::{Exited, LiveCollector};
 use super::{Supervise, handover};
 use crate::agent::mailbox::PollerCommand;
 use crate::collector::disclosure::Said;
@@ -19,13 +19,23 @@ impl Supervise {
             self.end_descendants();
         }
         for exited in exited {
+            self.notice_ready(&exited.collector, events);
             events.push_back(self.on_exit(exited));
         }
+        if let Some(live) = self.core.awaited().and_then(|child| self.collectors.find(child)) {
+            self.notice_ready(live, events);
+        }
         if let Some((child, health)) = self.collectors.finish_probe() {
-            events.extend(self.answer_probe(child, health));
+            events.extend(self.probed(child, health));
         }
         if let Some(drained) = self.drain.drained(&self.collectors, self.now()) {
             events.push_back(self.healthy(drained));
+        }
+    }
+
+    fn notice_ready(&self, live: &LiveCollector, events: &mut VecDeque<Event<Candidate>>) {
+        if live.is_ready && self.core.awaited() == Some(live.child) {
+            events.push_back(Event::Ready { child: live.child });
         }
     }
 
@@ -56,6 +66,7 @@ impl Supervise {
         let uptime = self.now().saturating_sub(dead.started_at);
         let tail = dead.process.tail();
         let cause = handover::exit_cause(&self.collectors, &dead, &tail, || self.configs());
+        self.state_tracker.outside = handover::outside(cause, &tail);
         let remedy = match cause {
             ExitCause::PortInUse(PortHolder::OtherProcess) => {
                 handover::port_taken(&self.collectors, &tail).or_else(|| socket_files::remedy(&tail))

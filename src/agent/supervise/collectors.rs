@@ -147,11 +147,6 @@ impl Collectors {
         self.starts.saturating_sub(1)
     }
 
-    /// The program as it is on disk now.
-    pub(super) fn program(&self) -> Option<FileId> {
-        self.collector.file_id()
-    }
-
     pub(super) fn started_program(&self) -> Option<FileId> {
         self.started_program
     }
@@ -247,7 +242,7 @@ impl Collectors {
             }
             let pass = &mut |level: log::Level, record: &[u8]| self.log_rate.pass(level, record, now);
             let emit = &mut |line: &[u8]| {
-                live.is_ready |= line.windows(READY.len()).any(|part| part == READY);
+                live.is_ready = live.is_ready || line.windows(READY.len()).any(|part| part == READY);
                 live.records.add(line, now, pass);
             };
             live.process.read_output(emit);

@@ -15,6 +15,7 @@ use crate::collector::handover::listener::Listener;
 use crate::collector::handover::{addresses, eligible, memory, steering, supported};
 use crate::collector::health;
 use crate::collector::process::Binds;
+use crate::collector::start_failure::{self, Outside};
 use crate::config::inspect::HealthCheck;
 use crate::config::value::Value;
 use crate::core::Uptime;
@@ -101,6 +102,16 @@ impl Handover {
         // The last question, and the first step.
         steering::hold(binds)
     }
+}
+
+/// Whether `child` listens on all that the other one does, and has not bound anything for a while.
+pub(super) fn has_started(collectors: &Collectors, child: ChildId, now: Uptime) -> bool {
+    let Some((old, new)) = collectors.pair(child) else { return false };
+    let is_missing = |old: &LiveCollector| match (old.process.binds(), new.process.binds()) {
+        (Ok(old), Ok(new)) => !steering::missing(old, new).is_empty(),
+        (Err(_), _) | (_, Err(_)) => true,
+    };
+    now >= new.bound_at + QUIET_TIME && !is_missing(old)
 }
 
 /// Has new connections go to `child`: once it listens on all that it is to, or, `in_part`, wherever it does by now.
@@ -201,10 +212,16 @@ pub(super) fn exit_cause(
     configs: impl FnOnce() -> Vec<Value>,
 ) -> ExitCause {
     if !eligible::blames_overlap(tail) {
-        return ExitCause::Unrelated;
+        return if start_failure::is_outside(tail) { ExitCause::Environment } else { ExitCause::Unrelated };
     }
     if !tail.contains(IN_USE) {
-        return ExitCause::LockTimeout;
+        // Alone, a storage that is locked is another process's.
+        let is_alone = collectors.iter().next().is_none();
+        return if is_alone && start_failure::is_locked(tail) {
+            ExitCause::Environment
+        } else {
+            ExitCause::LockTimeout
+        };
     }
     let is_named = |port: u16| tail.contains(&format!(":{port}: "));
     if dead.process.wanted_twice().is_some_and(is_named) {
@@ -227,6 +244,18 @@ pub(super) fn exit_cause(
     };
     let other = collectors.iter().find_map(|live| live.process.binds().ok());
     ExitCause::PortInUse(other.map_or_else(alone, holds))
+}
+
+/// What it died of, as far as that is outside of its config and can be looked at again.
+pub(super) fn outside(cause: ExitCause, tail: &str) -> Option<Outside> {
+    match cause {
+        ExitCause::PortInUse(PortHolder::OtherProcess) => {
+            let (at, is_stream) = busy_address(tail)?;
+            port_holder::find(at, is_stream).map(|_| Outside::Port { at, is_stream })
+        }
+        ExitCause::Environment => start_failure::named_file(tail).map(Outside::File),
+        ExitCause::PortInUse(_) | ExitCause::LockTimeout | ExitCause::Unrelated => None,
+    }
 }
 
 /// Who has the port, and what to do. Which process it is takes a look at all of them, and is left out while a collector

@@ -17,6 +17,7 @@ mod collector_events;
 mod collectors;
 mod drain;
 mod handover;
+mod health_watch;
 mod pending_writes;
 mod poller_link;
 mod reload;
@@ -58,6 +59,7 @@ use clients::Clients;
 use collectors::Collectors;
 use drain::Drain;
 use handover::Handover;
+use health_watch::HealthWatch;
 use pending_writes::PendingWrites;
 use poller_link::PollerLink;
 use reload::Reloads;
@@ -72,6 +74,7 @@ pub struct Supervise {
     collectors: Collectors,
     handover: Handover,
     drain: Drain,
+    health_watch: HealthWatch,
     store: Store,
     pending_writes: PendingWrites,
     active_config: ActiveConfig,
@@ -135,6 +138,7 @@ impl Supervise {
             ),
             handover,
             drain: Drain::default(),
+            health_watch: HealthWatch::default(),
             state_tracker: StateTracker::new(&parts.store, settings, settings_problem),
             store: parts.store,
             pending_writes: PendingWrites::default(),
@@ -191,6 +195,7 @@ impl Supervise {
             self.pending_writes.retry_at(),
             self.drain.deadline(),
             self.collectors.log_deadline(),
+            self.ready_look_at(),
             self.collectors.check_interval().map(|interval| self.now() + interval),
         ];
         // One that is too far away for the clock is as good as none.
@@ -219,6 +224,7 @@ impl Supervise {
         if signals.reload {
             self.ask_for_reload(None);
         }
+        self.look_for_ready(&mut events);
         let (arrived, closed) = self.poller.drain();
         for event in arrived {
             self.take_supervisor_event(event, &mut events);

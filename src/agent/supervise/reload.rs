@@ -19,7 +19,12 @@ pub(super) type Reloads = VecDeque<Option<ClientId>>;
 const READING: Duration = Duration::from_secs(10);
 
 pub(super) fn limits(settings: &Settings) -> Limits {
-    Limits { min_uptime: settings.min_uptime, stop_timeout: settings.stop_timeout }
+    Limits {
+        min_uptime: settings.min_uptime,
+        start_timeout: settings.start_timeout,
+        confirm_time: settings.confirm_time,
+        stop_timeout: settings.stop_timeout,
+    }
 }
 
 impl Supervise {

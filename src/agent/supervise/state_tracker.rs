@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::secret_registry::SecretRegistry;
 use crate::agent::check_outcome::ProblemUpdate;
 use crate::agent::mailbox::Postponed;
+use crate::collector::start_failure::Outside;
 use crate::config::value::Revision;
 use crate::control::{CheckResult, Outcome, PollingStatus};
 use crate::core::event::Verdict;
@@ -28,6 +29,8 @@ pub(super) struct StateTracker {
     pub(super) rejected: Record<Rejected>,
     /// Failed for something that is not its fault.
     pub(super) postponed: Option<Box<Postponed>>,
+    /// What outside of its config the latest collector died of.
+    pub(super) outside: Option<Outside>,
     /// Installed and without a verdict.
     installing: Option<Revision>,
     /// The source offers the rejected config, as far as is known.
@@ -64,6 +67,7 @@ impl StateTracker {
             pending: None,
             is_crashing: false,
             postponed: None,
+            outside: None,
             installing: None,
             changed_by: None,
             queued: 0,
@@ -149,17 +153,35 @@ impl StateTracker {
         self.changed_by = Some(words.into());
     }
 
-    pub(super) fn is_rejected(&self, revision: &Revision, collector: Option<FileId>) -> bool {
-        self.rejected.get().is_some_and(|it| it.revision == *revision && it.holds_for(collector, &self.policy))
+    /// A check that finds a rejection void has had it forgotten before its candidate arrives.
+    pub(super) fn is_rejected(&self, revision: &Revision) -> bool {
+        self.rejected.get().is_some_and(|it| it.revision == *revision && it.holds_under(&self.policy))
     }
 
-    pub(super) fn rolled_back(&mut self, revision: Option<Revision>, problem: &str, collector: Option<FileId>) {
+    /// `has_served`: another environment does not end it.
+    pub(super) fn rolled_back(
+        &mut self,
+        revision: Option<Revision>,
+        problem: &str,
+        collector: Option<FileId>,
+        has_served: bool,
+    ) {
         let problem = Masked::new(problem);
         self.problems.config = problem_now(&format!("the config was rolled back: {problem}"));
+        // The server learns of it also when no install led to it.
+        self.concluded = true;
         if let Some(revision) = revision {
-            self.reject(Rejected { collector, ..Rejected::new(revision, problem) });
+            let conditions = record::Conditions::unknown(has_served);
+            self.reject(Rejected { collector, conditions, ..Rejected::new(revision, problem) });
             self.is_rejected_offered = self.polling.endpoint.is_some();
         }
+    }
+
+    /// An operator, or a check that finds it void, has the rejection forgotten; and what a config that is tried again
+    /// later waits for.
+    pub(super) fn forget_rejection(&mut self) {
+        self.postponed = None;
+        let _ = self.rejected.set(None);
     }
 
     /// The hand-over to the config failed, which may not be the config's fault.
@@ -168,14 +190,16 @@ impl StateTracker {
             problem_now(&format!("hand-over failed; the next check will apply this config by restart: {problem}"));
     }
 
-    /// The config failed for a port that another process has: it is tried again later, and later each time.
+    /// The config failed for something outside of it: it is tried again when that has changed, or later, and later each
+    /// time.
     pub(super) fn postponed(&mut self, revision: Option<Revision>, problem: &str) {
-        let problem = format!("the config will be tried again: {problem}");
+        let problem = format!("the config was rolled back and will be tried again: {problem}");
         update(&mut self.problems.config, Some(&problem));
         self.postponed = revision.map(|revision| {
             let same = self.postponed.take().filter(|earlier| earlier.revision == revision);
             let attempts = same.map_or(0, |earlier| earlier.attempts).saturating_add(1);
-            Box::new(Postponed { revision, attempts, until: Instant::now() + retries::delay(attempts), problem })
+            let until = Instant::now() + retries::delay(attempts);
+            Box::new(Postponed { revision, attempts, until, named: self.outside.take(), problem })
         });
     }
 
@@ -187,6 +211,19 @@ impl StateTracker {
             && let Some(problem) = problem
         {
             log::warn!(problem = problem.as_str(); "collector suspended");
+        }
+    }
+
+    /// Why a collector that has proved itself is no longer healthy, if it is not.
+    pub(super) fn still_healthy(&mut self, problem: Option<&str>) {
+        let problem = problem.map(|problem| format!("the collector is unhealthy: {problem}"));
+        let was_healthy = self.problems.health.is_none();
+        if update(&mut self.problems.health, problem.as_deref())
+            && let Some(problem) = problem
+        {
+            log::warn!(problem = problem.as_str(); "collector unhealthy; it is not restarted for that");
+        } else if !was_healthy && self.problems.health.is_none() {
+            log::info!("collector healthy again");
         }
     }
 
@@ -274,8 +311,9 @@ impl StateTracker {
         match found {
             ProblemUpdate::Resolved if !self.awaits_verdict() => self.resolve(),
             ProblemUpdate::Rejected { rejected, is_new } => {
-                if *is_new {
-                    self.concluded = true;
+                self.concluded |= *is_new;
+                // What it depends on may be known better.
+                if *is_new || self.is_rejected(&rejected.revision) {
                     self.reject(rejected.clone());
                 }
                 self.problems.config = Some(TimedProblem::from(rejected));
@@ -283,6 +321,7 @@ impl StateTracker {
             ProblemUpdate::Postponed(problem) => {
                 update(&mut self.problems.config, Some(problem));
             }
+            ProblemUpdate::Forgotten => self.forget_rejection(),
             ProblemUpdate::None | ProblemUpdate::Resolved | ProblemUpdate::NotRestarted(_) => {}
         }
     }

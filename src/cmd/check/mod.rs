@@ -66,7 +66,7 @@ pub fn wait(splay: Duration) {
 
 /// How long an agent may take for a check, the verdict on a new config included.
 pub fn longest_beside_agent(settings: &Settings) -> Duration {
-    longest(settings) + settings.stop_timeout + settings.min_uptime * 2 + PROBE_TIMEOUT + SLACK
+    longest(settings) + settings.stop_timeout + settings.start_timeout + settings.min_uptime * 2 + PROBE_TIMEOUT + SLACK
 }
 
 /// `None` when no agent runs, or one that cannot be believed: the lock tells whether there is another.

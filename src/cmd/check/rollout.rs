@@ -113,8 +113,16 @@ impl<'a> HostRollout<'a> {
     fn undo(&mut self, revision: &Revision, problem: Problem, has_former: bool) -> Result<()> {
         // First, so that the config is not installed again if this is cut short.
         let collector = self.collector.file_id();
-        self.reject(Rejected { collector, ..Rejected::new(revision.clone(), problem) });
+        let conditions = record::Conditions::unknown(true);
+        self.reject(Rejected { collector, conditions, ..Rejected::new(revision.clone(), problem) });
         if has_former { self.store.restore_previous() } else { self.store.remove_config() }
+    }
+
+    /// What it depended on has changed.
+    pub(super) fn forget_rejection(&mut self) {
+        if let Err(error) = self.rejected.set(None) {
+            log::warn!(error:%; "cannot write state; the next check will retry");
+        }
     }
 
     /// That it cannot be kept only makes the next check refuse it anew.

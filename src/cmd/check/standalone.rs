@@ -65,6 +65,9 @@ impl<'a> StandaloneCheck<'a> {
                 self.rollout.reject(rejected);
                 self.report();
             }
+            // What it depends on may be known better.
+            ProblemUpdate::Rejected { rejected, is_new: false } => self.rollout.reject(rejected),
+            ProblemUpdate::Forgotten => self.rollout.forget_rejection(),
             // The server has gone back to the active config.
             ProblemUpdate::Resolved if self.known.problem.is_some() => {
                 self.rollout.resolve();

@@ -37,21 +37,25 @@ impl<R: Clone + PartialEq> Activation<R> {
 }
 
 /// What is to blame for the exit of a new collector beside the old one.
-pub(super) fn blame_for_exit(cause: ExitCause) -> Blame {
+pub(super) fn blame_for_exit(cause: ExitCause, is_ready: bool) -> Blame {
     match cause {
         ExitCause::PortInUse(PortHolder::OtherCollector) | ExitCause::LockTimeout => Blame::HandOver,
         // Where that cannot be seen, it is as likely the other collector as any other process.
         ExitCause::PortInUse(PortHolder::Unknown) => Blame::HandOver,
-        // Alone it could not have the port either, today.
-        ExitCause::PortInUse(PortHolder::OtherProcess) => Blame::OtherProcess,
-        ExitCause::PortInUse(PortHolder::Itself) | ExitCause::Unrelated => Blame::Config,
+        _ => blame_for_exit_alone(cause, is_ready),
     }
 }
 
 /// The same of one that was alone: no other collector can have been in its way.
-pub(super) fn blame_for_exit_alone(cause: ExitCause) -> Blame {
+///
+/// What it named when it was ready it may have broken itself; a port that another process has it never had.
+pub(super) fn blame_for_exit_alone(cause: ExitCause, is_ready: bool) -> Blame {
     match cause {
-        ExitCause::PortInUse(PortHolder::OtherProcess) => Blame::OtherProcess,
-        ExitCause::PortInUse(_) | ExitCause::LockTimeout | ExitCause::Unrelated => Blame::Config,
+        ExitCause::PortInUse(PortHolder::OtherProcess) => Blame::Environment,
+        ExitCause::Environment if !is_ready => Blame::Environment,
+        _ if !is_ready => Blame::Start,
+        ExitCause::PortInUse(_) | ExitCause::LockTimeout | ExitCause::Environment | ExitCause::Unrelated => {
+            Blame::Config
+        }
     }
 }

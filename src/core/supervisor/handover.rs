@@ -10,7 +10,8 @@
 //!   The old one exits: HandoverStarting ▶ Launching, HandoverProbation ▶ Starting, HandoverRollback ▶ Starting or
 //!   RollingBack. The one that serves exits: Draining ▶ Stopping (the other one), then Launching.
 //! ```
-//! The new one lives for min_uptime before it gets any connection, since what a collector has accepted dies with it;
+//! The new one lives for min_uptime, once it is ready, before it gets any connection, since what a collector has
+//! accepted dies with it;
 //! then it serves for min_uptime before the old one has to go. A failure is blamed on the config or on the hand-over
 //! (`activation`). The same rules as in `transition`, whose `Transition` it uses. A plain restart is the case without
 //! overlap; this file owns the states with it. If the old one dies meanwhile, the new one is an ordinary start on
@@ -18,9 +19,11 @@
 
 use super::activation::blame_for_exit;
 use super::transition::Transition;
-use super::{GATHER_TIMEOUT, HandoverStage, Next, PROBE_TIMEOUT, ProbationStage, Serving, Start, State, Terminating};
-use crate::core::backoff;
-use crate::core::event::{Action, Blame, Candidate, Event, Health, Problem, SpawnResult, TrustLevel, Verdict};
+use super::{HandoverStage, Next, PROBE_TIMEOUT, ProbationStage, Serving, Start, State, TAKE_OVER_TIMEOUT};
+use crate::core::event::{
+    Action, Blame, Candidate, Event, Health, Problem, RollBackTarget, SpawnResult, TrustLevel, Verdict,
+};
+use crate::core::{Uptime, backoff};
 
 /// Between two attempts to have the new collector take over.
 const GATHER_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
@@ -35,8 +38,7 @@ pub(super) fn starting<C: Candidate>(old: Serving, event: Event<C>, transition: 
     match event {
         Event::Launched(SpawnResult::Spawned { child, trust, is_watched }) => {
             let start = Start { child, since: transition.now, trust, queued: None };
-            let take_over_at = transition.now + transition.limits.min_uptime;
-            let stage = HandoverStage::Gathering { take_over_at, until: take_over_at + GATHER_TIMEOUT, is_last: false };
+            let stage = HandoverStage::NotReady { until: transition.now + transition.limits.start_timeout };
             return State::HandoverProbation { old, start, is_watched, stage };
         }
         // One that could not be started was not tried.
@@ -56,6 +58,7 @@ pub(super) fn starting<C: Candidate>(old: Serving, event: Event<C>, transition: 
         Event::Installed(_)
         | Event::Exited { .. }
         | Event::RolledBack(_)
+        | Event::Ready { .. }
         | Event::TookOver { .. }
         | Event::Probed { .. }
         | Event::RestartRequested
@@ -76,10 +79,16 @@ pub(super) fn probation<C: Candidate>(
     let blame = |blame| if is_watched { blame } else { Blame::HandOver };
     match event {
         Event::Exited { child, problem, cause } if child == start.child => {
-            let failure = Failure { problem, blame: blame(blame_for_exit(cause)) };
+            let is_ready = !matches!(stage, HandoverStage::NotReady { .. });
+            let failure = Failure { problem, blame: blame(blame_for_exit(cause, is_ready)) };
             return fail(old, None, start.trust, failure, start.queued, transition);
         }
         Event::Exited { child, .. } if child == old.child => return continue_without_old(start, stage, transition),
+        Event::Ready { child } if child == start.child => {
+            if let HandoverStage::NotReady { until } = stage {
+                stage = gather(until, transition);
+            }
+        }
         Event::TookOver { child, outcome } if child == start.child => {
             if let HandoverStage::Gathering { is_last, .. } = stage {
                 match outcome {
@@ -101,6 +110,7 @@ pub(super) fn probation<C: Candidate>(
             return fail_alive(old, start, failure, transition);
         }
         Event::DeadlinePassed => match stage {
+            HandoverStage::NotReady { until } if transition.now >= until => stage = gather(until, transition),
             HandoverStage::Gathering { take_over_at, until, .. } if transition.now >= take_over_at => {
                 // What is missing at the end of the time the new config may not want: the probation decides.
                 let is_last = transition.now >= until;
@@ -116,7 +126,10 @@ pub(super) fn probation<C: Candidate>(
                 let failure = Failure { problem, blame: blame(Blame::Config) };
                 return fail_alive(old, start, failure, transition);
             }
-            HandoverStage::Gathering { .. } | HandoverStage::Waiting { .. } | HandoverStage::Probing { .. } => {}
+            HandoverStage::NotReady { .. }
+            | HandoverStage::Gathering { .. }
+            | HandoverStage::Waiting { .. }
+            | HandoverStage::Probing { .. } => {}
         },
         Event::CandidateArrived(candidate) => {
             let older = start.queued.replace(candidate);
@@ -126,7 +139,9 @@ pub(super) fn probation<C: Candidate>(
             transition.discard(start.queued);
             let (old, new) = (transition.end(old.child, old.since), transition.end(start.child, start.since));
             return match stage {
-                HandoverStage::Gathering { .. } => State::StoppingBoth { first: old, second: new },
+                HandoverStage::NotReady { .. } | HandoverStage::Gathering { .. } => {
+                    State::StoppingBoth { first: old, second: new }
+                }
                 HandoverStage::Waiting { .. } | HandoverStage::Probing { .. } => {
                     State::StoppingBoth { first: new, second: old }
                 }
@@ -139,10 +154,19 @@ pub(super) fn probation<C: Candidate>(
         | Event::Launched(_)
         | Event::RolledBack(_)
         | Event::Exited { .. }
+        | Event::Ready { .. }
         | Event::TookOver { .. }
         | Event::Probed { .. } => {}
     }
     State::HandoverProbation { old, start, is_watched, stage }
+}
+
+/// The new one is ready, or counts as that: it takes over after min_uptime, wherever it listens when the time is up.
+fn gather<C: Candidate>(started_by: Uptime, transition: &Transition<'_, C>) -> HandoverStage {
+    let min_uptime = transition.limits.min_uptime;
+    let take_over_at = transition.now + min_uptime;
+    let until = take_over_at.max((started_by + min_uptime).min(take_over_at + TAKE_OVER_TIMEOUT));
+    HandoverStage::Gathering { take_over_at, until, is_last: false }
 }
 
 /// The old one died first: there is only the new one now.
@@ -152,7 +176,9 @@ fn continue_without_old<C: Candidate>(
     transition: &mut Transition<'_, C>,
 ) -> State<C> {
     let min_uptime = transition.limits.min_uptime;
+    transition.replace_collector(start.trust);
     let stage = match stage {
+        HandoverStage::NotReady { until } => ProbationStage::NotReady { until },
         HandoverStage::Gathering { .. } => ProbationStage::Waiting { until: transition.now + min_uptime },
         HandoverStage::Waiting { until } => ProbationStage::Waiting { until },
         HandoverStage::Probing { until } => {
@@ -165,6 +191,7 @@ fn continue_without_old<C: Candidate>(
 /// The new one has proved itself: the old one ends.
 fn complete<C: Candidate>(old: Serving, start: Start<C>, transition: &mut Transition<'_, C>) -> State<C> {
     let Start { child, since, trust, queued } = start;
+    transition.replace_collector(trust);
     transition.proved(trust);
     let terminating = transition.end(old.child, old.since);
     State::Draining { serving: Serving { child, since }, terminating, queued }
@@ -197,11 +224,16 @@ fn fail<C: Candidate>(
     transition.activation.failed(blame);
     match trust {
         TrustLevel::OnProbation => {
-            transition.order(Action::RollBack { problem: problem.clone(), blame });
+            let target = RollBackTarget::Predecessor;
+            transition.order(Action::RollBack { problem: problem.clone(), blame, target });
             State::HandoverRollback { old, new, problem, queued }
         }
-        // The file is the last known good, or there is none.
-        TrustLevel::LastKnownGood | TrustLevel::NoFallback => {
+        // The file has proved itself, or there is nothing to go back to.
+        TrustLevel::Confirmed | TrustLevel::Unconfirmed { .. } | TrustLevel::NoFallback => {
+            if let TrustLevel::Unconfirmed { .. } = trust {
+                // A restart: it is the old one's config.
+                transition.confirmation.restore();
+            }
             transition.order(Action::Conclude(Verdict::Failing(problem)));
             end_new(old, new, queued, transition)
         }
@@ -271,79 +303,11 @@ pub(super) fn rolling_back<C: Candidate>(
         Event::Installed(_)
         | Event::Launched(_)
         | Event::Exited { .. }
+        | Event::Ready { .. }
         | Event::TookOver { .. }
         | Event::Probed { .. }
         | Event::RestartRequested
         | Event::DeadlinePassed => {}
     }
     State::HandoverRollback { old, new, problem, queued }
-}
-
-pub(super) fn draining<C: Candidate>(
-    serving: Serving,
-    mut terminating: Terminating,
-    mut queued: Option<C>,
-    event: Event<C>,
-    transition: &mut Transition<'_, C>,
-) -> State<C> {
-    match event {
-        Event::Exited { child, .. } if child == terminating.child => {
-            return transition.run(serving.child, serving.since, queued);
-        }
-        Event::Exited { child, .. } if child == serving.child => {
-            // The other one has its SIGTERM already; the next starts when it has ended.
-            transition.install_queued(queued);
-            return State::Stopping { terminating, next: Next::Start };
-        }
-        Event::DeadlinePassed => terminating = transition.escalate(terminating),
-        Event::CandidateArrived(candidate) => {
-            let older = queued.replace(candidate);
-            transition.discard(older);
-        }
-        Event::StopRequested => {
-            transition.discard(queued);
-            let first = transition.end(serving.child, serving.since);
-            return State::StoppingBoth { first, second: terminating };
-        }
-        Event::Installed(Err(problem)) => transition.not_installed(problem),
-        // It has only just been started, or was given a chance to.
-        Event::RestartRequested
-        | Event::Installed(Ok(_))
-        | Event::Launched(_)
-        | Event::Exited { .. }
-        | Event::RolledBack(_)
-        | Event::TookOver { .. }
-        | Event::Probed { .. } => {}
-    }
-    State::Draining { serving, terminating, queued }
-}
-
-pub(super) fn stopping_both<C: Candidate>(
-    mut first: Terminating,
-    mut second: Terminating,
-    event: Event<C>,
-    transition: &mut Transition<'_, C>,
-) -> State<C> {
-    match event {
-        Event::Exited { child, .. } if child == first.child => {
-            return State::Stopping { terminating: second, next: Next::Finish };
-        }
-        Event::Exited { child, .. } if child == second.child => {
-            return State::Stopping { terminating: first, next: Next::Finish };
-        }
-        Event::DeadlinePassed => {
-            first = transition.escalate(first);
-            second = transition.escalate(second);
-        }
-        Event::CandidateArrived(candidate) => transition.order(Action::Discard(candidate)),
-        Event::Installed(_)
-        | Event::Launched(_)
-        | Event::Exited { .. }
-        | Event::RolledBack(_)
-        | Event::TookOver { .. }
-        | Event::Probed { .. }
-        | Event::RestartRequested
-        | Event::StopRequested => {}
-    }
-    State::StoppingBoth { first, second }
 }

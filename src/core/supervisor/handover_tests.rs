@@ -2,7 +2,7 @@
 
 use super::tests::{LIMITS, Script, running, script_with, seconds};
 use super::*;
-use crate::core::event::TrustLevel::{self, LastKnownGood, NoFallback, OnProbation};
+use crate::core::event::TrustLevel::{self, Confirmed, NoFallback, OnProbation, Unconfirmed};
 use crate::core::event::{ActivationMode, ExitCause, Health, PortHolder, SpawnResult};
 
 /// How far a hand-over has come.
@@ -39,7 +39,7 @@ fn handed_over() -> Script {
 /// It was not healthy at 111 s, and is ending.
 fn not_handed_over() -> Script {
     let ill =
-        probing().at(111.0).unhealthy().expect("give back 2, roll back (unhealthy)").state_name(StateName::HandingOver);
+        probing().at(111.0).unhealthy().expect("give back 2, undo (unhealthy)").state_name(StateName::HandingOver);
     ill.rolled_back().expect("rolled back (unhealthy), terminate 2").state_name(StateName::Running)
 }
 
@@ -51,7 +51,8 @@ impl Script {
     }
 
     fn took_over(self) -> Script {
-        self.event(Event::TookOver { child: ChildId(2), outcome: Ok(()) })
+        let child = ChildId(self.child);
+        self.event(Event::TookOver { child, outcome: Ok(()) })
     }
 
     fn did_not_take_over(self) -> Script {
@@ -69,8 +70,9 @@ impl Script {
 
     /// One runs alone, proved, and nothing is due: it is started again at once if it crashes.
     fn alone(self, child: u64) {
-        let alone = self.state_name(StateName::Running).idle().serving(child);
-        alone.exit_of(3 - child).expect("").exit_of(child).expect("spawn");
+        let alone = self.state_name(StateName::Running).serving(child).exit_of(3 - child).expect("");
+        let alone = alone.exit_of(child).state_name(StateName::Starting);
+        assert!(["spawn", "record exit 1, spawn"].contains(&alone.orders.as_str()), "{}", alone.orders);
     }
 
     /// The config is not handed over to, though another one would be.
@@ -88,7 +90,7 @@ impl Script {
     /// The same again, from the beginning of the hand-over that child 3 takes part in.
     fn next_hand_over(self) {
         let both = self.by_hand_over().expect("spawn the second").launched(OnProbation).expect("");
-        both.state_name(StateName::HandingOver).exit_of(3).expect("roll back (boom)").rolled_back();
+        both.state_name(StateName::HandingOver).exit_of(3).expect("undo (boom)").rolled_back();
     }
 }
 
@@ -120,13 +122,13 @@ fn it_is_asked_to_take_over_until_it_listens_on_everything() {
 #[test]
 fn what_it_does_not_listen_on_in_time_is_left_to_its_probation() {
     let mut script = gathering();
-    // From 100.4 s to 130.4 s, ten times a second.
-    for attempt in 0..300 {
+    // From 100.4 s to 105.4 s, ten times a second.
+    for attempt in 0..50 {
         assert_eq!(script.supervisor.deadline(), Some(seconds(100.4) + Duration::from_millis(100) * attempt));
         script = script.serving(1).due().expect("take over 2").did_not_take_over().expect("");
     }
-    let script = script.serving(1).due_at(130.4).expect("take over 2 in part").took_over().expect("");
-    script.serving(2).due_at(140.4).expect("probe 2").healthy().expect("promote, promoted, terminate 1");
+    let script = script.serving(1).due_at(105.4).expect("take over 2 in part").took_over().expect("");
+    script.serving(2).due_at(115.4).expect("probe 2").healthy().expect("promote, promoted, terminate 1");
     // A host that is too busy to try in time does not wait for ever either.
     let mut late = gathering();
     late.now = seconds(500.0);
@@ -136,11 +138,15 @@ fn what_it_does_not_listen_on_in_time_is_left_to_its_probation() {
 
 #[test]
 fn two_run_side_by_side_for_as_long_as_is_reckoned_with_at_most() {
-    let mut script = gathering();
-    for _ in 0..300 {
-        script = script.due().did_not_take_over();
-    }
-    let script = script.due_at(130.4).took_over().due_at(140.4).expect("probe 2").due_at(145.4).rolled_back();
+    let script = handover_starting().launched_and_not_ready(OnProbation, true).due_at(150.4).expect("");
+    let script = script
+        .due_at(160.4)
+        .expect("take over 2 in part")
+        .took_over()
+        .due_at(170.4)
+        .expect("probe 2")
+        .due_at(175.4)
+        .rolled_back();
     let script = script.expect("rolled back (the health check did not answer within 5 s), terminate 2").serving(1);
     assert_eq!(script.supervisor.deadline(), Some(seconds(90.4) + LIMITS.longest_overlap()));
     script.due().expect("kill 2");
@@ -150,9 +156,9 @@ fn two_run_side_by_side_for_as_long_as_is_reckoned_with_at_most() {
 #[test]
 fn a_new_one_that_cannot_take_over_in_time_is_not_asked_for_its_health_and_tried_again_by_restart() {
     let mut late = gathering();
-    late.now = seconds(131.0);
+    late.now = seconds(161.0);
     let failed = late.event(Event::DeadlinePassed).expect("take over 2 in part").did_not_take_over();
-    let failed = failed.expect("give back 2, roll back to try again (no port)").serving(1);
+    let failed = failed.expect("give back 2, undo to try again (no port)").serving(1);
     let ended = failed.rolled_back().expect("rolled back (no port), terminate 2").serving(1).exit_of(2).expect("");
     ended.only_by_restart("b").alone(1);
     // Once it serves it is not asked again.
@@ -163,10 +169,10 @@ fn a_new_one_that_cannot_take_over_in_time_is_not_asked_for_its_health_and_tried
 fn a_new_one_that_is_not_watched_is_asked_to_take_over_once_and_tried_again_by_restart() {
     let unwatched = || handover_starting().launched_as(OnProbation, false).expect("");
     let failed = unwatched().due_at(100.4).expect("take over 2").did_not_take_over();
-    let failed = failed.expect("give back 2, roll back to try again (no port)").rolled_back();
+    let failed = failed.expect("give back 2, undo to try again (no port)").rolled_back();
     failed.expect("rolled back (no port), terminate 2").exit_of(2).expect("").only_by_restart("b").alone(1);
     // Whatever it dies of.
-    let died = unwatched().exit_of(2).expect("roll back to try again (boom)").rolled_back();
+    let died = unwatched().exit_of(2).expect("undo to try again (boom)").rolled_back();
     died.expect("rolled back (boom)").only_by_restart("b").alone(1);
     // Alone it is like any other.
     unwatched().exit_of(1).expect("").exit_of(2).expect("roll back (boom)");
@@ -181,7 +187,7 @@ const BLAMELESS: [ExitCause; 3] = [
 #[test]
 fn what_dies_of_the_old_one_is_tried_again_by_restart_and_rejected_if_it_dies_again() {
     for (stage, cause) in ON_PROBATION.into_iter().zip(BLAMELESS) {
-        let died = stage().exit_because(2, cause).expect("roll back to try again (boom)").rolled_back();
+        let died = stage().exit_because(2, cause).expect("undo to try again (boom)").rolled_back();
         let again = died.expect("rolled back (boom)").only_by_restart("b").restarted("b");
         again.exit_because(3, cause).expect("roll back (boom)").rolled_back().expect("rolled back (boom), spawn");
     }
@@ -193,7 +199,7 @@ fn what_dies_of_the_old_one_is_tried_again_by_restart_and_rejected_if_it_dies_ag
 #[test]
 fn what_dies_by_itself_is_rejected_at_once() {
     for cause in [ExitCause::Unrelated, ExitCause::PortInUse(PortHolder::Itself)] {
-        let died = gathering().exit_because(2, cause).expect("roll back (boom)").rolled_back();
+        let died = gathering().exit_because(2, cause).expect("undo (boom)").rolled_back();
         died.expect("rolled back (boom)").candidate("b").expect("install b to hand over");
     }
 }
@@ -202,7 +208,7 @@ fn what_dies_by_itself_is_rejected_at_once() {
 #[test]
 fn what_dies_of_another_processs_port_is_tried_later() {
     let cause = ExitCause::PortInUse(PortHolder::OtherProcess);
-    let died = gathering().exit_because(2, cause).expect("roll back to try later (boom)").rolled_back();
+    let died = gathering().exit_because(2, cause).expect("undo to try later (boom)").rolled_back();
     died.expect("rolled back (boom)").candidate("b").expect("install b to hand over");
     let alone = gathering().exit_of(1).expect("").exit_because(2, cause).expect("roll back to try later (boom)");
     alone.rolled_back().expect("rolled back (boom), spawn");
@@ -211,7 +217,7 @@ fn what_dies_of_another_processs_port_is_tried_later() {
 #[test]
 fn a_new_one_whose_health_is_not_known_is_tried_again_by_restart() {
     let unknown = || probing().said_by(2, Health::Unknown("who answers?".into()));
-    let failed = unknown().expect("give back 2, roll back to try again (who answers?)").rolled_back();
+    let failed = unknown().expect("give back 2, undo to try again (who answers?)").rolled_back();
     let ended = failed.expect("rolled back (who answers?), terminate 2").exit_of(2).expect("");
     ended.only_by_restart("b").restarted("b").due().expect("probe 3").healthy().expect("promote, promoted").alone(3);
     // A queued one is handed over to all the same.
@@ -226,14 +232,14 @@ fn a_new_one_whose_health_is_not_known_is_tried_again_by_restart() {
 fn the_latest_config_that_could_not_be_handed_over_to_is_remembered() {
     let failed = || gathering().exit_because(2, BLAMELESS[0]).rolled_back().expect("rolled back (boom)");
     let other = failed().candidate("c").expect("install c to hand over").by_hand_over().launched(OnProbation);
-    let other = other.exit_because(3, ExitCause::LockTimeout).expect("roll back to try again (boom)").rolled_back();
+    let other = other.exit_because(3, ExitCause::LockTimeout).expect("undo to try again (boom)").rolled_back();
     other.only_by_restart("c").candidate("b").expect("install b to hand over");
 }
 
 #[test]
 fn a_new_one_that_dies_is_rolled_back_and_the_old_one_stays() {
     for stage in ON_PROBATION {
-        let died = || stage().exit_of(2).expect("roll back (boom)").state_name(StateName::HandingOver).serving(1);
+        let died = || stage().exit_of(2).expect("undo (boom)").state_name(StateName::HandingOver).serving(1);
         died().rolled_back().expect("rolled back (boom)").alone(1);
         died().not_rolled_back().expect("failing (boom; disk full)").alone(1);
     }
@@ -241,15 +247,15 @@ fn a_new_one_that_dies_is_rolled_back_and_the_old_one_stays() {
 
 #[test]
 fn a_new_one_with_nothing_to_go_back_to_fails_and_the_old_one_stays() {
-    for trust in [NoFallback, LastKnownGood] {
+    for trust in [NoFallback, Confirmed] {
         gathering_as(trust).exit_of(2).expect("failing (boom)").alone(1);
         let asked = || gathering_as(trust).due().took_over().due().expect("probe 2").at(111.0);
         asked().exit_of(2).expect("failing (boom)").alone(1);
         let ill = asked().unhealthy().expect("give back 2, failing (unhealthy), terminate 2").serving(1);
         ill.due_at(141.0).expect("kill 2").exit_of(2).expect("").alone(1);
     }
-    // It is the last known good already.
-    let healthy = gathering_as(LastKnownGood).due().took_over().due().healthy();
+    // It has proved itself before.
+    let healthy = gathering_as(Confirmed).due().took_over().due().healthy();
     healthy.expect("proved, terminate 1").exit_of(1).expect("").alone(2);
 }
 
@@ -257,7 +263,7 @@ fn a_new_one_with_nothing_to_go_back_to_fails_and_the_old_one_stays() {
 fn an_unhealthy_new_one_gives_back_and_ends() {
     not_handed_over().serving(1).due_at(141.0).expect("kill 2").idle().exit_of(2).expect("").alone(1);
     not_handed_over().at(112.0).exit_of(2).expect("").alone(1);
-    let hung = probing().due_at(115.4).expect("give back 2, roll back (the health check did not answer within 5 s)");
+    let hung = probing().due_at(115.4).expect("give back 2, undo (the health check did not answer within 5 s)");
     let hung = hung.serving(1).rolled_back();
     let hung = hung.expect("rolled back (the health check did not answer within 5 s), terminate 2");
     hung.healthy().expect("").due_at(145.4).expect("kill 2").exit_of(2).expect("").alone(1);
@@ -268,9 +274,9 @@ fn an_unhealthy_new_one_gives_back_and_ends() {
 #[test]
 fn a_new_one_that_cannot_be_started_is_rolled_back() {
     let failed = || handover_starting().event(Event::Launched(SpawnResult::Failed("no memory".into())));
-    failed().expect("roll back to try again (no memory)").rolled_back().expect("rolled back (no memory)").alone(1);
+    failed().expect("undo to try again (no memory)").rolled_back().expect("rolled back (no memory)").alone(1);
     failed().not_rolled_back().expect("failing (no memory; disk full)").alone(1);
-    let missing = || handover_starting().no_config(true).expect("roll back to try again (the config file is missing)");
+    let missing = || handover_starting().no_config(true).expect("undo to try again (the config file is missing)");
     missing().rolled_back().expect("rolled back (the config file is missing)").alone(1);
     handover_starting().no_config(false).expect("failing (the config file is missing)").alone(1);
 }
@@ -304,8 +310,7 @@ fn when_the_old_one_dies_the_new_one_is_an_ordinary_start() {
 
 #[test]
 fn an_old_one_that_dies_before_the_roll_back_is_done_is_replaced_by_what_is_rolled_back_to() {
-    let both =
-        || probing().candidate("c").unhealthy().expect("give back 2, roll back (unhealthy)").exit_of(1).expect("");
+    let both = || probing().candidate("c").unhealthy().expect("give back 2, undo (unhealthy)").exit_of(1).expect("");
     let rolled_back = both().rolled_back().expect("rolled back (unhealthy), install c, terminate 2");
     rolled_back.installed().expect("").exit_of(2).expect("spawn");
     both()
@@ -315,18 +320,18 @@ fn an_old_one_that_dies_before_the_roll_back_is_done_is_replaced_by_what_is_roll
         .due_at(115.4)
         .expect("probe 2");
     both().exit_of(2).expect("roll back (boom)");
-    let none = || waiting().candidate("c").exit_of(2).expect("roll back (boom)").exit_of(1).expect("");
+    let none = || waiting().candidate("c").exit_of(2).expect("undo (boom)").exit_of(1).expect("");
     none().rolled_back().expect("rolled back (boom), install c").not_installed().due_at(100.4).expect("spawn");
 }
 
 #[test]
 fn when_the_one_that_serves_dies_the_next_starts_after_the_other_has_ended() {
-    let handed_over = || handed_over().at(112.0).exit_of(2).expect("").state_name(StateName::Stopping);
+    let handed_over = || handed_over().at(112.0).exit_of(2).expect("record exit 1").state_name(StateName::Stopping);
     handed_over().at(113.0).exit_of(1).expect("spawn");
     handed_over().due_at(141.0).expect("kill 1").idle().exit_of(1).expect("spawn");
     handed_over().stop().expect("").exit_of(1).finished();
     let not_handed_over = || not_handed_over().at(112.0).exit_of(1).expect("").state_name(StateName::Stopping);
-    not_handed_over().due_at(141.0).expect("kill 2").exit_of(2).expect("spawn").launched(LastKnownGood).expect("");
+    not_handed_over().due_at(141.0).expect("kill 2").exit_of(2).expect("spawn").launched(Confirmed).expect("");
     // Both have gone, so nothing needs to be asked of either: the candidate takes effect with that start.
     let queued = super::handover_tests::not_handed_over()
         .candidate("c")
@@ -377,8 +382,7 @@ fn no_signal_before_either_has_settled() {
     young().exit_of(1).expect("").due_at(90.8).expect("terminate 2").exit_of(2).finished();
     young().exit_of(2).expect("").due_at(120.5).expect("kill 1").exit_of(1).finished();
     // With so short a probation the old one is young too.
-    let short =
-        script_with(Limits { min_uptime: seconds(0.1), ..LIMITS }).launched(LastKnownGood).due_at(0.1).healthy();
+    let short = script_with(Limits { min_uptime: seconds(0.1), ..LIMITS }).launched(Confirmed).due_at(0.1).healthy();
     let both = short.at(0.2).candidate("b").by_hand_over().launched(OnProbation).at(0.25).stop().expect("");
     let both = both.due_at(0.4).expect("terminate 1").due_at(0.6).expect("terminate 2");
     both.due_at(30.4).expect("kill 1").due_at(30.6).expect("kill 2").exit_of(1).expect("").exit_of(2).finished();
@@ -463,7 +467,61 @@ fn only_a_collector_that_runs_is_handed_over_from() {
     stopping.exited().expect("spawn");
     let failing = script_with(LIMITS).launched(NoFallback).due().unhealthy().candidate("b").expect("install b");
     failing.by_hand_over().expect("terminate 1").exited().expect("spawn");
-    let waiting = script_with(LIMITS).launched(NoFallback).exited().delayed(1.0).candidate("b").by_hand_over();
+    let waiting = script_with(LIMITS).launched(NoFallback).exited().launched(NoFallback).exited().delayed(1.0);
+    let waiting = waiting.candidate("b").by_hand_over();
     waiting.expect("spawn").launched(NoFallback).expect("").state_name(StateName::Starting);
     script_with(LIMITS).no_config(false).candidate("b").by_hand_over().expect("spawn");
+}
+
+#[test]
+fn the_new_one_takes_over_min_uptime_after_it_is_ready_or_has_had_time_to_be() {
+    let started = || handover_starting().launched_and_not_ready(OnProbation, true).expect("").serving(1);
+    let ready = started().at(120.0).ready(2).expect("").serving(1).due_at(130.0).expect("take over 2");
+    ready.took_over().serving(2).due_at(140.0).expect("probe 2");
+    // Once; and nobody else is asked.
+    started().at(120.0).ready(2).at(125.0).ready(2).expect("").due_at(130.0).expect("take over 2");
+    started().at(120.0).ready(1).expect("").due_at(150.4).expect("").due_at(160.4).expect("take over 2 in part");
+    // The old one dies first.
+    let left = started().at(120.0).exit_of(1).expect("").state_name(StateName::Starting).serving(2);
+    left.ready(2).expect("").due_at(130.0).expect("probe 2").healthy().expect("promote, promoted");
+    started().at(120.0).exit_of(1).due_at(150.4).expect("").due_at(160.4).expect("probe 2");
+    started().exit_of(2).expect("undo as it did not start (boom)").rolled_back().expect("rolled back (boom)").alone(1);
+    started().stop().expect("terminate 1").serving(1);
+}
+
+/// The old one has proved itself at 110 s, and crashed once at 150 s.
+fn unconfirmed() -> Script {
+    let promoted = script_with(LIMITS).launched(OnProbation).at(5.0).due().healthy().expect("promote, promoted");
+    let again = promoted.at(50.0).exited().expect("record exit 1, spawn");
+    again.launched(UNCONFIRMED).due_at(60.0).expect("probe 2").healthy().expect("proved")
+}
+
+const UNCONFIRMED: TrustLevel = Unconfirmed { exits: 1, has_fallback: true };
+
+#[test]
+fn an_unconfirmed_config_goes_on_where_it_was_if_its_successor_fails() {
+    let both = || unconfirmed().at(100.0).candidate("c").by_hand_over().launched(OnProbation).expect("");
+    let undone = || both().at(105.0).exit_of(3).expect("undo (boom)").rolled_back().expect("rolled back (boom)");
+    undone().due_at(610.0).expect("confirm").idle();
+    undone().exit_of(2).expect("record exit 2").delayed(1.0);
+    // It was due while the other one was on probation.
+    let mut late = both();
+    late.now = seconds(700.0);
+    late.exit_of(3).rolled_back().expect("rolled back (boom), confirm").idle();
+    // Its file could not be restored, so its collector's exits are none of the active config's.
+    let stuck = both().exit_of(3).not_rolled_back().expect("failing (boom; disk full)").idle();
+    stuck.exit_of(2).expect("").delayed(1.0);
+    // Once the successor has proved itself, that is what is confirmed.
+    let proved = both().due().took_over().due().healthy().expect("promote, promoted, terminate 2").exit_of(2);
+    proved.due_at(720.0).expect("confirm").idle();
+}
+
+#[test]
+fn a_third_exit_while_another_one_ends_is_rolled_back_before_the_next_start() {
+    let twice = unconfirmed().exited().expect("record exit 2").due().launched(UNCONFIRMED).due().healthy();
+    let both = twice.candidate("c").by_hand_over().launched(OnProbation).due().took_over().due().unhealthy();
+    let draining = both.rolled_back().expect("rolled back (unhealthy), terminate 4");
+    let dead = draining.exit_of(3).expect("record exit 3").state_name(StateName::Stopping).exit_of(4);
+    assert!(dead.orders.starts_with("roll back (the collector exited unexpectedly 3 times"), "{}", dead.orders);
+    dead.rolled_back().launched(Confirmed).expect("");
 }

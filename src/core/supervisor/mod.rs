@@ -15,12 +15,16 @@
 //!
 //! An install is a rename, so it is ordered in whatever state its candidate finds, and the collector is stopped after
 //! it. A roll back is a rename too. A candidate that arrives while another config is on probation is queued until the
-//! verdict, since only then is it known what to go back to. The transitions are in `transition` and `probation`, those
-//! with two collectors in `handover`; `activation` says which configs may be handed over to.
+//! verdict, since only then is it known what to go back to. The transitions are in `single` and `probation`, those with
+//! two collectors in `handover` and `draining`; `activation` says which configs may be handed over to, `confirmation`
+//! which may still be rolled back.
 
 mod activation;
+mod confirmation;
+mod draining;
 mod handover;
 mod probation;
+mod single;
 mod state_name;
 mod transition;
 mod view;
@@ -40,6 +44,7 @@ use super::Uptime;
 use super::backoff::Backoff;
 use super::event::{Action, Candidate, ChildId, Event, Problem, TrustLevel};
 use activation::Activation;
+use confirmation::Confirmation;
 
 pub use state_name::StateName;
 pub use view::RestartTime;
@@ -49,15 +54,19 @@ pub use view::RestartTime;
 pub const SETTLE_DELAY: Duration = Duration::from_millis(400);
 /// A health check is one small request on this host; collectors that swap take seconds for it.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A new collector listens on all that it should this soon after min_uptime, or some of it was not to be expected.
-pub const GATHER_TIMEOUT: Duration = Duration::from_secs(30);
+/// What keeps a collector from taking over that is ready seldom ends: something forbids to look at its sockets.
+pub const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// While there is no config file, one that an operator puts there is noticed this soon.
 pub const CONFIG_FILE_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// A collector that stays up this long, and is healthy then, has proved itself.
+    /// A collector that stays up this long once it is ready, and is healthy then, has proved itself.
     pub min_uptime: Duration,
+    /// After this time one that has not said that it is ready counts as ready.
+    pub start_timeout: Duration,
+    /// A config that has proved itself is confirmed after this time, unless its collectors exit.
+    pub confirm_time: Duration,
     /// From SIGTERM to SIGKILL.
     pub stop_timeout: Duration,
 }
@@ -65,7 +74,7 @@ pub struct Limits {
 impl Limits {
     /// How long two collectors run at most: the new one's time before and after it serves, and the end of either.
     pub fn longest_overlap(&self) -> Duration {
-        self.min_uptime * 2 + GATHER_TIMEOUT + PROBE_TIMEOUT + self.stop_timeout
+        self.start_timeout + self.min_uptime * 2 + PROBE_TIMEOUT + self.stop_timeout
     }
 }
 
@@ -74,6 +83,7 @@ pub struct Supervisor<C: Candidate> {
     limits: Limits,
     backoff: Backoff,
     activation: Activation<C::Revision>,
+    confirmation: Confirmation,
     state: State<C>,
 }
 
@@ -155,6 +165,10 @@ struct Terminating {
 /// Where a new collector stands that is to take over from an old one.
 #[derive(Clone, Copy, Debug)]
 enum HandoverStage {
+    /// It has not said that it is ready; the old one serves.
+    NotReady {
+        until: Uptime,
+    },
     /// It does not serve yet, or not listen on all that it should; the old one serves.
     Gathering {
         /// When the next take-over is due.
@@ -185,6 +199,10 @@ struct Start<C> {
 /// Where a collector stands in its probation.
 #[derive(Debug)]
 enum ProbationStage {
+    /// It has not said that it is ready.
+    NotReady {
+        until: Uptime,
+    },
     Waiting {
         until: Uptime,
     },
@@ -225,8 +243,13 @@ impl<C: Candidate> Supervisor<C> {
     /// Nothing runs yet; the first deadline is due at once and starts the collector. `seed` is for the backoff's
     /// jitter.
     pub fn new(limits: Limits, seed: u64) -> Supervisor<C> {
-        let (backoff, activation) = (Backoff::new(seed), Activation::default());
-        Supervisor { limits, backoff, activation, state: State::Stopped { check_at: Uptime::ZERO } }
+        Supervisor {
+            limits,
+            backoff: Backoff::new(seed),
+            activation: Activation::default(),
+            confirmation: Confirmation::default(),
+            state: State::Stopped { check_at: Uptime::ZERO },
+        }
     }
 
     /// From the next event on.
@@ -235,17 +258,21 @@ impl<C: Candidate> Supervisor<C> {
     }
 
     pub fn handle(&mut self, now: Uptime, event: Event<C>) -> Vec<Action<C>> {
-        let mut transition = transition::Transition::new(now, self.limits, &mut self.backoff, &mut self.activation);
         let state = std::mem::replace(&mut self.state, State::Finished);
-        self.state = state.after(event, &mut transition);
-        transition.into_actions()
+        let mut transition = transition::Transition::new(now, self);
+        let state = state.after(event, &mut transition);
+        let actions = transition.into_actions();
+        self.state = state;
+        actions
     }
 
     /// When `DeadlinePassed` is due; `None` means that nothing will happen by itself.
     pub fn deadline(&self) -> Option<Uptime> {
         match &self.state {
             State::Stopped { check_at } => Some(*check_at),
-            State::Starting { stage: ProbationStage::Waiting { until }, .. } => Some(*until),
+            State::Starting {
+                stage: ProbationStage::NotReady { until } | ProbationStage::Waiting { until }, ..
+            } => Some(*until),
             State::Starting { stage: ProbationStage::Probing { until, .. }, .. } => Some(*until),
             State::Starting { stage: ProbationStage::Failed { probe_at, .. }, .. } => Some(*probe_at),
             State::Stopping { terminating, .. } | State::Draining { terminating, .. } => terminating.deadline(),
@@ -255,11 +282,12 @@ impl<C: Candidate> Supervisor<C> {
                 Some(*take_over_at)
             }
             State::HandoverProbation {
-                stage: HandoverStage::Waiting { until } | HandoverStage::Probing { until },
+                stage:
+                    HandoverStage::NotReady { until } | HandoverStage::Waiting { until } | HandoverStage::Probing { until },
                 ..
             } => Some(*until),
+            State::Running { .. } => self.confirmation.until(),
             State::Launching
-            | State::Running { .. }
             | State::RollingBack { .. }
             | State::HandoverStarting { .. }
             | State::HandoverRollback { .. }

@@ -6,7 +6,7 @@ use super::activation::blame_for_exit_alone;
 use super::transition::{Pace, Transition};
 use super::{Next, PROBE_TIMEOUT, ProbationStage, Start, State};
 use crate::core::backoff;
-use crate::core::event::{Action, Blame, Candidate, Event, Health, Problem, TrustLevel, Verdict};
+use crate::core::event::{Action, Blame, Candidate, Event, Health, Problem, RollBackTarget, TrustLevel, Verdict};
 
 pub(super) fn starting<C: Candidate>(
     mut start: Start<C>,
@@ -16,14 +16,22 @@ pub(super) fn starting<C: Candidate>(
 ) -> State<C> {
     match event {
         Event::Exited { child, problem, cause } if child == start.child => {
-            return crashed(start, problem, blame_for_exit_alone(cause), transition);
+            let is_ready = !matches!(stage, ProbationStage::NotReady { .. });
+            return crashed(start, problem, blame_for_exit_alone(cause, is_ready), transition);
+        }
+        Event::Ready { child } if child == start.child => {
+            if let ProbationStage::NotReady { .. } = stage {
+                return is_ready(start, transition);
+            }
         }
         Event::Probed { child, health } if child == start.child => return judge(start, stage, health, transition),
         Event::DeadlinePassed => return advance(start, stage, transition),
         Event::CandidateArrived(candidate) => {
             transition.discard(start.queued.take());
             match stage {
-                ProbationStage::Waiting { .. } | ProbationStage::Probing { .. } => start.queued = Some(candidate),
+                ProbationStage::NotReady { .. } | ProbationStage::Waiting { .. } | ProbationStage::Probing { .. } => {
+                    start.queued = Some(candidate);
+                }
                 ProbationStage::Failed { .. } => transition.install(candidate),
             }
         }
@@ -39,9 +47,17 @@ pub(super) fn starting<C: Candidate>(
             transition.discard(start.queued);
             return transition.stop(start.child, start.since, Next::Start);
         }
-        Event::Launched(_) | Event::Exited { .. } | Event::TookOver { .. } | Event::Probed { .. } => {}
+        Event::Launched(_)
+        | Event::Exited { .. }
+        | Event::Ready { .. }
+        | Event::TookOver { .. }
+        | Event::Probed { .. } => {}
     }
     State::Starting { start, stage }
+}
+
+fn is_ready<C: Candidate>(start: Start<C>, transition: &Transition<'_, C>) -> State<C> {
+    State::Starting { start, stage: ProbationStage::Waiting { until: transition.now + transition.limits.min_uptime } }
 }
 
 /// An unexpected exit, before the collector had proved itself.
@@ -51,33 +67,21 @@ fn crashed<C: Candidate>(
     blame: Blame,
     transition: &mut Transition<'_, C>,
 ) -> State<C> {
-    let mut pace = Pace::Delayed;
-    if transition.now >= start.since + transition.limits.min_uptime {
-        transition.backoff.reset();
-        pace = Pace::AtOnce;
-    }
     if start.trust == TrustLevel::OnProbation {
-        return roll_back(problem, blame, start.queued, transition);
+        return transition.roll_back(problem, blame, start.queued);
+    }
+    if let Some(problem) = transition.count_exit(start.since, &problem) {
+        return transition.roll_back(problem, Blame::Config, start.queued);
     }
     transition.order(Action::Conclude(Verdict::Failing(problem)));
-    transition.start_again(pace, start.queued)
-}
-
-pub(super) fn roll_back<C: Candidate>(
-    problem: Problem,
-    blame: Blame,
-    queued: Option<C>,
-    transition: &mut Transition<'_, C>,
-) -> State<C> {
-    transition.order(Action::RollBack { problem: problem.clone(), blame });
-    State::RollingBack { problem, queued }
+    transition.start_again(Pace::AfterExit, start.queued)
 }
 
 /// Takes the next step of the probation, if that is due.
 fn advance<C: Candidate>(start: Start<C>, stage: ProbationStage, transition: &mut Transition<'_, C>) -> State<C> {
     let retry_delay = match stage {
+        ProbationStage::NotReady { until } if transition.now >= until => return is_ready(start, transition),
         ProbationStage::Waiting { until } if transition.now >= until => {
-            transition.backoff.reset();
             transition.limits.min_uptime.clamp(PROBE_TIMEOUT, backoff::CAP)
         }
         ProbationStage::Failed { probe_at, retry_delay, .. } if transition.now >= probe_at => {
@@ -87,9 +91,10 @@ fn advance<C: Candidate>(start: Start<C>, stage: ProbationStage, transition: &mu
             let problem = format!("the health check did not answer within {} s", PROBE_TIMEOUT.as_secs());
             return judge(start, stage, Health::Unhealthy(problem), transition);
         }
-        ProbationStage::Waiting { .. } | ProbationStage::Probing { .. } | ProbationStage::Failed { .. } => {
-            return State::Starting { start, stage };
-        }
+        ProbationStage::NotReady { .. }
+        | ProbationStage::Waiting { .. }
+        | ProbationStage::Probing { .. }
+        | ProbationStage::Failed { .. } => return State::Starting { start, stage },
     };
     transition.order(Action::Probe(start.child));
     State::Starting { start, stage: ProbationStage::Probing { until: transition.now + PROBE_TIMEOUT, retry_delay } }
@@ -115,10 +120,11 @@ fn judge<C: Candidate>(
         Health::Unhealthy(problem) | Health::Unknown(problem) => {
             match start.trust {
                 TrustLevel::OnProbation => {
-                    transition.order(Action::RollBack { problem: problem.clone(), blame: Blame::Config });
+                    let (problem, target) = (problem.clone(), RollBackTarget::Fallback);
+                    transition.order(Action::RollBack { problem, blame: Blame::Config, target });
                     start.queued = queued;
                 }
-                TrustLevel::LastKnownGood | TrustLevel::NoFallback => {
+                TrustLevel::Confirmed | TrustLevel::Unconfirmed { .. } | TrustLevel::NoFallback => {
                     transition.order(Action::Conclude(Verdict::Failing(problem.clone())));
                     transition.install_queued(queued);
                 }
@@ -165,7 +171,7 @@ pub(super) fn rolling_back<C: Candidate>(
         Event::RolledBack(outcome) => {
             let (pace, verdict) = match outcome {
                 Ok(()) => (Pace::AtOnce, Verdict::RolledBack(problem)),
-                Err(obstacle) => (Pace::Delayed, Verdict::Failing(format!("{problem}; {obstacle}"))),
+                Err(obstacle) => (Pace::AfterFailure, Verdict::Failing(format!("{problem}; {obstacle}"))),
             };
             transition.order(Action::Conclude(verdict));
             return transition.start_again(pace, queued);
@@ -181,6 +187,7 @@ pub(super) fn rolling_back<C: Candidate>(
         Event::Installed(_)
         | Event::Launched(_)
         | Event::Exited { .. }
+        | Event::Ready { .. }
         | Event::TookOver { .. }
         | Event::Probed { .. }
         | Event::RestartRequested

@@ -4,8 +4,10 @@
 //! the stories with two collectors are in `handover_tests`.
 
 use super::*;
-use crate::core::event::TrustLevel::{LastKnownGood, NoFallback, OnProbation};
-use crate::core::event::{ActivationMode, Blame, ExitCause, Health, RestartReason, SpawnResult, Verdict};
+use crate::core::event::TrustLevel::{Confirmed, NoFallback, OnProbation, Unconfirmed};
+use crate::core::event::{
+    ActivationMode, Blame, ExitCause, Health, PortHolder, RestartReason, RollBackTarget, SpawnResult, Verdict,
+};
 
 /// In the tests a candidate is called by its revision.
 impl Candidate for &'static str {
@@ -16,7 +18,12 @@ impl Candidate for &'static str {
     }
 }
 
-pub(super) const LIMITS: Limits = Limits { min_uptime: Duration::from_secs(10), stop_timeout: Duration::from_secs(30) };
+pub(super) const LIMITS: Limits = Limits {
+    min_uptime: Duration::from_secs(10),
+    start_timeout: Duration::from_secs(60),
+    confirm_time: Duration::from_secs(600),
+    stop_timeout: Duration::from_secs(30),
+};
 
 pub(super) fn seconds(seconds: f64) -> Uptime {
     Duration::from_secs_f64(seconds)
@@ -40,11 +47,20 @@ pub(super) fn text(actions: Vec<Action<&str>>) -> String {
             format!("install {candidate} to restart")
         }
         Action::Discard(candidate) => format!("discard {candidate}"),
-        Action::RollBack { problem, blame: Blame::Config } => format!("roll back ({problem})"),
-        Action::RollBack { problem, blame: Blame::OtherProcess } => format!("roll back to try later ({problem})"),
-        Action::RollBack { problem, blame: Blame::HandOver } => format!("roll back to try again ({problem})"),
+        Action::RollBack { problem, blame, target } => {
+            let blame = match blame {
+                Blame::Config => "",
+                Blame::Start => " as it did not start",
+                Blame::Environment => " to try later",
+                Blame::HandOver => " to try again",
+            };
+            let name = if target == RollBackTarget::Fallback { "roll back" } else { "undo" };
+            format!("{name}{blame} ({problem})")
+        }
         Action::Probe(ChildId(child)) => format!("probe {child}"),
         Action::Promote => "promote".to_string(),
+        Action::Confirm => "confirm".to_string(),
+        Action::RecordExit { exits } => format!("record exit {exits}"),
         Action::Conclude(Verdict::Promoted) => "promoted".to_string(),
         Action::Conclude(Verdict::Proved) => "proved".to_string(),
         Action::Conclude(Verdict::RolledBack(problem)) => format!("rolled back ({problem})"),
@@ -60,8 +76,8 @@ pub(super) struct Script {
     pub(super) supervisor: Supervisor<&'static str>,
     pub(super) now: Uptime,
     /// The number of the child that was spawned last.
-    child: u64,
-    orders: String,
+    pub(super) child: u64,
+    pub(super) orders: String,
 }
 
 /// The agent has just started and ordered its first spawn.
@@ -77,7 +93,7 @@ pub(super) fn script_with(limits: Limits) -> Script {
 /// ChildId 1 has run a proved config since 0 s and has proved itself at 10 s.
 pub(super) fn running() -> Script {
     script()
-        .launched(LastKnownGood)
+        .launched(Confirmed)
         .due_at(10.0)
         .expect("probe 1")
         .healthy()
@@ -151,14 +167,25 @@ impl Script {
         script
     }
 
+    /// It is ready at once.
     pub(super) fn launched(self, trust: TrustLevel) -> Script {
         self.launched_as(trust, true)
     }
 
-    pub(super) fn launched_as(mut self, trust: TrustLevel, is_watched: bool) -> Script {
+    pub(super) fn launched_as(self, trust: TrustLevel, is_watched: bool) -> Script {
+        let launched = self.launched_and_not_ready(trust, is_watched).expect("");
+        let child = launched.child;
+        launched.ready(child)
+    }
+
+    pub(super) fn launched_and_not_ready(mut self, trust: TrustLevel, is_watched: bool) -> Script {
         self.child += 1;
         let child = ChildId(self.child);
         self.event(Event::Launched(SpawnResult::Spawned { child, trust, is_watched }))
+    }
+
+    pub(super) fn ready(self, child: u64) -> Script {
+        self.event(Event::Ready { child: ChildId(child) })
     }
 
     pub(super) fn no_config(self, fallback: bool) -> Script {
@@ -226,7 +253,7 @@ impl Script {
 fn boot_with_a_proved_config() {
     script()
         .state_name(StateName::Starting)
-        .launched(LastKnownGood)
+        .launched(Confirmed)
         .state_name(StateName::Starting)
         .due_at(10.0)
         .expect("probe 1")
@@ -246,7 +273,7 @@ fn boot_without_config_is_started_again_until_a_candidate_arrives() {
 #[test]
 fn a_config_that_went_missing_is_replaced_by_the_last_known_good() {
     let lost = || script().no_config(true).expect("roll back (the config file is missing)");
-    lost().rolled_back().expect("rolled back (the config file is missing), spawn").launched(LastKnownGood).expect("");
+    lost().rolled_back().expect("rolled back (the config file is missing), spawn").launched(Confirmed).expect("");
     let failed = lost().not_rolled_back().expect("failing (the config file is missing; disk full)").delayed(1.0);
     failed.due().expect("spawn").no_config(true).not_rolled_back().delayed(2.0);
 }
@@ -260,17 +287,15 @@ fn a_spawn_that_fails_is_tried_again_and_again() {
     }
 }
 
-#[test]
-fn a_crash_after_min_uptime_restarts_at_once() {
-    running().at(11.0).exited().expect("spawn").state_name(StateName::Starting);
-    // Asked for its health, and gone before it answered.
-    script().launched(NoFallback).due_at(10.0).expect("probe 1").at(12.0).exited().expect("failing (boom), spawn");
+/// The first crash in ten minutes is followed by a start at once.
+fn crashed_once() -> Script {
+    script().launched(NoFallback).exited().expect("failing (boom), spawn")
 }
 
 #[test]
-fn crashes_before_min_uptime_wait_longer_each_time_up_to_the_cap() {
-    for trust in [LastKnownGood, NoFallback] {
-        let mut script = script();
+fn each_crash_in_ten_minutes_waits_longer_up_to_the_cap() {
+    for trust in [Confirmed, NoFallback] {
+        let mut script = script().launched(trust).exited().expect("failing (boom), spawn");
         for delay in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
             let crashed = script.launched(trust).exited().expect("failing (boom)");
             script = crashed.delayed(delay).due().expect("spawn");
@@ -278,40 +303,173 @@ fn crashes_before_min_uptime_wait_longer_each_time_up_to_the_cap() {
     }
 }
 
+/// It dies seven seconds after each probation.
 #[test]
-fn a_run_of_min_uptime_resets_the_delay() {
-    let crashed_twice =
-        || script().launched(NoFallback).exited().due().launched(NoFallback).exited().delayed(2.0).due();
-    let asked = || crashed_twice().launched(NoFallback).due().expect("probe 3");
-    asked().healthy().exited().expect("spawn").launched(NoFallback).exited().delayed(1.0);
-    asked().unhealthy().exited().expect("failing (boom), spawn").launched(NoFallback).exited().delayed(1.0);
-    // Unhealthy, but it did run: the restart that an operator asks for starts from the first delay too.
-    asked().unhealthy().restart().exited().expect("spawn").launched(NoFallback).exited().delayed(1.0);
-    // It went just as its probation was over, and the agent hears of that first.
-    let mut late = crashed_twice().launched(NoFallback);
-    late.now += LIMITS.min_uptime;
-    late.exited().expect("failing (boom), spawn").launched(NoFallback).exited().delayed(1.0);
-    // A new config that ran for long and cannot be rolled back.
-    let crashed = crashed_twice().launched(OnProbation).due().exited().expect("roll back (boom)");
-    crashed.not_rolled_back().delayed(1.0);
+fn a_collector_that_has_proved_itself_waits_longer_too() {
+    let mut script = script().launched(Confirmed).due().healthy().exited().expect("spawn");
+    for delay in [1.0, 2.0, 4.0, 8.0] {
+        let mut proved = script.launched(Confirmed).due().healthy().state_name(StateName::Running);
+        proved.now += seconds(7.0);
+        script = proved.exited().expect("").delayed(delay).due().expect("spawn");
+    }
 }
 
 #[test]
-fn a_new_config_does_not_inherit_the_delay_of_the_old() {
-    let crashing = script().launched(NoFallback).exited().due().launched(NoFallback).exited().delayed(2.0);
-    let installed = crashing.candidate("b").expect("install b").installed().expect("spawn");
-    installed.launched(NoFallback).exited().delayed(1.0);
+fn after_ten_quiet_minutes_a_crash_is_a_first_one_again() {
+    let quiet = || crashed_once().launched(NoFallback).exited().delayed(1.0).due().launched(Confirmed).due().healthy();
+    quiet().at(300.0).exited().delayed(2.0);
+    quiet().at(611.0).exited().expect("spawn");
+}
+
+#[test]
+fn another_config_does_not_inherit_the_delay_of_the_old() {
+    let crashing = || crashed_once().launched(NoFallback).exited().delayed(1.0);
+    let installed = crashing().candidate("b").expect("install b").installed().expect("spawn");
+    installed.launched(NoFallback).exited().expect("failing (boom), spawn");
+    let restored = crashing().due().launched(OnProbation).exited().rolled_back().launched(Confirmed);
+    restored.exited().expect("failing (boom), spawn");
+    // A restart is no other config.
+    crashing().restart().expect("spawn").launched(NoFallback).exited().delayed(2.0);
+}
+
+#[test]
+fn a_probation_begins_when_the_collector_is_ready_or_has_had_time_enough() {
+    let started = || script().launched_and_not_ready(OnProbation, true).expect("").state_name(StateName::Starting);
+    let ready = || started().at(50.0).ready(1).expect("").state_name(StateName::Starting);
+    ready().due_at(60.0).expect("probe 1").healthy().expect("promote, promoted");
+    // It says so once; what another one says is none of its business.
+    ready().at(55.0).ready(1).expect("").due_at(60.0).expect("probe 1");
+    started().at(50.0).ready(7).expect("").due_at(60.0).expect("").due_at(70.0).expect("probe 1");
+    // Its log level may keep it from saying so.
+    started().due_at(60.0).expect("").due_at(70.0).expect("probe 1").healthy().expect("promote, promoted");
+    started().at(50.0).exited().expect("roll back as it did not start (boom)");
+    started().at(50.0).candidate("b").expect("").stop().expect("discard b, terminate 1").exited().finished();
+}
+
+#[test]
+fn what_never_was_ready_for_something_outside_the_config_is_tried_again() {
+    let started = || script().launched_and_not_ready(OnProbation, true);
+    let taken = ExitCause::PortInUse(PortHolder::OtherProcess);
+    started().exit_because(1, ExitCause::Environment).expect("roll back to try later (boom)");
+    started().ready(1).exit_because(1, ExitCause::Environment).expect("roll back (boom)");
+    started().due().exit_because(1, ExitCause::Environment).expect("roll back (boom)");
+    started().exit_because(1, taken).expect("roll back to try later (boom)");
+    started().ready(1).exit_because(1, taken).expect("roll back to try later (boom)");
+}
+
+/// ChildId 2 has proved itself at 110 s and is unconfirmed.
+fn unconfirmed() -> Script {
+    probing().healthy().expect("promote, promoted").state_name(StateName::Running)
+}
+
+/// It has crashed twice: at 200 s, and at 220 s, when it had proved itself again.
+fn crashed_twice() -> Script {
+    let once = unconfirmed().at(200.0).exited().expect("record exit 1, spawn");
+    let again = once.launched(UNCONFIRMED).due_at(210.0).expect("probe 3").healthy().expect("proved");
+    again.at(220.0).exited().expect("record exit 2").delayed(1.0).due().expect("spawn")
+}
+
+const UNCONFIRMED: TrustLevel = Unconfirmed { exits: 1, has_fallback: true };
+
+#[test]
+fn what_has_proved_itself_is_confirmed_after_confirm_time_and_never_rolled_back_then() {
+    let confirmed = || unconfirmed().due_at(710.0).expect("confirm").state_name(StateName::Running).idle();
+    let mut script = confirmed().exited().expect("spawn");
+    for _ in 0..5 {
+        script = script.launched(Confirmed).exited().expect("failing (boom)").due().expect("spawn");
+    }
+    // Exits in between change nothing, nor does the time without a collector.
+    let proved = crashed_twice().launched(UNCONFIRMED).due().healthy().expect("proved");
+    proved.due_at(710.0).expect("confirm").idle();
+    let mut late = crashed_twice();
+    late.now = seconds(800.0);
+    late.launched(UNCONFIRMED).due().expect("probe 4").healthy().expect("proved, confirm").idle();
+}
+
+#[test]
+fn three_unexpected_exits_roll_an_unconfirmed_config_back() {
+    let reason = "the collector exited unexpectedly 3 times within confirm-time (after 100.0 s, 20.0 s, 5.0 s); \
+                  the last time: boom";
+    let mut third = crashed_twice().launched(UNCONFIRMED);
+    third.now += seconds(5.0);
+    let third = third.exited().expect(&format!("record exit 3, roll back ({reason})"));
+    let restored = third.rolled_back().expect(&format!("rolled back ({reason}), spawn")).launched(Confirmed);
+    restored.due().healthy().expect("proved").idle();
+    // Proved again or not.
+    let proved = crashed_twice().launched(UNCONFIRMED).due().healthy().exited();
+    assert!(proved.orders.starts_with("record exit 3, roll back ("), "{}", proved.orders);
+    // A candidate that waits comes after that, and goes back to the confirmed one too.
+    let queued = crashed_twice().launched(UNCONFIRMED).candidate("c").exited().rolled_back();
+    assert!(queued.orders.ends_with(", install c"), "{}", queued.orders);
+}
+
+#[test]
+fn a_roll_back_of_an_unconfirmed_config_that_fails_is_tried_at_every_exit() {
+    let mut script = crashed_twice().launched(UNCONFIRMED).exited();
+    for delay in [4.0, 8.0, 16.0] {
+        assert!(script.orders.contains("roll back ("), "{}", script.orders);
+        script = script.not_rolled_back().delayed(delay).due().expect("spawn").launched(UNCONFIRMED).exited();
+    }
+    script.rolled_back().launched(Confirmed).due().healthy().idle();
+}
+
+#[test]
+fn exits_that_were_asked_for_do_not_count() {
+    let restarted = unconfirmed().restart().expect("terminate 2").exited().expect("spawn").launched(UNCONFIRMED);
+    let restarted = restarted.due().healthy().expect("proved").restart().exited().expect("spawn");
+    restarted.launched(UNCONFIRMED).exited().expect("record exit 1, failing (boom), spawn");
+}
+
+#[test]
+fn with_nothing_to_go_back_to_it_is_restarted_for_as_long_as_it_takes() {
+    let lonely = Unconfirmed { exits: 0, has_fallback: false };
+    let mut script = script().launched(NoFallback).due().healthy().expect("promote, promoted").due_at(610.0);
+    script = script.expect("confirm").restart().exited().launched(lonely).due().healthy().expect("proved");
+    script = script.exited().expect("record exit 1, spawn").launched(lonely);
+    script = script.exited().expect("record exit 2, failing (boom)").due().launched(lonely);
+    script = script.exited().expect("record exit 3, failing (boom)").delayed(2.0).due().launched(lonely);
+    // That it has crashed three times is written once. The time starts anew with each further exit.
+    script = script.due().healthy().expect("proved").exited().expect("").delayed(4.0);
+    let crashed_at = script.now.as_secs_f64();
+    let proved = script.due().launched(lonely).due().healthy().expect("proved");
+    proved.due_at(crashed_at + 600.0).expect("confirm").idle();
+}
+
+#[test]
+fn an_agent_that_finds_an_unconfirmed_config_goes_on_counting_and_starts_the_time_anew() {
+    let found = |exits| script().launched(Unconfirmed { exits, has_fallback: true });
+    found(0).due().healthy().expect("proved").due_at(600.0).expect("confirm").idle();
+    found(1).exited().expect("record exit 2, failing (boom), spawn");
+    let third = found(2).exited();
+    assert!(third.orders.starts_with("record exit 3, roll back ("), "{}", third.orders);
+    // Unhealthy it is not rolled back: a host that boots is slow.
+    found(2).due().unhealthy().expect("failing (unhealthy)").state_name(StateName::Starting);
+}
+
+#[test]
+fn without_confirm_time_a_config_is_confirmed_with_its_probation() {
+    let script = script_with(Limits { confirm_time: Duration::ZERO, ..LIMITS });
+    let proved = script.launched(OnProbation).due().healthy().expect("promote, confirm, promoted");
+    proved.idle().exited().expect("spawn");
+}
+
+#[test]
+fn a_candidate_over_an_unconfirmed_config_starts_from_nothing() {
+    let crashed = unconfirmed().at(200.0).exited().expect("record exit 1, spawn").launched(UNCONFIRMED);
+    let replaced = crashed.due().healthy().candidate("c").installed().expect("terminate 3").exited();
+    let proved = replaced.launched(OnProbation).due().healthy().expect("promote, promoted");
+    proved.exited().expect("record exit 1, spawn");
 }
 
 #[test]
 fn an_install_stops_starts_and_promotes() {
-    probing().healthy().expect("promote, promoted").state_name(StateName::Running).idle().exited().expect("spawn");
+    probing().healthy().expect("promote, promoted").state_name(StateName::Running);
 }
 
 #[test]
 fn an_install_that_fails_leaves_the_collector_alone() {
     running().candidate("b").expect("install b to hand over").not_installed().state_name(StateName::Running).idle();
-    let delayed = script().launched(NoFallback).exited().delayed(1.0).candidate("b").expect("install b");
+    let delayed = crashed_once().launched(NoFallback).exited().delayed(1.0).candidate("b").expect("install b");
     delayed.not_installed().delayed(1.0).due().expect("spawn");
 }
 
@@ -345,10 +503,9 @@ fn a_queued_candidate_is_installed_when_the_probation_ended_in_a_crash() {
 fn a_queued_candidate_is_installed_when_there_was_nothing_to_go_back_to() {
     let crashed = || script().launched(NoFallback).candidate("b").exited().expect("failing (boom), install b");
     crashed().installed().expect("spawn");
-    crashed().not_installed().delayed(1.0);
-    // It had been up long enough to be started at once.
-    let late = script().launched(NoFallback).due_at(10.0).candidate("b").exited().expect("failing (boom), install b");
-    late.not_installed().due_at(10.0).expect("spawn");
+    crashed().not_installed().due_at(0.0).expect("spawn");
+    let again = crashed_once().launched(NoFallback).candidate("b").exited().expect("failing (boom), install b");
+    again.not_installed().delayed(1.0);
 }
 
 #[test]
@@ -363,11 +520,11 @@ fn a_queued_candidate_is_installed_when_the_probation_ended_unhealthy() {
 #[test]
 fn a_new_config_that_crashes_is_rolled_back_at_once() {
     let rolled_back = on_probation().at(105.0).exited().expect("roll back (boom)").state_name(StateName::Backoff);
-    let started = rolled_back.rolled_back().expect("rolled back (boom), spawn").launched(LastKnownGood);
+    let started = rolled_back.rolled_back().expect("rolled back (boom), spawn").launched(Confirmed);
     started.due_at(115.0).expect("probe 3").healthy().expect("proved").idle();
     // A last known good that crashes too is delayed like any other.
-    let crashed = on_probation().exited().rolled_back().launched(LastKnownGood).exited().expect("failing (boom)");
-    crashed.delayed(1.0);
+    let crashed = on_probation().exited().rolled_back().launched(Confirmed).exited().expect("failing (boom), spawn");
+    crashed.launched(Confirmed).exited().delayed(1.0);
 }
 
 #[test]
@@ -386,7 +543,7 @@ fn an_unhealthy_new_config_is_rolled_back_then_stopped_then_replaced() {
     late.rolled_back().expect("rolled back (the health check did not answer within 5 s), terminate 2");
     let stopping = probing().at(111.0).unhealthy().expect("roll back (unhealthy)").rolled_back();
     let stopping = stopping.expect("rolled back (unhealthy), terminate 2").state_name(StateName::Stopping);
-    stopping.at(112.0).exited().expect("spawn").launched(LastKnownGood).expect("");
+    stopping.at(112.0).exited().expect("spawn").launched(Confirmed).expect("");
 }
 
 #[test]
@@ -397,18 +554,18 @@ fn an_unhealthy_new_config_that_cannot_be_rolled_back_keeps_running() {
         .expect("failing (unhealthy; disk full)")
         .state_name(StateName::Starting);
     let again = stuck.due_at(120.0).expect("probe 2").unhealthy().expect("roll back (unhealthy)").not_rolled_back();
-    again.due_at(140.0).expect("probe 2").healthy().expect("promote, promoted").idle();
+    again.due_at(140.0).expect("probe 2").healthy().expect("promote, promoted");
 }
 
 #[test]
 fn an_unhealthy_collector_with_nothing_to_go_back_to_is_asked_again_with_growing_pauses() {
-    for trust in [LastKnownGood, NoFallback] {
+    for trust in [Confirmed, NoFallback] {
         let mut script = script().launched(trust).due_at(10.0).expect("probe 1");
         for (answered, pause) in [(10.0, 10.0), (20.0, 20.0), (40.0, 40.0), (80.0, 60.0), (140.0, 60.0)] {
             let ill = script.unhealthy().expect("failing (unhealthy)").state_name(StateName::Starting);
             script = ill.due_at(answered + pause).expect("probe 1");
         }
-        script.healthy().state_name(StateName::Running).idle();
+        script.healthy().state_name(StateName::Running);
     }
 }
 
@@ -447,7 +604,7 @@ fn a_restart_reaps_the_old_collector_before_it_starts_the_new() {
     running().restart().due_at(40.0).expect("kill 1").idle().restart().expect("").exited().expect("spawn");
     // Where nothing lives it is a start; where one has just been started it is nothing.
     script().no_config(false).restart().expect("spawn");
-    script().launched(NoFallback).exited().delayed(1.0).restart().expect("spawn");
+    crashed_once().launched(NoFallback).exited().delayed(1.0).restart().expect("spawn");
     on_probation().restart().expect("").due_at(110.0).expect("probe 2").restart().expect("");
     script().launched(NoFallback).due().unhealthy().restart().expect("terminate 1");
 }
@@ -460,7 +617,7 @@ fn a_stop_ends_it_from_wherever_it_is() {
     probing().candidate("c").stop().expect("discard c, terminate 2").exited().finished();
     probing().unhealthy().not_rolled_back().stop().expect("terminate 2").exited().finished();
     script().no_config(false).stop().finished();
-    script().launched(NoFallback).exited().delayed(1.0).stop().finished();
+    crashed_once().launched(NoFallback).exited().delayed(1.0).stop().finished();
 }
 
 #[test]

@@ -5,14 +5,15 @@
 
 use super::tests::{LIMITS, seconds, text};
 use super::*;
-use crate::core::event::TrustLevel::{LastKnownGood, NoFallback, OnProbation};
+use crate::core::event::TrustLevel::{Confirmed, NoFallback, OnProbation, Unconfirmed};
 use crate::core::event::{ActivationMode, ExitCause, Health, PortHolder, SpawnResult};
 
 type Named = State<&'static str>;
 
 fn trust(trust: TrustLevel) -> &'static str {
     match trust {
-        LastKnownGood => "last known good",
+        Confirmed => "confirmed",
+        Unconfirmed { .. } => "unconfirmed",
         OnProbation => "on probation",
         NoFallback => "no fallback",
     }
@@ -34,6 +35,7 @@ fn name(state: &Named) -> String {
         State::Launching => "launching".into(),
         State::Starting { start, stage } => {
             let stage = match stage {
+                ProbationStage::NotReady { .. } => "not ready",
                 ProbationStage::Waiting { .. } => "waiting",
                 ProbationStage::Probing { .. } => "probing",
                 ProbationStage::Failed { .. } => "failed",
@@ -47,6 +49,7 @@ fn name(state: &Named) -> String {
         State::HandoverStarting { .. } => "handover starting".into(),
         State::HandoverProbation { start, is_watched, stage, .. } => {
             let stage = match stage {
+                HandoverStage::NotReady { .. } => "not ready",
                 HandoverStage::Gathering { is_last: false, .. } => "gathering",
                 HandoverStage::Gathering { is_last: true, .. } => "gathering at last",
                 HandoverStage::Waiting { .. } => "waiting",
@@ -72,6 +75,7 @@ fn name(state: &Named) -> String {
 }
 
 const AT: Uptime = Duration::from_secs(100);
+const NOT_READY: fn() -> ProbationStage = || ProbationStage::NotReady { until: AT };
 const WAITING: fn() -> ProbationStage = || ProbationStage::Waiting { until: AT };
 const PROBING: fn() -> ProbationStage = || ProbationStage::Probing { until: AT, retry_delay: seconds(10.0) };
 const FAILED: fn() -> ProbationStage =
@@ -92,6 +96,7 @@ fn stopping(phase: TerminationStage, next: Next) -> Named {
     State::Stopping { terminating: Terminating { child: ChildId(1), phase }, next }
 }
 
+const NEW_NOT_READY: HandoverStage = HandoverStage::NotReady { until: AT };
 const GATHERING: HandoverStage = gathering(Duration::from_secs(110), false);
 const TIME_IS_UP: HandoverStage = gathering(AT, false);
 const GATHERING_AT_LAST: HandoverStage = gathering(AT, true);
@@ -149,6 +154,7 @@ fn events() -> Vec<(&'static str, Event<&'static str>)> {
         |is_watched| Event::Launched(SpawnResult::Spawned { child: ChildId(2), trust: OnProbation, is_watched });
     let exited = |child, problem: &str, cause| Event::Exited { child, problem: problem.into(), cause };
     let port_taken = ExitCause::PortInUse(PortHolder::OtherCollector);
+    let environment = ExitCause::Environment;
     let unhealthy = || Health::Unhealthy("unhealthy".into());
     let unknown = || Health::Unknown("unhealthy".into());
     vec![
@@ -161,7 +167,12 @@ fn events() -> Vec<(&'static str, Event<&'static str>)> {
         ("exit, port taken", exited(own, "boom", port_taken)),
         ("exit of the new", exited(new, "bang", ExitCause::Unrelated)),
         ("exit of the new, port taken", exited(new, "bang", port_taken)),
+        ("exit, environment", exited(own, "boom", environment)),
+        ("exit of the new, environment", exited(new, "bang", environment)),
         ("exit of another", exited(other, "boom", port_taken)),
+        ("ready", Event::Ready { child: own }),
+        ("new ready", Event::Ready { child: new }),
+        ("another ready", Event::Ready { child: other }),
         ("candidate", Event::CandidateArrived("b")),
         ("installed", Event::Installed(Ok(ActivationMode::Restart))),
         ("to hand over", Event::Installed(Ok(ActivationMode::HandOver))),
@@ -198,6 +209,13 @@ fn same_as(called: &'static str, state: &Named) -> &'static str {
         ("to hand over", _) => "installed",
         ("spawned unwatched", _) => "spawned",
         ("exit of the new, port taken", _) => "exit of the new",
+        ("exit, environment", State::Starting { stage: ProbationStage::NotReady { .. }, .. }) => called,
+        (
+            "exit of the new, environment",
+            State::HandoverProbation { is_watched: true, stage: HandoverStage::NotReady { .. }, .. },
+        ) => called,
+        ("exit, environment", _) => "exit",
+        ("exit of the new, environment", _) => "exit of the new",
         // Alone it cannot be another collector's doing.
         ("exit, port taken", _) => "exit",
         ("health unknown", _) => "unhealthy",
@@ -223,7 +241,7 @@ const TABLE: &[Row] = &[
     (
         || State::Launching,
         &[
-            ("spawned", "", "waiting, on probation"),
+            ("spawned", "", "not ready, on probation"),
             ("spawn failed", "failing (no collector)", "backoff"),
             ("no config", "", "stopped"),
             ("config lost", "roll back (the config file is missing)", "rolling back"),
@@ -232,9 +250,35 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
+        || starting(NOT_READY, OnProbation, None),
+        &[
+            ("exit", "roll back as it did not start (boom)", "rolling back"),
+            ("exit, environment", "roll back to try later (boom)", "rolling back"),
+            ("ready", "", "waiting, on probation"),
+            ("candidate", "", "not ready, on probation, b queued"),
+            ("installed", "terminate 1", "terminated to start"),
+            ("not installed", "not installed (disk full)", "not ready, on probation"),
+            ("stop", "terminate 1", "terminated to finish"),
+            ("deadline", "", "waiting, on probation"),
+        ],
+    ),
+    (
+        || starting(NOT_READY, Confirmed, Some("a")),
+        &[
+            ("exit", "failing (boom), install a", "due"),
+            ("exit, environment", "failing (boom), install a", "due"),
+            ("ready", "", "waiting, confirmed, a queued"),
+            ("candidate", "discard a", "not ready, confirmed, b queued"),
+            ("installed", "discard a, terminate 1", "terminated to start"),
+            ("not installed", "not installed (disk full)", "not ready, confirmed, a queued"),
+            ("stop", "discard a, terminate 1", "terminated to finish"),
+            ("deadline", "", "waiting, confirmed, a queued"),
+        ],
+    ),
+    (
         || young(0.3, NoFallback, None),
         &[
-            ("exit", "failing (boom)", "backoff"),
+            ("exit", "failing (boom), spawn", "launching"),
             ("candidate", "", "waiting, no fallback, b queued"),
             ("installed", "", "delayed to start"),
             ("not installed", "not installed (disk full)", "waiting, no fallback"),
@@ -242,22 +286,22 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || young(9.0, LastKnownGood, None),
+        || young(9.0, Confirmed, None),
         &[
-            ("exit", "failing (boom)", "backoff"),
-            ("candidate", "", "waiting, last known good, b queued"),
+            ("exit", "failing (boom), spawn", "launching"),
+            ("candidate", "", "waiting, confirmed, b queued"),
             ("installed", "terminate 1", "terminated to start"),
-            ("not installed", "not installed (disk full)", "waiting, last known good"),
+            ("not installed", "not installed (disk full)", "waiting, confirmed"),
             ("stop", "terminate 1", "terminated to finish"),
         ],
     ),
     (
-        || young(9.0, LastKnownGood, Some("a")),
+        || young(9.0, Confirmed, Some("a")),
         &[
-            ("exit", "failing (boom), install a", "backoff"),
-            ("candidate", "discard a", "waiting, last known good, b queued"),
+            ("exit", "failing (boom), install a", "due"),
+            ("candidate", "discard a", "waiting, confirmed, b queued"),
             ("installed", "discard a, terminate 1", "terminated to start"),
-            ("not installed", "not installed (disk full)", "waiting, last known good, a queued"),
+            ("not installed", "not installed (disk full)", "waiting, confirmed, a queued"),
             ("stop", "discard a, terminate 1", "terminated to finish"),
         ],
     ),
@@ -294,16 +338,16 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || starting(PROBING, LastKnownGood, None),
+        || starting(PROBING, Confirmed, None),
         &[
             ("exit", "failing (boom), spawn", "launching"),
-            ("candidate", "", "probing, last known good, b queued"),
+            ("candidate", "", "probing, confirmed, b queued"),
             ("installed", "terminate 1", "terminated to start"),
-            ("not installed", "not installed (disk full)", "probing, last known good"),
+            ("not installed", "not installed (disk full)", "probing, confirmed"),
             ("healthy", "proved", "running"),
-            ("unhealthy", "failing (unhealthy)", "failed, last known good"),
+            ("unhealthy", "failing (unhealthy)", "failed, confirmed"),
             ("stop", "terminate 1", "terminated to finish"),
-            ("deadline", "failing (the health check did not answer within 5 s)", "failed, last known good"),
+            ("deadline", "failing (the health check did not answer within 5 s)", "failed, confirmed"),
         ],
     ),
     (
@@ -459,22 +503,36 @@ const TABLE: &[Row] = &[
     (
         || State::HandoverStarting { old: serving(1, 50.0) },
         &[
-            ("spawned", "", "handover gathering, on probation"),
-            ("spawned unwatched", "", "handover gathering, on probation, unwatched"),
-            ("spawn failed", "roll back to try again (no collector)", "handover rollback"),
+            ("spawned", "", "handover not ready, on probation"),
+            ("spawned unwatched", "", "handover not ready, on probation, unwatched"),
+            ("spawn failed", "undo to try again (no collector)", "handover rollback"),
             ("no config", "failing (the config file is missing)", "running"),
-            ("config lost", "roll back to try again (the config file is missing)", "handover rollback"),
+            ("config lost", "undo to try again (the config file is missing)", "handover rollback"),
             ("exit", "", "launching"),
             ("candidate", "discard b", "handover starting"),
             ("stop", "terminate 1", "terminated to finish"),
         ],
     ),
     (
+        || handing_over(NEW_NOT_READY, OnProbation, 5.0, Some("a")),
+        &[
+            ("exit", "", "not ready, on probation, a queued"),
+            ("exit of the new", "undo as it did not start (bang)", "handover rollback, a queued"),
+            ("exit of the new, port taken", "undo to try again (bang)", "handover rollback, a queued"),
+            ("exit of the new, environment", "undo to try later (bang)", "handover rollback, a queued"),
+            ("new ready", "", "handover gathering, on probation, a queued"),
+            ("candidate", "discard a", "handover not ready, on probation, b queued"),
+            ("not installed", "not installed (disk full)", "handover not ready, on probation, a queued"),
+            ("stop", "discard a, terminate 1, terminate 2", "1 terminated, 2 terminated"),
+            ("deadline", "", "handover gathering, on probation, a queued"),
+        ],
+    ),
+    (
         || handing_over(GATHERING, OnProbation, 5.0, None),
         &[
             ("exit", "", "waiting, on probation"),
-            ("exit of the new", "roll back (bang)", "handover rollback"),
-            ("exit of the new, port taken", "roll back to try again (bang)", "handover rollback"),
+            ("exit of the new", "undo (bang)", "handover rollback"),
+            ("exit of the new, port taken", "undo to try again (bang)", "handover rollback"),
             ("candidate", "", "handover gathering, on probation, b queued"),
             ("not installed", "not installed (disk full)", "handover gathering, on probation"),
             ("took over", "", "handover waiting, on probation"),
@@ -483,56 +541,56 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
-        || handing_over(TIME_IS_UP, LastKnownGood, 0.3, Some("a")),
+        || handing_over(TIME_IS_UP, Confirmed, 0.3, Some("a")),
         &[
-            ("exit", "", "waiting, last known good, a queued"),
+            ("exit", "", "waiting, confirmed, a queued"),
             ("exit of the new", "failing (bang), install a to hand over", "running"),
             ("exit of the new, port taken", "failing (bang), install a to hand over", "running"),
-            ("candidate", "discard a", "handover gathering, last known good, b queued"),
-            ("not installed", "not installed (disk full)", "handover gathering, last known good, a queued"),
-            ("took over", "", "handover waiting, last known good, a queued"),
+            ("candidate", "discard a", "handover gathering, confirmed, b queued"),
+            ("not installed", "not installed (disk full)", "handover gathering, confirmed, a queued"),
+            ("took over", "", "handover waiting, confirmed, a queued"),
             ("stop", "discard a, terminate 1", "1 terminated, 2 delayed"),
-            ("deadline", "take over 2 in part", "handover gathering at last, last known good, a queued"),
+            ("deadline", "take over 2 in part", "handover gathering at last, confirmed, a queued"),
         ],
     ),
     (
         || handing_over(GATHERING_AT_LAST, OnProbation, 40.0, Some("a")),
         &[
             ("exit", "", "waiting, on probation, a queued"),
-            ("exit of the new", "roll back (bang)", "handover rollback, a queued"),
-            ("exit of the new, port taken", "roll back to try again (bang)", "handover rollback, a queued"),
+            ("exit of the new", "undo (bang)", "handover rollback, a queued"),
+            ("exit of the new, port taken", "undo to try again (bang)", "handover rollback, a queued"),
             ("candidate", "discard a", "handover gathering at last, on probation, b queued"),
             ("not installed", "not installed (disk full)", "handover gathering at last, on probation, a queued"),
             ("took over", "", "handover waiting, on probation, a queued"),
-            ("did not take over", "give back 2, roll back to try again (no port)", "handover rollback of 2, a queued"),
+            ("did not take over", "give back 2, undo to try again (no port)", "handover rollback of 2, a queued"),
             ("stop", "discard a, terminate 1, terminate 2", "1 terminated, 2 terminated"),
             ("deadline", "take over 2 in part", "handover gathering at last, on probation, a queued"),
         ],
     ),
     (
-        || handing_over(GATHERING_AT_LAST, LastKnownGood, 0.3, Some("a")),
+        || handing_over(GATHERING_AT_LAST, Confirmed, 0.3, Some("a")),
         &[
-            ("exit", "", "waiting, last known good, a queued"),
+            ("exit", "", "waiting, confirmed, a queued"),
             ("exit of the new", "failing (bang), install a to hand over", "running"),
             ("exit of the new, port taken", "failing (bang), install a to hand over", "running"),
-            ("candidate", "discard a", "handover gathering at last, last known good, b queued"),
-            ("not installed", "not installed (disk full)", "handover gathering at last, last known good, a queued"),
-            ("took over", "", "handover waiting, last known good, a queued"),
+            ("candidate", "discard a", "handover gathering at last, confirmed, b queued"),
+            ("not installed", "not installed (disk full)", "handover gathering at last, confirmed, a queued"),
+            ("took over", "", "handover waiting, confirmed, a queued"),
             ("did not take over", "give back 2, failing (no port)", "1 serves, 2 delayed, a queued"),
             ("stop", "discard a, terminate 1", "1 terminated, 2 delayed"),
-            ("deadline", "take over 2 in part", "handover gathering at last, last known good, a queued"),
+            ("deadline", "take over 2 in part", "handover gathering at last, confirmed, a queued"),
         ],
     ),
     (
         || unwatched(GATHERING, OnProbation),
         &[
             ("exit", "", "waiting, on probation"),
-            ("exit of the new", "roll back to try again (bang)", "handover rollback"),
-            ("exit of the new, port taken", "roll back to try again (bang)", "handover rollback"),
+            ("exit of the new", "undo to try again (bang)", "handover rollback"),
+            ("exit of the new, port taken", "undo to try again (bang)", "handover rollback"),
             ("candidate", "", "handover gathering, on probation, unwatched, b queued"),
             ("not installed", "not installed (disk full)", "handover gathering, on probation, unwatched"),
             ("took over", "", "handover waiting, on probation, unwatched"),
-            ("did not take over", "give back 2, roll back to try again (no port)", "handover rollback of 2"),
+            ("did not take over", "give back 2, undo to try again (no port)", "handover rollback of 2"),
             ("stop", "terminate 1, terminate 2", "1 terminated, 2 terminated"),
             ("deadline", "take over 2", "handover gathering, on probation, unwatched"),
         ],
@@ -541,17 +599,17 @@ const TABLE: &[Row] = &[
         || unwatched(PROBING_NEW, OnProbation),
         &[
             ("exit", "", "probing, on probation"),
-            ("exit of the new", "roll back to try again (bang)", "handover rollback"),
-            ("exit of the new, port taken", "roll back to try again (bang)", "handover rollback"),
+            ("exit of the new", "undo to try again (bang)", "handover rollback"),
+            ("exit of the new, port taken", "undo to try again (bang)", "handover rollback"),
             ("candidate", "", "handover probing, on probation, unwatched, b queued"),
             ("not installed", "not installed (disk full)", "handover probing, on probation, unwatched"),
             ("new healthy", "promote, promoted, terminate 1", "2 serves, 1 terminated"),
-            ("new unhealthy", "give back 2, roll back to try again (unhealthy)", "handover rollback of 2"),
-            ("new health unknown", "give back 2, roll back to try again (unhealthy)", "handover rollback of 2"),
+            ("new unhealthy", "give back 2, undo to try again (unhealthy)", "handover rollback of 2"),
+            ("new health unknown", "give back 2, undo to try again (unhealthy)", "handover rollback of 2"),
             ("stop", "terminate 1, terminate 2", "2 terminated, 1 terminated"),
             (
                 "deadline",
-                "give back 2, roll back to try again (the health check did not answer within 5 s)",
+                "give back 2, undo to try again (the health check did not answer within 5 s)",
                 "handover rollback of 2",
             ),
         ],
@@ -560,8 +618,8 @@ const TABLE: &[Row] = &[
         || handing_over(SERVING, OnProbation, 10.0, Some("a")),
         &[
             ("exit", "", "waiting, on probation, a queued"),
-            ("exit of the new", "roll back (bang)", "handover rollback, a queued"),
-            ("exit of the new, port taken", "roll back to try again (bang)", "handover rollback, a queued"),
+            ("exit of the new", "undo (bang)", "handover rollback, a queued"),
+            ("exit of the new, port taken", "undo to try again (bang)", "handover rollback, a queued"),
             ("candidate", "discard a", "handover waiting, on probation, b queued"),
             ("not installed", "not installed (disk full)", "handover waiting, on probation, a queued"),
             ("stop", "discard a, terminate 1, terminate 2", "2 terminated, 1 terminated"),
@@ -572,33 +630,29 @@ const TABLE: &[Row] = &[
         || handing_over(PROBING_NEW, OnProbation, 20.0, Some("a")),
         &[
             ("exit", "", "probing, on probation, a queued"),
-            ("exit of the new", "roll back (bang)", "handover rollback, a queued"),
-            ("exit of the new, port taken", "roll back to try again (bang)", "handover rollback, a queued"),
+            ("exit of the new", "undo (bang)", "handover rollback, a queued"),
+            ("exit of the new, port taken", "undo to try again (bang)", "handover rollback, a queued"),
             ("candidate", "discard a", "handover probing, on probation, b queued"),
             ("not installed", "not installed (disk full)", "handover probing, on probation, a queued"),
             ("new healthy", "promote, promoted, terminate 1", "2 serves, 1 terminated, a queued"),
-            ("new unhealthy", "give back 2, roll back (unhealthy)", "handover rollback of 2, a queued"),
-            (
-                "new health unknown",
-                "give back 2, roll back to try again (unhealthy)",
-                "handover rollback of 2, a queued",
-            ),
+            ("new unhealthy", "give back 2, undo (unhealthy)", "handover rollback of 2, a queued"),
+            ("new health unknown", "give back 2, undo to try again (unhealthy)", "handover rollback of 2, a queued"),
             ("stop", "discard a, terminate 1, terminate 2", "2 terminated, 1 terminated"),
             (
                 "deadline",
-                "give back 2, roll back (the health check did not answer within 5 s)",
+                "give back 2, undo (the health check did not answer within 5 s)",
                 "handover rollback of 2, a queued",
             ),
         ],
     ),
     (
-        || handing_over(PROBING_NEW, LastKnownGood, 20.0, Some("a")),
+        || handing_over(PROBING_NEW, Confirmed, 20.0, Some("a")),
         &[
-            ("exit", "", "probing, last known good, a queued"),
+            ("exit", "", "probing, confirmed, a queued"),
             ("exit of the new", "failing (bang), install a to hand over", "running"),
             ("exit of the new, port taken", "failing (bang), install a to hand over", "running"),
-            ("candidate", "discard a", "handover probing, last known good, b queued"),
-            ("not installed", "not installed (disk full)", "handover probing, last known good, a queued"),
+            ("candidate", "discard a", "handover probing, confirmed, b queued"),
+            ("not installed", "not installed (disk full)", "handover probing, confirmed, a queued"),
             ("new healthy", "proved, terminate 1", "2 serves, 1 terminated, a queued"),
             ("new unhealthy", "give back 2, failing (unhealthy), terminate 2", "1 serves, 2 terminated, a queued"),
             ("new health unknown", "give back 2, failing (unhealthy), terminate 2", "1 serves, 2 terminated, a queued"),
@@ -718,6 +772,10 @@ const TABLE: &[Row] = &[
     (|| State::Finished, &[("candidate", "discard b", "finished")]),
 ];
 
+fn in_state(state: Named) -> Supervisor<&'static str> {
+    Supervisor { state, ..Supervisor::new(LIMITS, 1) }
+}
+
 #[test]
 fn every_state_answers_every_event() {
     let mut wrong = Vec::new();
@@ -727,12 +785,7 @@ fn every_state_answers_every_event() {
             assert!(events().iter().any(|(known, _)| known == event), "{before}: no event is called {event}");
         }
         for (called, event) in events() {
-            let mut supervisor = Supervisor {
-                limits: LIMITS,
-                backoff: Backoff::new(1),
-                activation: Activation::default(),
-                state: state(),
-            };
+            let mut supervisor = in_state(state());
             // `delayed` and the like: not one deadline is past its time at 99.9 s.
             let now = if called == "early" { AT - Duration::from_millis(100) } else { AT };
             let orders = text(supervisor.handle(now, event));
@@ -778,25 +831,29 @@ fn every_failure_of_a_hand_over_has_its_blame() {
     ];
     let blamed_on_config: Vec<(Named, Event<&str>)> = vec![
         (at(GATHERING), exited(ExitCause::Unrelated)),
+        (at(GATHERING), exited(ExitCause::Environment)),
         (at(GATHERING), in_use(PortHolder::Itself)),
         (at(SERVING), exited(ExitCause::Unrelated)),
         (at(PROBING_NEW), exited(ExitCause::Unrelated)),
         (at(PROBING_NEW), probed(Health::Unhealthy("503".into()))),
         (at(PROBING_NEW), Event::DeadlinePassed),
     ];
-    let blamed_on_another =
-        vec![(at(GATHERING), in_use(PortHolder::OtherProcess)), (at(SERVING), in_use(PortHolder::OtherProcess))];
+    let blamed_on_another = vec![
+        (at(GATHERING), in_use(PortHolder::OtherProcess)),
+        (at(SERVING), in_use(PortHolder::OtherProcess)),
+        (at(NEW_NOT_READY), exited(ExitCause::Environment)),
+    ];
     let expectations = [
-        (blamed_on_another, "roll back to try later", "install b to hand over"),
-        (blamed_on_hand_over, "roll back to try again", "install b to restart"),
-        (blamed_on_config, "roll back (", "install b to hand over"),
+        (blamed_on_another, "undo to try later", "install b to hand over"),
+        (blamed_on_hand_over, "undo to try again", "install b to restart"),
+        (blamed_on_config, "undo (", "install b to hand over"),
     ];
     for (failures, roll_back, install) in expectations {
         for (state, event) in failures {
             let called = format!("{}, {event:?}", name(&state));
             let mut activation = Activation::default();
             assert_eq!(activation.installs("b"), Ok(()));
-            let mut supervisor = Supervisor { limits: LIMITS, backoff: Backoff::new(1), activation, state };
+            let mut supervisor = Supervisor { activation, ..in_state(state) };
             let orders = text(supervisor.handle(AT, event));
             assert!(orders.contains(roll_back), "{called}: {orders}");
             supervisor.state = State::Running { child: ChildId(1), since: seconds(50.0) };
@@ -813,6 +870,7 @@ fn two_collectors_are_seen() {
     type Seen = (fn() -> Named, Option<f64>, StateName, u64, &'static [u64]);
     let seen: &[Seen] = &[
         (|| State::HandoverStarting { old: serving(1, 50.0) }, None, StateName::HandingOver, 1, &[]),
+        (|| handing_over(NEW_NOT_READY, OnProbation, 5.0, None), Some(100.0), StateName::HandingOver, 1, &[]),
         (|| handing_over(GATHERING, OnProbation, 5.0, None), Some(100.0), StateName::HandingOver, 1, &[]),
         (|| handing_over(SERVING, OnProbation, 5.0, None), Some(100.0), StateName::HandingOver, 2, &[]),
         (|| handing_over(PROBING_NEW, OnProbation, 5.0, None), Some(100.0), StateName::HandingOver, 2, &[]),
@@ -832,8 +890,7 @@ fn two_collectors_are_seen() {
         ),
     ];
     for (state, deadline, state_name, serves, terminating) in seen {
-        let supervisor =
-            Supervisor { limits: LIMITS, backoff: Backoff::new(1), activation: Activation::default(), state: state() };
+        let supervisor = in_state(state());
         let called = name(&supervisor.state);
         assert_eq!(supervisor.deadline(), deadline.map(seconds), "{called}");
         assert_eq!((supervisor.state_name(), supervisor.serving()), (*state_name, Some(ChildId(*serves))), "{called}");

@@ -47,7 +47,11 @@ impl<C: Candidate> Supervisor<C> {
                 Some(terminating.child)
             }
             State::HandoverStarting { old } | State::HandoverRollback { old, .. } => Some(old.child),
-            State::HandoverProbation { old, stage: HandoverStage::Gathering { .. }, .. } => Some(old.child),
+            State::HandoverProbation {
+                old,
+                stage: HandoverStage::NotReady { .. } | HandoverStage::Gathering { .. },
+                ..
+            } => Some(old.child),
             State::HandoverProbation {
                 start,
                 stage: HandoverStage::Waiting { .. } | HandoverStage::Probing { .. },
@@ -59,6 +63,15 @@ impl<C: Candidate> Supervisor<C> {
             | State::RollingBack { .. }
             | State::Backoff { .. }
             | State::Finished => None,
+        }
+    }
+
+    /// The collector that is expected to say that it is ready; `None` when none is.
+    pub fn awaited(&self) -> Option<ChildId> {
+        match &self.state {
+            State::Starting { start, stage: ProbationStage::NotReady { .. } }
+            | State::HandoverProbation { start, stage: HandoverStage::NotReady { .. }, .. } => Some(start.child),
+            _ => None,
         }
     }
 

@@ -159,6 +159,11 @@ pub fn identity(_path: &Path) -> io::Result<Option<FileId>> {
     Err(unsupported())
 }
 
+/// Reads a file to its end without leaving it in the page cache.
+pub fn read_through(_path: &Path, _take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    Err(unsupported())
+}
+
 /// For reading.
 pub fn open_regular(_path: &Path) -> io::Result<File> {
     Err(unsupported())

@@ -16,17 +16,20 @@ use std::panic::catch_unwind;
 
 use super::*;
 use crate::core::event::{
-    self, ActivationMode, Blame, ExitCause, Health, PortHolder, RestartReason, SpawnResult, Verdict,
+    self, ActivationMode, Blame, ExitCause, Health, PortHolder, RestartReason, RollBackTarget, SpawnResult, Verdict,
 };
 use crate::core::{Jitter, backoff};
+use confirmation::MAX_EXITS;
+use delays::Delays;
+use generations::Generations;
 
 const WALKS: u64 = 3000;
 const STEPS: usize = 250;
 /// The longest wait with nothing alive: the backoff's cap with all its jitter.
 const LONGEST_WAIT: Duration = Duration::from_secs(72);
-/// The shortest: its first delay with all its jitter.
-const SHORTEST_DELAY: Duration = Duration::from_millis(800);
 
+mod delays;
+mod generations;
 mod rules;
 mod shell;
 
@@ -45,12 +48,13 @@ impl event::Candidate for Candidate {
 }
 
 /// What a collector may die of: the first three may be another collector's doing, the others are not.
-const CAUSES: [ExitCause; 6] = [
+const CAUSES: [ExitCause; 7] = [
     ExitCause::PortInUse(PortHolder::OtherCollector),
     ExitCause::PortInUse(PortHolder::Unknown),
     ExitCause::LockTimeout,
     ExitCause::PortInUse(PortHolder::Itself),
     ExitCause::PortInUse(PortHolder::OtherProcess),
+    ExitCause::Environment,
     ExitCause::Unrelated,
 ];
 
@@ -59,6 +63,8 @@ struct LiveCollector {
     child: ChildId,
     revision: usize,
     since: Uptime,
+    /// When it has said that it is ready, if that was in time.
+    ready_at: Option<Uptime>,
     /// Since when it is on probation or past it; `None` until a new one beside an old one serves.
     serves_since: Option<Uptime>,
     trust: TrustLevel,
@@ -106,8 +112,12 @@ struct World {
     installed: Option<usize>,
     /// If the present event means that a hand-over failed, that does not speak against its config.
     is_excused: bool,
-    /// The present event says that another process has a port which a collector wanted.
-    is_another: bool,
+    /// The present event says that a collector died of something outside its config.
+    is_environment: bool,
+    /// The present event says that a collector died before it was ready.
+    is_not_ready: bool,
+    /// So many exits of an unconfirmed config with the present one, which is to be written down.
+    exits_to_record: Option<u32>,
     /// The latest config that is excused: it is never handed over to again.
     restart_only: Option<usize>,
     /// The same, until it has been started without another collector beside it: it is not rejected.
@@ -120,6 +130,10 @@ struct World {
     starts: u64,
     /// Roll backs that were ordered.
     roll_backs: usize,
+    /// Those that have died unexpectedly, before the core hears of it.
+    crashed: Vec<ChildId>,
+    /// One of them was for the exits of an unconfirmed config.
+    crashed_too_often: bool,
     /// Those of a config that is not there or, beside another collector, cannot be started.
     not_started: usize,
     /// Roll backs that failed.
@@ -128,21 +142,17 @@ struct World {
     probes: Vec<ChildId>,
     // The files; a config is its revision.
     config: Option<usize>,
-    last_known_good: Option<usize>,
-    /// It has proved itself and could not be written as last known good yet.
-    pending_writes: Option<usize>,
-    /// What is the last known good became so after a collector had been started with it anew.
-    kept_late: bool,
-    /// All that have proved themselves, and the one that did so last.
-    proved: HashSet<usize>,
-    newest_proved: Option<usize>,
+    generations: Generations,
+    /// What could not be rolled back.
+    stuck: Option<usize>,
     rejected: HashSet<usize>,
+    /// The latest that failed for something outside it.
+    postponed: Option<usize>,
     revisions: usize,
     candidates: usize,
     /// Candidates that were handed over and have been neither installed nor discarded.
     open: Vec<Candidate>,
-    /// No start before this: the delay of a failure that nothing has made up for since.
-    not_before: Uptime,
+    delays: Delays,
     stop_at: Option<Uptime>,
     finished: bool,
     /// The collector that has just said that it is healthy.
@@ -156,10 +166,15 @@ impl World {
         // Spreads small seeds over all bits: the golden ratio's, as in splitmix64.
         let mut random = Jitter::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let mut pick = |choices: [u64; 3]| Duration::from_millis(choices[(random.fraction() * 3.0) as usize]);
-        let limits = Limits { min_uptime: pick([100, 10_000, 90_000]), stop_timeout: pick([500, 30_000, 120_000]) };
+        let limits = Limits {
+            min_uptime: pick([100, 10_000, 90_000]),
+            start_timeout: pick([100, 5_000, 60_000]),
+            confirm_time: pick([0, 60_000, 600_000]),
+            stop_timeout: pick([500, 30_000, 120_000]),
+        };
         let trouble = random.fraction() * 0.5;
         let config = (random.fraction() < 0.7).then_some(1);
-        let last_known_good = (random.fraction() < 0.5).then_some(if random.fraction() < 0.5 { 1 } else { 2 });
+        let generations = Generations::found(&mut random);
         World {
             random,
             verbose,
@@ -172,27 +187,29 @@ impl World {
             hand_over: None,
             installed: None,
             is_excused: false,
-            is_another: false,
+            is_environment: false,
+            is_not_ready: false,
+            exits_to_record: None,
             restart_only: None,
             owed_a_restart: None,
             may_hand_over: false,
             awaits_verdict: false,
             starts: 0,
             roll_backs: 0,
+            crashed: Vec::new(),
+            crashed_too_often: false,
             not_started: 0,
             obstacles: 0,
             probes: Vec::new(),
             config,
-            last_known_good,
-            pending_writes: None,
-            kept_late: false,
-            proved: last_known_good.into_iter().collect(),
-            newest_proved: last_known_good,
+            generations,
+            stuck: None,
             rejected: HashSet::new(),
+            postponed: None,
             revisions: 2,
             candidates: 0,
             open: Vec::new(),
-            not_before: Uptime::ZERO,
+            delays: Delays::default(),
             stop_at: None,
             finished: false,
             healthy: None,
@@ -224,9 +241,9 @@ impl World {
         }
     }
 
-    /// A restart was asked for, or other files are active: the next start owes no delay to the failure before.
-    fn forgive_delay(&mut self) {
-        self.not_before = Uptime::ZERO;
+    /// A restart was asked for, or other files are active.
+    fn outdate(&mut self) {
+        self.delays.not_before = Uptime::ZERO;
         // In a hand-over neither is given up for that.
         if self.hand_over.is_none() {
             self.live.iter_mut().chain(&mut self.unreported).for_each(|live| live.is_outdated = true);
@@ -263,10 +280,11 @@ impl World {
             35..55 => self.sleep(),
             55..65 => self.candidate(),
             65..70 => {
-                self.forgive_delay();
+                self.outdate();
                 self.event(Event::RestartRequested);
             }
-            70..82 => self.answer_a_probe(),
+            70..76 => self.answer_a_probe(),
+            76..82 => self.ready(),
             82..90 => {
                 let index = self.below(2);
                 self.exit(index);
@@ -277,7 +295,7 @@ impl World {
                 let event = self.belated();
                 self.event(event);
             }
-            97 => self.keep_good(),
+            97 => self.write_generations(),
             98 => self.all_exit(),
             _ if self.chance(0.2) => self.stop(),
             _ => {}
@@ -313,10 +331,9 @@ impl World {
             (false, 1) => "ended",
             (false, _) => "both ended at once",
         });
-        let crashed = self.live.iter().any(|live| !self.supervisor.is_terminating(live.child));
-        if crashed && self.live.iter().any(|live| self.now < live.since + self.limits.min_uptime) {
-            self.not_before = self.now;
-        }
+        let unexpected =
+            self.live.iter().map(|live| live.child).filter(|child| !self.supervisor.is_terminating(*child));
+        self.crashed.extend(unexpected);
         self.unreported.append(&mut self.live);
         let dead: Vec<ChildId> = self.unreported.iter().map(|dead| dead.child).collect();
         let mut events: Vec<Event<Candidate>> = stops.then_some(Event::StopRequested).into_iter().collect();
@@ -332,13 +349,17 @@ impl World {
     /// No more trouble, and the API sends a good config as long as another one is active.
     fn converge(&mut self) {
         self.trouble = 0.0;
-        self.keep_good();
-        let (revision, began_at) = (self.new_revision(), self.now);
+        self.write_generations();
+        // What failed for something that is not its fault becomes active too.
+        let revision = self.postponed.filter(|postponed| !self.rejected.contains(postponed));
+        self.seen.extend(revision.map(|_| "postponed and accepted"));
+        let (revision, began_at) = (revision.unwrap_or_else(|| self.new_revision()), self.now);
         for _ in 0..400 {
             let is_alone = self.live.len() == 1 && self.runs_alone();
-            if is_alone && self.live[0].revision == revision && self.last_known_good == Some(revision) {
-                let probation = self.limits.min_uptime * 2 + GATHER_TIMEOUT + PROBE_TIMEOUT;
-                let limit = began_at + probation * 2 + SETTLE_DELAY + LONGEST_WAIT;
+            if is_alone && self.live[0].revision == revision && self.generations.is_confirmed(revision) {
+                let probation = self.limits.start_timeout + self.limits.min_uptime * 2 + PROBE_TIMEOUT;
+                // One that crashed three times with nothing to go back to has its time from its latest crash.
+                let limit = began_at + probation * 2 + SETTLE_DELAY + LONGEST_WAIT * 2 + self.limits.confirm_time;
                 assert!(self.now <= limit, "{:?} until a good config was trusted", self.now - began_at);
                 self.seen.insert("converged");
                 return;
@@ -376,6 +397,18 @@ impl World {
             Some(_) | None if self.stop_at.is_some() => {}
             Some(_) | None => self.now = until,
         }
+    }
+
+    /// A collector says that everything is ready: in time, late, or again.
+    fn ready(&mut self) {
+        let awaited = self.supervisor.awaited();
+        let Some(live) = self.live.last_mut() else { return };
+        if awaited == Some(live.child) {
+            live.ready_at = Some(self.now);
+            self.seen.insert("ready");
+        }
+        let child = live.child;
+        self.event(Event::Ready { child });
     }
 
     /// One, or two in a row.
@@ -428,21 +461,29 @@ impl World {
         let live = self.live.remove(index % self.live.len());
         let child = live.child;
         let crashed = !self.supervisor.is_terminating(child);
-        let lasted = self.now >= live.since + self.limits.min_uptime;
-        if crashed && !lasted && self.live.is_empty() {
-            self.not_before = self.now + SHORTEST_DELAY;
-        }
         let trust = live.trust;
+        self.crashed.extend(crashed.then_some(child));
         self.unreported.push(live);
         let (starts, roll_backs, obstacles) = (self.starts, self.roll_backs - self.not_started, self.obstacles);
         let cause = self.cause();
+        self.crashed_too_often = false;
         self.event(Event::Exited { child, problem: "exit".into(), cause });
         let on_probation = crashed && trust == TrustLevel::OnProbation;
         let rolled_back = self.roll_backs - self.not_started > roll_backs;
-        assert_eq!(rolled_back, on_probation, "what crashes on probation is rolled back, and nothing else");
-        if crashed && lasted && self.obstacles == obstacles && self.live.is_empty() {
+        let is_failed = self.crashed_too_often;
+        assert_eq!(
+            rolled_back,
+            on_probation || is_failed,
+            "what crashes on probation, or too often later, is rolled back, and nothing else"
+        );
+        if crashed
+            && self.stop_at.is_none()
+            && self.delays.is_first(self.now)
+            && self.obstacles == obstacles
+            && self.live.is_empty()
+        {
             let due = self.supervisor.deadline() == Some(self.now);
-            assert!(self.starts > starts || due, "a run of min_uptime is followed by a start at once");
+            assert!(self.starts > starts || due, "the first exit in the window is followed by a start at once");
         }
     }
 
@@ -468,6 +509,9 @@ impl World {
         if hand_over.won.is_none() && !stopping && !is_old {
             return;
         }
+        if is_old && hand_over.won.is_none() {
+            self.delays.reset();
+        }
         self.hand_over = None;
         // An ordinary start from now on.
         let now = self.now;
@@ -478,7 +522,6 @@ impl World {
     fn edit_by_hand(&mut self) {
         if self.live.is_empty() {
             self.config = if self.chance(0.5) { None } else { Some(self.new_revision()) };
-            self.files_changed();
         }
     }
 
@@ -528,6 +571,12 @@ fn random_walks_keep_the_rules() {
         "stopped and both ended at once",
         "stopped and ended at once",
         "terminated",
+        // Ready, and confirmed.
+        "confirmed",
+        "exit recorded",
+        "postponed and accepted",
+        "ready",
+        "rolled back late",
         // Hand-overs.
         "both stopped",
         "handed over",

@@ -3,19 +3,14 @@
 use super::*;
 
 impl World {
-    /// Where what has proved itself last can be.
-    pub(super) fn is_kept(&self) -> bool {
-        let places = [self.config, self.last_known_good];
-        self.newest_proved.is_none_or(|proved| places.contains(&Some(proved)))
-    }
-
     /// How far away the next deadline may be, with a collector alive.
     fn longest(&self, state_name: StateName) -> Duration {
         match state_name {
             // Between two questions for its health.
-            StateName::Starting => self.limits.min_uptime.max(backoff::CAP),
-            StateName::HandingOver => self.limits.min_uptime.max(PROBE_TIMEOUT),
-            StateName::Stopping | StateName::Running => self.limits.stop_timeout.max(SETTLE_DELAY),
+            StateName::Starting => self.limits.min_uptime.max(backoff::CAP).max(self.limits.start_timeout),
+            StateName::HandingOver => self.limits.min_uptime.max(PROBE_TIMEOUT).max(self.limits.start_timeout),
+            StateName::Running => self.limits.confirm_time.max(self.limits.stop_timeout).max(SETTLE_DELAY),
+            StateName::Stopping => self.limits.stop_timeout.max(SETTLE_DELAY),
             StateName::Stopped | StateName::Backoff => LONGEST_WAIT,
         }
     }
@@ -27,9 +22,19 @@ impl World {
         if due {
             assert!(deadline.is_none_or(|at| at > self.now), "the deadline stays in the past: {deadline:?}");
         }
-        assert!(self.is_kept(), "what has proved itself is lost: {:?}", self.newest_proved);
-        let good = self.last_known_good;
-        assert!(good.is_none_or(|good| self.proved.contains(&good)), "{good:?} has not proved itself");
+        // A confirmed config is never lost.
+        if let Some(confirmed) = self.generations.newest_confirmed() {
+            let places = [self.config, self.generations.fallback(self.config)];
+            assert!(places.contains(&Some(confirmed)), "{confirmed} is neither active nor gone back to");
+        }
+        // What has crashed three times before it was confirmed does not stay active.
+        let crashed = self.config.filter(|config| self.stuck != Some(*config));
+        let crashed = crashed.and_then(|config| {
+            self.generations.find(config).map(|known| known.exits >= MAX_EXITS && !known.is_confirmed)
+        });
+        let has_fallback = self.generations.fallback(self.config).is_some();
+        let waits = state_name == StateName::Stopping || self.finished || self.hand_over.is_some();
+        assert!(crashed != Some(true) || !has_fallback || waits, "what has crashed three times stays active");
         let furthest = self.now + self.longest(state_name);
         assert!(deadline.is_none_or(|at| at <= furthest), "{state_name:?} until {deadline:?}, it is {:?}", self.now);
         let stopping = self.stop_at.is_some();
@@ -65,7 +70,12 @@ impl World {
                 );
                 assert_eq!(self.supervisor.serving(), Some(live.child));
                 self.seen.extend((!self.open.is_empty()).then_some("queued"));
-                state_name == StateName::Running || live.killed
+                let is_unconfirmed =
+                    self.config == Some(live.revision) && !self.generations.is_confirmed(live.revision);
+                match state_name {
+                    StateName::Running => !is_unconfirmed,
+                    _ => live.killed,
+                }
             }
             [old, new] => {
                 let hand_over = self.hand_over.as_ref().expect("two live in a hand-over only");

@@ -19,13 +19,23 @@ impl World {
             handled += 1;
             assert!(handled < 30, "events without end");
             self.is_excused = self.excuses(&event);
-            let cause = ExitCause::PortInUse(PortHolder::OtherProcess);
-            self.is_another = matches!(&event, Event::Exited { cause: found, .. } if *found == cause);
+            self.is_environment = self.blames_environment(&event);
+            self.is_not_ready =
+                matches!(&event, Event::Exited { child, .. } if self.supervisor.awaited() == Some(*child));
+            self.exits_to_record = self.exits_after(&event);
             if let Event::Exited { child, .. } = &event
                 && let Some(index) = self.unreported.iter().position(|dead| dead.child == *child)
             {
                 let dead = self.unreported.remove(index);
                 self.end_hand_over(&dead);
+            }
+            if let Event::Exited { child, .. } = &event
+                && let Some(index) = self.crashed.iter().position(|crashed| crashed == child)
+            {
+                self.crashed.swap_remove(index);
+                if self.live.is_empty() && self.unreported.is_empty() {
+                    self.delays.exited(self.now);
+                }
             }
             let owed = match &event {
                 Event::Installed(Err(problem)) => Some(Verdict::NotInstalled(problem.clone())),
@@ -42,6 +52,8 @@ impl World {
             }
             let orders = self.handle(event);
             assert_eq!(orders.contains(&Action::SpawnSecond), self.may_hand_over, "only what runs is handed over from");
+            let recorded = orders.iter().any(|order| matches!(order, Action::RecordExit { .. }));
+            assert_eq!(recorded, self.exits_to_record.is_some(), "each exit of an unconfirmed config is written down");
             assert!(owed.is_none_or(|verdict| orders.contains(&Action::Conclude(verdict))), "a failure is concluded");
             let answers: Vec<Event<Candidate>> = orders.into_iter().filter_map(|order| self.perform(order)).collect();
             assert!(answers.len() <= 1, "two orders with an answer at once: {answers:?}");
@@ -74,7 +86,7 @@ impl World {
         match self.below(4) {
             0 => Event::DeadlinePassed,
             1 => {
-                self.forgive_delay();
+                self.outdate();
                 Event::RestartRequested
             }
             2 => Event::Exited { child: ChildId(0), problem: "no child of ours".into(), cause: self.cause() },
@@ -93,6 +105,28 @@ impl World {
             Event::TookOver { child, outcome } => child == new && outcome.is_err(),
             _ => false,
         }
+    }
+
+    /// Whether what fails by this failed for something outside its config.
+    fn blames_environment(&self, event: &Event<Candidate>) -> bool {
+        let Event::Exited { child, cause, .. } = event else { return false };
+        match cause {
+            ExitCause::PortInUse(PortHolder::OtherProcess) => true,
+            ExitCause::Environment => self.supervisor.awaited() == Some(*child),
+            _ => false,
+        }
+    }
+
+    /// How often the active config has crashed with this event, if it is unconfirmed and that is to be written down.
+    fn exits_after(&mut self, event: &Event<Candidate>) -> Option<u32> {
+        let Event::Exited { child, .. } = event else { return None };
+        let dead = self.unreported.iter().find(|dead| dead.child == *child)?;
+        let is_verdict_due = self.hand_over.as_ref().is_some_and(|hand_over| hand_over.won.is_none());
+        if self.supervisor.is_terminating(*child) || is_verdict_due || self.config != Some(dead.revision) {
+            return None;
+        }
+        let generation = self.generations.find(dead.revision)?;
+        (!generation.is_confirmed && generation.exits < MAX_EXITS).then_some(generation.exits + 1)
     }
 
     /// The hand-over has failed.
@@ -151,15 +185,16 @@ impl World {
                 assert!(self.hand_over.is_none(), "an install in the middle of a hand-over");
                 // The shell's part of the rule: what was rejected is refused.
                 let refused = self.rejected.contains(&candidate.revision);
-                self.keep_good();
-                let outcome = match (refused, self.pending_writes) {
+                self.write_generations();
+                let outcome = match (refused, self.generations.is_unwritten) {
                     (true, _) => Err("rejected before".into()),
-                    (false, Some(_)) => Err("the active config is not kept yet".into()),
-                    (false, None) => self.fallible(),
+                    (false, true) => Err("the active config is not kept yet".into()),
+                    (false, false) => self.fallible(),
                 };
                 if outcome.is_ok() {
+                    self.postponed.take_if(|postponed| *postponed == candidate.revision);
                     self.config = Some(candidate.revision);
-                    self.forgive_delay();
+                    self.outdate();
                 }
                 self.seen.insert(match (&outcome, hand_over) {
                     (Ok(()), Err(RestartReason::HandOverFailed)) => "installed to be restarted",
@@ -168,46 +203,71 @@ impl World {
                 });
                 let is_eligible = hand_over.is_ok() && self.live.len() == 1 && self.chance(0.6);
                 let mode = if is_eligible { ActivationMode::HandOver } else { ActivationMode::Restart };
+                if outcome.is_ok() && !is_eligible {
+                    self.delays.reset();
+                    self.generations.stop_clocks();
+                }
                 return Some(Event::Installed(outcome.map(|()| mode)));
             }
             Action::Discard(candidate) => self.answered(candidate),
-            Action::RollBack { blame, .. } => {
-                assert!(self.last_known_good.is_some(), "nothing to go back to");
-                let expected = match (self.is_excused, self.is_another) {
-                    (true, _) => Blame::HandOver,
-                    (false, true) => Blame::OtherProcess,
-                    (false, false) => Blame::Config,
+            Action::RollBack { blame, target, .. } => {
+                let fallback = self.generations.fallback(self.config).expect("there is something to go back to");
+                let generation = self.config.and_then(|config| self.generations.find(config));
+                let is_failed = generation.is_some();
+                if let Some(generation) = generation {
+                    assert!(!generation.is_confirmed, "a confirmed config is rolled back");
+                    assert_eq!(generation.exits, MAX_EXITS, "rolled back before it has crashed three times");
+                    (self.crashed_too_often, _) = (true, self.seen.insert("rolled back late"));
+                }
+                let expected = match (is_failed, self.is_excused, self.is_environment) {
+                    (true, ..) => Blame::Config,
+                    (false, true, _) => Blame::HandOver,
+                    (false, false, true) => Blame::Environment,
+                    (false, false, false) if self.is_not_ready => Blame::Start,
+                    (false, false, false) => Blame::Config,
                 };
                 assert_eq!(blame, expected, "what is to blame");
+                let predecessor = self.hand_over.as_ref().map(|hand_over| hand_over.old);
+                let restored = match (target, predecessor) {
+                    (RollBackTarget::Predecessor, Some(old)) => self.known(old).revision,
+                    (RollBackTarget::Fallback, None) => fallback,
+                    (target, old) => panic!("{target:?} beside {old:?}"),
+                };
                 if let Some(hand_over) = &self.hand_over {
                     self.hand_over_failed(hand_over.revision);
                 }
-                let is_good = self.config == self.last_known_good;
-                assert!(!is_good || self.kept_late, "the last known good is rolled back");
+                self.delays.take_back(self.now);
                 let outcome = self.fallible();
+                self.stuck = self.config.filter(|_| outcome.is_err());
                 if outcome.is_ok() {
-                    // What is the last known good by now is not to be rejected; that, too, is the shell's part.
-                    let rejected = self.config.filter(|_| !is_good && blame == Blame::Config);
+                    let rejected = self.config.filter(|_| matches!(blame, Blame::Config | Blame::Start));
                     let is_owed = rejected.is_some() && self.owed_a_restart == rejected;
                     assert!(!is_owed, "{rejected:?} is rejected, and was not tried without the old collector");
                     if rejected.is_some() && self.restart_only == rejected {
                         self.seen.insert("rejected after a restart");
                     }
                     self.rejected.extend(rejected);
-                    // It could not be written, and has failed since.
-                    if self.newest_proved == self.config {
-                        self.newest_proved = self.last_known_good;
+                    if blame == Blame::Environment {
+                        self.postponed = self.config;
                     }
-                    self.config = self.last_known_good;
-                    self.forgive_delay();
+                    self.generations.forget(self.config);
+                    self.config = Some(restored);
+                    if target == RollBackTarget::Fallback {
+                        self.generations.stop_clocks();
+                        self.delays.reset();
+                    }
+                    self.outdate();
                 } else {
                     self.obstacles += 1;
+                    if self.live.is_empty() {
+                        self.delays.failed(self.now);
+                    }
                 }
                 self.roll_backs += 1;
                 let (alive, is_handover) = (!self.live.is_empty(), self.hand_over.is_some());
                 self.seen.insert(match (&outcome, alive) {
                     (Err(_), _) if is_handover => "roll back failed in a hand-over",
-                    (Ok(()), _) if blame == Blame::OtherProcess => "rolled back to try later",
+                    (Ok(()), _) if blame == Blame::Environment => "rolled back to try later",
                     (Ok(()), _) if is_handover && blame == Blame::HandOver => "rolled back to try again",
                     (Ok(()), _) if is_handover => "rejected after a hand-over",
                     (Err(_), _) => "roll back failed",
@@ -219,22 +279,47 @@ impl World {
             Action::Probe(child) => {
                 let serves_since = self.known(child).serves_since.expect("probed when it serves");
                 assert!(self.now >= serves_since + self.limits.min_uptime, "probed too early");
+                let ready_since = self.ready_since(child);
+                assert!(self.now >= ready_since + self.limits.min_uptime, "probed before it was ready for long enough");
                 self.probes.push(child);
             }
             Action::Promote => {
                 let healthy = self.healthy.expect("promoted without a successful probe");
+                let ready_since = self.ready_since(healthy);
                 let live = self.live(healthy);
-                live.trust = TrustLevel::LastKnownGood;
-                let (since, revision) = (live.since, Some(live.revision));
-                assert!(self.now >= since + self.limits.min_uptime, "promoted too early");
-                assert_eq!(revision, self.config, "what is active is not what has proved itself");
-                assert!(revision != self.last_known_good || self.kept_late, "promoted twice");
-                self.proved.extend(revision);
-                self.newest_proved = revision;
-                self.pending_writes = revision;
-                self.keep_good();
-                self.kept_late = self.pending_writes.is_some();
-                self.seen.insert(if self.pending_writes.is_none() { "promoted" } else { "not kept yet" });
+                live.trust = TrustLevel::Unconfirmed { exits: 0, has_fallback: false };
+                let revision = live.revision;
+                assert!(self.now >= ready_since + self.limits.min_uptime, "promoted too early");
+                assert_eq!(Some(revision), self.config, "what is active is not what has proved itself");
+                assert!(self.generations.find(revision).is_none(), "promoted twice");
+                self.generations.prove(revision, Some(self.now));
+                self.generations.is_unwritten = true;
+                self.write_generations();
+                self.seen.insert(if self.generations.is_unwritten { "not kept yet" } else { "promoted" });
+            }
+            Action::Confirm => {
+                let config = self.config.expect("a config that is confirmed");
+                let serving = self.supervisor_serves(config);
+                assert!(serving, "confirmed without a collector that runs it");
+                let (now, confirm_time) = (self.now, self.limits.confirm_time);
+                let generation = self.generations.find(config).expect("confirmed before it has proved itself");
+                assert!(!std::mem::replace(&mut generation.is_confirmed, true), "confirmed twice");
+                assert!(generation.since.is_some_and(|since| now >= since + confirm_time), "confirmed too early");
+                let is_failed = generation.exits >= MAX_EXITS && self.generations.fallback(Some(config)).is_some();
+                assert!(!is_failed || self.stuck == Some(config), "confirmed after it has crashed three times");
+                self.generations.is_unwritten = true;
+                self.write_generations();
+                self.seen.insert("confirmed");
+            }
+            Action::RecordExit { exits } => {
+                assert_eq!(Some(exits), self.exits_to_record, "how many times it has exited");
+                let (now, config) = (self.now, self.config.expect("a config that has crashed"));
+                let generation = self.generations.find(config).expect("an unconfirmed config");
+                generation.exits = exits;
+                if exits == MAX_EXITS {
+                    generation.since = Some(now);
+                }
+                self.seen.insert("exit recorded");
             }
             Action::Terminate(child) => {
                 let (now, stopping) = (self.now, self.stop_at.is_some());
@@ -284,6 +369,9 @@ impl World {
             return;
         };
         assert_eq!(hand_over.won.replace(good), None, "a second verdict");
+        if good {
+            self.delays.reset();
+        }
         let (new, given_back, revision) = (hand_over.new, hand_over.given_back, hand_over.revision);
         if matches!(verdict, Verdict::Failing(_)) && self.is_excused {
             self.hand_over_failed(revision);
@@ -306,11 +394,11 @@ impl World {
     fn spawn(&mut self) -> SpawnResult {
         assert!(self.live.is_empty(), "a start while a child lives");
         assert!(self.unreported.is_empty(), "a start before the end of the former one is known");
-        assert!(self.now >= self.not_before, "a start before its delay is over");
+        assert!(self.now >= self.delays.not_before, "a start before its delay is over");
         self.owed_a_restart.take_if(|owed| self.config == Some(*owed));
         let launch = self.launch();
         if matches!(launch, SpawnResult::Failed(_)) {
-            self.not_before = self.now + SHORTEST_DELAY;
+            self.delays.failed(self.now);
         }
         launch
     }
@@ -324,11 +412,12 @@ impl World {
         );
         // From now on it goes for the new one's sake only.
         old.is_outdated = false;
+        let old_revision = old.revision;
         let (old, revision) = (old.child, self.installed.expect("a config that was installed"));
         assert!(self.restart_only != Some(revision), "a config is handed over to again");
         let is_watched = !self.chance(self.trouble);
         self.hand_over = Some(HandOver { old, new: None, revision, is_watched, given_back: false, won: None });
-        self.change_files();
+        self.change_files(old_revision);
         let launch = self.launch();
         if let (SpawnResult::Spawned { child, .. }, Some(hand_over)) = (&launch, &mut self.hand_over) {
             hand_over.new = Some(*child);
@@ -342,55 +431,48 @@ impl World {
     }
 
     /// Operators change the files at the worst of times.
-    fn change_files(&mut self) {
+    fn change_files(&mut self, old_revision: usize) {
         if self.trouble == 0.0 {
             return;
         }
         match self.below(60) {
             0 => self.config = None,
-            1 => (self.config, self.last_known_good) = (None, None),
-            2 => self.config = self.last_known_good,
-            3 => self.last_known_good = None,
+            // The old one's own would be no other config.
+            1 => self.config = self.generations.newest_confirmed().filter(|it| *it != old_revision).or(self.config),
             _ => {}
         }
-        self.files_changed();
     }
 
-    /// Files were changed by others: what they took away is not to be kept.
-    pub(super) fn files_changed(&mut self) {
-        if !self.is_kept() {
-            self.newest_proved = None;
+    /// Writes what could not be written before, as the shell does whenever it has the chance.
+    pub(super) fn write_generations(&mut self) {
+        if self.generations.is_unwritten && self.fallible().is_ok() {
+            self.generations.is_unwritten = false;
         }
-        self.pending_writes.take_if(|pending_writes| self.config != Some(*pending_writes));
     }
 
-    /// Writes the last known good if that could not be done before, as the shell does whenever it has the chance.
-    pub(super) fn keep_good(&mut self) {
-        if self.pending_writes.is_some() && self.fallible().is_ok() {
-            let pending_writes = self.pending_writes.take();
-            // Only what is still active is kept.
-            if self.config == pending_writes {
-                self.last_known_good = pending_writes;
-                self.kept_late = true;
-            }
-        }
+    /// Since when a collector counts as ready, at the earliest.
+    fn ready_since(&mut self, child: ChildId) -> Uptime {
+        let start_timeout = self.limits.start_timeout;
+        let live = self.known(child);
+        live.ready_at.unwrap_or(live.since + start_timeout)
+    }
+
+    fn supervisor_serves(&self, revision: usize) -> bool {
+        let serving = self.supervisor.serving();
+        self.live.iter().any(|live| Some(live.child) == serving && live.revision == revision)
     }
 
     /// Starts what is active.
     fn launch(&mut self) -> SpawnResult {
         self.starts += 1;
         let Some(revision) = self.config else {
-            let fallback = self.last_known_good.is_some();
+            let fallback = self.generations.fallback(None).is_some();
             self.not_started += usize::from(fallback);
             self.seen.insert(if fallback { "config lost" } else { "no config" });
             return SpawnResult::NoConfig { fallback };
         };
         assert!(!self.rejected.contains(&revision), "a rejected config is started");
-        let trust = match self.last_known_good {
-            Some(good) if good == revision => TrustLevel::LastKnownGood,
-            Some(_) => TrustLevel::OnProbation,
-            None => TrustLevel::NoFallback,
-        };
+        let trust = self.generations.trust(revision);
         // Beside another one a failed spawn is rolled back, which takes something else to go back to.
         if (self.hand_over.is_none() || trust == TrustLevel::OnProbation)
             && let Err(problem) = self.fallible()
@@ -399,11 +481,14 @@ impl World {
             self.seen.insert("spawn failed");
             return SpawnResult::Failed(problem);
         }
+        let now = self.now;
+        self.generations.find(revision).into_iter().for_each(|known| _ = known.since.get_or_insert(now));
         let child = ChildId(self.starts);
         self.live.push(LiveCollector {
             child,
             revision,
             since: self.now,
+            ready_at: None,
             serves_since: Some(self.now),
             trust,
             judged: false,
@@ -422,11 +507,16 @@ impl World {
         let is_due = hand_over.new == Some(child) && hand_over.won.is_none() && !hand_over.given_back;
         assert!(is_due, "the wrong one takes over");
         let is_watched = hand_over.is_watched;
-        let (now, min_uptime, outcome) = (self.now, self.limits.min_uptime, self.fallible());
+        let (now, limits, outcome) = (self.now, self.limits, self.fallible());
+        let ready_since = self.ready_since(child);
         let live = self.live(child);
-        assert!(now >= live.since + min_uptime, "it takes over before it has lived for min_uptime");
+        assert!(now >= ready_since + limits.min_uptime, "it takes over before it was ready for min_uptime");
         assert_eq!(live.serves_since, None, "it takes over twice");
-        assert_eq!(in_part, now >= live.since + min_uptime + GATHER_TIMEOUT, "it is in part when time is up");
+        let is_late = live.ready_at.is_none_or(|at| {
+            let until = at.max((live.since + limits.start_timeout).min(at + TAKE_OVER_TIMEOUT));
+            now >= until + limits.min_uptime
+        });
+        assert_eq!(in_part, is_late, "it is in part when time is up");
         let later = Err("not yet".to_string());
         let (outcome, seen) = match (outcome, live.never_listens, in_part) {
             _ if !is_watched => (later, "cannot be watched"),

@@ -17,7 +17,7 @@ mod walk;
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -63,6 +63,24 @@ pub fn hold(file: &File) -> bool {
         Err(TryLockError::WouldBlock) => false,
         Err(TryLockError::Error(_)) => true,
     }
+}
+
+/// Reads a file to its end without leaving it in the page cache (posix_fadvise(2)), where it would displace what the
+/// host works with; what a running program has mapped stays.
+pub fn read_through(path: &Path, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    let mut file = open_regular(path)?;
+    let mut block = vec![0u8; 64 * 1024];
+    loop {
+        match file.read(&mut block) {
+            Ok(0) => break,
+            Ok(count) => take(&block[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // No more than a favour.
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    Ok(())
 }
 
 /// Which file a program or another file of the system is, through links; `None` when there is none.

@@ -1,0 +1,86 @@
+//! What is not the config's fault: it is tried again by itself when that has changed, and by `retry` at once.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{Site, message, settled, wait_running};
+use crate::support::agent::Agent;
+
+/// Offers `config` and expects a roll back that is none of the config's doing.
+#[track_caller]
+fn expect_postponed(site: &Site, agent: &Agent, config: &Value, words: &[&str]) {
+    site.api.answer_config(config.clone());
+    let report = site.api.wait_for_request("the roll back", |request| message(request).contains("will be tried again"));
+    for word in words {
+        assert!(message(&report).contains(word), "{word}: {}", message(&report));
+    }
+    let seen = site.api.requests().len();
+    agent.wait_until("three polls", || site.api.requests().len() >= seen + 3);
+    assert_eq!(agent.count_log(|line| line.msg().starts_with("config rolled back")), 1, "tried again meanwhile");
+    let status = agent.status().unwrap();
+    assert_eq!((&status["config"]["rejected_revision"], agent.config()), (&Value::Null, site.config()));
+}
+
+#[test]
+fn a_ca_file_that_appears_later() {
+    let site = Site::new();
+    let agent = settled(site.patient(), &site.config());
+    let ca = agent.dir().join("ca.pem");
+    let mut config = site.config();
+    config["exporters"]["otlp_http/other"] = json!({"endpoint": "https://127.0.0.1:9", "tls": {"ca_file": ca}});
+    config["service"]["pipelines"]["logs"]["exporters"] = json!(["otlp_http", "otlp_http/other"]);
+    expect_postponed(&site, &agent, &config, &["no such file or directory"]);
+    let seen = agent.log().len();
+    fs::copy(crate::support::api::Api::tls().ca_file().unwrap(), &ca).unwrap();
+    wait_running(&agent, seen);
+    assert_eq!(agent.config(), config);
+}
+
+/// Nothing says which file it is, so only time, or an operator, has it tried again.
+#[test]
+fn a_database_that_is_corrupt_and_removed_by_an_operator() {
+    let site = Site::new();
+    let builder = site.patient().setting("restart-mode", "restart");
+    let storage = builder.dir().join("storage");
+    fs::create_dir(&storage).unwrap();
+    let agent = settled(builder, &site.config());
+    let database = storage.join("exporter_otlp_http__logs");
+    fs::write(&database, vec![0xA5; 32768]).unwrap();
+    let mut config = site.config();
+    config["exporters"]["otlp_http"]["sending_queue"] = json!({"storage": "file_storage"});
+    config["extensions"] = json!({"file_storage": {"directory": storage}});
+    config["service"]["extensions"] = json!(["file_storage"]);
+    expect_postponed(&site, &agent, &config, &["invalid database"]);
+    fs::remove_file(&database).unwrap();
+    let output = agent.run(["retry"]);
+    assert!(output.says().starts_with("installed config "), "{output:?}");
+    assert_eq!(agent.config(), config);
+}
+
+/// It is refused by `validate`, which sees it empty.
+#[test]
+fn a_variable_that_is_set_at_the_next_start() {
+    let site = Site::new();
+    let endpoint = site.sink.exporter()["endpoint"].as_str().unwrap().to_string();
+    let agent = settled(site.builder(), &site.config());
+    let mut config = site.config();
+    config["exporters"]["otlp_http"]["endpoint"] = json!("${env:SITE_ENDPOINT}");
+    site.api.answer_config(config.clone());
+    let report = site.api.wait_for_request("the refusal", |request| message(request).contains("rejects the config"));
+    let reads = "because the config reads ${env:…} at exporters::otlp_http::endpoint";
+    assert!(message(&report).contains(reads), "{}", message(&report));
+    assert_eq!(agent.stop(), 0);
+    let seen = site.api.requests().len();
+    agent.spawn();
+    agent.wait_until("three polls", || site.api.requests().len() >= seen + 3);
+    assert_eq!(agent.config(), site.config(), "tried again with the same environment");
+    assert_eq!(agent.stop(), 0);
+    let seen = agent.log().len();
+    let mut start = agent.command(["start"]);
+    start.env("SITE_ENDPOINT", endpoint);
+    agent.spawn_command(start);
+    agent.wait_log_after(seen, "the config", |line| line.msg() == "config installed");
+    agent.wait_until("the config", || agent.config() == config);
+    site.delivers(&agent, "to where the variable says");
+}
