@@ -31,14 +31,17 @@ dist:
 
 # The collector that goes with it; it takes Go and, the first time, minutes.
 collector:
-	dist/collector/build
+	@dist/collector/build
 
 # The debug build will do, since it is there sooner.
 demo:
 	tests/prepare demo
+	@echo 'demo: building agent and collector; the first time takes about three minutes on two cores'
+	@$(MAKE) --no-print-directory -j2 demo-agent collector
+	@tests/demo/run $(CARGO_TARGET_DIR)/debug/kmagent $(CARGO_TARGET_DIR)/debug/examples/demo-api "$$(dist/collector/build)"
+
+demo-agent:
 	$(CARGO) build --locked --bin kmagent --example demo-api
-	collector=$$(dist/collector/build) && \
-	    tests/demo/run $(CARGO_TARGET_DIR)/debug/kmagent $(CARGO_TARGET_DIR)/debug/examples/demo-api "$$collector"
 
 test:
 	tests/prepare test
@@ -71,4 +74,4 @@ clean:
 	$(CARGO) clean
 	rm -rf .cache
 
-.PHONY: build dist collector demo test check install clean
+.PHONY: build dist collector demo demo-agent test check install clean

@@ -777,7 +777,7 @@ accepts() {
     shift
     # By a descriptor, since the account may not reach into the directory that the tarball was unpacked in.
     as_account env -i "PATH=$PATH" KM_API_KEY=key "KM_COLLECTOR_ENDPOINT=$(setting collector-endpoint)" \
-        "KM_DOCKER_ENDPOINT=$(setting docker-endpoint)" KM_AGENT_VERSION=0 /proc/self/fd/9 "$@" 9<"$program" 2>&1
+        "KM_DOCKER_ENDPOINT=$(setting docker-endpoint)" "KM_HOST_NAME=$(uname -n)" KM_AGENT_VERSION=0 /proc/self/fd/9 "$@" 9<"$program" 2>&1
 }
 
 # With the account's rights: a config is the API's, and what it names is opened by who validates it. Without root's
@@ -826,7 +826,7 @@ check_collector() {
         return 0
     fi
     printf '%s\n' "$complaint" | tail -n 5 >&2
-    die 65 "the collector of this release rejects the active config $config: fix it, or use the tarball without a collector"
+    die 65 "the collector of this release rejects the active config $config: fix it, or use a tarball with more components (-edge, -full), or the one without a collector"
 }
 
 # kind PATH: what it is, how many names it has, whose it is: "- 1 0". stat(1) is not everywhere.

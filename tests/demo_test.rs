@@ -35,3 +35,15 @@ fn demo_fails_with_an_agent_that_ends() {
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(output.stderr.contains("demo: FAILED: the agent has ended"), "{}", output.stderr);
 }
+
+#[test]
+fn a_collector_that_is_named_is_taken_without_go() {
+    let dir = TempDir::new();
+    bin::write_program(&dir.join("go"), "#!/bin/sh\necho 'Go was asked' >&2\nexit 1\n");
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/collector/build"));
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    command.env("KM_COLLECTOR", bin::fake()).env("PATH", path);
+    let output = bin::output(command);
+    let expected = format!("{}\n", bin::fake().display());
+    assert_eq!((output.code, output.stdout, output.stderr.as_str()), (Some(0), expected, ""));
+}

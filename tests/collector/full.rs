@@ -1,12 +1,17 @@
 //! The collector of dist/collector/full.yaml, on request: `KM_FULL=PATH`, since it takes minutes to build.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Site, wait_proved, wait_running, yaml};
+use super::{Site, message, settled, wait_proved, wait_running, yaml};
 use crate::support::needs;
+
+fn collector() -> Option<PathBuf> {
+    let path = std::env::var_os("KM_FULL").map(PathBuf::from);
+    needs::that(path.is_some(), "it takes the collector with everything (KM_FULL)").then_some(path)?
+}
 
 /// Every component that the manifest names, by the last word of its module, `redisreceiver`.
 fn named_in_manifest() -> Vec<String> {
@@ -25,7 +30,7 @@ fn the_manifest_names_what_the_old_program_had() {
             "receiver",
             "apache awscloudwatch awscloudwatchmetrics awscontainerinsight awsecscontainermetrics azuremonitor dockerstats \
              elasticsearch filelog fluentforward googlecloudmonitoring hostmetrics httpcheck journald kafkametrics mongodb \
-             mongodbatlas mysql netflow nginx oracledb otlp postgresql prometheus rabbitmq redis saphana snmp sqlquery syslog \
+             mongodbatlas mysql netflow nginx oracledb otlp postgresql prometheus rabbitmq redis saphana sqlquery syslog \
              vcenter",
         ),
         (
@@ -47,12 +52,9 @@ fn the_manifest_names_what_the_old_program_had() {
 
 #[test]
 fn it_takes_a_config_with_what_only_it_has() {
-    let Some(collector) = std::env::var_os("KM_FULL") else {
-        needs::that(false, "it takes the collector with everything (KM_FULL)");
-        return;
-    };
+    let Some(collector) = collector() else { return };
     let site = Site::new();
-    let builder = site.patient().without("collector").arg("--collector").arg(collector.to_str().unwrap());
+    let builder = site.patient().collector(collector);
     let agent = builder.config(yaml(&site.checked(site.config()))).spawn();
     wait_running(&agent, 0);
     let mut config = site.checked(site.config());
@@ -75,4 +77,28 @@ fn it_takes_a_config_with_what_only_it_has() {
         "{report}"
     );
     assert_eq!(agent.stop(), 0);
+}
+
+/// A component that parses files by itself quotes them as a provider does.
+#[test]
+fn it_does_not_tell_what_a_component_reads_from_a_file() {
+    let Some(collector) = collector() else { return };
+    let site = Site::new();
+    let builder = site.builder().collector(collector).setting("policy", "none");
+    let file = builder.dir().join("file");
+    fs::write(&file, "SECRET-of-a-file\n").unwrap();
+    let agent = settled(builder, &site.config());
+    let mut config = site.config();
+    config["receivers"]["prometheus"] = json!({"config": {"scrape_config_files": [file]}});
+    config["service"]["pipelines"]["metrics"] = json!({"receivers": ["prometheus"], "exporters": ["otlp_http"]});
+    site.api.answer_config(config);
+    let report = site.api.wait_for_request("the refusal", |request| message(request).contains("rejects the config"));
+    let why = "because the config reads other files at receivers::prometheus::config::scrape_config_files,";
+    assert!(message(&report).contains(why), "{}", message(&report));
+    let mut out = vec![message(&report), agent.status().unwrap().to_string()];
+    out.push(fs::read_to_string(agent.dir().join("state/rejected.json")).unwrap());
+    for text in out {
+        assert!(!text.contains("SECRET"), "{text}");
+    }
+    agent.wait_log("the whole error", |line| line.field("output").contains("SECRET"));
 }

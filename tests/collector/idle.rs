@@ -29,7 +29,7 @@ fn an_agent_with_a_quiet_collector_does_not_run_between_polls() {
     assert_eq!(switches(), at_rest, "{:?}", process::tasks(agent.pid()));
     assert_eq!(process::io(agent.pid()), written);
     // qemu has one thread of its own.
-    let threads = if machine::emulator().is_some() { 4 } else { 3 };
+    let threads = if machine::emulator().is_some() { 3 } else { 2 };
     assert_eq!(process::tasks(agent.pid()).len(), threads);
 
     // The control: what is counted does count.

@@ -68,18 +68,18 @@ fn a_value_of_the_wrong_type() {
 #[test]
 fn words_that_have_the_key_in_them_are_masked() {
     let site = Site::new();
-    // A forgotten pair of quotes: the collector shows the statement, with the key in place of the variable.
-    let statement = r#"set(log.attributes["key"], ${env:KM_API_KEY})"#;
-    let config = site.config_with("transform", json!({"log_statements": [statement]}));
-    expect_refused(&site, config, &["unable to parse OTTL statement", "****"]);
+    // A forgotten pair of quotes: the collector shows the condition, with the key in place of the variable.
+    let condition = r#"log.attributes["key"] == ${env:KM_API_KEY}"#;
+    let config = site.config_with("filter", json!({"logs": {"log_record": [condition]}}));
+    expect_refused(&site, config, &["unable to parse OTTL condition", "****"]);
 }
 
 #[test]
 fn of_a_long_complaint_the_beginning_and_the_end_are_reported() {
     let site = Site::new();
-    let statements: Vec<String> = (0..40).map(|number| format!("set(log.attributes[\"{number}\"], oops)")).collect();
-    let config = site.config_with("transform", json!({"log_statements": statements}));
-    let first = r#"the config: processors::transform: unable to parse OTTL statement "set(log.attributes[\"0\"]"#;
+    let conditions: Vec<String> = (0..40).map(|number| format!("log.attributes[\"{number}\"] == oops")).collect();
+    let config = site.config_with("filter", json!({"logs": {"log_record": conditions}}));
+    let first = r#"the config: processors::filter: unable to parse OTTL condition "log.attributes[\"0\"]"#;
     let report = expect_refused(&site, config, &[first, r#"[\"39\"]"#]);
     assert!(report.len() <= 4096, "{}", report.len());
 }
@@ -145,29 +145,6 @@ fn what_a_refused_config_reads_from_this_host_is_not_told() {
     // Of a file the local log has all; of a variable nobody has.
     agent.wait_log("the whole error", |line| line.field("output").contains("SECRET"));
     assert_eq!(agent.count_log(|line| line.text.contains("SECRET") && line.text.contains("value")), 0);
-}
-
-/// A component that parses files by itself quotes them as a provider does.
-#[test]
-fn what_a_component_reads_from_a_file_is_not_told() {
-    let site = Site::new();
-    let builder = site.builder().setting("policy", "none");
-    let file = builder.dir().join("file");
-    fs::write(&file, "SECRET-of-a-file\n").unwrap();
-    let agent = settled(builder, &site.config());
-    let mut config = site.config();
-    config["receivers"]["prometheus"] = json!({"config": {"scrape_config_files": [file]}});
-    config["service"]["pipelines"]["metrics"] = json!({"receivers": ["prometheus"], "exporters": ["otlp_http"]});
-    site.api.answer_config(config);
-    let report = site.api.wait_for_request("the refusal", |request| message(request).contains("rejects the config"));
-    let why = "because the config reads other files at receivers::prometheus::config::scrape_config_files,";
-    assert!(message(&report).contains(why), "{}", message(&report));
-    let mut out = vec![message(&report), agent.status().unwrap().to_string()];
-    out.push(fs::read_to_string(agent.dir().join("state/rejected.json")).unwrap());
-    for text in out {
-        assert!(!text.contains("SECRET"), "{text}");
-    }
-    agent.wait_log("the whole error", |line| line.field("output").contains("SECRET"));
 }
 
 /// Some settings are put in lower case before they are quoted.

@@ -1,4 +1,5 @@
-//! `dist/docker/config.yaml` at work, in a container as `dist/docker/compose.yaml` describes it.
+//! `dist/docker/config.yaml` at work, in a container as `dist/docker/compose.yaml` describes it, and config-edge.yaml
+//! as compose.edge.yaml does.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,9 +12,10 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use super::container::{Run, Volumes};
-use super::files::{compose, substitute};
-use super::wait_running;
+use super::container::{Container, Run, Volumes};
+use super::dockerfile::Image;
+use super::files::{compose, compose_edge, substitute};
+use super::{image, wait_running};
 use crate::operation::yaml;
 use crate::support::agent::Line;
 use crate::support::api::Request;
@@ -32,10 +34,6 @@ const ID: &str = "5d2f0c1a8b7e4936a1c05e9f3b6d7284c0e1f2a3b4c5d6e7f8091a2b3c4d5e
 /// What a host with Docker has, in a directory.
 pub struct Host {
     dir: TempDir,
-    /// Docker's API, behind a Unix socket.
-    _docker: Server,
-    /// What compose.yaml puts before it, where there is such a program.
-    proxy: Option<Child>,
     sink: OtlpSink,
     otlp: u16,
 }
@@ -46,19 +44,9 @@ impl Host {
         for name in ["log/app", "docker", "hostfs/proc", &format!("containers/{ID}")] {
             fs::create_dir_all(dir.join(name)).unwrap();
         }
-        let docker = Server::start(0, None, |request| answer(&request)).unwrap();
-        let has_proxy = Path::new(HAPROXY).exists();
-        let socket = dir.join(if has_proxy { "docker.sock" } else { "docker/docker.sock" });
-        let (socket, port) = (UnixListener::bind(socket).unwrap(), docker.addr.port());
-        thread::spawn(move || {
-            while let Ok((client, _)) = socket.accept() {
-                join(client, TcpStream::connect(("127.0.0.1", port)).unwrap());
-            }
-        });
         fs::write(dir.join("api-key"), "secret-key\n").unwrap();
         fs::set_permissions(dir.join("api-key"), fs::Permissions::from_mode(0o600)).unwrap();
-        let proxy = has_proxy.then(|| start_proxy(dir.path()));
-        let host = Host { dir, _docker: docker, proxy, sink: OtlpSink::start(), otlp: free_port() };
+        let host = Host { dir, sink: OtlpSink::start(), otlp: free_port() };
         // As Debian's syslog and Docker have them.
         for (log, user, group) in [(host.app_log(), 1000, ADM), (host.container_log(), 0, 0)] {
             fs::write(&log, "").unwrap();
@@ -95,11 +83,22 @@ impl Host {
     }
 
     fn run_as<'a>(&self, volumes: &Volumes, uid: &str) -> Run<'a> {
-        let compose = compose();
+        self.run_service(Run::new(volumes), &compose(), volumes, uid)
+    }
+
+    /// The same of compose.edge.yaml.
+    fn run_edge<'a>(&self, image: &'a Image, volumes: &Volumes) -> Run<'a> {
+        let run = self.run_service(Run::of(image, volumes), &compose_edge(), volumes, "0");
+        let mut overlay = self.overlay();
+        overlay["receivers"]["docker_stats"] = overlay["receivers"]["host_metrics"].clone();
+        fs::write(volumes.config().join("local.yaml"), yaml(&overlay)).unwrap();
+        run.mount(&self.dir.join("docker"), "/var/run", "ro")
+    }
+
+    fn run_service<'a>(&self, mut run: Run<'a>, compose: &Value, volumes: &Volumes, uid: &str) -> Run<'a> {
         let service = &compose["services"]["kmagent"];
         let known = [("KM_COLLECTOR_ENDPOINT", &*self.sink.endpoint()), ("KMAGENT_UID", uid)];
         let text = |value: &Value| substitute(value.as_str().unwrap(), &known);
-        let mut run = Run::new(volumes);
         for mount in service["volumes"].as_array().unwrap().iter().filter(|mount| mount["type"] == "bind") {
             let options = if mount["read_only"] == true { "ro" } else { "" };
             run = run.mount(&self.stand_in(&text(&mount["source"])), mount["target"].as_str().unwrap(), options);
@@ -117,7 +116,6 @@ impl Host {
             let (target, options) = mount.split_once(':').unwrap();
             run = run.tmpfs(target, options);
         }
-        run = run.mount(&self.dir.join("docker"), "/var/run", "ro");
         assert_eq!(service["read_only"], true);
         let rights = rights(service, &known);
         run = run.wrapped(Path::new("/usr/bin/setpriv"), &rights.iter().map(String::as_str).collect::<Vec<_>>());
@@ -132,8 +130,7 @@ impl Host {
             "extensions": {"health_check": at(free_port())},
             "receivers": {
                 "otlp": {"protocols": {"grpc": at(free_port()), "http": at(self.otlp)}},
-                "hostmetrics": often,
-                "docker_stats": often,
+                "host_metrics": often,
             },
             "processors": {"batch": {"timeout": "50ms"}},
             "exporters": {"otlp_http": {"encoding": "json", "compression": "none"}},
@@ -150,7 +147,28 @@ impl Host {
     }
 }
 
-impl Drop for Host {
+/// Docker's API behind its socket on a host, and before it what compose.edge.yaml puts there, if that is installed.
+struct Docker {
+    _server: Server,
+    proxy: Option<Child>,
+}
+
+impl Docker {
+    fn start(host: &Host) -> Docker {
+        let server = Server::start(0, None, |request| answer(&request)).unwrap();
+        let has_proxy = Path::new(HAPROXY).exists();
+        let socket = host.dir.join(if has_proxy { "docker.sock" } else { "docker/docker.sock" });
+        let (socket, port) = (UnixListener::bind(socket).unwrap(), server.addr.port());
+        thread::spawn(move || {
+            while let Ok((client, _)) = socket.accept() {
+                join(client, TcpStream::connect(("127.0.0.1", port)).unwrap());
+            }
+        });
+        Docker { _server: server, proxy: has_proxy.then(|| start_proxy(host.dir.path())) }
+    }
+}
+
+impl Drop for Docker {
     fn drop(&mut self) {
         if let Some(proxy) = &mut self.proxy {
             let _ = proxy.kill();
@@ -167,7 +185,7 @@ fn start_proxy(dir: &Path) -> Child {
     let ours = ours.replace("unix@/var/run/docker.sock", &format!("unix@{}", here("docker.sock")));
     assert!(ours != config && !ours.contains("@/run/") && !ours.contains("@/var/"), "{ours}");
     fs::write(dir.join("docker-proxy.cfg"), ours).unwrap();
-    let rights = rights(&compose()["services"]["docker-proxy"], &[]);
+    let rights = rights(&compose_edge()["services"]["docker-proxy"], &[]);
     let mut command = Command::new("setpriv");
     command
         .args(rights)
@@ -255,7 +273,6 @@ fn it_sends_the_host_its_containers_and_what_programs_send() {
         "system.cpu.time",
         "system.filesystem.usage",
         "system.memory.usage",
-        "container.memory.usage.total",
         "the first line from a container",
         r#""the first line""#,
     ] {
@@ -272,12 +289,7 @@ fn it_sends_the_host_its_containers_and_what_programs_send() {
     // 2026-01-02T03:04:05.678Z
     assert_eq!(record["timeUnixNano"], "1767323045678000000", "{record}");
     assert!(record["attributes"].to_string().contains("stderr"), "{record}");
-    // A warning may be about this host; none may be about the config.
-    let complaint =
-        |line: &Line| line.is_collector() && (line.msg().contains("\terror\t") || line.msg().contains("deprecated"));
-    let complaints: Vec<_> = container.log().into_iter().filter(complaint).map(|line| line.text).collect();
-    assert!(complaints.is_empty(), "{complaints:#?}");
-    assert_eq!(container.status()["last_error_message"], "");
+    no_complaints(&container);
     assert_eq!(container.stop(), 0);
 
     host.print("while it was away");
@@ -290,6 +302,37 @@ fn it_sends_the_host_its_containers_and_what_programs_send() {
     {
         assert_eq!(host.sink.count(text), times, "{text}");
     }
+    assert_eq!(container.stop(), 0);
+}
+
+/// A warning may be about this host; none may be about the config.
+fn no_complaints(container: &Container) {
+    let complaint =
+        |line: &Line| line.is_collector() && (line.msg().contains("\terror\t") || line.msg().contains("deprecated"));
+    let complaints: Vec<_> = container.log().into_iter().filter(complaint).map(|line| line.text).collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+    assert_eq!(container.status()["last_error_message"], "");
+}
+
+#[test]
+fn with_docker_stats_it_sends_the_statistics_of_containers() {
+    let Some(collector) = std::env::var_os("KM_FULL") else {
+        needs::that(false, "it takes a collector with docker_stats (KM_FULL)");
+        return;
+    };
+    if !needs::root() {
+        return;
+    }
+    let (dir, host, volumes) = (TempDir::new(), Host::new(), Volumes::new());
+    let image = image::build(dir.path(), "-edge", Path::new(&collector));
+    let _docker = Docker::start(&host);
+    let mut container = host.run_edge(&image, &volumes).start();
+    wait_running(&container);
+    for text in ["system.cpu.time", "container.memory.usage.total"] {
+        let export = host.sink.wait_for_text(text);
+        assert!(String::from_utf8_lossy(&export.body).contains(r#""host.name""#), "{text}");
+    }
+    no_complaints(&container);
     assert_eq!(container.stop(), 0);
 }
 
@@ -322,6 +365,7 @@ fn the_proxy_passes_what_docker_stats_asks_and_nothing_else() {
         return;
     }
     let host = Host::new();
+    let _docker = Docker::start(&host);
     let ask_with = |method: &str, path: &str, headers: &str| {
         let mut socket = UnixStream::connect(host.dir.join("docker/docker.sock")).unwrap();
         // It may have refused before all of it is written.

@@ -61,7 +61,10 @@ pub struct Run<'a> {
 
 impl<'a> Run<'a> {
     pub fn new(volumes: &Volumes) -> Run<'a> {
-        let image = image();
+        Run::of(image(), volumes)
+    }
+
+    pub fn of(image: &'a Image, volumes: &Volumes) -> Run<'a> {
         let dir = TempDir::new();
         let mut run =
             Run { image, env: image.env.clone(), script: String::new(), wrapper: Vec::new(), is_read_only: false, dir };

@@ -79,6 +79,13 @@ impl Dockerfile {
         file
     }
 
+    /// `--build-arg`.
+    pub fn with(mut self, name: &str, value: &str) -> Dockerfile {
+        let old = self.args.insert(name.into(), value.into());
+        assert!(old.is_some(), "there is no ARG {name}");
+        self
+    }
+
     /// Its last stage, from the files in `context`; the root file system is made below `to`, which must not exist.
     pub fn build(&self, context: &Path, to: &Path) -> Image {
         fs::create_dir(to).unwrap();

@@ -96,7 +96,7 @@ fn no_socket_of_the_host_is_reached_and_nothing_mounted_is_writable() {
     let seen = sockets.each_ref().map(|socket| root.join("hostfs").join(socket.strip_prefix("/").unwrap()).exists());
     fs::remove_dir_all(&run).unwrap();
     assert_eq!(seen, [false, false]);
-    assert!(root.join("hostfs/proc/1/mountinfo").exists(), "what hostmetrics reads");
+    assert!(root.join("hostfs/proc/1/mountinfo").exists(), "what host_metrics reads");
 
     let service = &compose()["services"]["kmagent"];
     let binds = service["volumes"].as_array().unwrap().iter().filter(|mount| mount["type"] == "bind");

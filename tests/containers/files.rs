@@ -15,8 +15,24 @@ pub fn compose() -> Value {
     serde_yaml::from_str(&source::read("dist/docker/compose.yaml")).unwrap()
 }
 
-fn config() -> Value {
-    serde_yaml::from_str(&source::read("dist/docker/config.yaml")).unwrap()
+/// With compose.edge.yaml on top, as Compose merges them: maps by key, lists one after the other.
+pub fn compose_edge() -> Value {
+    fn merge(under: &mut Value, over: Value) {
+        match (under, over) {
+            (Value::Object(under), Value::Object(over)) => {
+                over.into_iter().for_each(|(key, value)| merge(under.entry(key).or_insert(Value::Null), value))
+            }
+            (Value::Array(under), Value::Array(over)) => under.extend(over),
+            (under, over) => *under = over,
+        }
+    }
+    let mut merged = compose();
+    merge(&mut merged, serde_yaml::from_str(&source::read("dist/docker/compose.edge.yaml")).unwrap());
+    merged
+}
+
+fn config(file: &str) -> Value {
+    serde_yaml::from_str(&source::read(&format!("dist/docker/{file}"))).unwrap()
 }
 
 /// `${NAME:-default}` as Compose and the collector (which writes `env:` before the name) fill it in.
@@ -35,12 +51,13 @@ pub fn substitute(text: &str, known: &[(&str, &str)]) -> String {
 }
 
 /// The image without real programs.
-fn image(directory: &TempDir) -> Image {
+fn image(directory: &TempDir, variant: &str) -> Image {
     let context = directory.join("context");
     prepare(&context);
-    std::fs::write(directory.join("program"), "").unwrap();
-    tarball(&context, "x86_64", &directory.join("program"), &directory.join("program"));
-    dockerfile("amd64").build(&context, &directory.join("stages"))
+    let program = directory.join("program");
+    std::fs::write(&program, "").unwrap();
+    tarball(&context, "x86_64", variant, &program, &program);
+    dockerfile("amd64").with("VARIANT", variant).build(&context, &directory.join("stages"))
 }
 
 fn list(value: &Value) -> Vec<&str> {
@@ -63,11 +80,20 @@ fn seconds(text: &str) -> u64 {
 
 #[test]
 fn the_image_and_the_compose_file_agree() {
+    agree("", "config.yaml", &compose());
+    agree("-edge", "config-edge.yaml", &compose_edge());
+    assert_eq!(compose()["services"].as_object().unwrap().len(), 1, "without Docker's socket it takes no proxy");
+}
+
+fn agree(variant: &str, config: &str, compose: &Value) {
     let directory = TempDir::new();
-    let (image, compose) = (image(&directory), compose());
+    let image = image(&directory, variant);
+    let default = std::fs::read_to_string(image.root.join("usr/local/share/kmagent/config.yaml")).unwrap();
+    assert_eq!(default, source::read(&format!("dist/docker/{config}")));
+    assert_eq!(compose["services"]["kmagent"]["build"]["args"]["VARIANT"].as_str().unwrap_or_default(), variant);
     let service = &compose["services"]["kmagent"];
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(service["image"], format!("kmagent:{version}"));
+    assert_eq!(service["image"], format!("kmagent:{version}{variant}"));
     assert_eq!(image.labels["org.opencontainers.image.version"], version);
     let build =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/docker").join(service["build"]["context"].as_str().unwrap());
@@ -93,20 +119,7 @@ fn the_image_and_the_compose_file_agree() {
     let written = mounts.iter().filter(is_volume).filter(|mount| mount["read_only"] != true);
     let written: Vec<&str> = written.map(|it| it["target"].as_str().unwrap()).collect();
     assert_eq!(written, image.volumes, "every volume of the image has a name");
-    // Docker's socket is as good as root, so it is the proxy's alone.
-    let proxy = &compose["services"]["docker-proxy"];
-    let socket = Path::new(image.env["KM_DOCKER_ENDPOINT"].strip_prefix("unix://").unwrap());
-    let directory = mounts.iter().find(|mount| mount["target"] == socket.parent().unwrap().to_str().unwrap()).unwrap();
-    let behind = proxy["volumes"].as_array().unwrap();
-    let shared = behind.iter().find(|mount| mount["source"] == directory["source"]).expect("the proxy's own socket");
-    let config = source::read("dist/docker/docker-proxy.cfg");
-    let target = Path::new(shared["target"].as_str().unwrap()).join(socket.file_name().unwrap());
-    assert!(config.contains(&format!("bind unix@{} ", target.display())), "{config}");
-    let of_socket = behind.iter().find(|mount| mount["target"] == "/var/run/docker.sock").expect("Docker's socket");
-    assert_eq!(substitute(of_socket["source"].as_str().unwrap(), &[]), "/var/run/docker.sock");
-    assert_eq!(substitute(of_socket["source"].as_str().unwrap(), &[("DOCKER_SOCK_PATH", "/x")]), "/x");
-    assert!(!texts(&json!(mounts)).iter().any(|text| text.contains("docker.sock")), "{mounts:?}");
-    for service in [service, proxy] {
+    for service in compose["services"].as_object().unwrap().values() {
         for mount in service["volumes"].as_array().unwrap() {
             match mount["type"] == "volume" {
                 true => assert!(
@@ -124,16 +137,36 @@ fn the_image_and_the_compose_file_agree() {
         let rights = (&service["cap_drop"], &service["cap_add"], &service["privileged"], &service["read_only"]);
         assert_eq!(rights, (&json!(["ALL"]), &Value::Null, &Value::Null, &json!(true)), "none that opens the host");
     }
-    assert_eq!(proxy["network_mode"], "none");
     let secret = list(&service["secrets"])[0];
     assert_eq!(service["environment"]["KM_API_KEY_FILE"], format!("/run/secrets/{secret}"));
     assert!(compose["secrets"][secret]["file"].is_string());
 }
 
+/// It is as good as root.
+#[test]
+fn docker_s_socket_is_the_proxy_s_alone() {
+    let directory = TempDir::new();
+    let (image, compose) = (image(&directory, "-edge"), compose_edge());
+    let mounts = compose["services"]["kmagent"]["volumes"].as_array().unwrap();
+    let proxy = &compose["services"]["docker-proxy"];
+    let socket = Path::new(image.env["KM_DOCKER_ENDPOINT"].strip_prefix("unix://").unwrap());
+    let directory = mounts.iter().find(|mount| mount["target"] == socket.parent().unwrap().to_str().unwrap()).unwrap();
+    let behind = proxy["volumes"].as_array().unwrap();
+    let shared = behind.iter().find(|mount| mount["source"] == directory["source"]).expect("the proxy's own socket");
+    let config = source::read("dist/docker/docker-proxy.cfg");
+    let target = Path::new(shared["target"].as_str().unwrap()).join(socket.file_name().unwrap());
+    assert!(config.contains(&format!("bind unix@{} ", target.display())), "{config}");
+    let of_socket = behind.iter().find(|mount| mount["target"] == "/var/run/docker.sock").expect("Docker's socket");
+    assert_eq!(substitute(of_socket["source"].as_str().unwrap(), &[]), "/var/run/docker.sock");
+    assert_eq!(substitute(of_socket["source"].as_str().unwrap(), &[("DOCKER_SOCK_PATH", "/x")]), "/x");
+    assert!(!texts(&json!(mounts)).iter().any(|text| text.contains("docker.sock")), "{mounts:?}");
+    assert_eq!(proxy["network_mode"], "none");
+}
+
 #[test]
 fn the_settings_that_they_give_exist_and_fit() {
     let directory = TempDir::new();
-    let (image, compose) = (image(&directory), compose());
+    let (image, compose) = (image(&directory, ""), compose());
     let service = &compose["services"]["kmagent"];
     let settings = source::settings();
     let default = |name: &str| settings.iter().find(|[it, ..]| it == name).unwrap()[2].clone();
@@ -150,15 +183,26 @@ fn the_settings_that_they_give_exist_and_fit() {
 
 #[test]
 fn the_config_takes_what_the_container_is_given() {
+    takes_what_it_is_given("config.yaml", &compose());
+    takes_what_it_is_given("config-edge.yaml", &compose_edge());
+    // Nothing else differs.
+    let mut edge = config("config-edge.yaml");
+    let docker_stats = edge["receivers"].as_object_mut().unwrap().remove("docker_stats").unwrap();
+    assert_eq!(docker_stats["endpoint"], "${env:KM_DOCKER_ENDPOINT}");
+    edge["service"]["pipelines"]["metrics"]["receivers"].as_array_mut().unwrap().retain(|it| it != "docker_stats");
+    assert_eq!(edge, config("config.yaml"));
+}
+
+fn takes_what_it_is_given(file: &str, compose: &Value) {
     let directory = TempDir::new();
-    let (image, compose, config) = (image(&directory), compose(), config());
+    let (image, config) = (image(&directory, ""), config(file));
     let service = &compose["services"]["kmagent"];
     let mounts: Vec<&str> =
         service["volumes"].as_array().unwrap().iter().map(|mount| mount["target"].as_str().unwrap()).collect();
     let receivers = &config["receivers"];
-    let mut paths = vec![receivers["hostmetrics"]["root_path"].as_str().unwrap()];
+    let mut paths = vec![receivers["host_metrics"]["root_path"].as_str().unwrap()];
     paths.push(config["extensions"]["file_storage"]["directory"].as_str().unwrap());
-    for (name, receiver) in receivers.as_object().unwrap().iter().filter(|(name, _)| name.starts_with("filelog/")) {
+    for (name, receiver) in receivers.as_object().unwrap().iter().filter(|(name, _)| name.starts_with("file_log/")) {
         let include = list(&receiver["include"]);
         // One glob each: a comma would be part of it.
         assert!(include.iter().all(|path| !path.contains([',', '$', ' '])), "{name}: {include:?}");
@@ -169,9 +213,8 @@ fn the_config_takes_what_the_container_is_given() {
     for path in paths {
         assert!(mounts.iter().any(|mount| Path::new(path).starts_with(mount)), "{path} is not mounted");
     }
-    let first = &receivers["filelog/containers"]["operators"][0];
+    let first = &receivers["file_log/containers"]["operators"][0];
     assert_eq!((&first["type"], &first["format"]), (&json!("container"), &json!("docker")));
-    assert_eq!(receivers["docker_stats"]["endpoint"], "${env:KM_DOCKER_ENDPOINT}");
 
     // Every component is used, OTLP for everything that it can carry.
     let pipelines = config["service"]["pipelines"].as_object().unwrap();
@@ -196,7 +239,7 @@ fn the_config_takes_what_the_container_is_given() {
     }
 
     // Its header names every variable, and no other.
-    let text = source::read("dist/docker/config.yaml");
+    let text = source::read(&format!("dist/docker/{file}"));
     let named: Vec<&str> = text
         .lines()
         .take_while(|line| line.starts_with('#'))

@@ -19,25 +19,27 @@ pub fn dockerfile(arch: &str) -> Dockerfile {
 /// The image with the agent under test and the real collector; only for reading.
 pub fn image() -> &'static Image {
     static IMAGE: OnceLock<Image> = OnceLock::new();
-    IMAGE.get_or_init(|| {
-        let work = scratch_directory();
-        let machine = std::env::consts::ARCH.replace("x86", "i686").replace("i686_64", "x86_64");
-        let context = work.join("context");
-        prepare(&context);
-        tarball(&context, &machine, &bin::kmagent(), &bin::collector());
-        let arch = match machine.as_str() {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            _ => "386",
-        };
-        let image = dockerfile(arch).build(&context, &work.join("stages"));
-        fs::remove_dir_all(context).unwrap();
-        image
-    })
+    IMAGE.get_or_init(|| build(&scratch_directory(), "", &bin::collector()))
+}
+
+/// The image of a variant, with the agent under test, below an empty directory.
+pub fn build(work: &Path, variant: &str, collector: &Path) -> Image {
+    let machine = std::env::consts::ARCH.replace("x86", "i686").replace("i686_64", "x86_64");
+    let context = work.join("context");
+    prepare(&context);
+    tarball(&context, &machine, variant, &bin::kmagent(), collector);
+    let arch = match machine.as_str() {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        _ => "386",
+    };
+    let image = dockerfile(arch).with("VARIANT", variant).build(&context, &work.join("stages"));
+    fs::remove_dir_all(context).unwrap();
+    image
 }
 
 /// A directory that outlives no more than this process: statics are never dropped, so the next one cleans up. On the
-/// disk of the build, since an image has 170 MB.
+/// disk of the build, since an image has 50 MB.
 fn scratch_directory() -> PathBuf {
     let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
     for entry in fs::read_dir(all).into_iter().flatten().flatten() {
@@ -64,8 +66,8 @@ pub fn prepare(context: &Path) {
 
 /// A release for one machine. Builders look at a tarball's content and not at its name, so this one need not be
 /// compressed.
-pub fn tarball(context: &Path, machine: &str, agent: &Path, collector: &Path) {
-    let name = format!("kmagent-{VERSION}-{machine}-linux-musl");
+pub fn tarball(context: &Path, machine: &str, variant: &str, agent: &Path, collector: &Path) {
+    let name = format!("kmagent-{VERSION}-{machine}-linux-musl{variant}");
     let staged = context.join(&name);
     let mut stage = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/dist/stage"));
     let output = stage.arg(&staged).arg(agent).arg(collector).output().unwrap();
@@ -97,7 +99,7 @@ fn each_architecture_gets_its_own_programs_and_nothing_else() {
     for machine in ["x86_64", "aarch64", "i686"] {
         let program = directory.join(machine);
         fs::write(&program, machine).unwrap();
-        tarball(&context, machine, &program, &program);
+        tarball(&context, machine, "", &program, &program);
     }
     // What else `make dist` leaves there.
     fs::write(context.join(format!("target/dist/kmagent-{VERSION}-x86_64-linux-musl.tar.gz.sha256")), "").unwrap();

@@ -37,11 +37,12 @@ fn a_config_from_the_api_outlives_the_container() {
     api.wait_for_request("a problem", |request| {
         request.json()["last_error_message"]
             .as_str()
-            .is_some_and(|text| text.contains("receivers::hostmetrics (no such file or directory)"))
+            .is_some_and(|text| text.contains("receivers::host_metrics (no such file or directory)"))
     });
-    assert!(first.is_healthy());
+    assert!(!first.is_healthy(), "no collector runs");
     api.answer_config(config.clone());
     wait_running(&first);
+    assert!(first.is_healthy());
     let request = api.wait_for_request("that it runs", |request| request.json()["last_error_message"] == "").json();
     assert_eq!((&request["platform"], &request["is_docker"]), (&json!("docker"), &json!(true)));
     assert_eq!(first.stop(), 0);

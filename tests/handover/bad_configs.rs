@@ -44,7 +44,7 @@ shift 2
 exec REAL --config "$own" "$@"
 "#;
     let path = builder.dir().join("sickly");
-    bin::write_program(&path, &script.replace("REAL", &bin::collector().display().to_string()));
+    bin::write_program(&path, &script.replace("REAL", &super::collector().display().to_string()));
     builder.collector(path)
 }
 
@@ -98,7 +98,7 @@ fn that_end_the_collector_cost_no_client_anything() {
                 let mut config = scene.config(&format!("port taken, {round}"));
                 let endpoint = json!({"endpoint": taken.local_addr().unwrap().to_string()});
                 config["receivers"]["otlp/taken"] = json!({"protocols": {"http": endpoint}});
-                config["service"]["pipelines"]["logs"]["receivers"] = json!(["otlp", "otlp/taken", "syslog"]);
+                config["service"]["pipelines"]["logs"]["receivers"].as_array_mut().unwrap().push(json!("otlp/taken"));
                 let (before, seen, old) = (scene.status(), scene.agent.log().len(), scene.agent.wait_collector());
                 scene.api.answer_config(config);
                 // It is not rejected, and not tried again while the port is taken.

@@ -78,7 +78,7 @@ fn expect_seamless_as_nobody(title: &str, options: &[&str]) {
     if !needs::root() {
         return;
     }
-    let settings = |builder| for_nobody(builder, &bin::collector());
+    let settings = |builder| for_nobody(builder, &super::collector());
     expect_seamless(title, Scene::built("handover", settings, |agent| spawn_as_nobody(agent, options)));
 }
 

@@ -26,7 +26,7 @@ fn with_one_port(mut config: Value, ports: Ports) -> Value {
 /// An agent whose first collector cannot start.
 #[track_caller]
 fn expect_no_start(config: &Value) {
-    let agent = Agent::builder().collector(bin::collector()).config(serde_yaml::to_string(config).unwrap()).build();
+    let agent = Agent::builder().collector(super::collector()).config(serde_yaml::to_string(config).unwrap()).build();
     agent.spawn();
     let report = |status: &Value| status["last_error_message"].as_str().is_some_and(|report| report.contains(IN_USE));
     agent.wait_status(IN_USE, report);
@@ -78,7 +78,7 @@ fn a_port_that_another_process_takes_is_no_fault_of_the_config() {
         let held = Cell::new(PathBuf::new());
         let wrapped = |builder: Builder| {
             let (wrapper, hold) = (builder.dir().join("wrapper"), builder.dir().join("hold"));
-            let (real, file) = (bin::collector().display().to_string(), hold.display().to_string());
+            let (real, file) = (super::collector().display().to_string(), hold.display().to_string());
             let wait = format!("[ $1 = validate ] || while [ -e {file} ]; do sleep 0.01; done");
             bin::write_program(&wrapper, &format!("#!/bin/sh\n{wait}\nexec {real} \"$@\"\n"));
             held.set(hold);

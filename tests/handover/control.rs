@@ -23,8 +23,9 @@ fn a_plain_restart_refuses_connections() {
     let new = reports.iter().find(|report| report.mode == Some(Mode::New)).unwrap();
     assert!(new.refused + new.reset > 0, "the client cannot see a restart: {new:?}");
     assert!(new.acknowledged > new.refused, "the client saw nothing but failures: {new:?}");
-    let udp = reports.iter().find(|report| report.mode == Some(Mode::Udp)).unwrap();
-    assert!(udp.lost > 0 && udp.lost < udp.sent as usize, "no datagram was lost, or all: {udp:?}");
+    for udp in reports.iter().filter(|report| report.mode == Some(Mode::Udp)) {
+        assert!(udp.lost > 0 && udp.lost < udp.sent as usize, "no datagram was lost, or all: {udp:?}");
+    }
 }
 
 /// HTTP/1.1 cannot rule out a request that crosses with the closing of its idle connection; everything else is a fault.

@@ -1,6 +1,7 @@
 //! The proof of the hand-over: real clients, a real collector, changes of its config, and every record counted.
 //!
-//! With `KM_LONG=1` it is the long form: 200 changes and 42 bad configs, half an hour.
+//! With `KM_LONG=1` it is the long form: 200 changes and 42 bad configs, half an hour. With `KM_FULL` clients send
+//! datagrams, too, which the small collector does not take.
 
 mod bad_configs;
 mod components;
@@ -23,6 +24,7 @@ mod wrapped;
 mod yama;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -42,6 +44,16 @@ fn modes() -> [&'static str; 2] {
 /// How many changes: the long form proves, the short one guards.
 fn rounds(short: usize, long: usize) -> usize {
     if std::env::var_os("KM_LONG").is_some_and(|value| value == "1") { long } else { short }
+}
+
+/// The collector with everything if there is one, else the small one.
+fn collector() -> PathBuf {
+    std::env::var_os("KM_FULL").map_or_else(bin::collector, PathBuf::from)
+}
+
+/// Whether it has the receiver syslog.
+fn takes_datagrams() -> bool {
+    std::env::var_os("KM_FULL").is_some()
 }
 
 /// An agent, its API, and where its telemetry ends up.
@@ -80,17 +92,19 @@ impl Scene {
     fn built(restart_mode: &str, settings: impl FnOnce(Builder) -> Builder, start: impl FnOnce(&Agent)) -> Scene {
         let (sink, ports) = (Sink::start(), Ports::free());
         let mut template = real_config(ports, &sink);
-        template["receivers"]["syslog"] = json!({
-            "protocol": "rfc5424",
-            "udp": {"listen_address": format!("127.0.0.1:{}", ports.udp)},
-            "operators": [{"type": "move", "from": "attributes.message", "to": "body"}],
-        });
-        template["service"]["pipelines"]["logs"]["receivers"] = json!(["otlp", "syslog"]);
+        if takes_datagrams() {
+            template["receivers"]["syslog"] = json!({
+                "protocol": "rfc5424",
+                "udp": {"listen_address": format!("127.0.0.1:{}", ports.udp)},
+                "operators": [{"type": "move", "from": "attributes.message", "to": "body"}],
+            });
+            template["service"]["pipelines"]["logs"]["receivers"] = json!(["otlp", "syslog"]);
+        }
         // Long enough for a real collector to start, and be healthy, on a host that is busy with tests; and the agent's
         // own default to drain in, since what is killed loses what it holds.
         let min_uptime = format!("{}s", 3 * slowness());
         let patient = |builder: Builder| builder.setting("min-uptime", min_uptime).setting("stop-timeout", "30s");
-        let with_collector = |builder: Builder| settings(patient(builder.collector(bin::collector())));
+        let with_collector = |builder: Builder| settings(patient(builder.collector(collector())));
         Scene::started(restart_mode, with_collector, start, sink, ports, template)
     }
 
@@ -143,7 +157,8 @@ impl Scene {
         let Ports { grpc, http, udp, .. } = self.ports;
         let kept = [(Mode::Grpc, grpc, 100, 2), (Mode::Http, http, 100, 2)];
         let each = [(Mode::GrpcEach, grpc, 20, 2), (Mode::HttpEach, http, 50, 2), (Mode::New, http, 200, 4)];
-        Load::start_all([(Mode::Udp, udp, 100, 1)].into_iter().chain(kept).chain(each))
+        let datagrams = takes_datagrams().then_some((Mode::Udp, udp, 100, 1));
+        Load::start_all(datagrams.into_iter().chain(kept).chain(each))
     }
 
     fn is_good(&self, name: &str) -> bool {

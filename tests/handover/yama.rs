@@ -14,7 +14,6 @@ use serde_json::Value;
 use super::confined::{ORDINARY, for_nobody, spawn_as_nobody};
 use super::load::{Load, Mode};
 use super::{Scene, assert_seamless};
-use crate::support::bin;
 
 const SCOPE: &str = "/proc/sys/kernel/yama/ptrace_scope";
 const REFUSED: &str = ": Operation not permitted";
@@ -30,7 +29,7 @@ fn as_root() -> Scene {
 }
 
 fn as_nobody() -> Scene {
-    let settings = |builder| for_nobody(builder, &bin::collector());
+    let settings = |builder| for_nobody(builder, &super::collector());
     Scene::built("handover", settings, |agent| spawn_as_nobody(agent, &ORDINARY))
 }
 

@@ -1,6 +1,6 @@
 //! What is known of the collector's components that must not run twice at once. Pure.
 //!
-//! Of those in `dist/collector/edge.yaml` and `full.yaml` it was seen when each ran twice
+//! Of those in the manifests of `dist/collector` it was seen when each ran twice
 //! (`tests/handover/components.yaml` has it all, and is held against this); of others it is what contrib's
 //! documentation says that they open exclusively, or resume from where they stopped. What that means for a hand-over is
 //! for `eligible` to judge.
