@@ -371,6 +371,31 @@ fn a_config_that_was_changed_by_hand_is_kept_before_another_is_installed() {
     }
 }
 
+/// It is what it was: no verdict goes elsewhere, and none is lost.
+#[test]
+fn a_config_that_cannot_be_looked_at_for_a_moment_is_kept_when_it_can() {
+    let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    let candidate = scene.candidate("b: 1\n");
+    write(scene.config(), "hand: 1\n");
+    let hand = scene.store.trust().generation;
+    assert_eq!(hand, Some(3));
+    std::fs::rename(scene.dir.join("etc"), scene.dir.join("away")).unwrap();
+    write(scene.dir.join("etc"), "");
+    assert_eq!(scene.store.trust().generation, hand);
+    assert!(scene.store.prove(3, true));
+    fails(scene.store.save(), Exit::CannotWrite, &["etc/config.yaml"]);
+    fails(scene.store.keep_active(), Exit::Unavailable, &["cannot save the current config", "etc/config.yaml"]);
+    fails(scene.store.install(&candidate), Exit::CannotWrite, &["cannot install the new config"]);
+    assert!(scene.store.is_unsaved());
+
+    std::fs::remove_file(scene.dir.join("etc")).unwrap();
+    std::fs::rename(scene.dir.join("away"), scene.dir.join("etc")).unwrap();
+    scene.store.save().unwrap();
+    scene.reopen();
+    assert_eq!(scene.kept().last(), Some(&(3, "hand: 1\n".into(), Standing::Confirmed)));
+    assert_eq!(scene.level(), TrustLevel::Confirmed);
+}
+
 #[test]
 fn a_config_is_proved_then_confirmed_and_each_is_written_once() {
     let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
