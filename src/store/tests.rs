@@ -448,6 +448,21 @@ fn a_roll_back_goes_to_the_newest_confirmed_and_else_to_the_newest_proved() {
     assert_eq!((again, scene.level()), (4, TrustLevel::NoFallback));
 }
 
+/// A power failure may lose that it was rolled back, and not what it was before.
+#[test]
+fn nothing_goes_back_to_a_config_that_has_failed_under_another_number() {
+    let scene = Scene::with("a: 1\n", None);
+    scene.store.prove(1, false);
+    assert_eq!(scene.install("b: 1\n"), 2);
+    scene.store.prove(2, false);
+    assert_eq!(scene.install("a: 2\n"), 3);
+    scene.store.prove(3, false);
+    assert_eq!(scene.install("b: 1\n"), 4);
+    assert_eq!(scene.roll_back().unwrap().to, 3);
+    let standings: Vec<Standing> = scene.kept().into_iter().map(|(_, _, standing)| standing).collect();
+    assert_eq!(standings, [failed(), UNCONFIRMED, failed()]);
+}
+
 #[test]
 fn a_roll_back_after_a_hand_over_goes_to_what_was_replaced_without_waiting_for_the_disk() {
     let scene = Scene::with("a: 1\n", Some("a: 1\n"));
@@ -586,6 +601,23 @@ fn so_many_are_kept_and_what_a_roll_back_needs_besides() {
     store.save().unwrap();
     let kept: Vec<u64> = store.generations().iter().map(|it| it.number).collect();
     assert_eq!(kept, [1, 7, 8]);
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_goes_with_the_next_save() {
+    let scene = Scene::with("a: 1\n", None);
+    let candidate = scene.candidate("b: 1\n");
+    let path = scene.store.generation_path(candidate.generation().unwrap());
+    // Nor is a directory unlinked.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    scene.store.discard(&candidate);
+    fails(scene.store.save(), Exit::CannotWrite, &["cannot save the generations", &path.display().to_string()]);
+    assert!(scene.store.is_unsaved());
+    std::fs::remove_dir(&path).unwrap();
+    write(&path, "b: 1\n");
+    scene.store.save().unwrap();
+    assert!(!path.exists() && !scene.store.is_unsaved());
 }
 
 #[test]

@@ -250,10 +250,21 @@ impl Generations {
             return Err(error);
         }
         // A number may be a later one's by now.
+        let mut removed = Ok(());
         for number in dropped.into_iter().filter(|number| self.list().find(*number).is_none()) {
-            let _ = self.place(number).and_then(|place| place.remove());
+            removed = removed.and(self.remove_file(number).inspect_err(|_| {
+                let mut list = self.list();
+                list.dropped.push(number);
+                list.is_unwritten = true;
+            }));
         }
-        kept.inspect_err(|_| self.list().is_unwritten = true)
+        kept.inspect_err(|_| self.list().is_unwritten = true).and(removed)
+    }
+
+    fn remove_file(&self, number: u64) -> io::Result<()> {
+        let unnamed = |error| named(&self.path(number), error);
+        let removed = self.place(number).and_then(|place| place.remove().map_err(unnamed));
+        removed.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) })
     }
 
     fn write_list(&self, generations: &[Generation]) -> io::Result<()> {

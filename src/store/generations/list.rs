@@ -277,8 +277,17 @@ impl List {
         }
     }
 
-    pub(in crate::store) fn reject(&mut self, number: u64, problem: Masked) {
-        self.set_standing(number, Standing::RolledBack { problem });
+    /// It has failed, and so has the same config where it was active before and was not confirmed: nothing goes back to
+    /// that.
+    pub(in crate::store) fn reject(&mut self, number: u64, problem: &Masked) {
+        let revision = self.find(number).and_then(|it| it.revision.clone());
+        let is_same = |it: &&Generation| {
+            it.number == number || it.is_proved() && !it.is_confirmed() && revision.is_some() && it.revision == revision
+        };
+        let numbers: Vec<u64> = self.generations.iter().filter(is_same).map(|it| it.number).collect();
+        for number in numbers {
+            self.set_standing(number, Standing::RolledBack { problem: problem.clone() });
+        }
     }
 }
 
