@@ -252,7 +252,8 @@ impl Supervise {
             log::warn!("collector is running but unhealthy");
         }
         self.conclude_restart(&verdict);
-        let outcome = self.state_tracker.concluded(&verdict);
+        let now = self.now();
+        let outcome = self.state_tracker.concluded(&verdict, now);
         self.save_state();
         if let Some(outcome) = outcome {
             self.clients.reply_verdict(&outcome);

@@ -9,6 +9,7 @@ use crate::collector::disclosure::Said;
 use crate::collector::process::KILL_PATIENCE;
 use crate::collector::socket_files::{self, SocketFile};
 use crate::core::event::{Event, ExitCause, PortHolder};
+use crate::core::supervisor::StateName;
 use crate::os::descendants::{self, Which};
 use crate::store::Candidate;
 
@@ -63,7 +64,11 @@ impl Supervise {
             log::info!(pid = pid, status = status.as_str(); "collector stopped");
             return Event::Exited { child, problem: String::new(), cause: ExitCause::Unrelated };
         }
-        let uptime = self.now().saturating_sub(dead.started_at);
+        let now = self.now();
+        if self.core.state_name() == StateName::Running {
+            self.state_tracker.late_exits.exited(now);
+        }
+        let uptime = now.saturating_sub(dead.started_at);
         let tail = dead.process.tail();
         let cause = handover::exit_cause(&self.collectors, &dead, &tail, || self.configs());
         self.state_tracker.outside = handover::outside(cause, &tail);
