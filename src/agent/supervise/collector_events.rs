@@ -13,13 +13,16 @@ use crate::core::supervisor::StateName;
 use crate::os::descendants::{self, Which};
 use crate::store::Candidate;
 
+/// What to do about a script that ends while what it has started goes on.
+const IN_BACKGROUND: &str = "it left processes running, which were killed: a script that is the collector must run it by \
+                             exec, or wait for it (setsid --wait, no &)";
+
 impl Supervise {
     pub(super) fn watch_collectors(&mut self, events: &mut VecDeque<Event<Candidate>>) {
         let exited = self.collectors.watch(self.now());
-        if !exited.is_empty() {
-            self.end_descendants();
-        }
-        for exited in exited {
+        let had_descendants = !exited.is_empty() && self.end_descendants();
+        for mut exited in exited {
+            exited.has_left |= had_descendants;
             self.notice_ready(&exited.collector, events);
             events.push_back(self.on_exit(exited));
         }
@@ -41,18 +44,20 @@ impl Supervise {
     }
 
     /// What a collector that has ended has left behind ends too, before the next one starts. Beside one that lives, and
-    /// may be waiting for us, the poller does it; what was started since that one was may be that one's.
-    fn end_descendants(&mut self) {
+    /// may be waiting for us, the poller does it; what was started since that one was may be that one's. Whether there
+    /// was any, as far as that is known here.
+    fn end_descendants(&mut self) -> bool {
         match self.collectors.oldest() {
             Some(oldest) => self.poller.send(PollerCommand::EndDescendants { before: oldest }),
-            None if self.collectors.iter().next().is_none() => descendants::end(Which::All, KILL_PATIENCE),
+            None if self.collectors.iter().next().is_none() => return descendants::end(Which::All, KILL_PATIENCE),
             // The system does not say how old it is.
             None => {}
         }
+        false
     }
 
     fn on_exit(&mut self, exited: Exited) -> Event<Candidate> {
-        let Exited { collector: dead, status } = exited;
+        let Exited { collector: dead, status, is_success, has_left } = exited;
         let (child, pid) = (dead.child, dead.process.id());
         // A copy of a listener that is just being closed would keep it open for a moment, and nothing would accept from
         // it.
@@ -76,6 +81,7 @@ impl Supervise {
             ExitCause::PortInUse(PortHolder::OtherProcess) => {
                 handover::port_taken(&self.collectors, &tail).or_else(|| socket_files::remedy(&tail))
             }
+            _ if is_success && has_left => Some(IN_BACKGROUND.to_string()),
             _ => None,
         };
         let told = if self.state_tracker.secrets.reads_elsewhere(child) {
@@ -85,11 +91,15 @@ impl Supervise {
         } else {
             tail.clone()
         };
-        let problem = self.state_tracker.crashed(&status, uptime, remedy, &told);
-        log::warn!(
-            pid = pid, status = status.as_str(), uptime_seconds = crate::log::seconds(uptime);
-            "collector exited unexpectedly"
-        );
+        let problem = self.state_tracker.crashed(&status, uptime, remedy.as_deref(), &told);
+        let (status, uptime) = (status.as_str(), crate::log::seconds(uptime));
+        match remedy.as_deref() {
+            None => log::warn!(pid = pid, status = status, uptime_seconds = uptime; "collector exited unexpectedly"),
+            Some(remedy) => log::warn!(
+                pid = pid, status = status, uptime_seconds = uptime, remedy = remedy;
+                "collector exited unexpectedly"
+            ),
+        }
         Event::Exited { child, problem, cause }
     }
 

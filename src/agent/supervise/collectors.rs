@@ -47,6 +47,10 @@ pub(super) struct LiveCollector {
 pub(super) struct Exited {
     pub(super) collector: LiveCollector,
     pub(super) status: String,
+    /// With status 0.
+    pub(super) is_success: bool,
+    /// What could bind and goes on.
+    pub(super) has_left: bool,
 }
 
 pub(super) struct Collectors {
@@ -249,7 +253,7 @@ impl Collectors {
             let sockets = live.process.socket_files();
             has_new_sockets |= !sockets.is_empty();
             live.sockets.extend(sockets);
-            let status = match live.process.try_reap(is_alone, emit) {
+            let (status, is_success) = match live.process.try_reap(is_alone, emit) {
                 Ok(None) => {
                     if live.records.deadline().is_some_and(|deadline| now >= deadline) {
                         live.records.end(pass);
@@ -257,15 +261,17 @@ impl Collectors {
                     index += 1;
                     continue;
                 }
-                Ok(Some(status)) => live.process.describe(status),
-                Err(error) => format!("cannot be waited for: {error}"),
+                Ok(Some(status)) => (live.process.describe(status), status.success()),
+                Err(error) => (format!("cannot be waited for: {error}"), false),
             };
             live.records.end(pass);
             self.log_rate.collector_ended();
             let mut collector = self.live.remove(index);
-            self.stale.extend(collector.process.take_left());
+            let left = collector.process.take_left();
+            let has_left = left.is_some();
+            self.stale.extend(left);
             self.probe.take_if(|(probed, _)| *probed == collector.child);
-            exited.push(Exited { collector, status });
+            exited.push(Exited { collector, status, is_success, has_left });
         }
         self.log_rate.end_minute(now);
         if has_new_sockets {

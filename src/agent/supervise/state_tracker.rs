@@ -98,7 +98,7 @@ impl StateTracker {
     }
 
     /// The problem, in words.
-    pub(super) fn crashed(&mut self, status: &str, uptime: Duration, remedy: Option<String>, tail: &Masked) -> String {
+    pub(super) fn crashed(&mut self, status: &str, uptime: Duration, remedy: Option<&str>, tail: &Masked) -> String {
         let remedy = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
         let lines = if tail.is_empty() { String::new() } else { format!("; its last lines:\n{tail}") };
         let problem = format!("the collector {status} after {:.1} s{remedy}{lines}", uptime.as_secs_f64());
