@@ -172,7 +172,7 @@ impl Supervise {
             Blame::Config | Blame::Start => {
                 let collector = self.collectors.started_program();
                 // What has served is not tried again in another environment.
-                let conditions = Conditions::unknown(blame == Blame::Config);
+                let conditions = Conditions::unknown(blame == Blame::Config, self.collectors.started_overlay());
                 let rejected = replaced.map(|revision| Rejected {
                     collector,
                     kept,

@@ -1,6 +1,7 @@
 //! What the collectors do by themselves: they exit, answer a health check, are suspended.
 
 use std::collections::VecDeque;
+use std::path::Path;
 
 use super::collectors::{Exited, LiveCollector};
 use super::{Supervise, handover};
@@ -8,6 +9,8 @@ use crate::agent::mailbox::PollerCommand;
 use crate::collector::disclosure::Said;
 use crate::collector::process::KILL_PATIENCE;
 use crate::collector::socket_files::{self, SocketFile};
+use crate::collector::start_failure;
+use crate::config::value::Value;
 use crate::core::event::{Event, ExitCause, PortHolder};
 use crate::core::supervisor::StateName;
 use crate::os::descendants::{self, Which};
@@ -91,6 +94,14 @@ impl Supervise {
         } else {
             tail.clone()
         };
+        // Not where another one may be waiting: the next check does it.
+        let overlay =
+            start_failure::fatal(&tail).filter(|_| self.collectors.iter().next().is_none()).and_then(|error| {
+                let config = self.store.read_config().unwrap_or(Value::Null);
+                let read = |path: &Path| self.store.read_overlay(path).ok();
+                self.collectors.collector().overlay_problem(error, &config, read)
+            });
+        let remedy = remedy.into_iter().chain(overlay).reduce(|remedy, overlay| format!("{remedy}; {overlay}"));
         let problem = self.state_tracker.crashed(&status, uptime, remedy.as_deref(), &told);
         let (status, uptime) = (status.as_str(), crate::log::seconds(uptime));
         match remedy.as_deref() {

@@ -17,7 +17,7 @@ use crate::config::value::Value;
 use crate::core::Uptime;
 use crate::core::event::{ChildId, Health};
 use crate::error::Result;
-use crate::os::files::FileId;
+use crate::os::files::{FileId, SeenFile};
 use crate::os::process_id::ProcessId;
 use crate::os::wait::Waitable;
 use crate::store::Store;
@@ -68,6 +68,8 @@ pub(super) struct Collectors {
     starts: u64,
     /// The program that was started last.
     started_program: Option<FileId>,
+    /// The overlay that it was started with, if there was to be one.
+    started_overlay: Option<SeenFile>,
     /// Where that is.
     pub(super) program_path: Option<PathBuf>,
 }
@@ -84,6 +86,7 @@ impl Collectors {
             probe: None,
             starts: 0,
             started_program: None,
+            started_overlay: None,
             program_path: None,
         }
     }
@@ -103,6 +106,7 @@ impl Collectors {
     pub(super) fn spawn(&mut self, store: &Store, generation: Option<u64>, now: Uptime) -> Result<&LiveCollector> {
         self.program_path = self.collector.find().ok();
         self.started_program = self.program_path.as_deref().and_then(FileId::of);
+        self.started_overlay = self.collector.local_config().map(SeenFile::now);
         let process = self.collector.spawn(store.config(), self.binds.clone())?;
         let child = ChildId(self.starts);
         self.starts += 1;
@@ -153,6 +157,10 @@ impl Collectors {
 
     pub(super) fn started_program(&self) -> Option<FileId> {
         self.started_program
+    }
+
+    pub(super) fn started_overlay(&self) -> Option<SeenFile> {
+        self.started_overlay.clone()
     }
 
     /// The program and its arguments.
