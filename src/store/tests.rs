@@ -3,6 +3,7 @@
 //! Everything here holds for root and for an ordinary user; what takes root says so. `ENOTDIR` stands for "cannot be
 //! looked at", since root may look at everything that is a directory.
 
+#[path = "walk_tests.rs"]
 mod walk;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
