@@ -14,11 +14,12 @@ const LONGEST: Duration = Duration::from_secs(3600 + 60);
 
 const STOP: Request = Request::Stop { progress: true };
 
-/// What is to be done so that it stays stopped, if anything is, goes to `advise` at once: in a container nothing outlives
-/// the agent.
+/// What is to be done so that it stays stopped, if anything is, goes to `advise` at once: in a container nothing
+/// outlives the agent.
 ///
 /// # Errors
-/// Of `advise`; 69 when no agent runs, 75 when it does not answer or end, 77 when it cannot be told that it is the agent.
+/// Of `advise`; 69 when no agent runs, 75 when it does not answer or end, 77 when it cannot be told that it is the
+/// agent.
 pub fn run(agent: &AgentPaths, mut advise: impl FnMut(&str) -> Result<Exit>) -> Result<Exit> {
     // Of one that does not even answer this nobody would know whether it stops.
     client::ask(agent, Request::Status, TIMEOUT)?;

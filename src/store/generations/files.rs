@@ -169,8 +169,8 @@ impl Generations {
         (number, written)
     }
 
-    /// Where there is no space the generations that are needed least go, one after the other. Each has a file of its own:
-    /// one with a second name would stay root's when a start script gives the directory to the agent's user.
+    /// Where there is no space the generations that are needed least go, one after the other. Each has a file of its
+    /// own: one with a second name would stay root's when a start script gives the directory to the agent's user.
     fn write_content(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
         loop {
             let Err(error) = atomic::write(&self.path(number), bytes) else { return Ok(()) };
