@@ -2,8 +2,8 @@
 //! do, and wherever one is cut short:
 //!
 //! - the newest confirmed config is on disk, and is active or what a roll back goes to;
-//! - a config that has crashed three times before it was confirmed is never gone back to, and no agent starts with it if
-//!   there is another.
+//! - a config that has crashed three times before it was confirmed is never gone back to, and no agent starts with it
+//!   if there is another.
 //!
 //! What the core adds to that while an agent runs is in `core::supervisor::walk`.
 
