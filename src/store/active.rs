@@ -102,6 +102,17 @@ impl Store {
         Some(number)
     }
 
+    /// The generation that the active config is, if it is this file.
+    pub fn generation_of(&self, file: FileId) -> Option<u64> {
+        self.know_active(Origin::Hand);
+        self.generations.list().number_of(file)
+    }
+
+    /// What its content was found to be.
+    pub fn found_revision(&self, number: u64, revision: Option<Revision>) {
+        self.generations.list().set_revision(number, revision);
+    }
+
     /// Why the active config cannot be kept, if it cannot be read.
     pub fn unreadable(&self) -> Option<Error> {
         let error = self.read(&self.config).err()?;

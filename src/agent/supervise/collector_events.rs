@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use super::collectors::{Exited, LiveCollector};
 use super::{Supervise, handover};
 use crate::agent::mailbox::PollerCommand;
-use crate::collector::disclosure::Said;
 use crate::collector::process::KILL_PATIENCE;
 use crate::collector::socket_files::{self, SocketFile};
 use crate::core::event::{Event, ExitCause, PortHolder};
@@ -65,7 +64,7 @@ impl Supervise {
         }
         let uptime = self.now().saturating_sub(dead.started_at);
         let tail = dead.process.tail();
-        let cause = handover::exit_cause(&self.collectors, &dead, &tail, || self.configs());
+        let cause = handover::exit_cause(&self.collectors, &dead, &tail);
         self.state_tracker.outside = handover::outside(cause, &tail);
         let remedy = match cause {
             ExitCause::PortInUse(PortHolder::OtherProcess) => {
@@ -73,13 +72,8 @@ impl Supervise {
             }
             _ => None,
         };
-        let told = if self.state_tracker.secrets.reads_elsewhere(child) {
-            // Its lines are in the log already.
-            let configs = self.configs();
-            self.collectors.collector().told_outside(&tail, Said::Running, &configs.iter().collect::<Vec<_>>())
-        } else {
-            tail.clone()
-        };
+        // Its lines are in the log already.
+        let told = dead.facts.told_outside(&tail);
         let problem = self.state_tracker.crashed(&status, uptime, remedy, &told);
         log::warn!(
             pid = pid, status = status.as_str(), uptime_seconds = crate::log::seconds(uptime);

@@ -44,6 +44,7 @@ impl Supervise {
 
     pub(super) fn take_findings(&mut self, findings: Findings) {
         self.active_config.learn(findings.config);
+        findings.facts.into_iter().for_each(|known| self.facts.learn(known));
         self.collector_version = findings.version;
         self.next_check_at = findings.next_check_at;
         let waiting = self.clients.take_awaiting_reading(None);

@@ -10,7 +10,7 @@ mod references;
 mod secrets;
 mod variable;
 
-pub use complaint::{complaint, literal_place};
+pub use complaint::{complaint, keys, literal_place};
 pub use health_check::{Binding, HealthCheck, health_check};
 pub use reads::{Reads, prints_telemetry, reads_files};
 pub use references::{Env, Expansion, each_expansion, expansions};
