@@ -74,6 +74,9 @@ impl Supervise {
             let problem = "the config was changed when a collector was to be started beside the old one";
             return self.cannot_start(&Error::new(Exit::TryAgain, problem));
         };
+        if level == generations::TrustLevel::OnProbation && self.collectors.iter().next().is_none() {
+            self.store.prepare_roll_back();
+        }
         // Read before the first start, as the config itself: no collector waits for it.
         if self.collectors.starts() == 0
             && level != generations::TrustLevel::Confirmed
@@ -154,7 +157,14 @@ impl Supervise {
             RollBackTarget::Predecessor => Target::Former,
         };
         let problem = Masked::new(problem);
-        let RolledBack { from, kept, to } = self.store.roll_back(target, &problem).map_err(|error| {
+        // Of one that was changed by hand.
+        if let Some(generation) = self.store.trust().generation
+            && let Some(facts) = self.known_facts(Some(generation))
+        {
+            self.store.found_revision(generation, facts.revision.as_ref());
+        }
+        let may_wait = self.collectors.iter().next().is_none();
+        let RolledBack { from, kept, to } = self.store.roll_back(target, &problem, may_wait).map_err(|error| {
             log::error!(error:% = error; "cannot roll back");
             error.to_string()
         })?;

@@ -55,7 +55,7 @@ impl Supervise {
         let config = config.as_ref().map_err(Clone::clone);
         let facts = Arc::new(readings::facts(collector, &self.store, config, self.handover.longest_overlap()));
         if let Some(generation) = generation {
-            self.store.found_revision(generation, facts.revision.clone());
+            self.store.found_revision(generation, facts.revision.as_ref());
             self.facts.learn(KnownFacts { generation, overlay, facts: facts.clone() });
         }
         Some(facts)

@@ -71,11 +71,11 @@ impl Handover {
     /// Whether the config that was just installed can be handed over to. If so, the collector that runs keeps all new
     /// connections from here on.
     ///
-    /// `new` is known of that config.
+    /// `new` is known of that config, which can be replaced by the former one without a sync if it `is_revocable`.
     ///
     /// # Errors
     /// Why not.
-    fn prepare(&self, collectors: &Collectors, new: Option<&ConfigFacts>) -> Result<(), String> {
+    fn prepare(&self, collectors: &Collectors, new: Option<&ConfigFacts>, is_revocable: bool) -> Result<(), String> {
         self.supported.clone()?;
         let old = collectors.only().ok_or("not exactly one collector is running")?;
         if collectors.has_stale() {
@@ -95,6 +95,9 @@ impl Handover {
         {
             health_target::foresee(binds, binding, &named)?;
         }
+        if !is_revocable {
+            return Err("the former config could not be kept beside the new one".to_string());
+        }
         // The last question, and the first step.
         steering::hold(binds)
     }
@@ -105,7 +108,7 @@ impl Supervise {
     pub(super) fn prepare_handover(&mut self) -> Result<(), String> {
         let generation = self.store.trust().generation;
         let new = self.known_facts(generation);
-        self.handover.prepare(&self.collectors, new.as_deref())
+        self.handover.prepare(&self.collectors, new.as_deref(), self.store.is_revocable())
     }
 }
 
