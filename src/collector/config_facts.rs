@@ -1,5 +1,5 @@
-//! What has to be known of a collector's configs while it runs: where its health check answers, which secrets it has, what
-//! may be told of its errors, whether another may run beside it.
+//! What has to be known of a collector's configs while it runs: where its health check answers, which secrets it has,
+//! what may be told of its errors, whether another may run beside it.
 //!
 //! To find that out of a config of megabytes takes seconds, in which its collector would wait for its output to be read
 //! and for bind(2). So it is found out before, and the configs themselves are not kept.

@@ -1,5 +1,5 @@
-//! Whose secrets are masked while the agent runs: those of the configs of all collectors that live, and of the one before
-//! them. Those of what a roll back would have gone to at the start are known besides (`Holder::Fallback`).
+//! Whose secrets are masked while the agent runs: those of the configs of all collectors that live, and of the one
+//! before them. Those of what a roll back would have gone to at the start are known besides (`Holder::Fallback`).
 //!
 //! During a hand-over two configs are in use, after one that failed the old one still is, and what was said of one that
 //! has just ended is told a little later.

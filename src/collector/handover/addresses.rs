@@ -56,8 +56,8 @@ fn used<'a>(service: &'a Value, section: &str) -> Vec<&'a str> {
     used
 }
 
-/// Each address: as `host:port`, or as a `host` with a `port` beside it. What is in a list is a target. `is_udp` is what
-/// the names above say.
+/// Each address: as `host:port`, or as a `host` with a `port` beside it. What is in a list is a target. `is_udp` is
+/// what the names above say.
 fn collect(value: &Value, is_udp: bool, found: &mut Vec<Named>) {
     let Value::Object(entries) = value else {
         return value.as_array().unwrap_or_default().iter().for_each(|item| collect(item, is_udp, found));
