@@ -48,7 +48,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Mode::Version => print(&cli::version()),
         Mode::PrintSettings => print_settings(&cli),
         Mode::Start => start(cli),
-        Mode::Stop => print(&stop::run(&settings::agent_paths(&cli.flags, &environment)?)?),
+        Mode::Stop => stop::run(&settings::agent_paths(&cli.flags, &environment)?, print),
         Mode::Reload => print(&reload::run(&settings::agent_paths(&cli.flags, &environment)?)?),
         Mode::Restart => print(&restart::run(&settings::agent_paths(&cli.flags, &environment)?)?),
         Mode::Retry => {

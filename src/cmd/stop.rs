@@ -3,44 +3,48 @@
 use super::complain;
 use super::status::{TIMEOUT, stranger};
 use crate::control::client::{self, Answer};
-use crate::control::{Reply, Request, Waiting};
+use crate::control::{Reply, Request};
 use crate::error::{Error, Exit, Result};
 use crate::log::sanitize;
 use crate::settings::AgentPaths;
 
 const STOP: Request = Request::Stop { progress: true };
 
-/// What is to be done so that it stays stopped, if anything is.
+/// What is to be done so that it stays stopped, if anything is, goes to `advise` at once: in a container nothing
+/// outlives the agent.
 ///
 /// # Errors
-/// 69 when no agent runs, 75 when it does not answer or end, 77 when it cannot be told that it is the agent.
-pub fn run(agent: &AgentPaths) -> Result<String> {
+/// Of `advise`; 69 when no agent runs, 75 when it does not answer or end, 77 when it cannot be told that it is the
+/// agent.
+pub fn run(agent: &AgentPaths, mut advise: impl FnMut(&str) -> Result<Exit>) -> Result<Exit> {
     // Of one that does not even answer this nobody would know whether it stops.
     client::ask(agent, Request::Status, TIMEOUT)?;
-    let (mut advice, mut has_said_how_long) = (String::new(), false);
-    let heard = &mut |waiting: Waiting| {
+    let (mut advised, mut has_said_how_long) = (None, false);
+    let mut answer = client::wait(agent, STOP, TIMEOUT, &mut |waiting| {
         has_said_how_long = true;
-        advice = waiting.advice.map(|advice| format!("{}\n", sanitize::line(&advice))).unwrap_or_default();
-    };
-    let mut answer = client::wait(agent, STOP, TIMEOUT, heard);
+        if let (None, Some(advice)) = (&advised, waiting.advice) {
+            advised = Some(advise(&format!("{}\n", sanitize::line(&advice))));
+        }
+    });
     if !has_said_how_long && answer.as_ref().is_err_and(|error| error.exit() == Exit::TryAgain) {
         // An earlier version, which has heard it: it is asked again only to learn of its end.
         let longest = agent.stop_timeout + TIMEOUT;
         complain(&format!("the agent is stopping; it may take {longest:?}, by the stop-timeout of its settings"));
         answer = match client::ask(agent, STOP, longest) {
-            Err(error) if error.exit() == Exit::Unavailable => return Ok(advice),
+            Err(error) if error.exit() == Exit::Unavailable => return Ok(Exit::Done),
             answer => answer,
         };
     }
+    let stopped = || advised.unwrap_or(Ok(Exit::Done));
     match answer? {
-        Answer::Reply(Reply::Stopped) => Ok(advice),
+        Answer::Reply(Reply::Stopped) => stopped(),
         Answer::Reply(reply) => Err(Error::new(Exit::Bug, format!("the agent gave an unexpected reply: {reply:?}"))),
         Answer::Stranger(who) => Err(stranger(&who)),
         Answer::Refused(why) => Err(Error::new(Exit::Denied, why)),
         Answer::Ended => match client::ask(agent, Request::Status, TIMEOUT) {
             // It was killed meanwhile, or is being killed.
-            Ok(Answer::Ended) => Ok(advice),
-            Err(error) if error.exit() == Exit::Unavailable => Ok(advice),
+            Ok(Answer::Ended) => stopped(),
+            Err(error) if error.exit() == Exit::Unavailable => stopped(),
             Err(error) => Err(error),
             Ok(Answer::Refused(why)) => Err(Error::new(Exit::Denied, why)),
             Ok(Answer::Stranger(who)) => Err(stranger(&who)),

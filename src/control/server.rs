@@ -175,7 +175,9 @@ fn refused(path: &Path, error: io::Error) -> Error {
     let (exit, remedy) = match error.kind() {
         _ if os::error::is_out_of_resources(&error) => (Exit::System, "raise the limit on open files"),
         // A name that is longer than unix(7) lets it be.
-        io::ErrorKind::InvalidInput => (Exit::CannotWrite, "choose a shorter `run-dir`"),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => {
+            (Exit::CannotWrite, "choose a shorter `run-dir`")
+        }
         _ => (Exit::CannotWrite, "remove what is there, or choose another `run-dir`"),
     };
     Error::because(exit, format!("cannot create the control socket {} ({remedy})", path.display()), error)

@@ -17,9 +17,9 @@ fn a_killed_collector_is_back_with_its_ports() {
         assert!(pids.insert(pid));
         site.delivers(&agent, &format!("round {round}"));
         process::signal(pid, Signal::KILL);
-        // It had proved itself, so it is restarted at once.
+        // The first time at once, then after 1 and 2 s.
         let state = agent.wait_log_after(seen, "the next state", |line| line.msg() == "collector state");
-        assert_eq!(state.field("to"), "starting");
+        assert_eq!(state.field("to"), if round == 0 { "starting" } else { "backoff" });
         agent.wait_log_after(seen, "the reason", |line| line.field("status") == "was killed by SIGKILL");
         wait_running(&agent, seen);
     }

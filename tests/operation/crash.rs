@@ -3,7 +3,9 @@
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{is_running, message, named, quick, scripted, seconds_between, settled, strays, wait_running, yaml};
+use super::{
+    is_running, message, named, quick, scripted, seconds_between, settled, wait_no_strays, wait_running, yaml,
+};
 use crate::support::agent::{Agent, Line};
 use crate::support::api::Api;
 use crate::support::process;
@@ -145,5 +147,6 @@ fn many_crashes_leave_nothing_behind() {
     }
     assert_eq!(agent.starts(), 5);
     agent.wait_until("no more descriptors than before", || descriptors() <= before);
-    assert_eq!((agent.processes().len(), strays(&agent)), (2, Vec::new()));
+    wait_no_strays(&agent);
+    assert_eq!(agent.processes().len(), 2);
 }

@@ -128,6 +128,12 @@ fn strays(agent: &Agent) -> Vec<String> {
     all.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with('.')).collect()
 }
 
+/// A record that is being written has such a name for a moment, one that is left keeps it.
+#[track_caller]
+fn wait_no_strays(agent: &Agent) {
+    agent.wait_until("no stray file", || strays(agent).is_empty());
+}
+
 /// From one log line to a later one, by their time stamps.
 pub fn seconds_between(from: &Line, to: &Line) -> f64 {
     let seconds = |line: &Line| {

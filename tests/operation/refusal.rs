@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    holds_polls, identity, message, named, quick, scripted, settled, strays, wait_good, wait_polls, wait_running,
+    holds_polls, identity, message, named, quick, scripted, settled, wait_good, wait_no_strays, wait_polls,
+    wait_running,
 };
 use crate::support::agent::Agent;
 use crate::support::api::Api;
@@ -32,7 +33,7 @@ fn a_refused_config_changes_nothing_and_is_remembered() {
     wait_polls(&agent, &api, 3);
     assert_eq!(validations(&agent), 1, "validated again");
     assert_eq!((agent.wait_collector(), identity(&agent.config_file())), (pid, before));
-    assert_eq!(strays(&agent), [""; 0]);
+    wait_no_strays(&agent);
     assert_eq!(agent.count_log(|line| line.msg().starts_with("new config rejected")), 1);
     let status = agent.status().unwrap();
     let text = [
@@ -130,7 +131,7 @@ fn a_check_that_hangs_is_given_up_and_tried_again() {
     let asked = api.requests().len();
     api.wait_for_request_after(asked, "a resolved problem", |request| message(request).is_empty());
     assert!(agent.processes().len() <= 2, "a hung check is left: {:?}", agent.processes());
-    assert_eq!(strays(&agent), [""; 0]);
+    wait_no_strays(&agent);
 }
 
 /// The refusal quotes the config; only an old collector's own error for the command says that there is none.

@@ -213,7 +213,7 @@ fn openrc() {
     assert!(up.stdout.contains("Starting kmagent"), "{up:?}");
     let agent = expect_running(&machine);
     let status = service("status");
-    assert!(status.code == Some(0) && status.stdout.contains("running, pid"), "{status:?}");
+    assert!(status.code == Some(0) && status.stdout.contains("collector  running since"), "{status:?}");
     wait_log(&machine, "agent started");
 
     // However it ends, it comes back.

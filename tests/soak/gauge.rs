@@ -17,6 +17,8 @@ const SLACK: u64 = 128;
 /// The same between the first half of many looks and the second: a leak of 60 bytes in each of a thousand changes is
 /// above it.
 const LATER_SLACK: u64 = 32;
+/// The newest five, the newest confirmed one, and the newest rejected one.
+const GENERATIONS: usize = 7;
 /// Fewer looks have no halves to compare.
 const MANY: usize = 8;
 
@@ -67,7 +69,7 @@ struct Reading {
     zombies: usize,
     /// Private memory, in KiB.
     anonymous: u64,
-    /// Each file and directory.
+    /// Each file and directory but for the generations, whose names go on.
     files: Vec<String>,
 }
 
@@ -111,7 +113,9 @@ impl Reading {
                 if status.state() == 'Z' { zombies += 1 } else { children.push(status.field("Name").to_string()) }
             }
         }
-        let mut files = names(agent.dir(), "");
+        let (kept, mut files): (Vec<String>, Vec<String>) =
+            names(agent.dir(), "").into_iter().partition(|name| name.starts_with("state/generations/"));
+        assert!(kept.len() <= GENERATIONS, "{kept:?}");
         files.sort();
         Reading { descriptors, threads: threads.len(), children, zombies, anonymous: anonymous(pid), files }
     }

@@ -9,15 +9,14 @@ use serde_json::{Value, json};
 use super::feed::{Fate, Feed, is_promotion};
 use super::gauge::Gauge;
 use super::{at_once, is_long, say};
-use crate::operation::is_running;
 use crate::support::agent::{Agent, Builder};
 use crate::support::process;
-use crate::support::wait::poll_for;
+use crate::support::wait::{DEADLINE, poll_for};
 
 /// Every tenth config is a bad one: of these in turn one is refused and one is rolled back.
 const BAD_EVERY: usize = 10;
-/// Every twenty-fifth crash comes before collector passed probation.
-const EARLY_EVERY: usize = 25;
+/// Every fifth crash is the second of its config, and comes before the collector has passed its probation.
+const SECOND_EVERY: usize = 5;
 
 /// How many agents, how many times each, and how often they are looked at; the first look is when everything has
 /// happened once.
@@ -97,7 +96,7 @@ fn change(plan: &Plan, mode: &str, number: usize) {
 
 #[test]
 fn crashes_leave_nothing_behind() {
-    let quick = Plan { agents: 4, times: 50, look_every: 12 };
+    let quick = Plan { agents: 4, times: 20, look_every: 4 };
     let plan = plan(quick, Plan { agents: 8, times: 1250, look_every: 125 });
     let began_at = Instant::now();
     at_once(plan.agents, |number| crash(&plan, number));
@@ -110,38 +109,46 @@ fn crash(plan: &Plan, number: usize) {
     const SIGNALS: [Signal; 5] = [Signal::KILL, Signal::TERM, Signal::HUP, Signal::USR1, Signal::ALARM];
     // Each its own, since no two collectors share a port by accident.
     let port = process::free_port();
-    let feed = Feed::start(move |number| row(number, port));
-    let agent = quick(feed.builder()).spawn();
-    let (mut seen, mut crashes, mut gauge) = (0, 0, Gauge::default());
-    for count in looks(plan, EARLY_EVERY + 1) {
+    // None but good ones.
+    let feed = Feed::start(move |number| row(number * 2 * BAD_EVERY + 1, port));
+    let builder = quick(feed.builder()).setting("restart-mode", "restart").setting("confirm-time", "0s");
+    let agent = builder.spawn();
+    let (mut seen, mut crashes, mut changes, mut gauge) = (0, 0, 0, Gauge::default());
+    agent.next_log(&mut seen, "a first config that has proved itself", is_promotion);
+    let mut pid = agent.wait_collector();
+    for count in looks(plan, SECOND_EVERY + 1) {
         while crashes < count {
-            let started = agent.next_log(&mut seen, "a start", |line| line.msg() == "collector started");
-            let is_early = crashes % EARLY_EVERY == EARLY_EVERY - 1;
-            if !is_early {
-                agent.next_log(&mut seen, "a collector that has proved itself", is_running);
+            // Another config has not failed yet: it is started again at once. The second time there is a delay.
+            let is_second = crashes % SECOND_EVERY == SECOND_EVERY - 1;
+            if !is_second {
+                let is_changed = poll_for(DEADLINE, || is_settled(&agent).then_some(()));
+                assert!(is_changed.is_some(), "crash {crashes}: {:?}", agent.status());
+                changes += 1;
+                feed.allow(changes);
+                pid = started(&agent, &mut seen);
+                agent.next_log(&mut seen, "another config that has proved itself", is_promotion);
             }
-            let pid = started.json["pid"].as_u64().unwrap() as u32;
             assert!(process::signal(pid, SIGNALS[crashes % SIGNALS.len()]), "crash {crashes}: no process {pid}");
             crashes += 1;
+            pid = started(&agent, &mut seen);
         }
-        let is_reported = || feed.restarts() == crashes as u64 && is_settled(&agent);
+        let is_reported = || feed.restarts() == (crashes + changes) as u64 && is_settled(&agent);
         agent.wait_until("a collector that has proved itself after the last crash", is_reported);
         gauge.look(&agent, &format!("agent {number}, {crashes:>4} crashes"));
     }
     gauge.assert_level();
-    let exits = |uptime: f64| {
-        agent.count_log(|line| {
-            line.msg() == "collector exited unexpectedly" && line.json["uptime_seconds"].as_f64().unwrap() < uptime
-        })
-    };
-    assert_eq!(exits(f64::INFINITY), plan.times);
-    // By what they lived, since a busy host may be late to kill one; the two clocks are read one after the other.
+    assert_eq!(agent.count_log(|line| line.msg() == "collector exited unexpectedly"), plan.times);
     let delayed = agent.count_log(|line| line.msg() == "collector state" && line.field("to") == "backoff");
-    assert!((exits(0.095)..=exits(0.105)).contains(&delayed) && delayed > 0, "{delayed} delayed restarts");
+    assert_eq!(delayed, plan.times / SECOND_EVERY, "delayed restarts");
     let status = agent.status().unwrap();
-    assert_eq!(status["collector"]["restarts"], plan.times as u64, "{status}");
+    assert_eq!(status["collector"]["restarts"], (plan.times + changes) as u64, "{status}");
     assert_eq!(agent.stop(), 0);
     assert_eq!(agent.processes(), [0; 0], "left running");
+}
+
+fn started(agent: &Agent, seen: &mut usize) -> u32 {
+    let started = agent.next_log(seen, "a start", |line| line.msg() == "collector started");
+    started.json["pid"].as_u64().unwrap() as u32
 }
 
 /// Whether one collector runs, has proved itself, and there is nothing to report.

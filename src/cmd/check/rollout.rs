@@ -133,7 +133,7 @@ impl<'a> HostRollout<'a> {
     /// tell an exit, so none is rolled back before.
     pub(super) fn confirm(&self) {
         if self.store.found_by_check(self.settings.confirm_time.as_secs()) {
-            log::info!("config confirmed");
+            log::debug!("config confirmed");
         }
         self.save();
     }

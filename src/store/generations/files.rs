@@ -158,10 +158,9 @@ impl Generations {
     /// # Errors
     /// They name the path.
     pub(in crate::store) fn add(&self, generation: Generation, bytes: &[u8]) -> (u64, io::Result<()>) {
-        let same = self.find_content(bytes);
         let number = self.list().add(generation);
         let disk = self.disk();
-        let written = if *disk { self.write_content(number, bytes, same) } else { Ok(()) };
+        let written = if *disk { self.write_content(number, bytes) } else { Ok(()) };
         if written.is_ok()
             && let Some(generation) = self.list().find_mut(number)
         {
@@ -170,11 +169,9 @@ impl Generations {
         (number, written)
     }
 
-    /// Where there is no space the generations that are needed least go, one after the other.
-    fn write_content(&self, number: u64, bytes: &[u8], same: Option<u64>) -> io::Result<()> {
-        if same.is_some_and(|same| self.link(same, number).is_ok()) {
-            return Ok(());
-        }
+    /// Where there is no space the generations that are needed least go, one after the other. Each has a file of its
+    /// own: one with a second name would stay root's when a start script gives the directory to the agent's user.
+    fn write_content(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
         loop {
             let Err(error) = atomic::write(&self.path(number), bytes) else { return Ok(()) };
             let least = self.list().least_needed();
@@ -183,16 +180,6 @@ impl Generations {
             self.list().remove(least);
             self.place(least)?.remove()?;
         }
-    }
-
-    /// Not where a second name would make another user's file of the first (`Place::open_safely`).
-    fn link(&self, number: u64, other: u64) -> io::Result<()> {
-        let (place, other) = (self.place(number)?, self.place(other)?);
-        if place.directory().admits_others() {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        place.link(&other)?;
-        other.directory().sync()
     }
 
     /// Writes the list if it is not what its file has, and before it what has no file of its own yet; and parses what
@@ -267,7 +254,7 @@ impl Generations {
                 self.list().remove(generation.number);
                 continue;
             };
-            self.write_content(generation.number, &bytes, None)?;
+            self.write_content(generation.number, &bytes)?;
             if let Some(kept) = self.list().find_mut(generation.number) {
                 kept.is_unkept = false;
             }
