@@ -798,8 +798,8 @@ as_account() {
     fi
 }
 
-# A collector that rejects the active config would leave the host with none, as its last known good would be rejected
-# too.
+# A collector that rejects the active config would leave the host with none, as the generations that it would roll back
+# to would be rejected too.
 check_collector() {
     new=$here/lib/kmagent/kmagent-collector
     config=$(setting config)
@@ -1036,7 +1036,7 @@ link_config() {
             on_failure "rm -f '$place'"
             ;;
         *)
-            say "removing $etc/config.yaml, which has a second name or is no file: the last known good config is used"
+            say "removing $etc/config.yaml, which has a second name or is no file: the newest confirmed config is used"
             set_aside "$etc/config.yaml"
             ;;
     esac

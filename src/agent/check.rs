@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::agent::check_outcome::CheckOutcome;
 use crate::agent::conditions::Conditions;
-use crate::agent::mailbox::{ConfigReading, Snapshot};
+use crate::agent::mailbox::Snapshot;
+use crate::agent::readings::Readings;
 use crate::agent::report::Reporter;
 use crate::collector::Collector;
 use crate::collector::disclosure::Said;
@@ -30,11 +31,11 @@ use crate::store::record::{self, Record, Rejected, unix_now};
 pub struct ConfigCheck {
     source: Source,
     reporter: Reporter,
-    collector: Collector,
+    pub(super) collector: Collector,
     pub(super) store: Store,
     requests: Record<RestartThrottle>,
-    /// The config file as it was last seen.
-    active: Option<ConfigReading>,
+    /// What is known of the configs that were read.
+    pub(super) readings: Readings,
     /// Whether it could not be looked at when the latest check wanted to compare it.
     is_hidden: bool,
     /// Bytes of a config as YAML: twice the longest answer, as YAML that is made of JSON has blanks for its braces.
@@ -56,7 +57,7 @@ impl ConfigCheck {
             collector: collector.clone(),
             store: store.clone(),
             requests: Record::open(store.state_dir(), record::REQUESTS),
-            active: None,
+            readings: Readings::new(settings),
             is_hidden: false,
             max_yaml: settings.max_config_size.saturating_mul(2),
             conditions: Conditions::new(collector, settings.max_config_file()),
@@ -87,6 +88,7 @@ impl ConfigCheck {
     /// For a run with one check: what cannot be looked at now is not looked at again.
     pub fn single_attempt(&mut self) {
         self.is_hidden = true;
+        self.readings.without_facts();
     }
 
     /// For a host without an agent, which promotes no config.
@@ -244,7 +246,8 @@ impl ConfigCheck {
                 return Ok(CheckOutcome::Refused(Rejected::new(revision, problem)));
             }
         };
-        masked::know(Holder::Candidate, self.collector.secrets([&value].into_iter().chain(self.overlay().as_ref())));
+        let offered = self.find_out(&value);
+        masked::know(Holder::Candidate, offered.secrets());
         let mut candidate = self.store.write_candidate(&text, revision)?;
         let begun = self.conditions.begin();
         match self.collector.validate(candidate.path())? {
@@ -253,6 +256,7 @@ impl ConfigCheck {
                     log::info!("collector has no validate command; relying on probation");
                 }
                 self.store.keep_candidate(&mut candidate, &text);
+                self.readings.offer(candidate.generation(), offered);
                 Ok(CheckOutcome::Install { candidate, retried })
             }
             Validation::Denied { user, output } => Err(not_judged(user, &self.told_outside(&output, &value))),
@@ -307,31 +311,9 @@ impl ConfigCheck {
         Ok(self.read_active()?.and_then(|reading| reading.revision.ok()))
     }
 
-    fn read_active(&mut self) -> Result<Option<ConfigReading>> {
-        let Some(file) = self.store.look()? else { return Ok(None) };
-        if self.active.as_ref().is_none_or(|seen| seen.file != file) {
-            let revision = match self.store.read_config() {
-                Ok(config) => Ok(config.revision()),
-                Err(error) if error.exit() == Exit::ConfigRefused => Err(error.to_string().into()),
-                Err(error) => return Err(error),
-            };
-            self.active = Some(ConfigReading { file, revision });
-        }
-        Ok(self.active.clone())
-    }
-
     /// Of the collector; empty if it was not asked yet.
     pub fn known_version(&self) -> String {
         self.reporter.known_version().unwrap_or_default()
-    }
-
-    /// The active config as it is now; `None` when there is none, or none that can be looked at.
-    pub fn config(&mut self) -> Option<ConfigReading> {
-        let unreadable = |file, error: Error| ConfigReading { file, revision: Err(error.to_string().into()) };
-        match self.read_active() {
-            Ok(reading) => reading,
-            Err(error) => self.store.look().ok().flatten().map(|file| unreadable(file, error)),
-        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! The mailboxes of the supervisor and the poller: what each sends to the other. A closed channel means stop. What the
 //! threads share besides is in DESIGN.md, "Threads".
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::agent::check_outcome::Effects;
 use crate::agent::reload::Reloaded;
+use crate::collector::config_facts::ConfigFacts;
 use crate::collector::start_failure::Outside;
 use crate::config::value::Revision;
 use crate::core::Uptime;
@@ -55,10 +57,20 @@ pub struct Checked {
 pub struct Findings {
     /// `None` when there is no config file, or none that can be looked at.
     pub config: Option<ConfigReading>,
+    /// Of the configs that the supervisor may start next, as far as they can be read.
+    pub facts: Vec<KnownFacts>,
     /// Of the collector, as far as it was asked for it; empty if it was not.
     pub version: String,
     /// The next check; `None` if there is none.
     pub next_check_at: Option<Uptime>,
+}
+
+/// What was found out of a generation, with the overlay that there was.
+#[derive(Clone, Debug)]
+pub struct KnownFacts {
+    pub generation: u64,
+    pub overlay: Option<FileId>,
+    pub facts: Arc<ConfigFacts>,
 }
 
 /// A config file as it was when it was read: a file of megabytes takes seconds, which the supervisor has not.

@@ -5,6 +5,7 @@
 //!   poller     one config check after another, and all that may block for long
 //!   check      one config check, step by step; `--check` uses it too
 //!   check_outcome  what it found, and what follows from that
+//!   readings   what is known of the configs that it has read
 //!   mailbox    what the two threads tell each other
 //!   reload     the settings are read again
 //!   violations what a check says of the policy
@@ -18,6 +19,7 @@ mod conditions;
 mod instance_id;
 pub mod mailbox;
 pub mod poller;
+mod readings;
 pub mod reload;
 pub mod report;
 pub mod supervise;

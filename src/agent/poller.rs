@@ -132,7 +132,10 @@ impl Poller {
                 return self.supervisor.send(SupervisorEvent::Reloaded(reloaded));
             }
             PollerCommand::Restart => {
-                return self.supervisor.send(SupervisorEvent::MayRestart(self.check.would_start_again()));
+                let may_restart = self.check.would_start_again();
+                let findings = self.findings();
+                self.supervisor.send(SupervisorEvent::Found(findings));
+                return self.supervisor.send(SupervisorEvent::MayRestart(may_restart));
             }
             PollerCommand::EndDescendants { before } => {
                 descendants::end(Which::Before(before), KILL_PATIENCE);
@@ -189,7 +192,7 @@ impl Poller {
 
     fn findings(&mut self) -> Findings {
         let (config, version) = (self.check.config(), self.check.known_version());
-        Findings { config, version, next_check_at: self.cadence.next() }
+        Findings { config, facts: self.check.known_facts(), version, next_check_at: self.cadence.next() }
     }
 
     /// Logs a failed check, once for each reason. What the server says to it is no part of that.

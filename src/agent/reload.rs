@@ -5,9 +5,11 @@
 //! be used change nothing.
 
 use crate::agent::check::ConfigCheck;
+use crate::agent::mailbox::KnownFacts;
 use crate::collector::Collector;
 use crate::core::Uptime;
 use crate::core::cadence::Cadence;
+use crate::core::supervisor::Limits;
 use crate::error::Result;
 use crate::log::masked::{self, Holder};
 use crate::log::redact::Secrets;
@@ -26,12 +28,24 @@ pub struct Present {
     collector: Collector,
 }
 
+/// Of a supervisor with these settings.
+pub fn limits(settings: &Settings) -> Limits {
+    Limits {
+        min_uptime: settings.min_uptime,
+        start_timeout: settings.start_timeout,
+        confirm_time: settings.confirm_time,
+        stop_timeout: settings.stop_timeout,
+    }
+}
+
 /// What the supervisor is to work with from now on.
 #[derive(Debug)]
 pub struct Reloaded {
     pub settings: Settings,
     pub collector: Collector,
     pub store: Store,
+    /// Of the active config, as the new settings have it read.
+    pub facts: Vec<KnownFacts>,
     /// What was done, and what was not.
     pub message: String,
     /// The collector is to be replaced.
@@ -102,6 +116,7 @@ impl Present {
         let settings = settings.clone();
         self.collector = collector.clone();
         self.resolved = resolved;
-        Box::new(Reloaded { settings, collector, store, message, replace })
+        check.config();
+        Box::new(Reloaded { settings, collector, store, facts: check.known_facts(), message, replace })
     }
 }

@@ -85,12 +85,15 @@ pub fn keep(resolved: &Resolved) {
     }
 }
 
-/// The error of a command that takes no others than those that are given, with what an agent does.
+/// The error of a command that takes no others than those that are given, with what an agent does that runs or is
+/// started.
 pub fn mention_last_good(error: Error, cli: &Cli, env: Environment<'_>) -> Error {
     match settings::last_good_path(&cli.flags, env) {
         Some(path) if error.exit() == Exit::Settings => {
-            let text =
-                format!("{error}\nuntil that is fixed, the agent uses the last good settings: {}", path.display());
+            let text = format!(
+                "{error}\nuntil that is fixed, `kmagent start` uses the last good settings: {}",
+                path.display()
+            );
             Error::new(Exit::Settings, text)
         }
         _ => error,

@@ -1,8 +1,6 @@
 //! `retry`: forgets that a config is rejected, so that it is tried again if the source offers it.
 
-use std::time::Duration;
-
-use super::status::stranger;
+use super::status::{TIMEOUT, stranger};
 use crate::control::client::{self, Answer};
 use crate::control::{Reply, Request};
 use crate::error::{Error, Exit, Result};
@@ -12,20 +10,21 @@ use crate::os::lock::Lock;
 use crate::settings::AgentPaths;
 use crate::store::record::{self, Record, Rejected};
 
-/// The agent's own timeouts, which bound it, are not known here: each is an hour at most.
-const LONGEST: Duration = Duration::from_secs(6 * 3600);
-
 /// What came of it, in words.
 ///
 /// # Errors
-/// As of a check. 75 when the agent ends meanwhile, 77 when it cannot be told that it is the agent; without one 73
-/// when its state cannot be written.
+/// As of a check. 69 when the agent cannot do this, 75 when it ends meanwhile, or does not answer in the time that it
+/// says, 77 when it cannot be told that it is the agent; without one 73 when its state cannot be written.
 pub fn run(agent: &AgentPaths) -> Result<Masked> {
-    match client::ask(agent, Request::Retry, LONGEST) {
+    match client::wait(agent, Request::Retry, TIMEOUT, &mut |_| {}) {
         Ok(Answer::Reply(Reply::Checked(outcome))) => match Exit::from_code(outcome.exit).unwrap_or(Exit::Bug) {
             Exit::Done => Ok(outcome.message),
             exit => Err(Error::new(exit, &*outcome.message)),
         },
+        Ok(Answer::Reply(Reply::Error(_))) => {
+            let what = "the running agent is an older one, which cannot do this: restart the agent";
+            Err(Error::new(Exit::Unavailable, what))
+        }
         Ok(Answer::Reply(reply)) => {
             Err(Error::new(Exit::Bug, format!("the agent gave an unexpected reply: {reply:?}")))
         }

@@ -110,7 +110,17 @@ fn config(config: &ConfigStatus) -> String {
         (None, Some(reason)) => format!("revision unknown: {reason}"),
         (None, None) => "no such file".to_string(),
     };
-    format!("{}, {revision}", config.path.display())
+    format!("{}, {revision}{}", config.path.display(), standing(config))
+}
+
+/// Whether it is to stay, and if not, until when that is open.
+fn standing(config: &ConfigStatus) -> String {
+    match (config.standing.as_deref(), config.confirmed_in_seconds) {
+        (None, _) => String::new(),
+        (Some("probation"), _) => format!(", on probation{}", since(config.installed_at, " since ", "")),
+        (Some(standing), None) => format!(", {standing}"),
+        (Some(standing), Some(delay)) => format!(", {standing}, confirmed in {}", span(delay)),
+    }
 }
 
 fn pending(config: &ConfigStatus) -> Option<String> {

@@ -1,16 +1,12 @@
 //! `stop`: asks the running agent to stop, and waits until it has.
 
-use std::time::Duration;
-
+use super::complain;
 use super::status::{TIMEOUT, stranger};
 use crate::control::client::{self, Answer};
 use crate::control::{Reply, Request};
 use crate::error::{Error, Exit, Result};
 use crate::log::sanitize;
 use crate::settings::AgentPaths;
-
-/// Of an agent that does not say how long it takes, as earlier ones do not: the longest `stop-timeout` is an hour.
-const LONGEST: Duration = Duration::from_secs(3600 + 60);
 
 const STOP: Request = Request::Stop { progress: true };
 
@@ -23,12 +19,22 @@ const STOP: Request = Request::Stop { progress: true };
 pub fn run(agent: &AgentPaths, mut advise: impl FnMut(&str) -> Result<Exit>) -> Result<Exit> {
     // Of one that does not even answer this nobody would know whether it stops.
     client::ask(agent, Request::Status, TIMEOUT)?;
-    let mut advised = None;
-    let answer = client::wait(agent, STOP, LONGEST, &mut |waiting| {
+    let (mut advised, mut has_said_how_long) = (None, false);
+    let mut answer = client::wait(agent, STOP, TIMEOUT, &mut |waiting| {
+        has_said_how_long = true;
         if let (None, Some(advice)) = (&advised, waiting.advice) {
             advised = Some(advise(&format!("{}\n", sanitize::line(&advice))));
         }
     });
+    if !has_said_how_long && answer.as_ref().is_err_and(|error| error.exit() == Exit::TryAgain) {
+        // An earlier version, which has heard it: it is asked again only to learn of its end.
+        let longest = agent.stop_timeout + TIMEOUT;
+        complain(&format!("the agent is stopping; it may take {longest:?}, by the stop-timeout of its settings"));
+        answer = match client::ask(agent, STOP, longest) {
+            Err(error) if error.exit() == Exit::Unavailable => return Ok(Exit::Done),
+            answer => answer,
+        };
+    }
     let stopped = || advised.unwrap_or(Ok(Exit::Done));
     match answer? {
         Answer::Reply(Reply::Stopped) => stopped(),

@@ -42,24 +42,22 @@ impl Collector {
     /// What may be told to the source and to clients of `output`, from a collector with these configs: all of it,
     /// unless they can read what the source does not know. Then it may quote that, and is only said in the log.
     pub fn told_outside(&self, output: &Masked, said: Said, configs: &[&Value]) -> Masked {
-        match self.reads_elsewhere(said, configs) {
+        match self.why_withheld(said, configs) {
             None => output.clone(),
-            Some(Reads { what, place }) => {
-                let config = merge(configs);
-                let complaint = inspect::complaint(output, &config);
-                let place = inspect::literal_place(&place, &config);
-                let at = if place.is_empty() { String::new() } else { format!(" at {place}") };
-                let because = format!("because the config {what}{at}");
-                Masked::from(match complaint.is_empty() {
-                    true => format!("only in the agent's log, {because}"),
-                    false => format!("{complaint}; {because}, the whole error is only in the agent's log"),
-                })
-            }
+            Some(because) => in_part(output, &because, &merge(configs)),
         }
     }
 
+    /// Why not all that a collector with these configs says may be told.
+    pub(super) fn why_withheld(&self, said: Said, configs: &[&Value]) -> Option<String> {
+        let Reads { what, place } = self.reads_elsewhere(said, configs)?;
+        let place = inspect::literal_place(&place, &merge(configs));
+        let at = if place.is_empty() { String::new() } else { format!(" at {place}") };
+        Some(format!("because the config {what}{at}"))
+    }
+
     /// The first place where these configs read something that the source does not know.
-    pub fn reads_elsewhere(&self, said: Said, configs: &[&Value]) -> Option<Reads> {
+    fn reads_elsewhere(&self, said: Said, configs: &[&Value]) -> Option<Reads> {
         let env = |name: &str| self.env(name);
         let is_known = |name: &str| self.environment.is_known_to_source(name);
         let expanded = || configs.iter().flat_map(|config| inspect::expansions(config, &env));
@@ -76,6 +74,15 @@ impl Collector {
             configs.iter().filter(|_| is_running).find_map(|config| inspect::prints_telemetry(config))
         })
     }
+}
+
+/// What may be told of an output that is withheld for this reason; `keys` are those of the merged configs.
+pub(super) fn in_part(output: &Masked, because: &str, keys: &Value) -> Masked {
+    let complaint = inspect::complaint(output, keys);
+    Masked::from(match complaint.is_empty() {
+        true => format!("only in the agent's log, {because}"),
+        false => format!("{complaint}; {because}, the whole error is only in the agent's log"),
+    })
 }
 
 #[cfg(test)]

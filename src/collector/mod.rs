@@ -5,6 +5,7 @@
 //!   program      where the executable is, and which version it is
 //!   environment  what it is given of the agent's environment, and what it is given besides
 //!   disclosure   what of it must not be shown, and what of its output may be told outside
+//!   config_facts what is kept of its configs while it runs
 //!   validate     what the collector itself says of a config
 //!   as_owner     that and its version, asked with the rights of the config's owner
 //!   process      one child process: output, signals, exit; a command that is run to its end
@@ -21,6 +22,7 @@
 
 mod arguments;
 mod as_owner;
+pub mod config_facts;
 pub mod disclosure;
 pub mod environment;
 pub mod handover;

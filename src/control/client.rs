@@ -226,7 +226,8 @@ mod tests {
     }
 
     fn paths(dir: &Path) -> AgentPaths {
-        AgentPaths { run_dir: dir.into(), state_dir: dir.into(), settings_file: dir.join("agent.yaml") }
+        let settings_file = dir.join("agent.yaml");
+        AgentPaths { run_dir: dir.into(), state_dir: dir.into(), settings_file, stop_timeout: Duration::ZERO }
     }
 
     #[test]

@@ -215,6 +215,15 @@ pub struct ConfigStatus {
     pub revision_unknown_because: Option<Masked>,
     /// How the latest one took effect: `hand-over`, or `restart` and why; `None` before the first change.
     pub changed_by: Option<Masked>,
+    /// Of the active config: `probation`, `unconfirmed` or `confirmed`; `None` when there is none, or it is not known.
+    #[serde(default)]
+    pub standing: Option<String>,
+    /// When it was installed, or found.
+    #[serde(default)]
+    pub installed_at: Option<u64>,
+    /// Until it is confirmed, if its collector runs until then.
+    #[serde(default)]
+    pub confirmed_in_seconds: Option<u64>,
     /// What the API offers and does not ask to apply yet.
     #[serde(default)]
     pub pending_revision: Option<String>,
@@ -284,6 +293,9 @@ mod tests {
                 revision: None,
                 revision_unknown_because: Some(text()),
                 changed_by: Some(text()),
+                standing: None,
+                installed_at: None,
+                confirmed_in_seconds: None,
                 pending_revision: None,
                 pending_since: None,
                 rejected_revision: None,

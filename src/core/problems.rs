@@ -19,7 +19,7 @@ pub struct Problems<T> {
     pub health: Option<TimedProblem<T>>,
     /// A config was refused, rolled back or could not be installed.
     pub config: Option<TimedProblem<T>>,
-    /// The agent's own files: the last known good or the rejected revision could not be kept.
+    /// The agent's own files: a generation, their list or the rejected revision could not be kept.
     pub state: Option<TimedProblem<T>>,
     /// `status`, `stop` and the next agent may not find this one, or its collector.
     pub run_dir: Option<TimedProblem<T>>,

@@ -32,10 +32,11 @@ type Known = Vec<(Holder, Arc<Secrets>)>;
 static KNOWN: Mutex<Option<Arc<Known>>> = Mutex::new(None);
 
 /// From now on nothing is shown of these, which are all that `holder` has.
-pub fn know(holder: Holder, secrets: Secrets) {
+pub fn know(holder: Holder, secrets: impl Into<Arc<Secrets>>) {
+    let secrets = secrets.into();
     change(|known| {
         known.retain(|(other, _)| *other != holder);
-        known.push((holder, Arc::new(secrets)));
+        known.push((holder, secrets));
     });
 }
 
@@ -56,7 +57,7 @@ pub(super) fn with_known<T>(use_them: impl FnOnce(&[&Secrets]) -> T) -> T {
     let mut sets: Vec<&Secrets> = Vec::with_capacity(known.len());
     for (_, secrets) in known.iter() {
         // A config is a candidate first, and a collector's then.
-        if !sets.contains(&&**secrets) {
+        if !sets.iter().any(|known| std::ptr::eq(*known, &**secrets) || **known == **secrets) {
             sets.push(secrets);
         }
     }

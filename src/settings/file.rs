@@ -43,7 +43,8 @@ pub struct Entry {
 /// One thing that is wrong with the settings.
 #[derive(Debug)]
 pub struct Problem {
-    /// The line of the settings file, for the order of the report; 0 if it is not about a line of it.
+    /// The line of the settings file, for the order of the report; 0 if it is not about a line of it, the largest
+    /// number of what goes for those above.
     pub line: usize,
     /// One line, which begins with the place that the user must go to.
     pub text: String,

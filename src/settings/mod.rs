@@ -88,6 +88,8 @@ pub struct AgentPaths {
     pub run_dir: PathBuf,
     pub state_dir: PathBuf,
     pub settings_file: PathBuf,
+    /// Of an agent that does not say how long its stop takes, as far as its settings tell.
+    pub stop_timeout: Duration,
 }
 
 /// Where the API key is, and where one would be found.
@@ -195,6 +197,7 @@ impl Settings {
             run_dir: self.run_dir.clone(),
             state_dir: self.state_dir.clone(),
             settings_file: self.settings_file.clone(),
+            stop_timeout: self.stop_timeout,
         }
     }
 

@@ -171,11 +171,14 @@ impl<'a> Layers<'a> {
             return true;
         }
         let Err(cause) = files::confine(path, usage, others) else { return true };
-        let (file, path, reason) = (self.file_path.display(), path.display(), &others.reason);
-        let text = format!(
-            "{file}:{line}: {name}: root does not use {path}, which another user can have named: {cause}; {reason}"
-        );
+        let (file, path) = (self.file_path.display(), path.display());
+        let text =
+            format!("{file}:{line}: {name}: root does not use {path}, which another user can have named: {cause}");
+        // One command helps all of them: said once, below them.
+        let remedy = format!("{file}: another user can change it: {}", others.reason);
+        self.problems.retain(|problem| problem.text != remedy);
         self.problems.push(Problem { line, text });
+        self.problems.push(Problem { line: usize::MAX, text: remedy });
         false
     }
 

@@ -74,7 +74,10 @@ pub fn agent_paths(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Optio
         None => layers.value("run-dir", parse::path),
     };
     let state_dir = state_dir.unwrap_or_else(|| layers.value("state-dir", parse::path));
-    Ok(AgentPaths { run_dir, state_dir, settings_file: layers.settings_file().to_path_buf() })
+    // A bad value is no reason not to stop an agent that was started with a good one.
+    let stop_timeout = layers.winner("stop-timeout", parse::timeout).map(|won| won.value);
+    let stop_timeout = stop_timeout.unwrap_or_else(|| layers.value("stop-timeout", parse::timeout));
+    Ok(AgentPaths { run_dir, state_dir, settings_file: layers.settings_file().to_path_buf(), stop_timeout })
 }
 
 fn settle(mut layers: Layers<'_>) -> Result<Resolved> {

@@ -7,15 +7,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use super::generations::files::Content;
 use super::generations::{Generation, Origin, Standing, StartProblem, Trust};
 use super::record::unix_now;
-use super::roll_back::{Former, aside};
-use super::{CANDIDATE_MARK, Candidate, Store, atomic};
+use super::roll_back::aside;
+use super::{Candidate, Store, atomic};
 use crate::config::value::{Revision, Value};
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::log::Masked;
-use crate::os::files::{Place, is_absent, is_planted, safe_open};
+use crate::os::files::{FileId, Place, is_absent, is_planted};
 use crate::os::{process_id, shutdown};
 
 const CANNOT_SAVE: &str = "cannot save the generations";
@@ -106,6 +105,25 @@ impl Store {
         Some(number)
     }
 
+    /// The generation that the active config is, if it is this file.
+    pub fn generation_of(&self, file: FileId) -> Option<u64> {
+        self.know_active(Origin::Hand);
+        self.generations.list().number_of(file)
+    }
+
+    /// As it was seen last: nothing is read.
+    pub fn seen_generation(&self, file: FileId) -> Option<Generation> {
+        let list = self.generations.list();
+        list.number_of(file).and_then(|number| list.find(number).cloned())
+    }
+
+    /// What its content was found to be.
+    pub fn found_revision(&self, number: u64, revision: Option<&Revision>) {
+        if let Some(revision) = revision {
+            self.generations.list().set_revision(number, Some(revision.clone()));
+        }
+    }
+
     /// Why the active config cannot be kept, if it cannot be read.
     pub fn unreadable(&self) -> Option<Error> {
         let error = self.read(&self.config).err()?;
@@ -157,6 +175,7 @@ impl Store {
             // The next `save` says so, once.
             log::debug!(error:%; "cannot keep the new config as a generation yet");
         }
+        self.prepare_roll_back_of(candidate);
     }
 
     /// Keeps a config that was refused. Its file, if it could be written.
@@ -186,6 +205,7 @@ impl Store {
         if let Some(number) = candidate.generation {
             self.generations.list().remove(number);
         }
+        self.release_spares(true);
     }
 
     /// The generation of the active config, once it is in a file of its own.
@@ -229,17 +249,20 @@ impl Store {
         // It may have been changed by hand.
         self.look().map_err(|error| error.within("cannot install the new config"))?;
         let former = self.know_active(Origin::Hand);
-        let place = former.filter(|_| keeps_former).and_then(|_| atomic::second_name(&target, CANDIDATE_MARK));
-        // Changed by hand since the candidate was kept: its second name keeps it until it is saved.
-        if place.is_none()
-            && self.is_unkept(former)
-            && let Err(error) = self.save()
-        {
-            log::warn!(error:%; "cannot keep a copy of the config that is replaced");
+        let has_spare = keeps_former && former.is_some_and(|number| self.add_second_name(number, &target));
+        if !has_spare && self.is_unkept(former) {
+            // Changed by hand since the candidate was kept, and nothing keeps it.
+            if keeps_former && former > candidate.generation {
+                let what = "the config was changed by hand just now: the next check tries again to replace it";
+                return Err(Error::new(Exit::TryAgain, what));
+            }
+            if !keeps_former && let Err(error) = self.save() {
+                log::warn!(error:%; "cannot keep a copy of the config that is replaced");
+            }
         }
-        *self.former() = former.map(|number| Former { number, place });
+        self.spares().former = former.filter(|_| keeps_former);
         candidate.file.rename(&target).map_err(|error| {
-            self.former().take();
+            self.release_spares(true);
             failed(error)
         })?;
         self.is_unsynced.store(true, Ordering::Relaxed);
@@ -266,16 +289,8 @@ impl Store {
     /// A generation has passed its probation. True if that is news.
     pub fn prove(&self, number: u64, is_confirmed: bool) -> bool {
         let is_news = self.generations.list().prove(number, is_confirmed);
-        self.release_former();
+        self.release_spares(false);
         is_news
-    }
-
-    /// Once the config that replaced it has proved itself, and it has a file of its own.
-    fn release_former(&self) {
-        let mut former = self.former();
-        let list = self.generations.list();
-        let is_over = list.active().is_some_and(|number| !list.has_failed(number));
-        former.take_if(|it| is_over && list.active() != Some(it.number) && list.is_kept(it.number));
     }
 
     /// The generation that the active config is, as it was seen last.
@@ -301,7 +316,7 @@ impl Store {
     pub fn save(&self) -> Result<()> {
         self.sync_config();
         let saved = self.generations.save(|generation| self.content(generation));
-        self.release_former();
+        self.release_spares(false);
         saved.map_err(|error| self.cannot_write(CANNOT_SAVE, error))
     }
 
@@ -327,19 +342,5 @@ impl Store {
 
     pub(super) fn is_unkept(&self, number: Option<u64>) -> bool {
         number.is_some_and(|number| !self.generations.list().is_kept(number))
-    }
-
-    /// The active config's, as long as it is the file that was seen; or what has just taken its place.
-    fn content(&self, generation: &Generation) -> Content {
-        let second = self.former().as_ref().filter(|it| it.number == generation.number).and_then(|it| it.place.clone());
-        if let Some(second) = second {
-            return second.read(self.max_bytes).map(Some);
-        }
-        let is_there = || safe_open::identity(&self.config).map(|file| file.is_some() && file == generation.file);
-        if !is_there()? {
-            return Ok(None);
-        }
-        let bytes = self.read(&self.config)?;
-        Ok(is_there()?.then_some(bytes))
     }
 }

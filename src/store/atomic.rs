@@ -29,6 +29,10 @@ impl NewFile {
         &self.path
     }
 
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Unless it was put in place.
     pub fn remove(&self) {
         let _ = self.place.remove();

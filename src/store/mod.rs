@@ -3,6 +3,7 @@
 //! ```text
 //!   (here)       the config file and the candidates beside it
 //!   active       which generation the config file is, how it is installed, and the verdicts on it
+//!   spares       files that a roll back renames into its place
 //!   roll_back    what takes its place when it has failed
 //!   generations  the configs that were active: the list, and its files
 //!   record       the small JSON files of the state directory
@@ -16,6 +17,7 @@ pub mod atomic;
 pub mod generations;
 pub mod record;
 mod roll_back;
+mod spares;
 
 #[cfg(test)]
 #[cfg(unix)]
@@ -35,8 +37,8 @@ use crate::settings::Settings;
 use atomic::NewFile;
 use generations::files::Generations;
 use generations::{Generation, Limits, Origin};
-use roll_back::Former;
 pub use roll_back::{RolledBack, Target};
+use spares::Spares;
 
 /// What marks our own files beside the config, between a dot with its name and a number.
 const CANDIDATE_MARK: &str = ".candidate-";
@@ -49,8 +51,8 @@ pub struct Store {
     /// Bytes of a config file that is read.
     max_bytes: u64,
     generations: Arc<Generations>,
-    /// What the latest install replaced, to be put back without a sync.
-    former: Arc<Mutex<Option<Former>>>,
+    /// What a roll back puts into the config's place without a sync.
+    spares: Arc<Mutex<Spares>>,
     /// The config was renamed, and its directory not synced since.
     is_unsynced: Arc<AtomicBool>,
 }
@@ -99,7 +101,7 @@ impl Store {
             state_dir: state_dir.to_path_buf(),
             max_bytes,
             generations: Arc::new(Generations::new(state_dir, limits, max_bytes)),
-            former: Arc::default(),
+            spares: Arc::default(),
             is_unsynced: Arc::default(),
         }
     }

@@ -1,9 +1,10 @@
 //! What takes the active config's place when that has failed, and what becomes of the failed one.
+//!
+//! What is restored is in `spares` already, or read from the generations.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
 
 use super::generations::Origin;
 use super::{CANDIDATE_MARK, Store, atomic};
@@ -31,68 +32,63 @@ pub struct RolledBack {
     pub to: u64,
 }
 
-/// The file that the latest install replaced, under another name: it comes back without a sync.
-#[derive(Debug)]
-pub(super) struct Former {
-    pub(super) number: u64,
-    /// `None` where it could not get one.
-    pub(super) place: Option<Place>,
-}
-
-impl Drop for Former {
-    fn drop(&mut self) {
-        let _ = self.place.as_ref().map(Place::remove);
-    }
-}
-
 impl Store {
-    pub(super) fn former(&self) -> MutexGuard<'_, Option<Former>> {
-        self.former.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts another generation over the config; the directory is synced by the next `save`.
+    /// Puts another generation over the config; the directory is synced by the next `save`. With `may_wait` false, as
+    /// while a collector lives, nothing is parsed, and nothing synced unless there is no other way.
     ///
     /// # Errors
     /// 73, with the config as it was.
-    pub fn roll_back(&self, target: Target, problem: &Masked) -> Result<RolledBack> {
+    pub fn roll_back(&self, target: Target, problem: &Masked, may_wait: bool) -> Result<RolledBack> {
         let failed = |error| self.cannot_replace("cannot restore the previous config", error);
         let active = self.know_active(Origin::Hand);
-        if self.is_unkept(active)
-            && let Err(error) = self.save()
-        {
-            log::warn!(error:%; "cannot save the rejected config");
+        let place = self.target();
+        if let Some(number) = active.filter(|number| self.is_unkept(Some(*number))) {
+            let has_second_name = || place.as_ref().is_ok_and(|place| self.add_second_name(number, place));
+            let saved = match may_wait {
+                true => self.save(),
+                false if has_second_name() => Ok(()),
+                false => self.try_save().unwrap_or(Ok(())),
+            };
+            if let Err(error) = saved {
+                log::warn!(error:%; "cannot save the rejected config");
+            }
         }
         // Its revision is to be rejected.
-        if let Some(number) = active.filter(|number| self.generation(*number).is_some_and(|it| it.revision.is_none())) {
+        let is_unparsed = |number: &u64| self.generation(*number).is_some_and(|it| it.revision.is_none());
+        if let Some(number) = active.filter(|number| may_wait && is_unparsed(number)) {
             self.generations.parse(number);
         }
-        let place = self.target().map_err(failed)?;
+        let place = place.map_err(failed)?;
         let mut kept = active.map(|number| self.generation_path(number));
         let from = active.filter(|number| self.generations.list().has_failed(*number));
-        let former = self.former().take();
-        let to = match (target, former) {
-            (Target::Former, Some(mut former)) => match former.place.take() {
-                Some(second) => {
-                    atomic::put_in_place(&second, &place).map_err(failed)?;
-                    former.number
-                }
-                None => self.restore(&[former.number], &place, &mut kept).map_err(failed)?,
-            },
-            (Target::Generation(number), _) => self.restore(&[number], &place, &mut kept).map_err(failed)?,
-            (Target::Fallback | Target::Former, _) => {
-                let fallbacks = match active {
-                    // It works.
-                    Some(active) if from.is_none() => vec![active],
-                    _ => self.generations.list().fallbacks(from),
-                };
-                self.restore(&fallbacks, &place, &mut kept).map_err(failed)?
+        let former = self.spares().former;
+        let numbers = match (target, former) {
+            (Target::Former, Some(former)) => vec![former],
+            (Target::Generation(number), _) => vec![number],
+            // It works.
+            (Target::Fallback | Target::Former, _) if from.is_none() => active.into_iter().collect(),
+            (Target::Fallback | Target::Former, _) => Vec::new(),
+        };
+        let numbers = match numbers.is_empty() {
+            true => self.generations.list().fallbacks(from),
+            false => numbers,
+        };
+        let spare = numbers.first().filter(|_| kept.is_some()).and_then(|number| self.take_spare(*number));
+        let to = match (spare, numbers.first()) {
+            // It is in its place.
+            (_, Some(&number)) if Some(number) == active => number,
+            (Some(spare), Some(&number)) => {
+                spare.rename(&place).map_err(failed)?;
+                number
             }
+            (None, _) | (_, None) => self.restore(&numbers, &place, &mut kept).map_err(failed)?,
         };
         self.is_unsynced.store(true, Ordering::Relaxed);
         if let Some(number) = from {
             self.generations.list().reject(number, problem);
         }
         self.is_now(Some(to));
+        self.release_spares(true);
         Ok(RolledBack { from, kept, to })
     }
 

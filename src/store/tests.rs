@@ -67,7 +67,7 @@ impl Scene {
     }
 
     fn roll_back(&self) -> Result<RolledBack> {
-        self.store.roll_back(Target::Fallback, &"it failed".into())
+        self.store.roll_back(Target::Fallback, &"it failed".into(), false)
     }
 
     /// Number, content and standing of each, the oldest first.
@@ -477,20 +477,76 @@ fn a_roll_back_after_a_hand_over_goes_to_what_was_replaced_without_waiting_for_t
     let inode = || std::fs::metadata(scene.config()).unwrap().ino();
     let before = inode();
     scene.install("c: 1\n");
-    let rolled_back = scene.store.roll_back(Target::Former, &"it failed".into()).unwrap();
+    let rolled_back = scene.store.roll_back(Target::Former, &"it failed".into(), false).unwrap();
     assert_eq!((rolled_back.to, read(scene.config())), (second, "b: 1\n".into()));
     assert_eq!(inode(), before, "the very file");
     assert_eq!(scene.level(), TrustLevel::Unconfirmed { exits: 0, has_fallback: true });
     assert_eq!(scene.dir.names("etc"), ["config.yaml"]);
-    // Where a file gets no second name it is written anew; and what works stays.
+    // Where a file can have no second name there is a copy beside it; and what works stays.
     for (mode, expected) in [(0o1777, second), (0o755, second)] {
         std::fs::set_permissions(scene.dir.join("etc"), std::fs::Permissions::from_mode(mode)).unwrap();
         if mode == 0o1777 {
             scene.install("d: 1\n");
         }
-        let rolled_back = scene.store.roll_back(Target::Former, &"it failed".into()).unwrap();
+        let rolled_back = scene.store.roll_back(Target::Former, &"it failed".into(), false).unwrap();
         assert_eq!((rolled_back.to, scene.dir.names("etc").len()), (expected, 1), "{mode:o}");
     }
+}
+
+/// Of an unconfirmed config over a confirmed one, over which another one fails; and where a file can have one name.
+#[test]
+fn what_a_roll_back_needs_is_beside_the_config_before_it_is_due() {
+    for (mode, is_confirmed) in [(0o755, true), (0o755, false), (0o1777, true), (0o1777, false)] {
+        let scene = Scene::with("a: 1\n", Some("a: 1\n"));
+        let second = scene.install("b: 1\n");
+        scene.store.prove(second, is_confirmed);
+        std::fs::set_permissions(scene.dir.join("etc"), std::fs::Permissions::from_mode(mode)).unwrap();
+        scene.install("c: 1\n");
+        assert!(scene.store.is_revocable());
+        // Nothing of the generations is read.
+        scene.close("state");
+        let RolledBack { to, .. } = scene.roll_back().unwrap();
+        let expected = if is_confirmed { (second, "b: 1\n") } else { (1, "a: 1\n") };
+        assert_eq!((to, &*read(scene.config())), expected, "{mode:o} {is_confirmed}");
+        assert_eq!(scene.dir.names("etc"), ["config.yaml"]);
+    }
+    // An agent starts with a config that is on probation.
+    let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    scene.install("b: 1\n");
+    scene.reopen();
+    scene.store.prepare_roll_back();
+    scene.store.prepare_roll_back();
+    assert_eq!(scene.dir.names("etc").len(), 2);
+    scene.close("state");
+    assert_eq!((scene.roll_back().unwrap().to, read(scene.config())), (1, "a: 1\n".into()));
+    assert_eq!(scene.dir.names("etc"), ["config.yaml"]);
+}
+
+/// What has failed has no file of its own yet: an operator has put it there during the probation.
+#[test]
+fn what_is_rolled_back_while_a_collector_lives_is_kept_by_the_next_save() {
+    let scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    scene.install("b: 1\n");
+    write(scene.config(), "by: hand\n");
+    let RolledBack { from, to, .. } = scene.roll_back().unwrap();
+    assert_eq!((from, to, read(scene.config())), (Some(3), 1, "a: 1\n".into()));
+    scene.store.save().unwrap();
+    assert_eq!(scene.kept().last().unwrap(), &(3, "by: hand\n".into(), failed()));
+    assert_eq!(scene.dir.names("etc"), ["config.yaml"]);
+}
+
+#[test]
+fn what_was_changed_by_hand_after_the_check_is_not_replaced_unkept() {
+    let scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    let candidate = scene.candidate("b: 1\n");
+    write(scene.config(), "by: hand\n");
+    std::fs::set_permissions(scene.dir.join("etc"), std::fs::Permissions::from_mode(0o1777)).unwrap();
+    fails(scene.store.install(&candidate), Exit::TryAgain, &["changed by hand"]);
+    assert_eq!(read(scene.config()), "by: hand\n");
+    // As soon as it is kept.
+    scene.store.discard(&candidate);
+    scene.install("b: 1\n");
+    assert_eq!((scene.kept()[1].0, &*scene.kept()[1].1), (3, "by: hand\n"));
 }
 
 #[test]
@@ -626,18 +682,16 @@ fn a_file_that_cannot_be_removed_goes_with_the_next_save() {
     assert!(!path.exists() && !scene.store.is_unsaved());
 }
 
+/// A start script gives none with a second name to the agent's user; and an editor writes into the file that it opened.
 #[test]
-fn the_same_content_is_on_disk_once() {
+fn each_generation_has_a_file_of_its_own() {
     let scene = Scene::with("a: 1\n", Some("a: 1\n"));
     let second = scene.install("b: 1\n");
     scene.store.prove(second, false);
-    let third = scene.install("a: 1\n");
-    let inode = |number| std::fs::metadata(scene.store.generation_path(number)).unwrap().ino();
-    assert_eq!((third, inode(3)), (3, inode(1)));
-    assert_ne!(inode(2), inode(1));
-    // An editor writes into the file that it opened: the active config shares its file with none.
-    let active = std::fs::metadata(scene.config()).unwrap().ino();
-    assert!(active != inode(1) && active != inode(3));
+    assert_eq!(scene.install("a: 1\n"), 3);
+    for number in 1..=3 {
+        assert_eq!(std::fs::metadata(scene.store.generation_path(number)).unwrap().nlink(), 1, "{number}");
+    }
 }
 
 #[test]
@@ -765,11 +819,16 @@ fn a_roll_back_that_fails_leaves_the_config_as_it_is() {
     fails(scene.roll_back(), Exit::CannotWrite, &["cannot restore the previous config", "state/generations"]);
     assert_eq!(read(scene.config()), "bad: 1\n");
     let number = Target::Generation(7);
-    fails(scene.store.roll_back(number, &"".into()), Exit::CannotWrite, &["cannot restore", "generations/7.yaml"]);
+    fails(
+        scene.store.roll_back(number, &"".into(), true),
+        Exit::CannotWrite,
+        &["cannot restore", "generations/7.yaml"],
+    );
     // One that is missing is passed over, but not one that cannot be read.
-    let scene = Scene::with("a: 1\n", Some("good: 1\n"));
+    let mut scene = Scene::with("a: 1\n", Some("good: 1\n"));
     scene.store.prove(2, false);
     scene.install("bad: 1\n");
+    scene.reopen();
     std::fs::remove_file(scene.store.generation_path(1)).unwrap();
     std::fs::create_dir(scene.store.generation_path(1)).unwrap();
     fails(scene.roll_back(), Exit::CannotWrite, &["cannot restore the previous config", "generations/1.yaml"]);
@@ -800,7 +859,7 @@ fn a_check_keeps_what_it_replaces_and_removes_what_replaced_nothing() {
     let scene = Scene::with("a: 1\n", None);
     assert_eq!(scene.store.keep_active().unwrap(), 1);
     scene.install("b: 1\n");
-    assert_eq!(scene.store.roll_back(Target::Generation(1), &"it failed".into()).unwrap().from, Some(2));
+    assert_eq!(scene.store.roll_back(Target::Generation(1), &"it failed".into(), true).unwrap().from, Some(2));
     assert_eq!((read(scene.config()), scene.store.generation(2).unwrap().standing), ("a: 1\n".into(), failed()));
     scene.store.remove_config(&"it failed".into()).unwrap();
     assert!(!scene.config().exists());

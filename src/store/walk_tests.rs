@@ -82,7 +82,8 @@ impl Walk {
         // It dies on probation.
         if self.below(3) == 0 && self.scene.store.has_fallback() {
             let target = if self.below(2) == 0 { Target::Former } else { Target::Fallback };
-            self.scene.store.roll_back(target, &"it failed".into()).unwrap();
+            let may_wait = self.below(2) == 0;
+            self.scene.store.roll_back(target, &"it failed".into(), may_wait).unwrap();
             self.seen.insert("rolled back on probation");
         }
     }
@@ -176,9 +177,14 @@ impl Walk {
         }
         self.save();
         let active = self.active().expect("there is a config");
-        let is_alone = self.scene.store.generations.list().fallbacks(Some(active.number)).is_empty();
+        let fallbacks = self.scene.store.generations.list().fallbacks(Some(active.number));
+        let content = |number: &u64| std::fs::read(self.scene.store.generation_path(*number)).ok();
+        // After a kill the active config is known by its content, which may have been confirmed under another number.
+        let is_confirmed = |it: &Generation| it.is_confirmed() && content(&it.number) == content(&active.number);
         assert!(
-            is_alone || !self.crashed.contains(&active.number),
+            fallbacks.is_empty()
+                || !self.crashed.contains(&active.number)
+                || self.scene.store.generations().iter().any(is_confirmed),
             "an agent starts with what has crashed: {active:?}"
         );
     }

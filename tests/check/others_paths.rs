@@ -165,6 +165,28 @@ fn a_path_to_what_is_not_that_users_is_a_problem_and_the_command_ends_it() {
     }
 }
 
+#[test]
+fn the_command_that_ends_all_of_them_is_said_once() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let builder = Agent::builder().api(&api);
+    let secret = builder.dir().join("vault/secret").display().to_string();
+    let builder = builder.setting("local-config", secret.as_str()).setting("ca-file", secret.as_str());
+    let scene = Scene::from(builder, Some(("config", "vault/config.yaml")));
+    let output = scene.agent.run(["--check"]);
+    assert_eq!(output.code, Some(78), "{output:?}");
+    let lines: Vec<&str> = output.stderr.lines().collect();
+    assert_eq!(lines.iter().filter(|line| line.contains("root does not use")).count(), 3, "{output:?}");
+    let settings = scene.agent.settings_file().display().to_string();
+    assert!(lines[3].starts_with(&format!("kmagent: {settings}: another user can change it: ")), "{output:?}");
+    assert_eq!(output.stderr.matches("run: ").count(), 1, "{output:?}");
+    run(lines[3].split_once("run: ").unwrap().1);
+    let output = scene.agent.run(["--check"]);
+    assert!(!output.stderr.contains("root does not use"), "{output:?}");
+}
+
 /// But not in a directory that not every user may enter, nor one that a link of root's hides.
 #[test]
 fn what_every_user_can_read_root_reads_too() {

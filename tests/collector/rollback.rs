@@ -1,4 +1,4 @@
-//! Configs that validate and do not work: telemetry flows again through the last known good.
+//! Configs that validate and do not work: telemetry flows again through the confirmed one.
 
 use std::fs;
 use std::net::TcpListener;
@@ -113,7 +113,7 @@ fn an_agent_that_starts_with_a_broken_config_falls_back() {
     agent.spawn();
     agent.wait_log_after(seen, "a roll back", |line| line.msg().starts_with("config rolled back"));
     wait_running(&agent, seen);
-    site.delivers(&agent, "from the last known good");
+    site.delivers(&agent, "from the confirmed one");
     assert_eq!(agent.config(), site.config());
     let report = site.api.wait_for_request("the reason", |request| message(request).contains("no_such_exporter"));
     assert!(message(&report).contains("rolled back"), "{}", message(&report));

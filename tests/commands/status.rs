@@ -12,7 +12,7 @@ use crate::support::api::{Api, Reply};
 use crate::support::bin;
 
 /// What scripts may rely on: the keys of `status --json`, and the type of each.
-const CONTRACT: [(&str, &str); 32] = [
+const CONTRACT: [(&str, &str); 35] = [
     ("/agent_version", "string"),
     ("/pid", "number"),
     ("/uptime_seconds", "number"),
@@ -30,6 +30,9 @@ const CONTRACT: [(&str, &str); 32] = [
     ("/config/revision", "string?"),
     ("/config/revision_unknown_because", "string?"),
     ("/config/changed_by", "string?"),
+    ("/config/standing", "string?"),
+    ("/config/installed_at", "number?"),
+    ("/config/confirmed_in_seconds", "number?"),
     ("/config/rejected_revision", "string?"),
     ("/config/rejected_because", "string?"),
     ("/config/rejected_at", "number?"),
@@ -297,6 +300,30 @@ fn restarts_and_the_last_problem_are_reported() {
     assert!(text.contains("polling    none: there is no API key"), "{text}");
 }
 
+#[test]
+fn it_says_whether_the_config_is_confirmed() {
+    for (min_uptime, confirm_time, standing, words) in [
+        ("1h", "0", "probation", ", on probation since "),
+        ("100ms", "2h", "unconfirmed", ", unconfirmed, confirmed in 1h 59m"),
+        ("100ms", "0", "confirmed", ", confirmed"),
+    ] {
+        let builder = Agent::builder().config("fake: {}").setting("min-uptime", min_uptime);
+        let agent = builder.setting("confirm-time", confirm_time).spawn();
+        let status = agent.wait_status(standing, |status| status["config"]["standing"] == standing);
+        let left = status["config"]["confirmed_in_seconds"].as_u64();
+        assert_eq!(left.is_some_and(|left| left > 7000), standing == "unconfirmed", "{status}");
+        assert!(status["config"]["installed_at"].is_u64(), "{status}");
+        let text = agent.run(["status"]).says().to_string();
+        let text = unwrapped(&text);
+        let config = lines(&text).into_iter().find(|(name, _)| *name == "config").unwrap().1;
+        assert!(config.contains(words), "{text}");
+        assert_eq!(config.ends_with(words), standing != "probation", "{text}");
+        // What an operator has just written has no standing before it was read.
+        fs::write(agent.config_file(), "fake: {}\nname: edited").unwrap();
+        agent.wait_status("the edited one", |status| status["config"]["standing"] == "probation");
+    }
+}
+
 /// And what is no file is no config either.
 #[test]
 fn a_config_that_cannot_be_read_is_not_called_none() {
@@ -367,7 +394,7 @@ fn a_status_costs_the_supervisor_the_same_whatever_the_size_of_the_config() {
         Agent::builder().setting("max-config-size", "32MiB").config(config).spawn()
     });
     let costs = agents.each_ref().map(|agent| {
-        // Until then the supervisor itself reads it, for its secrets and its health check.
+        // Before the first start the supervisor itself reads it.
         agent.wait_log("a start", |line| line.msg() == "collector started");
         agent.wait_log("a collector that has proved itself", is_running);
         agent.wait_status("a revision", |status| status["config"]["revision"].is_string());

@@ -1,6 +1,8 @@
 //! `stop`.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::thread;
 
 use rustix::process::Signal;
@@ -154,4 +156,29 @@ fn stop_does_not_wait_for_an_agent_that_does_not_answer() {
     agent.run(["stop"]).fails(75, "the agent did not answer within 10s");
     agent.signal(Signal::CONT);
     assert_eq!(agent.run(["stop"]).says(), "");
+}
+
+/// Of an earlier version, which does not say how long it takes: it is waited for as long as the settings allow.
+#[test]
+fn stop_of_an_agent_that_does_not_say_how_long_it_takes_has_an_end() {
+    let agent = quick();
+    agent.spawn();
+    let status = agent.wait_status("an agent", |_| true);
+    assert_eq!(agent.stop(), 0);
+    let (socket, status) = (agent.socket(), json!({ "status": status }).to_string() + "\n");
+    let listener = UnixListener::bind(&socket).unwrap();
+    thread::spawn(move || {
+        let mut stopping = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            match line.contains("status") {
+                true => stream.write_all(status.as_bytes()).unwrap(),
+                false => stopping.push(stream),
+            }
+        }
+    });
+    let output = agent.run(["--stop-timeout", "200ms", "stop"]);
+    output.fails(75, "the agent did not answer within 10.2s");
+    assert!(output.stderr.starts_with("kmagent: the agent is stopping; it may take 10.2s"), "{output:?}");
 }

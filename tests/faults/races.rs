@@ -32,7 +32,7 @@ enum Moment {
     /// A new config is on probation, and there is one to go back to.
     Starting,
     Running,
-    /// It failed, and there is no last known good.
+    /// It failed, and there is no other to go back to.
     Backoff,
     /// The old one drains.
     Stopping,
@@ -44,7 +44,7 @@ enum Moment {
     Parting,
     /// The new one has failed, and drains.
     Withdrawing,
-    /// It runs, it is not healthy, and there is no last known good.
+    /// It runs, it is not healthy, and there is no other to go back to.
     Unhealthy,
 }
 

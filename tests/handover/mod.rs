@@ -142,7 +142,7 @@ impl Scene {
         let agent = settings(builder.config(first)).build();
         start(&agent);
         let scene = Scene { agent, api, sink, ports, template };
-        scene.agent.wait_until("a first config as last known good", || scene.is_good("first"));
+        scene.agent.wait_until("a first config to be promoted", || scene.is_good("first"));
         scene.agent.wait_status("running", |status| status["collector"]["state"] == "running");
         scene
     }

@@ -67,7 +67,7 @@ fn the_old_ones_crash_leaves_the_new_one_serving() {
     scene.agent.wait_until("the new one's start", || served(new));
     scene.agent.wait_until("its port", || process::listens(new, scene.ports.http));
     process::signal(old, Signal::KILL);
-    scene.agent.wait_until("the new config as last known good", || scene.is_good("second"));
+    scene.agent.wait_until("the new config to be promoted", || scene.is_good("second"));
     assert_eq!(scene.agent.wait_collector(), new);
     let reports = counted("the old collector killed beside the new one", loads);
     // What was in the dead one's hands is lost, but there was always someone to connect to.
@@ -86,7 +86,7 @@ fn another_config_while_two_run_is_a_change_like_any_other() {
     let loads = load(&scene);
     two(&scene, scene.config("second"));
     scene.api.answer_config(scene.config("third"));
-    scene.agent.wait_until("the third config as last known good", || scene.is_good("third"));
+    scene.agent.wait_until("the third config to be promoted", || scene.is_good("third"));
     scene.agent.wait_collector();
     assert_seamless(&counted("another config while two collectors run", loads), 2);
 }
@@ -102,7 +102,7 @@ fn a_bad_config_while_two_run_leaves_the_first_of_them_or_the_second() {
     let mut bad = scene.config("bad");
     bad["fake"]["validate"] = "fail".into();
     scene.bad_change(bad, "scripted to refuse");
-    scene.agent.wait_until("the second config as last known good", || scene.is_good("second"));
+    scene.agent.wait_until("the second config to be promoted", || scene.is_good("second"));
     assert_seamless(&counted("a bad config while two collectors run", loads), 2);
 }
 
@@ -119,7 +119,7 @@ fn one_that_is_slow_to_listen_gets_connections_when_it_does() {
     slow["fake"]["ready_after_ms"] = 8000.into();
     slow["service"]["extensions"] = serde_json::json!([]);
     scene.api.answer_config(slow);
-    scene.agent.wait_until("the slow config as last known good", || scene.is_good("slow"));
+    scene.agent.wait_until("the slow config to be promoted", || scene.is_good("slow"));
     let new = scene.agent.wait_collector();
     assert!(process::listens(new, scene.ports.http), "it has been trusted before it listened");
     assert_seamless(&counted("a new collector that listens after 8 s", loads), 1);
@@ -153,7 +153,7 @@ fn one_that_listens_on_less_and_does_not_say_that_it_is_ready_answers_for_its_ow
     let status = ill.status();
     assert!(status["config"]["rejected_because"].as_str().unwrap().contains("answered 503"), "{status}");
     assert!(ill.is_good("first"));
-    well.agent.wait_until("the config that listens on less as last known good", || well.is_good("well"));
+    well.agent.wait_until("the config that listens on less to be promoted", || well.is_good("well"));
 }
 
 /// Each bind(2) waits for the agent, also of a collector that it has terminated.

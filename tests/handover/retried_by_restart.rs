@@ -1,4 +1,4 @@
-//! Trials that say nothing about the config: it is not held against it, and not against the last known good.
+//! Trials that say nothing about the config: it is not held against it, and not against the one that it replaces.
 
 use std::fs;
 
@@ -41,9 +41,9 @@ fn a_second_collector_that_cannot_be_started_is_not_held_against_its_config() {
     assert_eq!(status["config"]["rejected_revision"], Value::Null, "{status}");
 }
 
-/// An operator repairs the host with the last known good while a bad config is on probation.
+/// An operator repairs the host with the former config while a bad config is on probation.
 #[test]
-fn the_last_known_good_put_back_by_hand_is_never_rejected() {
+fn the_former_config_put_back_by_hand_is_never_rejected() {
     if machine::skips_hand_over() {
         return;
     }

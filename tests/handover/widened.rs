@@ -113,7 +113,7 @@ fn an_old_collector_that_accepts_nothing_is_not_waited_for() {
         return;
     }
     let (scene, old, new, _waiting) = closing();
-    scene.agent.wait_until("the new config as last known good", || scene.is_good("wider"));
+    scene.agent.wait_until("the new config to be promoted", || scene.is_good("wider"));
     process::signal(old, Signal::CONT);
     scene.agent.wait_until("the new one alone", || scene.agent.collectors() == [new]);
     let status = scene.status();

@@ -160,7 +160,7 @@ fn what_is_planted_is_refused_and_everything_stays() {
     assert_done(&root.install(&release(), &[], &[]));
 }
 
-/// The config is the user's to change, so it holds up nothing: the last known good takes the place of a link.
+/// The config is the user's to change, so it holds up nothing: the newest confirmed one takes the place of a link.
 #[test]
 fn a_planted_config_leads_nowhere() {
     if !available() {
@@ -186,7 +186,7 @@ fn a_planted_config_leads_nowhere() {
         assert_done(&output);
         assert!(output.stdout.contains("removing /etc/kmagent/config.yaml"), "{output:#?}");
         shell(&root, "[ -h /etc/kmagent/config.yaml ]");
-        root.wait_status("its last known good", |status| status["agent_version"] == VERSION);
+        root.wait_status("its confirmed config", |status| status["agent_version"] == VERSION);
         shell(&root, "rm -f /var/lib/kmagent/.config.yaml.kmagent-*");
         assert_unharmed(&root);
     }

@@ -9,6 +9,7 @@ mod descendants;
 mod disk;
 mod generations;
 mod install;
+mod large_config;
 mod linked_config;
 mod notify;
 pub mod output;
@@ -56,7 +57,7 @@ fn quick() -> Builder {
     Agent::builder().setting("min-uptime", "500ms")
 }
 
-/// An agent whose collector runs a config that has proved itself: the last known good.
+/// An agent whose collector runs a config that has proved itself.
 #[track_caller]
 pub fn settled(builder: Builder, config: &Value) -> Agent {
     let agent = builder.config(yaml(config)).spawn();
@@ -84,7 +85,7 @@ pub fn wait_running(agent: &Agent, seen: usize) {
     agent.wait_log_after(seen, "a collector that has proved itself", is_running);
 }
 
-/// Waits until this config is active and has become the last known good.
+/// Waits until this config is active and has been promoted.
 #[track_caller]
 fn wait_good(agent: &Agent, config: &Value) {
     let read = |path| fs::read_to_string(path).map_or(Value::Null, |text| serde_yaml::from_str(&text).unwrap());

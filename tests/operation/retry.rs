@@ -1,15 +1,18 @@
 //! What ends a rejection: another overlay, another collector, `kmagent retry`; and what does not.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::thread;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{message, named, quick, scripted, settled, wait_polls, wait_running};
 use crate::support::agent::Agent;
-use crate::support::api::Api;
+use crate::support::api::{Api, Reply};
 use crate::support::bin;
 
 /// Ready, and dead a moment later.
@@ -114,6 +117,31 @@ fn retry_says_what_a_check_would_where_nothing_is_rejected() {
     api.answer_config(named("better"));
     let output = agent.run(["retry"]);
     assert!(output.says().starts_with("installed config ") || output.says().contains("up to date"), "{output:?}");
+}
+
+/// A client that waits knows for how long; and an agent that cannot do this says so.
+#[test]
+fn retry_is_told_at_once_how_long_it_may_take() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("good"));
+    api.reply(Reply::Hang);
+    let mut stream = UnixStream::connect(agent.socket()).unwrap();
+    stream.write_all(b"{\"command\":\"retry\"}\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    let reply: Value = serde_json::from_str(&line).unwrap();
+    let seconds = reply["waiting"]["seconds"].as_u64().unwrap();
+    assert!((60..600).contains(&seconds), "{reply}");
+    api.answer(json!({}));
+    assert_eq!(agent.stop(), 0);
+    let listener = UnixListener::bind(agent.socket()).unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+            stream.write_all(b"{\"error\":\"unknown variant\"}\n").unwrap();
+        }
+    });
+    agent.run(["retry"]).fails(69, "the running agent is an older one");
 }
 
 #[test]

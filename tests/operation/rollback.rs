@@ -1,4 +1,4 @@
-//! Configs that validate and then fail: back to the last known good.
+//! Configs that validate and then fail: back to one that has proved itself.
 
 use std::fs;
 
@@ -111,7 +111,7 @@ fn a_good_change_by_hand_is_kept() {
 }
 
 #[test]
-fn without_a_last_known_good_it_keeps_trying_and_says_so() {
+fn without_a_fallback_it_keeps_trying_and_says_so() {
     let api = Api::plain();
     let agent = quick().api(&api).config(yaml(&dying("only"))).spawn();
     agent.wait_start(3);

@@ -3,12 +3,12 @@
 use super::drain::Drained;
 use super::{Supervise, handover};
 use crate::collector::process::Process;
-use crate::config::value::{Revision, Value};
+use crate::config::value::Revision;
 use crate::core::event::{
     Action, ActivationMode, Blame, ChildId, Event, Health, Problem, RestartReason, RollBackTarget, SpawnResult,
     TrustLevel, Verdict,
 };
-use crate::error::Error;
+use crate::error::{Error, Exit};
 use crate::log::Masked;
 use crate::log::masked::{self, Holder};
 use crate::store::generations::{self, StartProblem};
@@ -68,27 +68,32 @@ impl Supervise {
             }
             Err(error) => return self.cannot_start(&error),
         };
-        self.expect_config(config);
         self.restore_run_dir();
         let generations::Trust { generation, level } = self.store.trust();
-        let now = self.now();
-        let (child, is_watched) = match self.collectors.spawn(&self.store, generation, now) {
-            Ok(live) => (live.child, live.process.binds().is_ok()),
-            Err(error) => return self.cannot_start(&error),
+        let Some(facts) = self.facts_to_start(generation) else {
+            let problem = "the config was changed when a collector was to be started beside the old one";
+            return self.cannot_start(&Error::new(Exit::TryAgain, problem));
         };
-        // After the start, which is not to wait for it.
-        let configs = self.configs();
-        self.state_tracker.problems.health = None;
-        let declared = self.collectors.health_check(&configs.iter().collect::<Vec<_>>());
-        self.health_watch.started(declared, now);
-        let live: Vec<ChildId> = self.collectors.iter().map(|live| live.child).collect();
-        self.state_tracker.secrets.learn(self.collectors.collector(), child, &live, &configs);
-        if self.collectors.starts() == 1
+        if level == generations::TrustLevel::OnProbation && self.collectors.iter().next().is_none() {
+            self.store.prepare_roll_back();
+        }
+        // Read before the first start, as the config itself: no collector waits for it.
+        if self.collectors.starts() == 0
             && level != generations::TrustLevel::Confirmed
             && let Some(fallback) = self.store.read_fallback()
         {
             masked::know(Holder::Fallback, self.collectors.collector().secrets([&fallback]));
         }
+        let now = self.now();
+        let (child, is_watched) = match self.collectors.spawn(&self.store, generation, facts.clone(), now) {
+            Ok(live) => (live.child, live.process.binds().is_ok()),
+            Err(error) => return self.cannot_start(&error),
+        };
+        self.expect_config(config);
+        self.state_tracker.problems.health = None;
+        self.health_watch.started(facts.health_check.clone(), now);
+        let live: Vec<ChildId> = self.collectors.iter().map(|live| live.child).collect();
+        self.state_tracker.secrets.learn(child, &live, facts.secrets.clone());
         self.save_state();
         SpawnResult::Spawned { child, trust: trust_level(level), is_watched }
     }
@@ -130,7 +135,7 @@ impl Supervise {
     /// configs do.
     fn activation_mode(&mut self, revision: &Revision, hand_over: Result<(), RestartReason>) -> ActivationMode {
         let revision = revision.short();
-        let possible = hand_over.map_err(describe).and_then(|()| self.handover.prepare(&self.collectors, &self.store));
+        let possible = hand_over.map_err(describe).and_then(|()| self.prepare_handover());
         let (mode, method) = match possible {
             Ok(()) => {
                 log::info!(revision = revision, method = "hand-over"; "applying config");
@@ -152,7 +157,14 @@ impl Supervise {
             RollBackTarget::Predecessor => Target::Former,
         };
         let problem = Masked::new(problem);
-        let RolledBack { from, kept, to } = self.store.roll_back(target, &problem).map_err(|error| {
+        // Of one that was changed by hand.
+        if let Some(generation) = self.store.trust().generation
+            && let Some(facts) = self.known_facts(Some(generation))
+        {
+            self.store.found_revision(generation, facts.revision.as_ref());
+        }
+        let may_wait = self.collectors.iter().next().is_none();
+        let RolledBack { from, kept, to } = self.store.roll_back(target, &problem, may_wait).map_err(|error| {
             log::error!(error:% = error; "cannot roll back");
             error.to_string()
         })?;
@@ -216,7 +228,7 @@ impl Supervise {
     fn begin_probe(&mut self, child: ChildId) -> Option<Event<Candidate>> {
         self.health_watch.give_up();
         self.drain.asks_health(self.now());
-        let check = self.collectors.health_check(&self.configs().iter().collect::<Vec<_>>());
+        let check = self.collectors.find(child).and_then(|live| live.facts.health_check.clone());
         let own = check.map(|check| handover::own_health_check(&self.collectors, child, check)).transpose();
         // One that has been suspended for as long as it lives has proved nothing.
         let is_suspended = self.collectors.find(child).is_some_and(|live| live.process.is_suspended());
@@ -258,12 +270,6 @@ impl Supervise {
         if let Some(outcome) = outcome {
             self.clients.reply_verdict(&outcome);
         }
-    }
-
-    /// The active config and the overlay, as far as they can be read; the collector itself says what is wrong with
-    /// them.
-    pub(super) fn configs(&self) -> Vec<Value> {
-        self.store.read_config().ok().into_iter().chain(self.collectors.overlay(&self.store).ok().flatten()).collect()
     }
 }
 

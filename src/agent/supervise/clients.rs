@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Supervise;
 use crate::agent::check_outcome::{Effects, Order, ReplyAt};
 use crate::agent::mailbox::{Checked, PollerCommand};
+use crate::collector::process::KILL_PATIENCE;
 use crate::control::server::{CHECK_LIMIT, ClientId, Server};
 use crate::control::{CheckResult, Done, Outcome, Reply, Request, Waiting};
 use crate::core::Uptime;
@@ -158,6 +159,9 @@ impl Supervise {
             Request::Retry => {
                 log::info!("an operator has the rejected config tried again");
                 self.state_tracker.forget_rejection();
+                // The poller may be at a check, and the config that this one brings has to prove itself.
+                let verdict = self.handover.longest_overlap() * 2 + KILL_PATIENCE;
+                self.tell(client, self.longest_check * 2 + verdict, None);
                 let ticket = self.clients.add_check(client);
                 self.poller.send(PollerCommand::Retry { ticket });
             }

@@ -6,7 +6,6 @@ use std::path::Path;
 use super::collectors::{Exited, LiveCollector};
 use super::{Supervise, handover};
 use crate::agent::mailbox::PollerCommand;
-use crate::collector::disclosure::Said;
 use crate::collector::process::KILL_PATIENCE;
 use crate::collector::socket_files::{self, SocketFile};
 use crate::collector::start_failure;
@@ -78,7 +77,7 @@ impl Supervise {
         }
         let uptime = now.saturating_sub(dead.started_at);
         let tail = dead.process.tail();
-        let cause = handover::exit_cause(&self.collectors, &dead, &tail, || self.configs());
+        let cause = handover::exit_cause(&self.collectors, &dead, &tail);
         self.state_tracker.outside = handover::outside(cause, &tail);
         let remedy = match cause {
             ExitCause::PortInUse(PortHolder::OtherProcess) => {
@@ -87,13 +86,8 @@ impl Supervise {
             _ if is_success && has_left => Some(IN_BACKGROUND.to_string()),
             _ => None,
         };
-        let told = if self.state_tracker.secrets.reads_elsewhere(child) {
-            // Its lines are in the log already.
-            let configs = self.configs();
-            self.collectors.collector().told_outside(&tail, Said::Running, &configs.iter().collect::<Vec<_>>())
-        } else {
-            tail.clone()
-        };
+        // Its lines are in the log already.
+        let told = dead.facts.told_outside(&tail);
         // Not where another one may be waiting: the next check does it.
         let overlay =
             start_failure::fatal(&tail).filter(|_| self.collectors.iter().next().is_none()).and_then(|error| {

@@ -3,17 +3,18 @@
 //! It reports what it sees; what a start, an exit or an answer means is the core's business.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::collector::Collector;
+use crate::collector::config_facts::ConfigFacts;
 use crate::collector::handover::binds::{BindWatch, Served};
 use crate::collector::health::Probe;
 use crate::collector::log_lines::{LogRate, Records};
 use crate::collector::orphans::Recorder;
 use crate::collector::process::{Binds, Process};
 use crate::collector::socket_files::{MAX_FILES, SocketFile};
-use crate::config::inspect;
-use crate::config::value::Value;
+use crate::config::inspect::HealthCheck;
 use crate::core::Uptime;
 use crate::core::event::{ChildId, Health};
 use crate::error::Result;
@@ -31,6 +32,7 @@ pub(super) struct LiveCollector {
     pub(super) started_at: Uptime,
     /// The config that it was started with; `None` of one that is none, or could not be read.
     pub(super) generation: Option<u64>,
+    pub(super) facts: Arc<ConfigFacts>,
     /// It has said that everything is started.
     pub(super) is_ready: bool,
     /// It does not end with the agent.
@@ -103,7 +105,13 @@ impl Collectors {
     ///
     /// # Errors
     /// The program cannot be run.
-    pub(super) fn spawn(&mut self, store: &Store, generation: Option<u64>, now: Uptime) -> Result<&LiveCollector> {
+    pub(super) fn spawn(
+        &mut self,
+        store: &Store,
+        generation: Option<u64>,
+        facts: Arc<ConfigFacts>,
+        now: Uptime,
+    ) -> Result<&LiveCollector> {
         self.program_path = self.collector.find().ok();
         self.started_program = self.program_path.as_deref().and_then(FileId::of);
         self.started_overlay = self.collector.local_config().map(SeenFile::now);
@@ -122,6 +130,7 @@ impl Collectors {
             process,
             started_at: now,
             generation,
+            facts,
             is_ready,
             outlives_agent,
             bound_at: now,
@@ -166,14 +175,6 @@ impl Collectors {
     /// The program and its arguments.
     pub(super) fn collector(&self) -> &Collector {
         &self.collector
-    }
-
-    /// The config that is laid over the active one, if there is to be one.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub(super) fn overlay(&self, store: &Store) -> Result<Option<Value>> {
-        self.collector.overlay(|path| store.read_overlay(path))
     }
 
     // ---- Looking at those that live.
@@ -297,13 +298,8 @@ impl Collectors {
 
     // ---- Asking for health.
 
-    /// The health check that these configs declare.
-    pub(super) fn health_check(&self, configs: &[&Value]) -> Option<inspect::HealthCheck> {
-        inspect::health_check(configs, &|name| self.collector.env(name))
-    }
-
     /// Begins to ask; the answer is here if there is nothing to wait for.
-    pub(super) fn begin_probe(&mut self, child: ChildId, check: Option<&inspect::HealthCheck>) -> Option<Health> {
+    pub(super) fn begin_probe(&mut self, child: ChildId, check: Option<&HealthCheck>) -> Option<Health> {
         match check.and_then(Probe::begin) {
             None => Some(Health::Healthy),
             Some(Err(problem)) => Some(Health::Unhealthy(problem)),

@@ -8,22 +8,21 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::collectors::{Collectors, LiveCollector};
-use super::drain;
+use super::{Supervise, drain};
+use crate::collector::config_facts::ConfigFacts;
 use crate::collector::handover::binds::BindWatch;
 use crate::collector::handover::health_target::{self, NoTarget};
 use crate::collector::handover::listener::Listener;
-use crate::collector::handover::{addresses, eligible, memory, steering, supported};
+use crate::collector::handover::{eligible, memory, steering, supported};
 use crate::collector::health;
 use crate::collector::process::Binds;
 use crate::collector::start_failure::{self, Outside};
 use crate::config::inspect::HealthCheck;
-use crate::config::value::Value;
 use crate::core::Uptime;
 use crate::core::event::{ChildId, ExitCause, Health, PortHolder, Problem};
 use crate::core::supervisor::Limits;
 use crate::os::port_holder::{self, Holder};
 use crate::settings::RestartMode;
-use crate::store::Store;
 
 /// A collector that listens on all that its predecessor does, and has not bound anything for so long, has started, even
 /// if its log level keeps it from saying so: a hundred times exec to ready on a fast host (DESIGN.md, "Measurements").
@@ -72,9 +71,11 @@ impl Handover {
     /// Whether the config that was just installed can be handed over to. If so, the collector that runs keeps all new
     /// connections from here on.
     ///
+    /// `new` is known of that config, which can be replaced by the former one without a sync if it `is_revocable`.
+    ///
     /// # Errors
     /// Why not.
-    pub(super) fn prepare(&self, collectors: &Collectors, store: &Store) -> Result<(), String> {
+    fn prepare(&self, collectors: &Collectors, new: Option<&ConfigFacts>, is_revocable: bool) -> Result<(), String> {
         self.supported.clone()?;
         let old = collectors.only().ok_or("not exactly one collector is running")?;
         if collectors.has_stale() {
@@ -82,26 +83,32 @@ impl Handover {
         }
         let binds = old.process.binds()?;
         binds.shareable()?;
-        let overlay = collectors.overlay(store).map_err(|error| error.to_string())?;
-        let generation = old.generation.ok_or("the config of the collector that runs is not known")?;
-        let former = store.read_generation(generation).map_err(|error| error.to_string())?;
-        let present = store.read_config().map_err(|error| error.to_string())?;
-        let effective = |main| -> Vec<&Value> { [main].into_iter().chain(overlay.as_ref()).collect() };
-        let longest_overlap = self.limits.longest_overlap();
-        let facts = eligible::Facts { memory: memory::memory(old.process.id()), longest_overlap };
-        match eligible::may_overlap(&effective(&former), &effective(&present), &facts) {
+        let new = new.ok_or("the config was changed just now")?;
+        match eligible::may_overlap(&old.facts.may_share, &new.may_share, memory::memory(old.process.id())) {
             Err(eligible::Obstacle::Unwise(reason)) if self.mode == RestartMode::Handover => {
                 log::warn!(reason = reason.as_str(); "handing over anyway: restart-mode is handover");
             }
             judgement => judgement.map_err(|obstacle| obstacle.to_string())?,
         }
-        if let Some(check) = collectors.health_check(&effective(&present))
+        if let Some(check) = &new.health_check
             && let (Some(binding), Some(named)) = (check.binding, health::addresses(&check.address))
         {
             health_target::foresee(binds, binding, &named)?;
         }
+        if !is_revocable {
+            return Err("the former config could not be kept beside the new one".to_string());
+        }
         // The last question, and the first step.
         steering::hold(binds)
+    }
+}
+
+impl Supervise {
+    /// See `Handover::prepare`.
+    pub(super) fn prepare_handover(&mut self) -> Result<(), String> {
+        let generation = self.store.trust().generation;
+        let new = self.known_facts(generation);
+        self.handover.prepare(&self.collectors, new.as_deref(), self.store.is_revocable())
     }
 }
 
@@ -205,13 +212,8 @@ pub(super) fn own_health_check(
     Ok(HealthCheck { address, ..check })
 }
 
-/// What a collector died of, by its last words; `configs` are those that it was started with.
-pub(super) fn exit_cause(
-    collectors: &Collectors,
-    dead: &LiveCollector,
-    tail: &str,
-    configs: impl FnOnce() -> Vec<Value>,
-) -> ExitCause {
+/// What a collector died of, by its last words.
+pub(super) fn exit_cause(collectors: &Collectors, dead: &LiveCollector, tail: &str) -> ExitCause {
     if !eligible::blames_overlap(tail) {
         return if start_failure::is_outside(tail) { ExitCause::Environment } else { ExitCause::Unrelated };
     }
@@ -236,10 +238,8 @@ pub(super) fn exit_cause(
     let alone = || {
         // Where its binds are hidden it is another's unless the config says otherwise: one that is bound and does not
         // listen cannot be seen, and may have ended since.
-        let wanted_twice = |(at, is_stream)| {
-            port_holder::find(at, is_stream).is_none()
-                && addresses::is_named_twice(&configs().iter().collect::<Vec<_>>(), at, is_stream)
-        };
+        let wanted_twice =
+            |(at, is_stream)| port_holder::find(at, is_stream).is_none() && dead.facts.names_twice(at, is_stream);
         let is_own = !dead.process.saw_all_binds() && busy_address(tail).is_some_and(wanted_twice);
         if is_own { PortHolder::Itself } else { PortHolder::OtherProcess }
     };

@@ -16,6 +16,7 @@ mod clients;
 mod collector_events;
 mod collectors;
 mod drain;
+mod facts;
 mod failed_configs;
 mod handover;
 mod health_watch;
@@ -36,6 +37,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::check;
 use crate::agent::mailbox::{PollerCommand, Snapshot, SupervisorEvent};
+use crate::agent::reload::limits;
 use crate::collector::Collector;
 use crate::collector::log_lines::LogRate;
 use crate::collector::orphans::Recorder;
@@ -59,6 +61,7 @@ use active_config::ActiveConfig;
 use clients::Clients;
 use collectors::Collectors;
 use drain::Drain;
+use facts::FactsCache;
 use handover::Handover;
 use health_watch::HealthWatch;
 use pending_writes::PendingWrites;
@@ -79,6 +82,7 @@ pub struct Supervise {
     store: Store,
     pending_writes: PendingWrites,
     active_config: ActiveConfig,
+    facts: FactsCache,
     run_dir: PathBuf,
     lock: Lock,
     /// As far as the poller knows it; empty if it does not.
@@ -123,7 +127,7 @@ impl event::Candidate for Candidate {
 impl Supervise {
     /// With what is wrong with the settings that were given, if these are others.
     pub fn new(parts: Parts, settings: &Settings, settings_problem: Option<String>, seed: u64) -> Supervise {
-        let limits = reload::limits(settings);
+        let limits = limits(settings);
         let handover = Handover::new(settings.restart_mode, limits);
         Supervise {
             core: Supervisor::new(limits, seed),
@@ -142,6 +146,7 @@ impl Supervise {
             store: parts.store,
             pending_writes: PendingWrites::default(),
             active_config: ActiveConfig::default(),
+            facts: FactsCache::default(),
             run_dir: settings.run_dir.clone(),
             lock: parts.lock,
             collector_version: String::new(),

@@ -6,26 +6,15 @@ use std::time::Duration;
 use super::Supervise;
 use crate::agent::check;
 use crate::agent::mailbox::PollerCommand;
-use crate::agent::reload::Reloaded;
+use crate::agent::reload::{Reloaded, limits};
 use crate::control::server::ClientId;
-use crate::core::supervisor::Limits;
 use crate::error::Result;
-use crate::settings::Settings;
 
 /// Those who have asked, in the order in which the poller answers: clients, or `None` for SIGHUP.
 pub(super) type Reloads = VecDeque<Option<ClientId>>;
 
 /// The files that settings name may be on a slow disk.
 const READING: Duration = Duration::from_secs(10);
-
-pub(super) fn limits(settings: &Settings) -> Limits {
-    Limits {
-        min_uptime: settings.min_uptime,
-        start_timeout: settings.start_timeout,
-        confirm_time: settings.confirm_time,
-        stop_timeout: settings.stop_timeout,
-    }
-}
 
 impl Supervise {
     /// By a client, or by SIGHUP.
@@ -59,7 +48,7 @@ impl Supervise {
     }
 
     pub(super) fn adopt(&mut self, reloaded: Reloaded) {
-        let Reloaded { settings, collector, store, replace, .. } = reloaded;
+        let Reloaded { settings, collector, store, facts, replace, .. } = reloaded;
         let limits = limits(&settings);
         self.longest_check = check::longest(&settings);
         self.core.set_limits(limits);
@@ -68,6 +57,8 @@ impl Supervise {
         self.service_status.set_stop_timeout(settings.stop_timeout);
         self.state_tracker.take_settings(&settings);
         self.store = store;
+        self.facts.forget();
+        facts.into_iter().for_each(|known| self.facts.learn(known));
         if replace {
             self.restarts.ask("reload");
         }

@@ -73,7 +73,7 @@ impl Supervise {
             // It starts what there is by then.
             RestartTime::Underway => (None, "restart (a start was under way)".to_string()),
             RestartTime::Now { runs: false } => (Some(Event::RestartRequested), "start".to_string()),
-            RestartTime::Now { runs: true } => match self.handover.prepare(&self.collectors, &self.store) {
+            RestartTime::Now { runs: true } => match self.prepare_handover() {
                 Ok(()) => (Some(Event::Installed(Ok(ActivationMode::HandOver))), "hand-over".to_string()),
                 Err(reason) => (Some(Event::RestartRequested), format!("restart ({reason})")),
             },

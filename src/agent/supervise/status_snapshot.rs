@@ -10,6 +10,7 @@ use crate::core::Uptime;
 use crate::core::supervisor::StateName;
 use crate::os::files::FileId;
 use crate::source::report;
+use crate::store::generations::{Generation, Standing};
 
 impl StateTracker {
     pub(super) fn snapshot(&self, state: StateName, restarts: u64) -> Snapshot {
@@ -44,6 +45,7 @@ impl Supervise {
 
     pub(super) fn take_findings(&mut self, findings: Findings) {
         self.active_config.learn(findings.config);
+        findings.facts.into_iter().for_each(|known| self.facts.learn(known));
         self.collector_version = findings.version;
         self.next_check_at = findings.next_check_at;
         let waiting = self.clients.take_awaiting_reading(None);
@@ -100,7 +102,11 @@ impl Supervise {
 
     fn config_status(&self) -> ConfigStatus {
         let known = &self.state_tracker;
-        let revision = self.active_config.revision(self.store.look());
+        let file = self.store.look();
+        let seen = file.as_ref().ok().copied().flatten().and_then(|file| self.store.seen_generation(file));
+        let is_unconfirmed = seen.as_ref().is_some_and(|it| matches!(it.standing, Standing::Unconfirmed { .. }));
+        let confirmed_at = self.core.confirmed_at().filter(|_| is_unconfirmed);
+        let revision = self.active_config.revision(file);
         let rejected = known.rejected.get();
         let pending = known.pending.as_ref();
         ConfigStatus {
@@ -108,6 +114,9 @@ impl Supervise {
             revision: revision.as_ref().ok().and_then(|revision| revision.as_ref()).map(Revision::to_string),
             revision_unknown_because: revision.err(),
             changed_by: known.changed_by.clone(),
+            standing: seen.as_ref().map(|generation| standing(generation).to_string()),
+            installed_at: seen.as_ref().map(|generation| generation.installed_at),
+            confirmed_in_seconds: confirmed_at.map(|at| at.saturating_sub(self.now()).as_secs()),
             pending_revision: pending.map(|(revision, _)| revision.to_string()),
             pending_since: pending.map(|(_, since)| *since),
             rejected_revision: rejected.map(|rejected| rejected.revision.to_string()),
@@ -115,6 +124,17 @@ impl Supervise {
             rejected_at: rejected.map(|rejected| rejected.at),
             rejected_is_offered: rejected.is_some() && known.is_rejected_offered,
             rejected_kept: rejected.and_then(|rejected| rejected.kept.clone()),
+        }
+    }
+}
+
+/// Of the active config. One that was rolled back before, and is here again, has to prove itself as any other.
+fn standing(generation: &Generation) -> &'static str {
+    match generation.standing {
+        Standing::Confirmed => "confirmed",
+        Standing::Unconfirmed { .. } => "unconfirmed",
+        Standing::Pending { .. } | Standing::RolledBack { .. } | Standing::Refused { .. } | Standing::Replaced => {
+            "probation"
         }
     }
 }

@@ -161,7 +161,7 @@ impl<'a> HostRollout<'a> {
         self.reject(rejected);
         if has_former {
             let former = self.former.or_else(|| self.unfinished.get()?.former).or_else(|| self.previous());
-            self.store.roll_back(former.map_or(Target::Fallback, Target::Generation), &problem)?;
+            self.store.roll_back(former.map_or(Target::Fallback, Target::Generation), &problem, true)?;
         } else {
             self.store.remove_config(&problem)?;
         }

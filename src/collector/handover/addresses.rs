@@ -8,25 +8,42 @@ use crate::config::value::Value;
 /// Exporters that listen; the others name addresses to connect to.
 const LISTENING_EXPORTER: &str = "prometheus";
 
-/// Whether two components in use, or one twice, listen on this address. One that an expansion or a default hides is not
-/// seen. The configs are given in the order of the `--config` arguments.
-pub fn is_named_twice(configs: &[&Value], at: SocketAddr, is_stream: bool) -> bool {
+/// An address that a config names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    port: u16,
+    is_udp: bool,
+    ip: IpAddr,
+}
+
+/// The addresses that components in use listen on and whose port is named more than once; each twice at most. One that
+/// an expansion or a default hides is not seen. The configs are given in the order of the `--config` arguments.
+pub fn named_twice(configs: &[&Value]) -> Vec<Named> {
     let merged = merge(configs);
-    let Some(service) = merged.get("service") else { return false };
-    let named = service.get("telemetry").map_or(0, |telemetry| count(telemetry, at, is_stream, false));
-    let sections = ["receivers", "extensions", "exporters"].into_iter();
-    let counts = sections.map(|section| {
+    let mut found = Vec::new();
+    let Some(service) = merged.get("service") else { return found };
+    if let Some(telemetry) = service.get("telemetry") {
+        collect(telemetry, false, &mut found);
+    }
+    for section in ["receivers", "extensions", "exporters"] {
         let used = used(service, section);
         let components = merged.get(section).and_then(Value::as_object).unwrap_or_default().iter();
-        let in_use = components.filter(|(id, _)| used.binary_search(&id.trim()).is_ok());
-        let counts = in_use.map(|(id, component)| {
+        for (id, component) in components.filter(|(id, _)| used.binary_search(&id.trim()).is_ok()) {
             let kind = id.split('/').next().unwrap_or(id).trim();
-            let listens = section != "exporters" || kind == LISTENING_EXPORTER;
-            if listens { count(component, at, is_stream, kind.contains("udp")) } else { 0 }
-        });
-        counts.sum::<usize>()
-    });
-    named + counts.sum::<usize>() > 1
+            if section != "exporters" || kind == LISTENING_EXPORTER {
+                collect(component, kind.contains("udp"), &mut found);
+            }
+        }
+    }
+    found.sort_unstable();
+    let ports = found.chunk_by(|one, next| (one.port, one.is_udp) == (next.port, next.is_udp));
+    let repeated = ports.filter(|named| named.len() > 1).flat_map(|named| named.chunk_by(Named::eq));
+    repeated.flat_map(|same| same.iter().take(2).copied()).collect()
+}
+
+/// Whether two of these, or one twice, are this address.
+pub fn is_named_twice(named: &[Named], at: SocketAddr, is_stream: bool) -> bool {
+    named.iter().filter(|named| named.is_udp != is_stream && named.overlaps(at)).count() > 1
 }
 
 /// The ids of a section that the service lists, sorted.
@@ -39,26 +56,28 @@ fn used<'a>(service: &'a Value, section: &str) -> Vec<&'a str> {
     used
 }
 
-/// How often it is named: as `host:port`, or as a `host` with a `port` beside it. What is in a list is a target.
-/// `is_udp` is what the names above say.
-fn count(value: &Value, at: SocketAddr, is_stream: bool, is_udp: bool) -> usize {
+/// Each address: as `host:port`, or as a `host` with a `port` beside it. What is in a list is a target. `is_udp` is
+/// what the names above say.
+fn collect(value: &Value, is_udp: bool, found: &mut Vec<Named>) {
     let Value::Object(entries) = value else {
-        return value.as_array().unwrap_or_default().iter().map(|item| count(item, at, is_stream, is_udp)).sum();
+        return value.as_array().unwrap_or_default().iter().for_each(|item| collect(item, is_udp, found));
     };
     let transport = value.get("transport").and_then(Value::as_str);
     let is_udp = transport.map_or(is_udp, |transport| transport.starts_with("udp"));
-    let counts = entries.iter().map(|(key, value)| {
+    for (key, value) in entries {
         let named = match value {
             Value::String(text) => text.rsplit_once(':').and_then(|(host, port)| address(host, port.parse().ok()?)),
             Value::Integer(port) if key == "port" => {
                 let host = entries.iter().find(|(key, _)| key == "host").map_or(Some(""), |(_, host)| host.as_str());
                 host.and_then(|host| address(host, (*port).try_into().ok()?))
             }
-            _ => return count(value, at, is_stream, is_udp || key.contains("udp")),
+            _ => {
+                collect(value, is_udp || key.contains("udp"), found);
+                None
+            }
         };
-        usize::from(is_udp != is_stream && named.is_some_and(|named| overlap(named, at)))
-    });
-    counts.sum()
+        found.extend(named.map(|named| Named { port: named.port(), is_udp, ip: named.ip().to_canonical() }));
+    }
 }
 
 fn address(host: &str, port: u16) -> Option<SocketAddr> {
@@ -70,9 +89,11 @@ fn address(host: &str, port: u16) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-fn overlap(named: SocketAddr, at: SocketAddr) -> bool {
-    let (own, its) = (named.ip().to_canonical(), at.ip().to_canonical());
-    named.port() == at.port() && (own == its || own.is_unspecified() || its.is_unspecified())
+impl Named {
+    fn overlaps(&self, at: SocketAddr) -> bool {
+        let its = at.ip().to_canonical();
+        self.port == at.port() && (self.ip == its || self.ip.is_unspecified() || its.is_unspecified())
+    }
 }
 
 #[cfg(test)]
@@ -102,9 +123,9 @@ mod tests {
             ))
             .unwrap();
             let more: Value = serde_yaml::from_str(&format!("{{{more}}}")).unwrap();
-            let configs = [&config, &more];
-            assert_eq!(is_named_twice(&configs, "127.0.0.1:4317".parse().unwrap(), true), expected, "{more:?}");
-            assert!(!is_named_twice(&configs, "127.0.0.1:8888".parse().unwrap(), true));
+            let named = named_twice(&[&config, &more]);
+            assert_eq!(is_named_twice(&named, "127.0.0.1:4317".parse().unwrap(), true), expected, "{more:?}");
+            assert!(!is_named_twice(&named, "127.0.0.1:8888".parse().unwrap(), true));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Whether two collectors may run side by side, as far as their configs and the host's memory tell. Pure.
 //!
+//! Each config is judged by itself, by who reads it, so that nobody has to go through both when a hand-over is due.
+//!
 //! What is known of each component is in `components`. One of which nothing is known may overlap: most do, and one that
 //! cannot share refuses to start, which `blames_overlap` tells from a bad config.
 
@@ -27,25 +29,32 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// What the decision needs besides the configs.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// `None` when the kernel does not say.
-    pub memory: Option<Memory>,
-    /// Two run for so long at most.
-    pub longest_overlap: Duration,
-}
-
-/// Whether collectors with these configs may overlap; each is given in the order of the `--config` arguments.
+/// Whether a collector with these configs, which are given in the order of the `--config` arguments, may run beside
+/// another one. Two run for `longest_overlap` at most.
 ///
 /// # Errors
 /// What stands in the way, the impossible first.
-pub fn may_overlap(old: &[&Value], new: &[&Value], facts: &Facts) -> Result<(), Obstacle> {
+pub fn may_share(configs: &[&Value], longest_overlap: Duration) -> Result<(), Obstacle> {
     let mut obstacles = Vec::new();
-    for configs in [old, new] {
-        judge(&merge(configs), facts, &mut obstacles);
-    }
-    obstacles.extend(short_of_memory(facts));
+    judge(&merge(configs), longest_overlap, &mut obstacles);
+    first(obstacles)
+}
+
+/// Whether two collectors may overlap: what `may_share` says of the old one and of the new one, and the memory that
+/// there is; `None` when the kernel does not say.
+///
+/// # Errors
+/// What stands in the way, the impossible first.
+pub fn may_overlap(
+    old: &Result<(), Obstacle>,
+    new: &Result<(), Obstacle>,
+    memory: Option<Memory>,
+) -> Result<(), Obstacle> {
+    let of_configs = [old, new].into_iter().filter_map(|judged| judged.clone().err());
+    first(of_configs.chain(short_of_memory(memory)).collect())
+}
+
+fn first(mut obstacles: Vec<Obstacle>) -> Result<(), Obstacle> {
     let impossible = obstacles.iter().position(|obstacle| matches!(obstacle, Obstacle::Impossible(_)));
     match impossible.or(if obstacles.is_empty() { None } else { Some(0) }) {
         Some(at) => Err(obstacles.swap_remove(at)),
@@ -63,7 +72,7 @@ pub fn blames_overlap(tail: &str) -> bool {
         .any(|words| tail.contains(words))
 }
 
-fn judge(config: &Value, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
+fn judge(config: &Value, longest_overlap: Duration, obstacles: &mut Vec<Obstacle>) {
     let service = config.get("service");
     let pipelines = service.and_then(|service| service.get("pipelines"));
     let (Some(service), Some(Value::Object(pipelines))) = (service, pipelines) else {
@@ -85,12 +94,12 @@ fn judge(config: &Value, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
                 }
             }
         }
-        judge_each(config, section, ids, facts, obstacles);
+        judge_each(config, section, ids, longest_overlap, obstacles);
     }
     match service.get("extensions") {
         None | Some(Value::Null) => {}
         Some(Value::Array(list)) => {
-            judge_each(config, "extensions", used(list).collect(), facts, obstacles);
+            judge_each(config, "extensions", used(list).collect(), longest_overlap, obstacles);
         }
         Some(_) => obstacles.push(unknown("service.extensions")),
     }
@@ -101,7 +110,13 @@ fn used(list: &[Value]) -> impl Iterator<Item = String> {
     list.iter().filter_map(Value::as_str).map(|id| id.trim().to_owned())
 }
 
-fn judge_each(config: &Value, section: &str, mut ids: Vec<String>, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
+fn judge_each(
+    config: &Value,
+    section: &str,
+    mut ids: Vec<String>,
+    longest_overlap: Duration,
+    obstacles: &mut Vec<Obstacle>,
+) {
     let Some(components) = config.get(section) else { return };
     if is_reference(components) {
         return obstacles.push(unknown(section));
@@ -109,12 +124,18 @@ fn judge_each(config: &Value, section: &str, mut ids: Vec<String>, facts: &Facts
     ids.sort_unstable();
     for (id, component) in components.as_object().unwrap_or_default() {
         if ids.binary_search_by(|used| used.as_str().cmp(id.trim())).is_ok() {
-            judge_component(section, id, component, facts, obstacles);
+            judge_component(section, id, component, longest_overlap, obstacles);
         }
     }
 }
 
-fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, obstacles: &mut Vec<Obstacle>) {
+fn judge_component(
+    section: &str,
+    id: &str,
+    component: &Value,
+    longest_overlap: Duration,
+    obstacles: &mut Vec<Obstacle>,
+) {
     let known = Component::new(section, id, component);
     let singular = section.trim_end_matches('s');
     if is_reference(component) {
@@ -129,14 +150,14 @@ fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, ob
     if known.writes_a_file() {
         obstacles.push(Obstacle::Unwise(format!("two collectors would both write the file of the {singular} {id}")));
     }
-    if known.reports_totals_within(facts.longest_overlap) {
+    if known.reports_totals_within(longest_overlap) {
         obstacles.push(Obstacle::Unwise(format!("two collectors would both report connector {id}'s counters")));
     }
     if known.is_opamp() {
         obstacles.push(Obstacle::Unwise(format!("two collectors would both report as extension {id}'s instance")));
     }
     for (id, template) in known.receiver_templates() {
-        judge_component("receivers", id, template, facts, obstacles);
+        judge_component("receivers", id, template, longest_overlap, obstacles);
     }
     for exclusive in known.exclusives() {
         obstacles.push(Obstacle::Impossible(match exclusive {
@@ -149,8 +170,8 @@ fn judge_component(section: &str, id: &str, component: &Value, facts: &Facts, ob
     }
 }
 
-fn short_of_memory(facts: &Facts) -> Option<Obstacle> {
-    let Some(Memory { available, of_old }) = facts.memory else {
+fn short_of_memory(memory: Option<Memory>) -> Option<Obstacle> {
+    let Some(Memory { available, of_old }) = memory else {
         return Some(Obstacle::Unwise("available memory is unknown".to_string()));
     };
     // What it has now, and half as much again for what it will take when it starts to work.
@@ -174,6 +195,16 @@ fn is_reference(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Facts {
+        memory: Option<Memory>,
+        longest_overlap: Duration,
+    }
+
+    fn may_overlap(old: &[&Value], new: &[&Value], facts: &Facts) -> Result<(), Obstacle> {
+        let [old, new] = [old, new].map(|configs| may_share(configs, facts.longest_overlap));
+        super::may_overlap(&old, &new, facts.memory)
+    }
 
     const PLENTY: Facts = Facts {
         memory: Some(Memory { available: 300 << 20, of_old: 200 << 20 }),
@@ -340,9 +371,9 @@ mod tests {
     fn there_must_be_memory_for_two() {
         let plain = yaml(PLAIN);
         let tight = Some(Memory { available: (300 << 20) - 1, of_old: 200 << 20 });
-        for facts in [tight, None].map(|memory| Facts { memory, ..PLENTY }) {
-            let result = may_overlap(&[&plain], &[&plain], &facts);
-            assert!(matches!(result, Err(Obstacle::Unwise(_))), "{facts:?}: {result:?}");
+        for memory in [tight, None] {
+            let result = may_overlap(&[&plain], &[&plain], &Facts { memory, ..PLENTY });
+            assert!(matches!(result, Err(Obstacle::Unwise(_))), "{memory:?}: {result:?}");
         }
     }
 

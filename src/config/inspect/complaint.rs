@@ -77,6 +77,24 @@ pub fn complaint(output: &str, config: &Value) -> String {
     format!("{text}{place}{cause}")
 }
 
+/// `config` without its values, for `complaint`: all its keys if they have no more than `max_bytes`, else those of the
+/// two upper levels, else null.
+pub fn keys(config: &Value, max_bytes: usize) -> Value {
+    fn within(value: &Value, depth: usize, left: &mut usize) -> Option<Value> {
+        let Value::Object(entries) = value else { return Some(Value::Null) };
+        if depth == 0 {
+            return Some(Value::Null);
+        }
+        let kept = entries.iter().map(|(key, value)| {
+            *left = left.checked_sub(key.len() + 1)?;
+            Some((key.clone(), within(value, depth - 1, left)?))
+        });
+        kept.collect::<Option<Vec<_>>>().map(Value::Object)
+    }
+    let all = within(config, usize::MAX, &mut max_bytes.clone());
+    all.or_else(|| within(config, 2, &mut max_bytes.clone())).unwrap_or(Value::Null)
+}
+
 /// As much of `place` as `config` has itself: a variable may be a map, and its keys are as secret as it is.
 pub fn literal_place(place: &str, config: &Value) -> String {
     let mut walk = Walk { at: config, keys: Vec::new() };
@@ -238,6 +256,16 @@ s3cret: 1
             (String::new(), ""),
         ] {
             assert_eq!(complaint(&output, &config), expected, "{output}");
+            assert_eq!(complaint(&output, &keys(&config, 1000)), expected, "by the keys alone: {output}");
+        }
+    }
+
+    #[test]
+    fn of_many_keys_the_upper_ones_are_kept_and_else_none() {
+        let config = yaml::parse(b"{a: {b: {c: 1}}, d: [{e: 1}]}").unwrap();
+        for (max_bytes, expected) in [(8, "{a: {b: {c: null}}, d: null}"), (7, "{a: {b: null}, d: null}"), (5, "null")]
+        {
+            assert_eq!(keys(&config, max_bytes), yaml::parse(expected.as_bytes()).unwrap(), "{max_bytes}");
         }
     }
 }

@@ -11,7 +11,7 @@ mod references;
 mod secrets;
 mod variable;
 
-pub use complaint::{complaint, literal_place};
+pub use complaint::{complaint, keys, literal_place};
 pub use health_check::{Binding, HealthCheck, health_check};
 pub use quoted::quoted_place;
 pub use reads::{Reads, prints_telemetry, reads_files};

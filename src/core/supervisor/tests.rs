@@ -271,7 +271,7 @@ fn boot_without_config_is_started_again_until_a_candidate_arrives() {
 }
 
 #[test]
-fn a_config_that_went_missing_is_replaced_by_the_last_known_good() {
+fn a_config_that_went_missing_is_replaced_by_the_fallback() {
     let lost = || script().no_config(true).expect("roll back (the config file is missing)");
     lost().rolled_back().expect("rolled back (the config file is missing), spawn").launched(Confirmed).expect("");
     let failed = lost().not_rolled_back().expect("failing (the config file is missing; disk full)").delayed(1.0);
@@ -493,7 +493,7 @@ fn a_queued_candidate_is_installed_when_the_probation_ended_in_a_crash() {
     let queued = || on_probation().at(105.0).candidate("c").expect("").exited().expect("roll back (boom)");
     let rolled_back = || queued().rolled_back().expect("rolled back (boom), install c");
     rolled_back().installed().expect("spawn").launched(OnProbation).expect("");
-    // Otherwise the last known good starts at once…
+    // Otherwise the fallback starts at once…
     rolled_back().not_installed().due_at(105.0).expect("spawn");
     // … and what could be neither rolled back nor replaced starts after a delay.
     queued().not_rolled_back().expect("failing (boom; disk full), install c").not_installed().delayed(1.0);
@@ -522,7 +522,7 @@ fn a_new_config_that_crashes_is_rolled_back_at_once() {
     let rolled_back = on_probation().at(105.0).exited().expect("roll back (boom)").state_name(StateName::Backoff);
     let started = rolled_back.rolled_back().expect("rolled back (boom), spawn").launched(Confirmed);
     started.due_at(115.0).expect("probe 3").healthy().expect("proved").idle();
-    // A last known good that crashes too is delayed like any other.
+    // A fallback that crashes too is delayed like any other.
     let crashed = on_probation().exited().rolled_back().launched(Confirmed).exited().expect("failing (boom), spawn");
     crashed.launched(Confirmed).exited().delayed(1.0);
 }

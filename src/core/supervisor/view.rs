@@ -1,6 +1,7 @@
 //! What the shell may ask of the state, of collectors: it changes nothing.
 
 use super::{HandoverStage, Next, ProbationStage, State, Supervisor};
+use crate::core::Uptime;
 use crate::core::event::{Candidate, ChildId};
 
 /// When a restart of the collector would take place that is asked for now.
@@ -63,6 +64,15 @@ impl<C: Candidate> Supervisor<C> {
             | State::RollingBack { .. }
             | State::Backoff { .. }
             | State::Finished => None,
+        }
+    }
+
+    /// When the active config is confirmed, if its collector goes on until then; `None` if it is, or has not proved
+    /// itself, or none of it runs.
+    pub fn confirmed_at(&self) -> Option<Uptime> {
+        match self.state {
+            State::Running { .. } | State::Draining { .. } => self.confirmation.until(),
+            _ => None,
         }
     }
 

@@ -330,7 +330,7 @@ pub fn wait_reported(api: &Api, asked: usize, words: &str) -> String {
     message(&api.wait_within(DEADLINE * 2, asked, words, |request| message(request).contains(words)))
 }
 
-/// Waits until a config is active and the last known good.
+/// Waits until a config is active and promoted.
 #[track_caller]
 pub fn wait_good(agent: &Agent, config: &Value) {
     wait_for("a config that is trusted", DEADLINE * 3, || is_good(agent, config).then_some(()));

@@ -9,6 +9,7 @@ mod killed;
 mod power;
 mod scenario;
 mod strace;
+mod supervisor;
 
 use std::fmt::Debug;
 use std::panic::{self, AssertUnwindSafe};
