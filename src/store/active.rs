@@ -15,7 +15,7 @@ use super::{CANDIDATE_MARK, Candidate, Store, atomic};
 use crate::config::value::{Revision, Value};
 use crate::error::{Error, Result};
 use crate::log::Masked;
-use crate::os::files::{FileId, Place, is_absent, is_planted};
+use crate::os::files::{Place, is_absent, is_planted, safe_open};
 use crate::os::{process_id, shutdown};
 
 const CANNOT_SAVE: &str = "cannot save the generations";
@@ -71,9 +71,13 @@ impl Store {
     }
 
     /// The generation that the active config is. One that nobody has installed becomes one, which has a file of its own
-    /// with the next `save`. `None` of what cannot be read.
+    /// with the next `save`. `None` of what cannot be read; what cannot be looked at is what it was: no verdict may go to
+    /// another one for that, nor get lost.
     pub(super) fn know_active(&self, source: Origin) -> Option<u64> {
-        let file = self.look().ok().flatten()?;
+        let file = match self.look() {
+            Ok(file) => file?,
+            Err(_) => return self.active_generation(),
+        };
         let known = self.generations.list().number_of(file);
         if known.is_some() {
             return known;
@@ -82,7 +86,7 @@ impl Store {
         let same = self.generations.find_content(&bytes);
         let mut list = self.generations.list();
         // The other thread may have been here, or replaced the config.
-        if self.look().ok().flatten() != Some(file) || list.number_of(file).is_some() {
+        if self.look().is_ok_and(|now| now != Some(file)) || list.number_of(file).is_some() {
             return list.active();
         }
         let number = same.unwrap_or_else(|| {
@@ -93,7 +97,7 @@ impl Store {
         let is_pending = list.find(number).is_some_and(Generation::is_pending);
         let is_put_back = !is_pending && list.active().is_some_and(|former| former != number);
         let is_changed = same.is_none() || is_put_back;
-        list.set_active(file, number);
+        list.set_active(Some(file), number);
         drop(list);
         if is_changed && source == Origin::Hand && !self.generations.is_frozen() {
             let kept = self.generation_path(number);
@@ -190,6 +194,7 @@ impl Store {
     /// 73; or it cannot be read.
     pub fn keep_active(&self) -> Result<u64> {
         let failed = |error| self.cannot_write("cannot save the current config", error);
+        self.look().map_err(|error| error.within("cannot save the current config"))?;
         let number = match self.know_active(Origin::Hand) {
             Some(number) => number,
             None => return Err(failed(self.read(&self.config).err().unwrap_or(io::ErrorKind::Other.into()))),
@@ -221,6 +226,8 @@ impl Store {
     fn install_over(&self, candidate: &Candidate, keeps_former: bool) -> Result<()> {
         let failed = |error| self.cannot_replace("cannot install the new config", error);
         let target = self.target().map_err(failed)?;
+        // It may have been changed by hand.
+        self.look().map_err(|error| error.within("cannot install the new config"))?;
         let former = self.know_active(Origin::Hand);
         let place = former.filter(|_| keeps_former).and_then(|_| atomic::second_name(&target, CANDIDATE_MARK));
         // Changed by hand since the candidate was kept: its second name keeps it until it is saved.
@@ -246,10 +253,10 @@ impl Store {
         self.generations.list().is_only_proved_unkept()
     }
 
-    /// The config file is this generation.
+    /// The config file is this generation, whether it can be looked at or not.
     pub(super) fn is_now(&self, number: Option<u64>) {
         let file = self.look().ok().flatten();
-        if let (Some(file), Some(number)) = (file, number) {
+        if let Some(number) = number {
             self.generations.list().set_active(file, number);
         }
     }
@@ -328,11 +335,11 @@ impl Store {
         if let Some(second) = second {
             return second.read(self.max_bytes).map(Some);
         }
-        let is_same = |file: FileId| generation.file == Some(file);
-        if !self.look().ok().flatten().is_some_and(is_same) {
+        let is_there = || safe_open::identity(&self.config).map(|file| file.is_some() && file == generation.file);
+        if !is_there()? {
             return Ok(None);
         }
         let bytes = self.read(&self.config)?;
-        Ok(Some(bytes).filter(|_| self.look().ok().flatten().is_some_and(is_same)))
+        Ok(is_there()?.then_some(bytes))
     }
 }

@@ -104,7 +104,7 @@ impl Supervise {
         if self.state_tracker.is_rejected(&candidate.revision) {
             return Err(format!("config {} was rejected meanwhile", candidate.revision.short()));
         }
-        let is_unkept = self.pending_writes.unreadable.is_some() || self.store.is_only_proved_unkept();
+        let is_unkept = self.pending_writes.is_unreadable() || self.store.is_only_proved_unkept();
         let installed = match is_unkept {
             true => Err(format!("the active config is the only one that works, and {}", self.state_tracker.unkept())),
             false => self.store.install(candidate).map_err(|error| error.to_string()),

@@ -81,8 +81,6 @@ pub struct Supervise {
     active_config: ActiveConfig,
     run_dir: PathBuf,
     lock: Lock,
-    /// Why what is missing in the run directory cannot be made anew.
-    run_dir_problem: Option<String>,
     /// As far as the poller knows it; empty if it does not.
     collector_version: String,
     /// When the poller makes its next check.
@@ -146,7 +144,6 @@ impl Supervise {
             active_config: ActiveConfig::default(),
             run_dir: settings.run_dir.clone(),
             lock: parts.lock,
-            run_dir_problem: None,
             collector_version: String::new(),
             next_check_at: None,
             poller: PollerLink::new(parts.mail, parts.poller),

@@ -190,6 +190,15 @@ impl StateTracker {
         }
     }
 
+    /// Why the names in the run directory cannot be looked at or made anew, if they cannot.
+    pub(super) fn run_dir_usable(&mut self, problem: Option<&str>) {
+        if update(&mut self.problems.run_dir, problem)
+            && let Some(problem) = problem
+        {
+            log::error!(problem = problem; "cannot restore the run directory; status and stop may not find the agent");
+        }
+    }
+
     /// What cannot be written, if anything.
     pub(super) fn state_kept(&mut self, problem: Option<&str>) {
         if update(&mut self.problems.state, problem)
