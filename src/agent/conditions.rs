@@ -60,10 +60,9 @@ impl Conditions {
     pub(super) fn hold(&mut self, rejected: &Rejected, config: Option<&Value>) -> Option<Rejected> {
         let mut known = rejected.clone();
         let conditions = &rejected.conditions;
-        if [&conditions.named, &conditions.overlay_file].into_iter().flatten().any(files::SeenFile::has_changed) {
+        if conditions.named.as_ref().is_some_and(files::SeenFile::has_changed) {
             return None;
         }
-        known.conditions.overlay_file = None;
         // Without a collector nothing can be tried.
         if let (Some(file), Some(present)) = (rejected.collector, self.collector.file_id()) {
             // An older version has compared the files alone; nor does the supervisor hash any.
@@ -77,6 +76,10 @@ impl Conditions {
             }
         }
         known.conditions.overlay = same(&conditions.overlay, || self.overlay())?;
+        // After it was read, so that it is the one that was seen.
+        if known.conditions.overlay_file.take().is_some_and(|seen| seen.has_changed()) {
+            return None;
+        }
         if let Some(config) = config {
             // The supervisor does not read the overlay while a collector lives.
             if conditions.overlay.as_deref() == Some(UNKNOWN) {
