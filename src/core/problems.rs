@@ -1,7 +1,7 @@
 //! What the agent knows of its collector and of the latest config, and which problem it reports.
 //!
-//! A problem stays until the thing that it was about works: the collector's until one has proved itself, the config's
-//! until another config is active. The newest one is reported. Times are Unix seconds.
+//! A problem stays until the thing that it was about works: the collector's until one has proved itself (but see
+//! `late_exits`), the config's until another config is active. The newest one is reported. Times are Unix seconds.
 
 /// What went wrong, in a `T`, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,9 @@
 //! Everything here holds for root and for an ordinary user; what takes root says so. `ENOTDIR` stands for "cannot be
 //! looked at", since root may look at everything that is a directory.
 
+#[path = "walk_tests.rs"]
+mod walk;
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +27,10 @@ struct Scene {
 impl Scene {
     /// No files yet.
     fn empty() -> Scene {
-        let dir = Dir::new();
+        Scene::of(Dir::new())
+    }
+
+    fn of(dir: Dir) -> Scene {
         std::fs::create_dir(dir.join("etc")).unwrap();
         std::fs::create_dir(dir.join("state")).unwrap();
         let store = Scene::store(&dir);

@@ -172,7 +172,7 @@ impl Supervise {
             Blame::Config | Blame::Start => {
                 let collector = self.collectors.started_program();
                 // What has served is not tried again in another environment.
-                let conditions = Conditions::unknown(blame == Blame::Config);
+                let conditions = Conditions::unknown(blame == Blame::Config, self.collectors.started_overlay());
                 let rejected = replaced.map(|revision| Rejected {
                     collector,
                     kept,
@@ -252,7 +252,8 @@ impl Supervise {
             log::warn!("collector is running but unhealthy");
         }
         self.conclude_restart(&verdict);
-        let outcome = self.state_tracker.concluded(&verdict);
+        let now = self.now();
+        let outcome = self.state_tracker.concluded(&verdict, now);
         self.save_state();
         if let Some(outcome) = outcome {
             self.clients.reply_verdict(&outcome);

@@ -296,6 +296,8 @@ impl Supervise {
     }
 
     fn report_to_poller(&mut self) {
+        let now = self.now();
+        self.state_tracker.forget_exits(now);
         self.poller.report(self.snapshot());
         if self.state_tracker.take_concluded() {
             self.poller.send(PollerCommand::Concluded);
