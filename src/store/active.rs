@@ -70,8 +70,8 @@ impl Store {
     }
 
     /// The generation that the active config is. One that nobody has installed becomes one, which has a file of its own
-    /// with the next `save`. `None` of what cannot be read; what cannot be looked at is what it was: no verdict may go to
-    /// another one for that, nor get lost.
+    /// with the next `save`. `None` of what cannot be read; what cannot be looked at is what it was: no verdict may go
+    /// to another one for that, nor get lost.
     pub(super) fn know_active(&self, source: Origin) -> Option<u64> {
         let file = match self.look() {
             Ok(file) => file?,
