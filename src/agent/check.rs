@@ -156,12 +156,12 @@ impl ConfigCheck {
         if pending.is_some() && pending == revision && active.as_ref() != revision {
             return Ok(CheckOutcome::OnItsWay);
         }
-        if let (Some(postponed), Some(revision)) = (&known.postponed, revision)
-            && postponed.revision == *revision
-            && active.as_ref() != Some(revision)
+        if let (Some(postponed), Some(offer)) = (&known.postponed, &offer)
+            && postponed.revision == offer.revision
+            && active.as_ref() != revision
             && !postponed.is_due()
         {
-            return Err(Error::new(Exit::TryAgain, postponed.problem.clone()));
+            return Err(Error::new(Exit::TryAgain, self.conditions.explained(&postponed.problem, &offer.value)));
         }
         let is_active = active.is_some() && active.as_ref() == revision;
         let offered = offer.as_ref().filter(|_| !is_active);
@@ -249,6 +249,7 @@ impl ConfigCheck {
         let offered = self.find_out(&value);
         masked::know(Holder::Candidate, offered.secrets());
         let mut candidate = self.store.write_candidate(&text, revision)?;
+        let begun = self.conditions.begin();
         match self.collector.validate(candidate.path())? {
             validation @ (Validation::Good | Validation::Unsupported) => {
                 if let Validation::Unsupported = validation {
@@ -267,7 +268,7 @@ impl ConfigCheck {
                 let problem = format!("{what}: {}", self.told_outside(&output, &value));
                 let mut rejected = Rejected::new(candidate.revision.clone(), problem);
                 rejected.conditions.named = start_failure::named_file(&format!("Error: {output}"));
-                let rejected = self.conditions.refused(rejected, &value);
+                let rejected = self.conditions.refused(rejected, &value, begun);
                 Ok(self.refused(rejected, &text))
             }
         }

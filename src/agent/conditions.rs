@@ -7,14 +7,20 @@ use std::path::{Path, PathBuf};
 
 use ring::digest::{Context, SHA256};
 
-use crate::collector::Collector;
-use crate::config::inspect;
+use crate::collector::{Collector, start_failure};
 use crate::config::value::Value;
+use crate::config::{inspect, yaml};
 use crate::os::files::{self, FileId, safe_open};
 use crate::store::record::{self, Rejected, UNKNOWN};
 
 /// Hexadecimal digits of an identity: enough to tell a handful of files apart, and too few to guess a value by.
 const DIGITS: usize = 12;
+
+/// What a validation was begun with: a person may change it meanwhile.
+pub(super) struct Begun {
+    collector: Option<FileId>,
+    overlay: String,
+}
 
 pub(super) struct Conditions {
     collector: Collector,
@@ -30,15 +36,22 @@ impl Conditions {
         Conditions { collector: collector.clone(), overlay, max_overlay, hashed: None }
     }
 
+    /// What a collector that is about to validate does it with. Hashed is only what refuses something.
+    pub(super) fn begin(&self) -> Begun {
+        Begun { collector: self.collector.file_id(), overlay: self.overlay() }
+    }
+
     /// `rejected`, which holds for any collector, as what this collector refuses of `config`.
-    pub(super) fn refused(&mut self, rejected: Rejected, config: &Value) -> Rejected {
-        let collector = self.collector.file_id();
-        let content = collector.map(|file| self.content(file));
-        let (overlay, environment) = (Some(self.overlay()), Some(self.environment(config)));
+    pub(super) fn refused(&mut self, rejected: Rejected, config: &Value, begun: Begun) -> Rejected {
+        let Begun { collector, overlay } = begun;
+        // Another one by now: the next check sees that.
+        let is_same = collector == self.collector.file_id();
+        let content = collector.map(|file| if is_same { self.content(file) } else { UNKNOWN.to_string() });
+        let (overlay, environment) = (Some(overlay), Some(self.environment(config)));
         let named = rejected.conditions.named;
         Rejected {
             collector,
-            conditions: Box::new(record::Conditions { content, overlay, environment, named }),
+            conditions: Box::new(record::Conditions { content, overlay, overlay_file: None, environment, named }),
             ..rejected
         }
     }
@@ -47,9 +60,10 @@ impl Conditions {
     pub(super) fn hold(&mut self, rejected: &Rejected, config: Option<&Value>) -> Option<Rejected> {
         let mut known = rejected.clone();
         let conditions = &rejected.conditions;
-        if conditions.named.as_ref().is_some_and(files::SeenFile::has_changed) {
+        if [&conditions.named, &conditions.overlay_file].into_iter().flatten().any(files::SeenFile::has_changed) {
             return None;
         }
+        known.conditions.overlay_file = None;
         // Without a collector nothing can be tried.
         if let (Some(file), Some(present)) = (rejected.collector, self.collector.file_id()) {
             // An older version has compared the files alone; nor does the supervisor hash any.
@@ -64,9 +78,21 @@ impl Conditions {
         }
         known.conditions.overlay = same(&conditions.overlay, || self.overlay())?;
         if let Some(config) = config {
+            // The supervisor does not read the overlay while a collector lives.
+            if conditions.overlay.as_deref() == Some(UNKNOWN) {
+                known.problem = self.explained(&rejected.problem, config).into();
+            }
             known.conditions.environment = same(&conditions.environment, || self.environment(config))?;
         }
         Some(known)
+    }
+
+    /// Why a collector with `config` failed, with what the overlay has to do with it.
+    pub(super) fn explained(&self, problem: &str, config: &Value) -> String {
+        let read = |path: &Path| yaml::parse(&safe_open::read(path, self.max_overlay).ok()?).ok();
+        let error = start_failure::fatal(problem).filter(|_| !problem.contains("; the overlay "));
+        let overlay = error.and_then(|error| self.collector.overlay_problem(error, config, read));
+        overlay.map_or_else(|| problem.to_string(), |overlay| format!("{problem}; {overlay}"))
     }
 
     /// Of the collector's program, which is this file.
@@ -102,7 +128,7 @@ impl Conditions {
     fn environment(&self, config: &Value) -> String {
         let env = |name: &str| self.collector.env(name);
         let overlay = self.overlay.as_ref().and_then(|path| safe_open::read(path, self.max_overlay).ok());
-        let overlay = overlay.and_then(|bytes| crate::config::yaml::parse(&bytes).ok());
+        let overlay = overlay.and_then(|bytes| yaml::parse(&bytes).ok());
         let mut names: Vec<String> = [config]
             .into_iter()
             .chain(&overlay)
@@ -183,6 +209,13 @@ mod tests {
         }
     }
 
+    impl Conditions {
+        fn refused_now(&mut self, rejected: Rejected) -> Rejected {
+            let begun = self.begin();
+            self.refused(rejected, &config(), begun)
+        }
+    }
+
     fn config() -> Value {
         serde_json::from_str(r#"{"x": "${env:KM_API_KEY}"}"#).unwrap()
     }
@@ -194,7 +227,7 @@ mod tests {
     #[test]
     fn a_refusal_stands_until_collector_overlay_or_environment_are_others() {
         let site = Site::new();
-        let refused = site.conditions("k1").refused(rejected(), &config());
+        let refused = site.conditions("k1").refused_now(rejected());
         let holds = |variable: &str| site.conditions(variable).hold(&refused, Some(&config()));
         assert_eq!(holds("k1"), Some(refused.clone()));
         assert_eq!(holds("k2"), None, "another value of the variable");
@@ -212,7 +245,7 @@ mod tests {
     #[test]
     fn the_same_content_is_the_same_collector() {
         let site = Site::new();
-        let refused = site.conditions("k").refused(rejected(), &config());
+        let refused = site.conditions("k").refused_now(rejected());
         site.program("one");
         let held = site.conditions("k").hold(&refused, Some(&config())).expect("it holds");
         assert_ne!(held.collector, refused.collector, "the next check need not hash it again");
@@ -224,9 +257,10 @@ mod tests {
         let site = Site::new();
         let collector = FileId::of(&site.dir.join("collector"));
         for has_served in [true, false] {
-            let rolled_back = Rejected { collector, conditions: record::Conditions::unknown(has_served), ..rejected() };
+            let rolled_back =
+                Rejected { collector, conditions: record::Conditions::unknown(has_served, None), ..rejected() };
             let held = site.conditions("k1").hold(&rolled_back, Some(&config())).expect("it holds");
-            let full = site.conditions("k1").refused(rejected(), &config());
+            let full = site.conditions("k1").refused_now(rejected());
             assert_eq!(
                 (&held.conditions.content, &held.conditions.overlay),
                 (&full.conditions.content, &full.conditions.overlay)
@@ -240,6 +274,31 @@ mod tests {
         assert_eq!(site.conditions("k").hold(&old, None).unwrap().conditions.content.map(|it| it.len()), Some(DIGITS));
         site.program("one");
         assert_eq!(site.conditions("k").hold(&old, None), None);
+    }
+
+    /// Between the failure and the next check, or while `validate` runs.
+    #[test]
+    fn what_is_corrected_before_its_identity_is_known_ends_it_too() {
+        let site = Site::new();
+        let overlay = site.dir.join("overlay.yaml");
+        let started_with = || Some(files::SeenFile::now(&overlay));
+        let collector = FileId::of(&site.dir.join("collector"));
+        let unknown = || record::Conditions::unknown(true, started_with());
+        let failed = Rejected { collector, conditions: unknown(), ..rejected() };
+        let held = site.conditions("k").hold(&failed, Some(&config())).expect("it holds");
+        assert_eq!(held.conditions.overlay_file, None, "from now on the content counts");
+        let mut conditions = site.conditions("k");
+        let begun = conditions.begin();
+        write(&overlay, "a: 22");
+        assert_eq!(site.conditions("k").hold(&failed, Some(&config())), None);
+        let refused = conditions.refused(rejected(), &config(), begun);
+        assert_eq!(site.conditions("k").hold(&refused, Some(&config())), None);
+
+        let mut conditions = site.conditions("k");
+        let begun = conditions.begin();
+        site.program("two, and longer");
+        let refused = conditions.refused(rejected(), &config(), begun);
+        assert_eq!(site.conditions("k").hold(&refused, Some(&config())), None);
     }
 
     #[test]

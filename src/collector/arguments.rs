@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use super::Collector;
+use crate::config::inspect;
 use crate::config::merge::merge;
 use crate::config::value::Value;
 use crate::config::yaml;
@@ -22,6 +23,18 @@ impl Collector {
         let set = values(&self.args);
         let layers: Vec<&Value> = file.iter().chain(&set).collect();
         Ok((!layers.is_empty()).then(|| merge(&layers).into_owned()))
+    }
+
+    /// That an error is about what the overlay sets and `config` does not, in words. `read` reads the file.
+    pub fn overlay_problem(
+        &self,
+        error: &str,
+        config: &Value,
+        read: impl FnOnce(&Path) -> Option<Value>,
+    ) -> Option<String> {
+        let path = self.local_config()?;
+        let place = inspect::quoted_place(error, &read(path)?, config)?;
+        Some(format!("the overlay {} sets {place}", path.display()))
     }
 }
 

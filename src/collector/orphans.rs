@@ -82,7 +82,7 @@ impl Recorder {
 
     /// Whether the next agent would find anything; true where it could not, since nothing can be written.
     pub fn is_recorded(&self) -> bool {
-        self.started.is_none() || self.has_failed || FileKey::of(&self.run_dir.join(RECORD)).is_some()
+        self.started.is_none() || self.has_failed || !matches!(FileKey::of(&self.run_dir.join(RECORD)), Ok(None))
     }
 
     /// These live.

@@ -61,7 +61,7 @@ pub fn named_file(tail: &str) -> Option<SeenFile> {
 }
 
 /// The error that ended the collector (cobra's); before 2024 it was in the log alone.
-fn fatal(tail: &str) -> Option<&str> {
+pub fn fatal(tail: &str) -> Option<&str> {
     let starts_line = |at: &usize| *at == 0 || tail[..*at].ends_with('\n');
     let cobra = || tail.match_indices("Error: ").map(|(at, _)| at).filter(starts_line).last();
     let at = cobra().or_else(|| tail.rfind("collector server run finished with error: "))?;

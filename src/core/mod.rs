@@ -8,6 +8,7 @@
 pub mod backoff;
 pub mod cadence;
 pub mod event;
+pub mod late_exits;
 pub mod problems;
 pub mod restart_requests;
 pub mod retries;

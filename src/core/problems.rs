@@ -1,7 +1,7 @@
 //! What the agent knows of its collector and of the latest config, and which problem it reports.
 //!
-//! A problem stays until the thing that it was about works: the collector's until one has proved itself, the config's
-//! until another config is active. The newest one is reported. Times are Unix seconds.
+//! A problem stays until the thing that it was about works: the collector's until one has proved itself (but see
+//! `late_exits`), the config's until another config is active. The newest one is reported. Times are Unix seconds.
 
 /// What went wrong, in a `T`, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Problems<T> {
     pub config: Option<TimedProblem<T>>,
     /// The agent's own files: a generation, their list or the rejected revision could not be kept.
     pub state: Option<TimedProblem<T>>,
+    /// `status`, `stop` and the next agent may not find this one, or its collector.
+    pub run_dir: Option<TimedProblem<T>>,
     /// A restart that the API asks for cannot be dared.
     pub restart: Option<TimedProblem<T>>,
     /// The collector lives and is not let run.
@@ -36,6 +38,7 @@ impl<T> Default for Problems<T> {
             health: None,
             config: None,
             state: None,
+            run_dir: None,
             restart: None,
             suspended: None,
             settings: None,
@@ -46,7 +49,8 @@ impl<T> Default for Problems<T> {
 impl<T> Problems<T> {
     pub fn newest(&self) -> Option<&TimedProblem<T>> {
         let collector = [&self.collector, &self.health, &self.suspended];
-        let all = [&self.settings, &self.state, &self.restart].into_iter().chain(collector).chain([&self.config]);
+        let own = [&self.settings, &self.run_dir, &self.state, &self.restart];
+        let all = own.into_iter().chain(collector).chain([&self.config]);
         all.into_iter().flatten().max_by_key(|timed| timed.at)
     }
 }

@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::error::remedy_for_shortage;
 pub use super::platform::files::{
     Directory, Place, command_to_link, confine, hold, identity, in_memory, is_program, is_readable_by_all, is_root,
     key, lock_holder, make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command,
@@ -81,13 +82,18 @@ pub struct FileKey {
 }
 
 impl FileKey {
-    /// Of what is there itself, and not where a link leads.
-    pub fn of(path: &Path) -> Option<FileKey> {
-        fs_err::symlink_metadata(path).ok().map(|meta| key(&meta))
+    /// Of what is there itself, and not where a link leads; `None` when there is nothing. What cannot be looked at is
+    /// not missing.
+    pub fn of(path: &Path) -> io::Result<Option<FileKey>> {
+        match std::fs::symlink_metadata(path) {
+            Ok(meta) => Ok(Some(key(&meta))),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(named(path, error)),
+        }
     }
 
-    pub fn of_opened(file: &File) -> Option<FileKey> {
-        file.metadata().ok().map(|meta| key(&meta))
+    pub fn of_opened(file: &File) -> io::Result<FileKey> {
+        file.metadata().map(|meta| key(&meta))
     }
 }
 
@@ -158,7 +164,7 @@ pub(super) struct Named {
 
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.error)
+        write!(f, "{}: {}{}", self.path.display(), self.error, remedy_for_shortage(&self.error))
     }
 }
 

@@ -38,7 +38,11 @@ impl Lock {
     /// # Errors
     /// As for `take`.
     pub fn restore(&mut self, run_dir: &Path) -> Result<bool> {
-        let is_lost = FileKey::of(&run_dir.join(NAME)) != FileKey::of_opened(&self.file);
+        let path = run_dir.join(NAME);
+        // A lock that cannot be looked at is held all the same: to take it anew would find ourselves holding it.
+        let unknown = |error| Error::because(Exit::CannotWrite, "cannot look at the lock in the run directory", error);
+        let own = FileKey::of_opened(&self.file).map_err(|error| unknown(files::named(&path, error)))?;
+        let is_lost = FileKey::of(&path).map_err(unknown)? != Some(own);
         if is_lost {
             self.file = lock(run_dir)?;
         }

@@ -70,9 +70,13 @@ impl Store {
     }
 
     /// The generation that the active config is. One that nobody has installed becomes one, which has a file of its own
-    /// with the next `save`. `None` of what cannot be read.
+    /// with the next `save`. `None` of what cannot be read; what cannot be looked at is what it was: no verdict may go to
+    /// another one for that, nor get lost.
     pub(super) fn know_active(&self, source: Origin) -> Option<u64> {
-        let file = self.look().ok().flatten()?;
+        let file = match self.look() {
+            Ok(file) => file?,
+            Err(_) => return self.active_generation(),
+        };
         let known = self.generations.list().number_of(file);
         if known.is_some() {
             return known;
@@ -81,7 +85,7 @@ impl Store {
         let same = self.generations.find_content(&bytes);
         let mut list = self.generations.list();
         // The other thread may have been here, or replaced the config.
-        if self.look().ok().flatten() != Some(file) || list.number_of(file).is_some() {
+        if self.look().is_ok_and(|now| now != Some(file)) || list.number_of(file).is_some() {
             return list.active();
         }
         let number = same.unwrap_or_else(|| {
@@ -92,7 +96,7 @@ impl Store {
         let is_pending = list.find(number).is_some_and(Generation::is_pending);
         let is_put_back = !is_pending && list.active().is_some_and(|former| former != number);
         let is_changed = same.is_none() || is_put_back;
-        list.set_active(file, number);
+        list.set_active(Some(file), number);
         drop(list);
         if is_changed && source == Origin::Hand && !self.generations.is_frozen() {
             let kept = self.generation_path(number);
@@ -210,6 +214,7 @@ impl Store {
     /// 73; or it cannot be read.
     pub fn keep_active(&self) -> Result<u64> {
         let failed = |error| self.cannot_write("cannot save the current config", error);
+        self.look().map_err(|error| error.within("cannot save the current config"))?;
         let number = match self.know_active(Origin::Hand) {
             Some(number) => number,
             None => return Err(failed(self.read(&self.config).err().unwrap_or(io::ErrorKind::Other.into()))),
@@ -241,6 +246,8 @@ impl Store {
     fn install_over(&self, candidate: &Candidate, keeps_former: bool) -> Result<()> {
         let failed = |error| self.cannot_replace("cannot install the new config", error);
         let target = self.target().map_err(failed)?;
+        // It may have been changed by hand.
+        self.look().map_err(|error| error.within("cannot install the new config"))?;
         let former = self.know_active(Origin::Hand);
         let has_spare = keeps_former && former.is_some_and(|number| self.add_second_name(number, &target));
         if !has_spare && self.is_unkept(former) {
@@ -269,10 +276,10 @@ impl Store {
         self.generations.list().is_only_proved_unkept()
     }
 
-    /// The config file is this generation.
+    /// The config file is this generation, whether it can be looked at or not.
     pub(super) fn is_now(&self, number: Option<u64>) {
         let file = self.look().ok().flatten();
-        if let (Some(file), Some(number)) = (file, number) {
+        if let Some(number) = number {
             self.generations.list().set_active(file, number);
         }
     }

@@ -67,6 +67,9 @@ pub struct Conditions {
     pub content: Option<String>,
     /// The identity of the overlay.
     pub overlay: Option<String>,
+    /// The overlay's file as it was when the collector was started, until that identity is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlay_file: Option<SeenFile>,
     /// The identity of the variables that the config refers to. One that has served does not depend on them.
     pub environment: Option<String>,
     /// The file that its error names.
@@ -75,10 +78,10 @@ pub struct Conditions {
 
 impl Conditions {
     /// For what the next check finds out, as it hashes the collector.
-    pub fn unknown(has_served: bool) -> Box<Conditions> {
+    pub fn unknown(has_served: bool, overlay_file: Option<SeenFile>) -> Box<Conditions> {
         let unknown = || Some(UNKNOWN.to_string());
         let environment = if has_served { None } else { unknown() };
-        Box::new(Conditions { content: unknown(), overlay: unknown(), environment, named: None })
+        Box::new(Conditions { content: unknown(), overlay: unknown(), overlay_file, environment, named: None })
     }
 }
 

@@ -85,7 +85,7 @@ impl Store {
         };
         self.is_unsynced.store(true, Ordering::Relaxed);
         if let Some(number) = from {
-            self.generations.list().reject(number, problem.clone());
+            self.generations.list().reject(number, problem);
         }
         self.is_now(Some(to));
         self.release_spares(true);
@@ -127,7 +127,7 @@ impl Store {
             .and_then(|target| target.remove().map_err(|error| named(&target.path(), error)))
             .map_err(|error| self.cannot_replace("cannot remove the config", error))?;
         if let Some(number) = active {
-            self.generations.list().reject(number, problem.clone());
+            self.generations.list().reject(number, problem);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::atomic::NewFile;
 use super::generations::Generation;
 use super::generations::files::Content;
 use super::{CANDIDATE_MARK, Candidate, Store, atomic};
-use crate::os::files::Place;
+use crate::os::files::{Place, safe_open};
 
 #[derive(Debug, Default)]
 pub(super) struct Spares {
@@ -131,11 +131,11 @@ impl Store {
         if let Some(spare) = spare {
             return spare.read(self.max_bytes).map(Some);
         }
-        let is_same = || self.look().ok().flatten().is_some_and(|file| generation.file == Some(file));
-        if !is_same() {
+        let is_there = || safe_open::identity(&self.config).map(|file| file.is_some() && file == generation.file);
+        if !is_there()? {
             return Ok(None);
         }
         let bytes = self.read(&self.config)?;
-        Ok(Some(bytes).filter(|_| is_same()))
+        Ok(is_there()?.then_some(bytes))
     }
 }

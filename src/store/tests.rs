@@ -3,6 +3,9 @@
 //! Everything here holds for root and for an ordinary user; what takes root says so. `ENOTDIR` stands for "cannot be
 //! looked at", since root may look at everything that is a directory.
 
+#[path = "walk_tests.rs"]
+mod walk;
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +27,10 @@ struct Scene {
 impl Scene {
     /// No files yet.
     fn empty() -> Scene {
-        let dir = Dir::new();
+        Scene::of(Dir::new())
+    }
+
+    fn of(dir: Dir) -> Scene {
         std::fs::create_dir(dir.join("etc")).unwrap();
         std::fs::create_dir(dir.join("state")).unwrap();
         let store = Scene::store(&dir);
@@ -371,6 +377,31 @@ fn a_config_that_was_changed_by_hand_is_kept_before_another_is_installed() {
     }
 }
 
+/// It is what it was: no verdict goes elsewhere, and none is lost.
+#[test]
+fn a_config_that_cannot_be_looked_at_for_a_moment_is_kept_when_it_can() {
+    let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    let candidate = scene.candidate("b: 1\n");
+    write(scene.config(), "hand: 1\n");
+    let hand = scene.store.trust().generation;
+    assert_eq!(hand, Some(3));
+    std::fs::rename(scene.dir.join("etc"), scene.dir.join("away")).unwrap();
+    write(scene.dir.join("etc"), "");
+    assert_eq!(scene.store.trust().generation, hand);
+    assert!(scene.store.prove(3, true));
+    fails(scene.store.save(), Exit::CannotWrite, &["etc/config.yaml"]);
+    fails(scene.store.keep_active(), Exit::Unavailable, &["cannot save the current config", "etc/config.yaml"]);
+    fails(scene.store.install(&candidate), Exit::CannotWrite, &["cannot install the new config"]);
+    assert!(scene.store.is_unsaved());
+
+    std::fs::remove_file(scene.dir.join("etc")).unwrap();
+    std::fs::rename(scene.dir.join("away"), scene.dir.join("etc")).unwrap();
+    scene.store.save().unwrap();
+    scene.reopen();
+    assert_eq!(scene.kept().last(), Some(&(3, "hand: 1\n".into(), Standing::Confirmed)));
+    assert_eq!(scene.level(), TrustLevel::Confirmed);
+}
+
 #[test]
 fn a_config_is_proved_then_confirmed_and_each_is_written_once() {
     let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
@@ -421,6 +452,21 @@ fn a_roll_back_goes_to_the_newest_confirmed_and_else_to_the_newest_proved() {
     // The same config again is no other one to go back to.
     let again = scene.install("a: 1\n");
     assert_eq!((again, scene.level()), (4, TrustLevel::NoFallback));
+}
+
+/// A power failure may lose that it was rolled back, and not what it was before.
+#[test]
+fn nothing_goes_back_to_a_config_that_has_failed_under_another_number() {
+    let scene = Scene::with("a: 1\n", None);
+    scene.store.prove(1, false);
+    assert_eq!(scene.install("b: 1\n"), 2);
+    scene.store.prove(2, false);
+    assert_eq!(scene.install("a: 2\n"), 3);
+    scene.store.prove(3, false);
+    assert_eq!(scene.install("b: 1\n"), 4);
+    assert_eq!(scene.roll_back().unwrap().to, 3);
+    let standings: Vec<Standing> = scene.kept().into_iter().map(|(_, _, standing)| standing).collect();
+    assert_eq!(standings, [failed(), UNCONFIRMED, failed()]);
 }
 
 #[test]
@@ -617,6 +663,23 @@ fn so_many_are_kept_and_what_a_roll_back_needs_besides() {
     store.save().unwrap();
     let kept: Vec<u64> = store.generations().iter().map(|it| it.number).collect();
     assert_eq!(kept, [1, 7, 8]);
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_goes_with_the_next_save() {
+    let scene = Scene::with("a: 1\n", None);
+    let candidate = scene.candidate("b: 1\n");
+    let path = scene.store.generation_path(candidate.generation().unwrap());
+    // Nor is a directory unlinked.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    scene.store.discard(&candidate);
+    fails(scene.store.save(), Exit::CannotWrite, &["cannot save the generations", &path.display().to_string()]);
+    assert!(scene.store.is_unsaved());
+    std::fs::remove_dir(&path).unwrap();
+    write(&path, "b: 1\n");
+    scene.store.save().unwrap();
+    assert!(!path.exists() && !scene.store.is_unsaved());
 }
 
 #[test]

@@ -35,6 +35,23 @@ fn it_runs_once_after_an_install_and_sees_the_new_config() {
     assert!(!agent.state_dir().join("unfinished-install.json").exists());
 }
 
+/// Between two checks nobody has looked at what the overlay was when it failed.
+#[test]
+fn a_config_that_fails_by_the_overlay_is_installed_when_that_is_corrected() {
+    let api = Api::plain();
+    let builder = host(&api);
+    let overlay = builder.dir().join("local.yaml");
+    fs::write(&overlay, "site: wrong").unwrap();
+    let builder = builder.setting("local-config", overlay.display().to_string());
+    let agent =
+        noting(builder, "! grep -q new etc/config.yaml || ! grep -q wrong local.yaml").config("name: old").build();
+    api.answer_config(config("new"));
+    agent.run(["--check"]).fails(65, "was rolled back");
+    fs::write(&overlay, "site: right").unwrap();
+    assert!(agent.run(["--check"]).says().starts_with("installed config"));
+    assert_eq!(agent.config(), config("new"));
+}
+
 #[test]
 fn a_restart_request_runs_it_at_most_once_an_hour() {
     let api = Api::plain();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Site, message, settled, wait_running};
 use crate::support::agent::Agent;
+use crate::support::machine;
 
 /// Offers `config` and expects a roll back that is none of the config's doing.
 #[track_caller]
@@ -56,6 +57,35 @@ fn a_database_that_is_corrupt_and_removed_by_an_operator() {
     let output = agent.run(["retry"]);
     assert!(output.says().starts_with("installed config "), "{output:?}");
     assert_eq!(agent.config(), config);
+}
+
+/// `validate` sees nothing wrong with it. With the old collector beside it, or without.
+#[test]
+fn an_overlay_that_a_collector_dies_of_is_named_and_corrected_later() {
+    for mode in ["handover", "restart"] {
+        if mode == "handover" && machine::skips_hand_over() {
+            continue;
+        }
+        let site = Site::new();
+        let builder = site.builder().setting("restart-mode", mode);
+        let overlay = builder.dir().join("local.yaml");
+        fs::write(&overlay, "{}").unwrap();
+        let agent = settled(builder.setting("local-config", overlay.display().to_string()), &site.config());
+        // For documentation only (RFC 5737).
+        let wrong = json!({"receivers": {"otlp": {"protocols": {"grpc": {"endpoint": "192.0.2.1:4317"}}}}});
+        fs::write(&overlay, wrong.to_string()).unwrap();
+        let config = site.config_with("batch", json!({"timeout": "10ms"}));
+        site.api.answer_config(config.clone());
+        let words = format!("the overlay {} sets receivers::otlp::protocols::grpc::endpoint", overlay.display());
+        let says = |problem: &str| problem.contains(&words) && problem.contains("cannot assign requested address");
+        agent.wait_status("the rejection", |status| says(status["config"]["rejected_because"].as_str().unwrap_or("")));
+        site.api.wait_for_request("the overlay", |request| says(&message(request)));
+        let seen = agent.log().len();
+        fs::write(&overlay, "{}").unwrap();
+        agent.wait_log_after(seen, "the config", |line| line.msg() == "config installed");
+        agent.wait_until("the config", || agent.config() == config);
+        site.delivers(&agent, "with the overlay corrected");
+    }
 }
 
 /// It is refused by `validate`, which sees it empty.

@@ -86,6 +86,25 @@ fn crashes_in_ten_minutes_wait_longer_each_time_proved_or_not() {
     assert_delay(&agent, 3, 4.0);
 }
 
+/// A report that meets it alive, and past its probation once more, is no all-clear.
+#[test]
+fn one_that_passes_its_probation_and_dies_again_and_again_stays_reported() {
+    let api = Api::plain();
+    let config = scripted("late", json!({"start": {"exit": 4, "after_ms": 1500}}));
+    let agent = quick().api(&api).setting("confirm-time", "0").config(yaml(&config)).spawn();
+    for proofs in 1..=4 {
+        agent.wait_until("a collector that has proved itself", || agent.count_log(is_running) == proofs);
+        let status = agent.status().unwrap();
+        let asked = api.requests().len();
+        agent.run(["--check"]);
+        let report = api.wait_for_request_after(asked, "a report", |_| true);
+        let told = [status["last_error_message"].as_str().unwrap().to_string(), message(&report)];
+        // One exit is over when the next collector has proved itself.
+        assert!(proofs <= 2 || told.iter().all(|it| it.contains("exited with status 4")), "{proofs}: {told:?}");
+    }
+    assert_eq!((agent.config(), backoffs(&agent)), (config, 2));
+}
+
 #[test]
 fn a_signal_is_reported_by_its_name() {
     let run = |name: &'static str| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{named, quick, scripted, settled, wait_running};
+use super::{message, named, quick, scripted, settled, wait_running};
 use crate::support::agent::{Agent, Builder};
 use crate::support::api::Api;
 use crate::support::wait::{holds_for, wait_until};
@@ -112,4 +112,27 @@ fn what_was_adopted_and_ends_leaves_no_zombie() {
     assert_eq!(crash.field("status"), "was killed by SIGABRT");
     let log = agent.log().len();
     wait_running(&agent, log);
+}
+
+/// As the leader of its group setsid(1) forks, and its parent ends at once.
+#[test]
+fn a_script_that_puts_the_collector_in_the_background_is_told_so() {
+    let api = Api::plain();
+    let builder = quick().api(&api);
+    let (wrapper, fake) = (builder.dir().join("wrapper"), bin::fake().display().to_string());
+    let script = |run: &str| format!("#!/bin/sh\n[ \"$1\" = --config ] || exec {fake} \"$@\"\n{run} {fake} \"$@\"\n");
+    bin::write_program(&wrapper, &script("exec setsid"));
+    let agent = builder.collector(&wrapper).config("name: a").spawn();
+    let remedy = "must run it by exec, or wait for it (setsid --wait, no &)";
+    let line = agent.wait_log("the exit", |line| line.msg() == "collector exited unexpectedly");
+    assert_eq!(line.field("status"), "exited with status 0");
+    assert!(line.field("remedy").ends_with(remedy), "{line:?}");
+    let status = agent.wait_status("backoff", |status| status["collector"]["state"] == "backoff");
+    assert!(status["last_error_message"].as_str().unwrap().contains(remedy), "{status}");
+    api.wait_for_request("the remedy", |request| message(request).contains(remedy));
+    // What it says helps.
+    let seen = agent.log().len();
+    bin::write_program(&wrapper, &script("exec setsid --wait"));
+    wait_running(&agent, seen);
+    assert_eq!((agent.stop(), agent.processes()), (0, vec![]));
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{is_running, message, named, quick, scripted, seconds_between, settled, wait_running, yaml};
@@ -86,6 +87,26 @@ fn a_slow_start_is_no_failure() {
     api.answer_config(config.clone());
     wait_running(&agent, log);
     assert_eq!((agent.config(), agent.starts()), (config, 2));
+}
+
+/// Nor if the agent ends meanwhile, and after a restart of it.
+#[test]
+fn a_slow_start_under_another_agent_is_no_failure() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("good"));
+    let config = scripted("slow", json!({"ready_after_ms": 2000}));
+    api.answer_config(config.clone());
+    agent.wait_start(2);
+    agent.signal(Signal::KILL);
+    agent.wait_exit();
+    for _ in 0..2 {
+        let log = agent.log().len();
+        agent.spawn();
+        wait_running(&agent, log);
+        assert_eq!(agent.stop(), 0);
+    }
+    assert_eq!((agent.config(), agent.starts()), (config, 4));
+    assert_eq!(agent.count_log(|line| line.msg().starts_with("config rolled back")), 0);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{named, quick, scripted, settled, wait_running};
+use super::{message, named, quick, scripted, settled, wait_running};
 use crate::support::agent::{Agent, Line};
 use crate::support::api::Api;
 use crate::support::process;
@@ -65,6 +65,24 @@ fn an_agent_whose_run_directory_was_cleaned_stays_alone_and_is_found_again() {
     assert_eq!(agent.run(["stop"]).code, Some(0));
     agent.wait_exit();
     assert!(!agent.socket().exists());
+}
+
+/// A file is in its place: the API learns that.
+#[test]
+fn a_run_directory_that_cannot_be_restored_is_reported_until_it_can() {
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("a"));
+    let collector = agent.wait_collector();
+    fs::remove_dir_all(agent.run_dir()).unwrap();
+    fs::write(agent.run_dir(), "").unwrap();
+    let report = api.wait_for_request("the problem", |request| message(request).contains("the run directory"));
+    assert!(message(&report).contains(&agent.run_dir().display().to_string()), "{report:?}");
+    fs::remove_file(agent.run_dir()).unwrap();
+    let seen = api.requests().len();
+    api.wait_for_request_after(seen, "no problem", |request| message(request).is_empty());
+    assert_eq!(agent.count_log(|line| line.msg().starts_with("cannot restore the run directory")), 1);
+    assert_eq!((agent.starts(), agent.wait_collector()), (1, collector));
+    answers(&agent, collector);
 }
 
 /// Without config checks, at the collector's next start.

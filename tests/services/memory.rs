@@ -5,7 +5,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::json;
+
+use crate::operation::{message, wait_running};
 use crate::support::agent::Agent;
+use crate::support::api::Api;
 use crate::support::process;
 use crate::support::wait::{DEADLINE, poll_for};
 use crate::support::{bin, needs};
@@ -126,6 +130,25 @@ fn when_memory_runs_out_the_kernel_takes_the_collector_and_the_agent_starts_it_a
         .wait_log("the collector's end", |line| line.field("status") == "was killed by SIGKILL because memory ran out");
     agent.wait_start(3);
     assert_eq!(agent.exit_status(), None);
+}
+
+/// It passes its probation each time, and takes all there is then.
+#[test]
+fn a_config_that_runs_out_of_memory_before_it_is_confirmed_is_rolled_back() {
+    let Some(group) = Group::new() else { return };
+    let api = Api::plain();
+    let builder = Agent::builder().api(&api).setting("min-uptime", "500ms").setting("restart-mode", "restart");
+    let agent = builder.config("name: good").build();
+    spawn_in(&agent, 0, &group.file("cgroup.procs"));
+    wait_running(&agent, 0);
+    api.answer_config(json!({"name": "greedy", "fake": {"fill_memory_after_ms": 1500}}));
+    let line = agent.wait_log("a roll back", |line| line.msg() == "config rolled back");
+    for words in ["3 times within confirm-time", "was killed by SIGKILL because memory ran out"] {
+        assert!(line.field("problem").contains(words), "{line:?}");
+        api.wait_for_request("the reason", |request| message(request).contains(words));
+    }
+    agent.wait_until("the good config", || agent.config() == json!({"name": "good"}));
+    assert_eq!((agent.exit_status(), agent.count_log(|line| line.msg() == "config promoted")), (None, 2));
 }
 
 /// The negative control: it is the rank that decides. A debug build is larger than the stand-in.

@@ -77,6 +77,8 @@ struct Script {
     /// The start, as `FAKE_LOG` counts them, that once ready fills the memory until it is killed: with a file that it
     /// has not mapped, so that to the kernel, which looks for whom to kill, it is as small as ever.
     fill_memory_at: Option<usize>,
+    /// The same at every start, so long after it is ready.
+    fill_memory_after_ms: Option<u64>,
     /// Once ready it lets nobody of its own user look into it (PR_SET_DUMPABLE), as a security module would.
     close_itself: bool,
 }
@@ -326,6 +328,10 @@ fn run(configs: &[String]) {
         let _ = kill_process(getpid(), Signal::STOP);
     }
     if script.fill_memory_at == Some(starts) {
+        fill_memory();
+    }
+    if let Some(ms) = script.fill_memory_after_ms {
+        sleep(ms);
         fill_memory();
     }
     if dies {

@@ -109,7 +109,7 @@ impl Supervise {
         if self.state_tracker.is_rejected(&candidate.revision) {
             return Err(format!("config {} was rejected meanwhile", candidate.revision.short()));
         }
-        let is_unkept = self.pending_writes.unreadable.is_some() || self.store.is_only_proved_unkept();
+        let is_unkept = self.pending_writes.is_unreadable() || self.store.is_only_proved_unkept();
         let installed = match is_unkept {
             true => Err(format!("the active config is the only one that works, and {}", self.state_tracker.unkept())),
             false => self.store.install(candidate).map_err(|error| error.to_string()),
@@ -184,7 +184,7 @@ impl Supervise {
             Blame::Config | Blame::Start => {
                 let collector = self.collectors.started_program();
                 // What has served is not tried again in another environment.
-                let conditions = Conditions::unknown(blame == Blame::Config);
+                let conditions = Conditions::unknown(blame == Blame::Config, self.collectors.started_overlay());
                 let rejected = replaced.map(|revision| Rejected {
                     collector,
                     kept,
@@ -264,7 +264,8 @@ impl Supervise {
             log::warn!("collector is running but unhealthy");
         }
         self.conclude_restart(&verdict);
-        let outcome = self.state_tracker.concluded(&verdict);
+        let now = self.now();
+        let outcome = self.state_tracker.concluded(&verdict, now);
         self.save_state();
         if let Some(outcome) = outcome {
             self.clients.reply_verdict(&outcome);

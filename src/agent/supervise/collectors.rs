@@ -18,7 +18,7 @@ use crate::config::inspect::HealthCheck;
 use crate::core::Uptime;
 use crate::core::event::{ChildId, Health};
 use crate::error::Result;
-use crate::os::files::FileId;
+use crate::os::files::{FileId, SeenFile};
 use crate::os::process_id::ProcessId;
 use crate::os::wait::Waitable;
 use crate::store::Store;
@@ -49,6 +49,10 @@ pub(super) struct LiveCollector {
 pub(super) struct Exited {
     pub(super) collector: LiveCollector,
     pub(super) status: String,
+    /// With status 0.
+    pub(super) is_success: bool,
+    /// What could bind and goes on.
+    pub(super) has_left: bool,
 }
 
 pub(super) struct Collectors {
@@ -66,6 +70,8 @@ pub(super) struct Collectors {
     starts: u64,
     /// The program that was started last.
     started_program: Option<FileId>,
+    /// The overlay that it was started with, if there was to be one.
+    started_overlay: Option<SeenFile>,
     /// Where that is.
     pub(super) program_path: Option<PathBuf>,
 }
@@ -82,6 +88,7 @@ impl Collectors {
             probe: None,
             starts: 0,
             started_program: None,
+            started_overlay: None,
             program_path: None,
         }
     }
@@ -107,6 +114,7 @@ impl Collectors {
     ) -> Result<&LiveCollector> {
         self.program_path = self.collector.find().ok();
         self.started_program = self.program_path.as_deref().and_then(FileId::of);
+        self.started_overlay = self.collector.local_config().map(SeenFile::now);
         let process = self.collector.spawn(store.config(), self.binds.clone())?;
         let child = ChildId(self.starts);
         self.starts += 1;
@@ -158,6 +166,10 @@ impl Collectors {
 
     pub(super) fn started_program(&self) -> Option<FileId> {
         self.started_program
+    }
+
+    pub(super) fn started_overlay(&self) -> Option<SeenFile> {
+        self.started_overlay.clone()
     }
 
     /// The program and its arguments.
@@ -250,7 +262,7 @@ impl Collectors {
             let sockets = live.process.socket_files();
             has_new_sockets |= !sockets.is_empty();
             live.sockets.extend(sockets);
-            let status = match live.process.try_reap(is_alone, emit) {
+            let (status, is_success) = match live.process.try_reap(is_alone, emit) {
                 Ok(None) => {
                     if live.records.deadline().is_some_and(|deadline| now >= deadline) {
                         live.records.end(pass);
@@ -258,15 +270,17 @@ impl Collectors {
                     index += 1;
                     continue;
                 }
-                Ok(Some(status)) => live.process.describe(status),
-                Err(error) => format!("cannot be waited for: {error}"),
+                Ok(Some(status)) => (live.process.describe(status), status.success()),
+                Err(error) => (format!("cannot be waited for: {error}"), false),
             };
             live.records.end(pass);
             self.log_rate.collector_ended();
             let mut collector = self.live.remove(index);
-            self.stale.extend(collector.process.take_left());
+            let left = collector.process.take_left();
+            let has_left = left.is_some();
+            self.stale.extend(left);
             self.probe.take_if(|(probed, _)| *probed == collector.child);
-            exited.push(Exited { collector, status });
+            exited.push(Exited { collector, status, is_success, has_left });
         }
         self.log_rate.end_minute(now);
         if has_new_sockets {

@@ -85,8 +85,6 @@ pub struct Supervise {
     facts: FactsCache,
     run_dir: PathBuf,
     lock: Lock,
-    /// Why what is missing in the run directory cannot be made anew.
-    run_dir_problem: Option<String>,
     /// As far as the poller knows it; empty if it does not.
     collector_version: String,
     /// When the poller makes its next check.
@@ -151,7 +149,6 @@ impl Supervise {
             facts: FactsCache::default(),
             run_dir: settings.run_dir.clone(),
             lock: parts.lock,
-            run_dir_problem: None,
             collector_version: String::new(),
             next_check_at: None,
             poller: PollerLink::new(parts.mail, parts.poller),
@@ -304,6 +301,8 @@ impl Supervise {
     }
 
     fn report_to_poller(&mut self) {
+        let now = self.now();
+        self.state_tracker.forget_exits(now);
         self.poller.report(self.snapshot());
         if self.state_tracker.take_concluded() {
             self.poller.send(PollerCommand::Concluded);

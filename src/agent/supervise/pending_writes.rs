@@ -10,6 +10,7 @@ use super::actions::UNREADABLE;
 use crate::agent::mailbox::{PollerCommand, Saved};
 use crate::config::value::Revision;
 use crate::core::Uptime;
+use crate::core::event::ChildId;
 
 /// Besides at every config check. What fills a disk or takes a permission away seldom ends sooner, and nothing wakes
 /// for this unless something is wrong.
@@ -19,15 +20,28 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct PendingWrites {
     /// How often the poller was asked, and has not answered.
     asked: u32,
-    /// Why the config that has proved itself cannot be kept, if it cannot be read.
-    pub(super) unreadable: Option<String>,
+    /// A verdict that waits for the active config to be readable.
+    unproved: Option<Unproved>,
     /// `None` when all is written.
     retry_at: Option<Uptime>,
+}
+
+/// The collector of a config that could not be read has proved itself.
+struct Unproved {
+    collector: Option<ChildId>,
+    is_confirmed: bool,
+    /// Why the config cannot be kept.
+    problem: String,
 }
 
 impl PendingWrites {
     pub(super) fn retry_at(&self) -> Option<Uptime> {
         self.retry_at
+    }
+
+    /// Whether the active config has proved itself and cannot be kept.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.unproved.is_some()
     }
 }
 
@@ -43,13 +57,36 @@ impl Supervise {
     }
 
     fn prove(&mut self, is_confirmed: bool) {
+        self.pending_writes.unproved = None;
         // The newest is the one that has proved itself; an older one beside it did so long ago.
-        let known = self.collectors.newest().and_then(|live| live.generation);
+        let newest = self.collectors.newest().map(|live| (live.child, live.generation));
+        let known = newest.and_then(|(_, generation)| generation);
         // It could not be looked at when the collector was started.
-        let Some(number) = known.or_else(|| self.store.trust().generation) else {
-            self.pending_writes.unreadable = self.store.unreadable().map(|error| error.to_string());
-            return self.save_state();
-        };
+        match known.or_else(|| self.store.trust().generation) {
+            Some(number) => self.record_proof(number, is_confirmed),
+            None => {
+                let error = self.store.unreadable().map(|error| error.to_string());
+                let problem = error.unwrap_or_else(|| "the config could not be read for a moment".to_string());
+                let collector = newest.map(|(child, _)| child);
+                self.pending_writes.unproved = Some(Unproved { collector, is_confirmed, problem });
+            }
+        }
+        self.save_state();
+    }
+
+    /// Makes up for a verdict on a config that can be read by now; not if another collector has been started since.
+    fn prove_late(&mut self) {
+        let Some(unproved) = self.pending_writes.unproved.take() else { return };
+        if self.collectors.newest().map(|live| live.child) != unproved.collector {
+            return;
+        }
+        match self.store.trust().generation {
+            Some(number) => self.record_proof(number, unproved.is_confirmed),
+            None => self.pending_writes.unproved = Some(unproved),
+        }
+    }
+
+    fn record_proof(&mut self, number: u64, is_confirmed: bool) {
         if self.store.prove(number, is_confirmed) {
             let revision = self.revision(number);
             match is_confirmed {
@@ -57,7 +94,6 @@ impl Supervise {
                 false => log::info!(revision = revision.as_str(), generation = number; "config promoted"),
             }
         }
-        self.save_state();
     }
 
     /// A collector of the active config has exited.
@@ -76,8 +112,8 @@ impl Supervise {
 
     /// Writes what has changed, or has it written.
     pub(super) fn save_state(&mut self) {
-        if self.pending_writes.unreadable.is_some() {
-            self.pending_writes.unreadable = self.store.unreadable().map(|error| error.to_string());
+        if self.pending_writes.unproved.is_some() {
+            self.prove_late();
             self.settled(None);
         }
         if self.is_saved() {
@@ -117,7 +153,7 @@ impl Supervise {
 
     /// What could not be written, if anything.
     fn settled(&mut self, problem: Option<String>) {
-        let problem = problem.or_else(|| self.pending_writes.unreadable.clone());
+        let problem = problem.or_else(|| Some(self.pending_writes.unproved.as_ref()?.problem.clone()));
         self.state_tracker.state_kept(problem.as_deref());
         self.pending_writes.retry_at = problem.map(|_| self.now() + RETRY_INTERVAL);
     }

@@ -10,14 +10,7 @@ use crate::os::files;
 impl Supervise {
     pub(super) fn restore_run_dir(&mut self) {
         let restored = self.restore_names();
-        let problem = restored.as_ref().err().map(ToString::to_string);
-        if let (Some(problem), true) = (&problem, self.run_dir_problem != problem) {
-            log::error!(
-                problem = problem.as_str();
-                "run directory was cleaned and cannot be restored; status and stop do not find the agent"
-            );
-        }
-        self.run_dir_problem = problem;
+        self.state_tracker.run_dir_usable(restored.as_ref().err().map(ToString::to_string).as_deref());
         if let Ok(true) = restored {
             log::warn!(path:% = self.run_dir.display(); "run directory was cleaned; its files are restored");
         }

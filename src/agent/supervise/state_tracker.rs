@@ -13,7 +13,9 @@ use crate::agent::mailbox::Postponed;
 use crate::collector::start_failure::Outside;
 use crate::config::value::Revision;
 use crate::control::{CheckResult, Outcome, PollingStatus};
+use crate::core::Uptime;
 use crate::core::event::Verdict;
+use crate::core::late_exits::LateExits;
 use crate::core::problems::{Problems, TimedProblem};
 use crate::error::Exit;
 use crate::log::Masked;
@@ -37,6 +39,9 @@ pub(super) struct StateTracker {
     pub(super) pending: Option<(Revision, u64)>,
     /// The collector's problem is that it crashes.
     is_crashing: bool,
+    pub(super) late_exits: LateExits,
+    /// Until when they are a problem, although a collector has proved itself again.
+    crashing_until: Option<Uptime>,
     /// How the latest config took effect.
     pub(super) changed_by: Option<Masked>,
     /// Candidates that have arrived and are neither installed nor discarded.
@@ -64,6 +69,8 @@ impl StateTracker {
             is_rejected_offered: polling.endpoint.is_some() && unresolved.is_some(),
             pending: None,
             is_crashing: false,
+            late_exits: LateExits::default(),
+            crashing_until: None,
             postponed: None,
             outside: None,
             installing: None,
@@ -91,7 +98,7 @@ impl StateTracker {
     }
 
     /// The problem, in words.
-    pub(super) fn crashed(&mut self, status: &str, uptime: Duration, remedy: Option<String>, tail: &Masked) -> String {
+    pub(super) fn crashed(&mut self, status: &str, uptime: Duration, remedy: Option<&str>, tail: &Masked) -> String {
         let remedy = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
         let lines = if tail.is_empty() { String::new() } else { format!("; its last lines:\n{tail}") };
         let problem = format!("the collector {status} after {:.1} s{remedy}{lines}", uptime.as_secs_f64());
@@ -106,8 +113,16 @@ impl StateTracker {
     }
 
     fn collector_problem(&mut self, problem: &str) {
+        self.crashing_until = None;
         if update(&mut self.problems.collector, Some(problem)) {
             self.is_crashing = false;
+        }
+    }
+
+    /// Forgets exits that are too long ago to be a problem: to be called before problems are told.
+    pub(super) fn forget_exits(&mut self, now: Uptime) {
+        if self.crashing_until.take_if(|until| now >= *until).is_some() {
+            self.problems.collector = None;
         }
     }
 
@@ -175,6 +190,15 @@ impl StateTracker {
         }
     }
 
+    /// Why the names in the run directory cannot be looked at or made anew, if they cannot.
+    pub(super) fn run_dir_usable(&mut self, problem: Option<&str>) {
+        if update(&mut self.problems.run_dir, problem)
+            && let Some(problem) = problem
+        {
+            log::error!(problem = problem; "cannot restore the run directory; status and stop may not find the agent");
+        }
+    }
+
     /// What cannot be written, if anything.
     pub(super) fn state_kept(&mut self, problem: Option<&str>) {
         if update(&mut self.problems.state, problem)
@@ -190,13 +214,19 @@ impl StateTracker {
     }
 
     /// The outcome for those who wait for it, if this is about an install.
-    pub(super) fn concluded(&mut self, verdict: &Verdict) -> Option<Outcome> {
+    pub(super) fn concluded(&mut self, verdict: &Verdict, now: Uptime) -> Option<Outcome> {
         // After a roll back too: the config's problem says it all, and the old collector may never have ended.
-        if matches!(verdict, Verdict::Promoted | Verdict::Proved | Verdict::RolledBack(_)) {
-            self.problems.collector = None;
-        }
-        if let Verdict::Failing(problem) = verdict {
-            self.collector_problem(problem);
+        match verdict {
+            Verdict::Proved => {
+                self.crashing_until = self.late_exits.problem_until(now).filter(|_| self.is_crashing);
+                self.problems.collector.take_if(|_| self.crashing_until.is_none());
+            }
+            Verdict::Promoted | Verdict::RolledBack(_) => {
+                self.problems.collector = None;
+                (self.late_exits, self.crashing_until) = (LateExits::default(), None);
+            }
+            Verdict::Failing(problem) => self.collector_problem(problem),
+            Verdict::NotInstalled(_) => {}
         }
         let revision = self.installing.take()?;
         if matches!(verdict, Verdict::Promoted | Verdict::Proved) {

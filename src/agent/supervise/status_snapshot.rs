@@ -59,6 +59,8 @@ impl Supervise {
 
     fn reply_status(&mut self, client: ClientId) {
         self.check_suspended();
+        let now = self.now();
+        self.state_tracker.forget_exits(now);
         let status = self.status();
         self.clients.reply(client, &Reply::Status(Box::new(status)));
     }

@@ -17,6 +17,7 @@ use crate::error::{Error, Exit, Result};
 use crate::log::Masked;
 use crate::log::masked::{self, Holder};
 use crate::os::child;
+use crate::os::files::SeenFile;
 use crate::settings::Settings;
 use crate::store::generations::{Generation, Origin, Standing};
 use crate::store::record::{self, Record, Rejected, Unfinished};
@@ -34,13 +35,15 @@ pub(super) struct HostRollout<'a> {
     unfinished: Record<Unfinished>,
     /// What this run has replaced.
     former: Option<u64>,
+    /// The overlay when the new config was activated.
+    overlay: Option<SeenFile>,
 }
 
 impl<'a> HostRollout<'a> {
     pub(super) fn new(settings: &'a Settings, store: &Store, collector: Collector) -> HostRollout<'a> {
         let rejected = Record::open(store.state_dir(), record::REJECTED);
         let unfinished = Record::open(store.state_dir(), record::UNFINISHED);
-        HostRollout { settings, store: store.clone(), collector, rejected, unfinished, former: None }
+        HostRollout { settings, store: store.clone(), collector, rejected, unfinished, former: None, overlay: None }
     }
 
     pub(super) fn rejected(&self) -> Option<&Rejected> {
@@ -80,7 +83,10 @@ impl<'a> HostRollout<'a> {
                     candidate.map_or(Ok(()), |candidate| self.install(candidate, rollout.has_former()))?;
                     Ok(())
                 }
-                Step::Activate(Version::New) => self.on_change()?,
+                Step::Activate(Version::New) => {
+                    self.overlay = self.collector.local_config().map(SeenFile::now);
+                    self.on_change()?
+                }
                 Step::Activate(Version::Former) => self.on_change().unwrap_or_else(|error| Err(error.to_string())),
                 // `on-change` has.
                 Step::Observe(_) => Ok(()),
@@ -149,7 +155,7 @@ impl<'a> HostRollout<'a> {
         // First, so that the config is not installed again if this is cut short.
         let collector = self.collector.file_id();
         let kept = self.store.active_generation().map(|number| self.store.generation_path(number));
-        let conditions = record::Conditions::unknown(true);
+        let conditions = record::Conditions::unknown(true, self.overlay.take());
         let rejected = Rejected { collector, kept, conditions, ..Rejected::new(revision.clone(), problem) };
         let problem = rejected.problem.clone();
         self.reject(rejected);

@@ -66,8 +66,8 @@ fn name_of(socket: &OwnedFd) -> Name {
 /// Whether a path means the same for this process.
 fn sees_as_we_do(process: Pid) -> bool {
     let is_same = |own: &str, its: &str| {
-        let its = FileKey::of(Path::new(&format!("/proc/{process}/{its}/.")));
-        its.is_some() && its == FileKey::of(Path::new(own))
+        let its = FileKey::of(Path::new(&format!("/proc/{process}/{its}/."))).ok().flatten();
+        its.is_some() && its == FileKey::of(Path::new(own)).ok().flatten()
     };
     is_same("/", "root") && is_same(".", "cwd")
 }

@@ -5,6 +5,7 @@
 
 mod complaint;
 mod health_check;
+mod quoted;
 mod reads;
 mod references;
 mod secrets;
@@ -12,6 +13,7 @@ mod variable;
 
 pub use complaint::{complaint, keys, literal_place};
 pub use health_check::{Binding, HealthCheck, health_check};
+pub use quoted::quoted_place;
 pub use reads::{Reads, prints_telemetry, reads_files};
 pub use references::{Env, Expansion, each_expansion, expansions};
 pub use secrets::{is_secret_name, secrets};

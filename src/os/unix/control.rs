@@ -28,7 +28,7 @@ pub fn endpoint(run_dir: &Path) -> PathBuf {
 pub struct Listener {
     socket: UnixListener,
     place: Place,
-    /// The socket's file.
+    /// The socket's file; `None` if it could not be looked at.
     key: Option<FileKey>,
 }
 
@@ -51,18 +51,20 @@ impl Listener {
         net::bind(&socket, &SocketAddrUnix::new(path)?)?;
         net::listen(&socket, BACKLOG)?;
         unnamed.rename(&place).map_err(|error| named(endpoint, error))?;
-        Ok(Listener { socket: socket.into(), place, key: FileKey::of(endpoint) })
+        Ok(Listener { socket: socket.into(), place, key: FileKey::of(endpoint).ok().flatten() })
     }
 
     /// Listens anew if its file has lost its name; who is connected stays so. True if it had.
     pub fn restore(&mut self, endpoint: &Path) -> io::Result<bool> {
-        let is_lost = self.key.is_none() || FileKey::of(endpoint) != self.key;
-        if is_lost {
-            let former = std::mem::replace(self, Listener::bind(endpoint)?);
-            // The name is the new one's.
-            former.forget();
+        let found = FileKey::of(endpoint)?;
+        if found.is_some() && found == self.key {
+            return Ok(false);
         }
-        Ok(is_lost)
+        let former = std::mem::replace(self, Listener::bind(endpoint)?);
+        let was_known = former.key.is_some();
+        // The name is the new one's.
+        former.forget();
+        Ok(was_known)
     }
 
     fn forget(mut self) {

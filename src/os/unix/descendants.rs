@@ -137,8 +137,8 @@ fn is_left(pid: Pid) -> bool {
 
 /// Kills them and what they leave behind in turn, and waits until all of it has ended, but no longer than `patience`.
 /// It reads a file in /proc for each child, where the kernel lists them; else (no CONFIG_PROC_CHILDREN) for each
-/// process of the host: so not where a collector may be waiting.
-pub fn end(which: Which, patience: Duration) {
+/// process of the host: so not where a collector may be waiting. Whether there were any.
+pub fn end(which: Which, patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
     let mut killed: Vec<u32> = Vec::new();
     loop {
@@ -150,7 +150,7 @@ pub fn end(which: Which, patience: Duration) {
         if Instant::now() >= deadline {
             let pids: Vec<u32> = left.iter().map(|(pid, _)| *pid).collect();
             log::error!(pids:? = pids; "processes that a child left behind do not exit: kill them, or reboot");
-            return;
+            return true;
         }
         let pidfds: Vec<Waitable<'_>> =
             left.iter().filter_map(|(_, pidfd)| pidfd.as_ref()).map(Waitable::to_read).collect();
@@ -160,6 +160,7 @@ pub fn end(which: Which, patience: Duration) {
     if !killed.is_empty() {
         log::info!(pids:? = killed; "killed processes that a child left behind");
     }
+    !killed.is_empty()
 }
 
 /// Reaps what has ended; the others, signalled, with what tells their end.

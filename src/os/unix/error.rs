@@ -39,6 +39,15 @@ pub fn remedy_for_write(error: &io::Error) -> &'static str {
     }
 }
 
+/// The same whatever was asked for: an error that names its path (`files::named`) says it by itself.
+pub fn remedy_for_shortage(error: &io::Error) -> &'static str {
+    match errno(error) {
+        Some(Errno::MFILE | Errno::NFILE) => " (raise the limit on open files)",
+        Some(Errno::NOMEM) => " (free some memory)",
+        _ => "",
+    }
+}
+
 /// What an operator can do about a program that cannot be executed (execve(2)).
 pub fn remedy_for_spawn(error: &io::Error) -> &'static str {
     match errno(error) {
@@ -46,11 +55,9 @@ pub fn remedy_for_spawn(error: &io::Error) -> &'static str {
         Some(Errno::TXTBSY) => " (the file is open for writing: replace it by renaming a new one over it)",
         // The file itself is there, or it would not have been found.
         Some(Errno::NOENT) => " (its loader or interpreter is missing: install a static build)",
-        Some(Errno::MFILE | Errno::NFILE) => " (raise the limit on open files)",
         Some(Errno::AGAIN) => " (raise the limit on processes)",
-        Some(Errno::NOMEM) => " (free some memory)",
         Some(Errno::ACCESS) => " (remount its file system without noexec, or see what else denies it)",
-        _ => "",
+        _ => remedy_for_shortage(error),
     }
 }
 
@@ -70,14 +77,15 @@ mod tests {
         assert!(is_out_of_resources(&named));
         let error = crate::error::Error::because(crate::error::Exit::System, "what", named);
         // In the words of this C library.
-        assert_eq!(error.to_string(), format!("what: /x: {}", io::Error::from(Errno::MFILE)));
+        let words = io::Error::from(Errno::MFILE);
+        assert_eq!(error.to_string(), format!("what: /x: {words} (raise the limit on open files)"));
         assert!(!is_out_of_resources(&files::named("/x".as_ref(), Errno::IO.into())));
     }
 
     #[test]
     fn each_failure_that_an_operator_can_do_something_about_has_its_remedy() {
         type Remedy = fn(&io::Error) -> &'static str;
-        let table: [(Remedy, Errno, &str); 15] = [
+        let table: [(Remedy, Errno, &str); 17] = [
             (remedy_for_write, Errno::NOSPC, "free some space"),
             (remedy_for_write, Errno::DQUOT, "free some space"),
             (remedy_for_write, Errno::ROFS, "read-write"),
@@ -85,6 +93,8 @@ mod tests {
             (remedy_for_write, Errno::PERM, "permissions"),
             (remedy_for_write, Errno::NOENT, "create the directory"),
             (remedy_for_write, Errno::BUSY, "mount the directory"),
+            (remedy_for_shortage, Errno::NFILE, "open files"),
+            (remedy_for_shortage, Errno::NOMEM, "memory"),
             (remedy_for_spawn, Errno::NOEXEC, "architecture"),
             (remedy_for_spawn, Errno::TXTBSY, "renaming"),
             (remedy_for_spawn, Errno::NOENT, "static build"),

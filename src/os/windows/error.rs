@@ -20,6 +20,11 @@ pub fn remedy_for_write(_error: &io::Error) -> &'static str {
     ""
 }
 
+/// The same whatever was asked for.
+pub fn remedy_for_shortage(_error: &io::Error) -> &'static str {
+    ""
+}
+
 /// What an operator can do about a program that cannot be executed.
 pub fn remedy_for_spawn(_error: &io::Error) -> &'static str {
     ""

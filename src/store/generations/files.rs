@@ -110,17 +110,19 @@ impl Generations {
     /// Reads the list, and leaves no config in the directory that it does not name. Without a list that can be read the
     /// files are taken for what has proved itself: one of them may be the only one that did. False if there is none.
     pub(in crate::store) fn open(&self) -> bool {
-        let list = safe_open::read(&self.state_dir.join(LIST), MAX_BYTES);
-        let kept = match &list {
-            Ok(bytes) => serde_json::from_slice::<Kept>(bytes).ok(),
-            Err(_) => None,
+        let path = self.state_dir.join(LIST);
+        let list = match safe_open::read(&path, MAX_BYTES) {
+            // Without the list nothing is confirmed any more: not for an error that passes.
+            Err(error) if !is_absent(&error) => safe_open::read(&path, MAX_BYTES),
+            list => list,
         };
         let is_new = matches!(&list, Err(error) if is_absent(error));
+        let kept = list.and_then(|bytes| Ok(serde_json::from_slice::<Kept>(&bytes)?));
         let is_writable = *self.disk();
         let directory = Directory::open(&self.directory());
         let mut list = self.list();
         match kept {
-            Some(mut kept) => {
+            Ok(mut kept) => {
                 kept.generations.sort_by_key(|it| it.number);
                 // One whose file is missing is of no use.
                 kept.generations.retain(|it| !matches!(self.place(it.number).and_then(|it| it.look()), Ok(None)));
@@ -131,12 +133,12 @@ impl Generations {
                     let _ = self.place(number).and_then(|place| place.remove());
                 }
             }
-            None => {
+            Err(error) => {
                 let mut numbers: Vec<u64> =
                     directory.iter().flat_map(Directory::names).filter_map(|name| number_of(&name)).collect();
                 numbers.sort_unstable();
                 if !is_new {
-                    log::warn!(path:% = self.state_dir.join(LIST).display(); "cannot read the list of generations; making it anew");
+                    log::warn!(path:% = path.display(), error:%; "cannot read the list of generations; making it anew");
                 }
                 for number in numbers {
                     let standing = Standing::Unconfirmed { exits: 0, starts: 0 };
@@ -145,7 +147,8 @@ impl Generations {
                     list.is_unwritten = true;
                 }
                 // From now on a file that is in no list is one whose agent was killed before it wrote that.
-                if is_new && list.all().is_empty() && is_writable {
+                let is_known = directory.as_ref().err().is_none_or(is_absent);
+                if is_new && is_known && list.all().is_empty() && is_writable {
                     let _ = self.write_list(&[]);
                 }
             }
@@ -234,10 +237,21 @@ impl Generations {
             return Err(error);
         }
         // A number may be a later one's by now.
+        let mut removed = Ok(());
         for number in dropped.into_iter().filter(|number| self.list().find(*number).is_none()) {
-            let _ = self.place(number).and_then(|place| place.remove());
+            removed = removed.and(self.remove_file(number).inspect_err(|_| {
+                let mut list = self.list();
+                list.dropped.push(number);
+                list.is_unwritten = true;
+            }));
         }
-        kept.inspect_err(|_| self.list().is_unwritten = true)
+        kept.inspect_err(|_| self.list().is_unwritten = true).and(removed)
+    }
+
+    fn remove_file(&self, number: u64) -> io::Result<()> {
+        let unnamed = |error| named(&self.path(number), error);
+        let removed = self.place(number).and_then(|place| place.remove().map_err(unnamed));
+        removed.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) })
     }
 
     fn write_list(&self, generations: &[Generation]) -> io::Result<()> {

@@ -14,8 +14,9 @@ const MAX_STARTS: u32 = 3;
 pub(in crate::store) struct List {
     /// By number.
     pub(super) generations: Vec<Generation>,
-    /// The config file as it was seen last, and the generation that it is.
-    active: Option<(FileId, u64)>,
+    /// The generation that the config file is, and the file as it was seen last: `None` of one that was just put there
+    /// and could not be looked at.
+    active: Option<(Option<FileId>, u64)>,
     /// Numbers whose files are to be removed once the list is written without them.
     pub(super) dropped: Vec<u64>,
     /// It is not what its file has.
@@ -89,7 +90,7 @@ impl List {
 
     /// The generation that the config file is, as far as it is known without reading it.
     pub(in crate::store) fn number_of(&self, file: FileId) -> Option<u64> {
-        self.active.filter(|(seen, _)| *seen == file).map(|(_, number)| number)
+        self.active.filter(|(seen, _)| *seen == Some(file)).map(|(_, number)| number)
     }
 
     pub(in crate::store) fn active(&self) -> Option<u64> {
@@ -97,9 +98,9 @@ impl List {
     }
 
     /// The config file is this generation.
-    pub(in crate::store) fn set_active(&mut self, file: FileId, number: u64) {
+    pub(in crate::store) fn set_active(&mut self, file: Option<FileId>, number: u64) {
         self.active = Some((file, number));
-        if let Some(generation) = self.find_mut(number) {
+        if let (Some(file), Some(generation)) = (file, self.find_mut(number)) {
             generation.file = Some(file);
         }
     }
@@ -276,8 +277,17 @@ impl List {
         }
     }
 
-    pub(in crate::store) fn reject(&mut self, number: u64, problem: Masked) {
-        self.set_standing(number, Standing::RolledBack { problem });
+    /// It has failed, and so has the same config where it was active before and was not confirmed: nothing goes back to
+    /// that.
+    pub(in crate::store) fn reject(&mut self, number: u64, problem: &Masked) {
+        let revision = self.find(number).and_then(|it| it.revision.clone());
+        let is_same = |it: &&Generation| {
+            it.number == number || it.is_proved() && !it.is_confirmed() && revision.is_some() && it.revision == revision
+        };
+        let numbers: Vec<u64> = self.generations.iter().filter(is_same).map(|it| it.number).collect();
+        for number in numbers {
+            self.set_standing(number, Standing::RolledBack { problem: problem.clone() });
+        }
     }
 }
 

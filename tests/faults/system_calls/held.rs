@@ -104,6 +104,22 @@ fn without_descriptors_nothing_spins_and_all_heals() {
     assert_heals(&agent, &api);
 }
 
+/// The lock is held and the socket is answered all the same: nothing is made anew that is only not seen.
+#[test]
+fn a_run_directory_that_cannot_be_looked_at_is_reported_and_stays_as_it_is() {
+    let api = Api::plain();
+    let agent = settle(&api, "restart");
+    let held = Trace::hold(&agent, "lstat,newfstatat", "EIO", Some(&agent.run_dir().join("lock")));
+    let report = api.wait_for_request("the problem", |request| message(request).contains("lock in the run directory"));
+    assert_eq!(report.json()["collector_status"], "Running");
+    assert!(!message(&report).contains("another kmagent"), "{report:?}");
+    assert_eq!(agent.status().unwrap()["pid"], agent.pid());
+    drop(held);
+    api.answer_config(better());
+    assert_heals(&agent, &api);
+    assert_eq!(agent.count_log(|line| line.msg().starts_with("run directory was cleaned")), 0);
+}
+
 #[test]
 fn without_processes() {
     let api = Api::plain();
@@ -137,8 +153,8 @@ fn with_a_disk_that_fails() {
         let agent = settle(&api, "restart");
         let held = Trace::hold(&agent, calls, errno, None);
         api.answer_config(better());
-        let report = api.wait_for_request(errno, |request| message(request).contains(remedy));
-        assert!(message(&report).contains("/etc/"), "no path: {}", message(&report));
+        // With its path; the agent's state, which cannot be written either, may be reported before.
+        api.wait_for_request(errno, |request| message(request).contains(remedy) && message(request).contains("/etc/"));
         assert_eq!((agent.starts(), is_active(&agent, &good())), (1, true), "{calls}: {errno}");
         crash(&agent);
         agent.wait_start(2);

@@ -90,6 +90,16 @@ fn during_a_roll_back() {
 }
 
 #[test]
+fn during_a_confirmation() {
+    kill_everywhere(Scenario::Confirmation);
+}
+
+#[test]
+fn during_a_late_roll_back() {
+    kill_everywhere(Scenario::LateRollBack);
+}
+
+#[test]
 fn during_a_fall_back_at_start() {
     kill_everywhere(Scenario::FallBack);
 }

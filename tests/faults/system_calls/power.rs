@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::disk_model::{Disk, Files, Step, steps};
 use super::scenario::{Scenario, Scene};
@@ -27,6 +27,14 @@ fn lasting(states: BTreeSet<Files>) -> BTreeSet<Files> {
     states.into_iter().map(|files| files.into_iter().filter(|(path, _)| is_lasting(path)).collect()).collect()
 }
 
+/// The files that are in no state as they are there.
+fn unexplained(states: &BTreeSet<Files>, after: &Files) -> String {
+    let is_known =
+        |(path, content): &(&PathBuf, &Vec<u8>)| states.iter().any(|state| state.get(*path) == Some(*content));
+    let unknown = after.iter().filter(|file| !is_known(file));
+    unknown.map(|(path, content)| format!("{}: {}\n", path.display(), String::from_utf8_lossy(content))).collect()
+}
+
 #[track_caller]
 fn fail_everywhere(scenario: Scenario) {
     let mut table = Table::new(&format!("power failures: {scenario:?}"));
@@ -41,7 +49,11 @@ fn fail_everywhere(scenario: Scenario) {
         states.extend(lasting(disk.remains()));
     }
     let after = read_all(scene.agent.dir());
-    assert!(states.contains(&after), "the model does not lead to what is there\n{after:?}\n{steps:?}");
+    assert!(
+        states.contains(&after),
+        "the model does not lead to what is there: {}\n{steps:?}",
+        unexplained(&states, &after)
+    );
     let syncs = steps.iter().filter(|step| matches!(step, Step::Sync(_))).count();
     assert!(syncs > 0 && states.len() > 2, "{steps:?}");
     // The agent's settings hold its own paths, so each state needs a scene of its own.
@@ -75,6 +87,16 @@ fn during_a_hand_over() {
 #[test]
 fn during_a_roll_back() {
     fail_everywhere(Scenario::RollBack);
+}
+
+#[test]
+fn during_a_confirmation() {
+    fail_everywhere(Scenario::Confirmation);
+}
+
+#[test]
+fn during_a_late_roll_back() {
+    fail_everywhere(Scenario::LateRollBack);
 }
 
 #[test]

@@ -30,6 +30,11 @@ pub enum Scenario {
     HandOver,
     /// A config that dies at its start follows a good one.
     RollBack,
+    /// A good config follows a confirmed one and is confirmed in turn; the oldest generation goes.
+    Confirmation,
+    /// A config that passes its probation and then dies, three times, follows a confirmed one; the oldest generation
+    /// goes.
+    LateRollBack,
     /// The agent starts on a config that dies at its start, and has one that works.
     FallBack,
     /// No agent runs: a `--check` installs a config, and init's collector uses it.
@@ -63,6 +68,16 @@ pub fn dying() -> Value {
     config
 }
 
+/// It outlives its probation, even on a busy host, and dies each time.
+fn dying_late() -> Value {
+    config("dying late", json!({"start": {"exit": 3, "after_ms": 500}}))
+}
+
+/// A confirmed one that `good` has replaced.
+fn oldest() -> Value {
+    config("oldest", json!({}))
+}
+
 fn config(name: &str, script: Value) -> Value {
     let pipelines = json!({"logs": {"receivers": ["otlp"], "exporters": ["nop"]}});
     json!({"fake": script, "name": name, "receivers": {"otlp": {}}, "exporters": {"nop": {}},
@@ -85,12 +100,14 @@ pub struct Scene {
 }
 
 impl Scenario {
-    pub const ALL: [Scenario; 8] = [
+    pub const ALL: [Scenario; 10] = [
         Scenario::Bootstrap,
         Scenario::First,
         Scenario::Install,
         Scenario::HandOver,
         Scenario::RollBack,
+        Scenario::Confirmation,
+        Scenario::LateRollBack,
         Scenario::FallBack,
         Scenario::Check,
         Scenario::CheckRollBack,
@@ -115,21 +132,23 @@ impl Scenario {
 
     fn sent(self) -> Value {
         match self {
-            Scenario::Bootstrap | Scenario::First | Scenario::Install | Scenario::HandOver | Scenario::Check => {
-                better()
-            }
             Scenario::RollBack | Scenario::CheckRollBack => dying(),
+            Scenario::LateRollBack => dying_late(),
             Scenario::FallBack => Value::Null,
+            _ => better(),
         }
+    }
+
+    /// Whether the config that runs before is confirmed.
+    fn has_confirmed(self) -> bool {
+        matches!(self, Scenario::Confirmation | Scenario::LateRollBack)
     }
 
     /// The active config in the end, and what is kept of it, or what init's collector uses.
     fn outcome(self) -> Value {
         match self {
-            Scenario::Bootstrap | Scenario::First | Scenario::Install | Scenario::HandOver | Scenario::Check => {
-                better()
-            }
-            Scenario::RollBack | Scenario::FallBack | Scenario::CheckRollBack => good(),
+            Scenario::RollBack | Scenario::LateRollBack | Scenario::FallBack | Scenario::CheckRollBack => good(),
+            _ => better(),
         }
     }
 }
@@ -146,11 +165,20 @@ impl Scene {
         let dir = builder.dir().display();
         let on_change = format!("cp {dir}/etc/config.yaml {dir}/used; ! grep -q dying {dir}/used");
         let builder = builder.setting("on-change", on_change);
+        let builder = match scenario {
+            // Three exits are 0, 1 and 2 s apart.
+            Scenario::LateRollBack => builder.setting("confirm-time", "1m").setting("generations", "2"),
+            Scenario::Confirmation => builder.setting("confirm-time", "300ms").setting("generations", "2"),
+            _ => builder,
+        };
         let agent = match scenario {
             Scenario::Bootstrap | Scenario::First => builder.build(),
             _ => builder.config(yaml(&good())).build(),
         };
         fs::set_permissions(agent.settings_file(), Permissions::from_mode(0o600)).unwrap();
+        if scenario.has_confirmed() {
+            generations::make(&agent.state_dir(), &[yaml(&oldest()), yaml(&good())]);
+        }
         let mut scene = Scene { agent, api, scenario, trace: None, polls_before: 0, polls: 0, seen: 0, old: None };
         match scenario {
             Scenario::Check | Scenario::CheckRollBack => scene.boot(),
@@ -161,7 +189,7 @@ impl Scene {
                 assert_eq!(scene.agent.stop(), 0);
                 fs::write(scene.agent.config_file(), yaml(&dying())).unwrap();
             }
-            Scenario::First | Scenario::Install | Scenario::HandOver | Scenario::RollBack => {
+            _ => {
                 scene.agent.spawn();
                 if scenario != Scenario::First {
                     scene.wait_settled(&good());
@@ -210,8 +238,9 @@ impl Scene {
         self.polls = self.api.requests().len() - self.polls_before;
     }
 
-    pub fn is_start(&self) -> bool {
-        self.scenario.is_start()
+    /// Whether one thread does it all.
+    pub fn is_check(&self) -> bool {
+        self.scenario.is_check()
     }
 
     /// How often the agent asked in `run`.
@@ -318,7 +347,10 @@ impl Scene {
         let state = self.agent.state_dir();
         let is_rejected = state.join("rejected.json").exists();
         match self.scenario {
-            Scenario::RollBack => is_rejected,
+            Scenario::RollBack | Scenario::LateRollBack => is_rejected,
+            Scenario::Confirmation => {
+                self.confirmed().contains(&better()) && !state.join("generations/1.yaml").exists()
+            }
             Scenario::Check => self.is_used(),
             Scenario::CheckRollBack => self.is_used() && is_rejected,
             _ => true,
@@ -376,7 +408,9 @@ impl Scene {
         let allowed = match self.scenario {
             Scenario::Bootstrap | Scenario::First => vec![None, Some(sent)],
             Scenario::FallBack | Scenario::RollBack => vec![Some(before)],
-            Scenario::Install | Scenario::HandOver => vec![Some(before), Some(sent)],
+            Scenario::Install | Scenario::HandOver | Scenario::Confirmation | Scenario::LateRollBack => {
+                vec![Some(before), Some(sent)]
+            }
             Scenario::Check => vec![None, Some(sent)],
             Scenario::CheckRollBack => vec![None],
         };
@@ -385,9 +419,24 @@ impl Scene {
         assert!(generations::is_whole(&state), "the list is not whole");
         for entry in generations::list(&state) {
             let content = read(&state.join(format!("generations/{}.yaml", entry["number"])));
-            let whole = [None, Some(good()), Some(self.scenario.sent()), Some(dying())];
+            let whole = [None, Some(good()), Some(self.scenario.sent()), Some(dying()), Some(oldest())];
             assert!(whole.contains(&content), "generation {entry} is {content:?}");
         }
+        if self.scenario.has_confirmed() {
+            assert!(
+                self.confirmed().contains(&good()),
+                "the confirmed config is lost: {:?}",
+                generations::list(&state)
+            );
+        }
+    }
+
+    /// What the list says is confirmed, as far as it is there.
+    fn confirmed(&self) -> Vec<Value> {
+        let state = self.agent.state_dir();
+        let list = generations::list(&state);
+        let confirmed = list.iter().filter(|entry| generations::standing(entry) == "confirmed");
+        confirmed.filter_map(|entry| read(&state.join(format!("generations/{}.yaml", entry["number"])))).collect()
     }
 
     /// Starts the agent again, or makes the next `--check`, first with an API that has nothing new and then with one

@@ -98,21 +98,26 @@ impl Trace {
         (Trace { strace: None, file: file.clone() }, launched(agent, strace(&file, fault), args))
     }
 
-    /// Starts an agent and attaches to its poller before that has done anything: the main thread is held in the call
-    /// that made it.
+    /// Starts an agent and attaches to its poller before that has done anything: the whole agent is stopped by the
+    /// poller's first gettid(2), which the standard library makes for each thread, and the main thread never does.
     #[track_caller]
     pub fn start_at_poller(agent: &Agent, fault: Option<(&Point, Fault)>) -> Trace {
+        let seen = agent.dir().join("strace-until-poller");
         let mut holding = Command::new("strace");
-        // The first thread that it makes waits for signals; so long as nobody lets it go on.
-        let hold = "inject=clone,clone3:delay_exit=600000000:when=2";
-        holding.args(["-qq", "-e", "trace=clone,clone3", "-e", hold, "-o", "/dev/null"]);
+        let stop = "inject=gettid:signal=STOP:when=1";
+        holding.args(["-f", "-e", "trace=gettid", "-e", stop, "-o"]).arg(&seen);
         agent.spawn_command(launched(agent, holding, &["start"]));
-        let is_there = || process::tasks(agent.pid()).iter().any(|(_, task)| task.field("Name") == "poller");
-        wait_until("the poller", || is_there() || agent.exit_status().is_some());
+        wait_until("the poller", || {
+            fs::read_to_string(&seen).is_ok_and(|text| text.contains("stopped by SIGSTOP"))
+                || agent.exit_status().is_some()
+        });
+        let pid = agent.pid();
+        wait_until("no tracer", || {
+            tracer(pid).is_none_or(|holding| !process::signal(holding, Signal::KILL))
+                && process::tasks(pid).iter().all(|(_, task)| task.number("TracerPid") == 0)
+        });
         let trace = Trace::attach(agent, Thread::Poller, fault);
-        if let Some(holding) = tracer(agent.pid()) {
-            process::signal(holding, Signal::KILL);
-        }
+        process::signal(pid, Signal::CONT);
         trace
     }
 
@@ -191,6 +196,20 @@ impl Trace {
         points
     }
 
+    /// How often this call was made about which files, as far as it names any: below the agent's directory by what
+    /// follows that, and with a `#` for each number.
+    pub fn calls(&self, call: &str) -> BTreeMap<Vec<String>, usize> {
+        let root = self.file.parent().unwrap();
+        let text = fs::read_to_string(&self.file).unwrap_or_default();
+        let mut calls = BTreeMap::new();
+        for arguments in text.lines().filter_map(|line| line.strip_prefix(call)?.strip_prefix('(')) {
+            let paths = subjects(arguments, !["read", "write", "sendto", "recvfrom"].contains(&call));
+            let names = paths.iter().map(|path| numberless(path.strip_prefix(root).unwrap_or(path)));
+            *calls.entry(names.collect()).or_insert(0) += 1;
+        }
+        calls
+    }
+
     /// Whether an error was returned in a call's stead.
     pub fn has_struck(&self) -> bool {
         fs::read_to_string(&self.file).unwrap_or_default().contains("(INJECTED)")
@@ -201,6 +220,32 @@ impl Trace {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
         text.lines().find(|line| line.contains("(INJECTED)")).map(|line| Struck(line.to_string()))
     }
+}
+
+/// The paths of the descriptors among a call's arguments, and of the names in them.
+fn subjects(arguments: &str, has_names: bool) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    let mut left = arguments.split(") = ").next().unwrap_or_default();
+    while let Some((at, opening)) = left.char_indices().find(|(_, letter)| ['<', '"'].contains(letter)) {
+        let closing = if opening == '<' { '>' } else { '"' };
+        let (inner, rest) = left[at + 1..].split_once(closing).unwrap_or((&left[at + 1..], ""));
+        left = rest;
+        match (opening, paths.last_mut()) {
+            ('"', _) if !has_names || inner.is_empty() => {}
+            ('"', Some(directory)) if !inner.starts_with('/') => directory.push(inner),
+            _ if inner.starts_with('/') => paths.push(inner.into()),
+            _ => {}
+        }
+    }
+    paths
+}
+
+fn numberless(path: &Path) -> String {
+    let mut text = path.to_string_lossy().replace(|letter: char| letter.is_ascii_digit(), "#");
+    while text.contains("##") {
+        text = text.replace("##", "#");
+    }
+    text
 }
 
 impl Drop for Trace {

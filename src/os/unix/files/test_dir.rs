@@ -9,9 +9,19 @@ pub struct Dir(PathBuf);
 
 impl Dir {
     pub fn new() -> Dir {
+        Dir::below(&std::env::temp_dir())
+    }
+
+    /// Where syncs cost nothing, if there is such a place: for what makes thousands of them.
+    pub fn in_memory() -> Dir {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { Dir::below(memory) } else { Dir::new() }
+    }
+
+    fn below(parent: &Path) -> Dir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("kmagent-unit-{}-{number}", std::process::id()));
+        let path = parent.join(format!("kmagent-unit-{}-{number}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).unwrap();
         // What /tmp is reached by may be a link itself.
