@@ -110,8 +110,8 @@ impl Store {
         Some(spares.files.swap_remove(at))
     }
 
-    /// Once the active config has proved itself, or was restored. What has no other file yet stays, and the active one's
-    /// until its install is over.
+    /// Once the active config has proved itself, or was restored. What has no other file yet stays, and the active
+    /// one's until its install is over.
     pub(super) fn release_spares(&self, is_install_over: bool) {
         // They are removed when neither lock is held.
         let _released: Vec<Spare> = {

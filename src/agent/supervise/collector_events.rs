@@ -91,6 +91,7 @@ impl Supervise {
         // Not where another one may be waiting: the next check does it.
         let overlay =
             start_failure::fatal(&tail).filter(|_| self.collectors.iter().next().is_none()).and_then(|error| {
+                self.collectors.collector().local_config()?;
                 let config = self.store.read_config().unwrap_or(Value::Null);
                 let read = |path: &Path| self.store.read_overlay(path).ok();
                 self.collectors.collector().overlay_problem(error, &config, read)
