@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::os::files::SeenFile;
-use crate::os::port_holder;
+use crate::os::port_holder::{self, Holder};
 
 /// What may change without the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,14 +15,15 @@ pub enum Outside {
     /// It is missing, or may not be read.
     File(SeenFile),
     /// Another process listens there.
-    Port { at: SocketAddr, is_stream: bool },
+    Port { at: SocketAddr, is_stream: bool, holder: Holder },
 }
 
 impl Outside {
     pub fn has_changed(&self) -> bool {
         match self {
             Outside::File(seen) => seen.has_changed(),
-            Outside::Port { at, is_stream } => port_holder::find(*at, *is_stream).is_none(),
+            // By now it may be the previous config's collector, which gives it up.
+            Outside::Port { at, is_stream, holder } => port_holder::find(*at, *is_stream).as_ref() != Some(holder),
         }
     }
 }
@@ -73,6 +74,21 @@ mod tests {
     use super::*;
 
     /// As collectors 0.145 and 0.135 print them.
+    /// Such as the collector of the previous config.
+    #[test]
+    #[cfg(unix)]
+    fn a_port_that_somebody_else_has_by_now_has_changed() {
+        let thief = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = thief.local_addr().unwrap();
+        let holder = port_holder::find(at, true).unwrap();
+        let taken = Outside::Port { at, is_stream: true, holder };
+        assert!(!taken.has_changed());
+        drop(thief);
+        assert!(taken.has_changed());
+        let _next = std::net::TcpListener::bind(at).unwrap();
+        assert!(taken.has_changed());
+    }
+
     #[test]
     fn what_is_outside_a_config_is_known_by_the_error_that_ends_the_collector() {
         let start = "Error: cannot start pipelines: failed to start \"otlp\" receiver: ";

@@ -184,7 +184,7 @@ fn a_problem_began_with_the_first_crash() {
         };
         agent.wait_status("a crash", is_waiting)
     };
-    let (first, later) = (crashed(0), crashed(2));
+    let (first, later) = (crashed(0), crashed(3));
     assert!(later["last_error_message"].as_str().unwrap().contains("exited with status 3"), "{later}");
     assert!(later["collector"]["state_since"].as_u64() > first["last_error_at"].as_u64(), "{first} {later}");
     assert_eq!(later["last_error_at"], first["last_error_at"]);

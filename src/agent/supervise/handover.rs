@@ -252,7 +252,7 @@ pub(super) fn outside(cause: ExitCause, tail: &str) -> Option<Outside> {
     match cause {
         ExitCause::PortInUse(PortHolder::OtherProcess) => {
             let (at, is_stream) = busy_address(tail)?;
-            port_holder::find(at, is_stream).map(|_| Outside::Port { at, is_stream })
+            port_holder::find(at, is_stream).map(|holder| Outside::Port { at, is_stream, holder })
         }
         ExitCause::Environment => start_failure::named_file(tail).map(Outside::File),
         ExitCause::PortInUse(_) | ExitCause::LockTimeout | ExitCause::Unrelated => None,

@@ -13,7 +13,8 @@ const MAX_BYTES: u64 = 160 * 1024;
 const LISTENS: &str = "0A";
 const UNCONNECTED: &str = "07";
 
-#[derive(Debug)]
+/// The same one as long as it has the very same socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     pub user: User,
     inode: String,

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use super::user::User;
 
-#[derive(Debug)]
+/// The same one as long as it has the very same socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     pub user: User,
 }
