@@ -6,24 +6,30 @@ use crate::control::client::{self, Answer};
 use crate::control::{Reply, Request};
 use crate::error::{Error, Exit, Result};
 use crate::log::sanitize;
+use crate::os::restarter;
 use crate::settings::AgentPaths;
 
 const STOP: Request = Request::Stop { progress: true };
 
-/// What is to be done so that it stays stopped, if anything is, goes to `advise` at once: in a container nothing
-/// outlives the agent.
+/// What is to be done so that it stays stopped, if anything is, goes to `advise` before it is asked: in a container
+/// nothing outlives the agent.
 ///
 /// # Errors
 /// Of `advise`; 69 when no agent runs, 75 when it does not answer or end, 77 when it cannot be told that it is the
 /// agent.
 pub fn run(agent: &AgentPaths, mut advise: impl FnMut(&str) -> Result<Exit>) -> Result<Exit> {
     // Of one that does not even answer this nobody would know whether it stops.
-    client::ask(agent, Request::Status, TIMEOUT)?;
-    let (mut advised, mut has_said_how_long) = (None, false);
+    let status = client::ask(agent, Request::Status, TIMEOUT)?;
+    let mut say = |advice: &str| advise(&format!("{}\n", sanitize::line(advice)));
+    let after = match &status {
+        Answer::Reply(Reply::Status(status)) => restarter::after_stop_of(status.pid, Exit::Stopped.code()).advice,
+        _ => None,
+    };
+    let (mut advised, mut has_said_how_long) = (after.map(|advice| say(&advice)), false);
     let mut answer = client::wait(agent, STOP, TIMEOUT, &mut |waiting| {
         has_said_how_long = true;
         if let (None, Some(advice)) = (&advised, waiting.advice) {
-            advised = Some(advise(&format!("{}\n", sanitize::line(&advice))));
+            advised = Some(say(&advice));
         }
     });
     if !has_said_how_long && answer.as_ref().is_err_and(|error| error.exit() == Exit::TryAgain) {

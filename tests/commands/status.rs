@@ -133,9 +133,11 @@ fn text_says_the_same() {
     api.answer_config(json!({"fake": {}}));
     let agent = Agent::builder().api(&api).spawn();
     let json = agent.wait_status("running", |status| {
-        status["collector"]["state"] == "running" && status["collector"]["version"].is_string()
+        let (collector, polling) = (&status["collector"], &status["polling"]);
+        let is_known = collector["version"].is_string() && polling["succeeded_at"].is_u64();
+        is_known && collector["state"] == "running" && status["config"]["revision"].is_string()
     });
-    let text = agent.run(["status"]).says().to_string();
+    let text = unwrapped(agent.run(["status"]).says());
     let lines = lines(&text);
     let names: Vec<&str> = lines.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["collector", "program", "config", "changed by", "polling", "agent"], "{text}");

@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use rustix::process::Pid;
+
 use super::process_id::Entry;
 use crate::os::files::{self, safe_open};
 
@@ -17,6 +19,8 @@ const UNITS: [&str; 6] = [
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 ];
+/// What systemd gives each service (systemd.exec(5)).
+const INVOCATION: &str = "INVOCATION_ID";
 /// Bytes of a unit: many times what anybody writes by hand.
 const MAX_UNIT: u64 = 256 * 1024;
 
@@ -43,13 +47,27 @@ pub struct AfterStop {
     pub advice: Option<String>,
 }
 
-/// `status` is the one that says it.
+/// Of the agent that is this process; `status` is the one that says it.
 pub fn after_stop(status: u8) -> AfterStop {
-    let parent = Entry::of(rustix::process::getpid()).map_or(0, |own| own.parent);
+    let own = rustix::process::getpid();
+    after(&own.to_string(), Entry::of(own), std::env::var_os(INVOCATION).is_some(), status)
+}
+
+/// Of another process, as far as it may be looked at.
+pub fn after_stop_of(pid: u32, status: u8) -> AfterStop {
+    let entry = Pid::from_raw(pid.cast_signed()).and_then(Entry::of);
+    let environment = files::read(Path::new(&format!("/proc/{pid}/environ")), files::MAX_KERNEL_FILE);
+    let is_ours = |variable: &[u8]| variable.strip_prefix(INVOCATION.as_bytes()).is_some_and(|it| it.starts_with(b"="));
+    let is_service = environment.is_ok_and(|it| it.split(|&byte| byte == 0).any(is_ours));
+    after(&pid.to_string(), entry, is_service, status)
+}
+
+fn after(pid: &str, entry: Option<Entry>, is_service: bool, status: u8) -> AfterStop {
+    let parent = entry.map_or(0, |entry| entry.parent);
     let name = text(Path::new(&format!("/proc/{parent}/comm"))).unwrap_or_default();
     let name = name.trim_end();
-    if std::env::var_os("INVOCATION_ID").is_some() && (parent == 1 || name == "systemd") {
-        let unit = unit().unwrap_or_else(|| "kmagent".to_string());
+    if is_service && (parent == 1 || name == "systemd") {
+        let unit = unit(pid).unwrap_or_else(|| "kmagent".to_string());
         // One that cannot be read is taken for ours.
         let is_ours = AfterStop { is_status_known: true, advice: None };
         return texts(&unit).map_or(is_ours, |texts| under_systemd(&unit, &texts, status));
@@ -87,9 +105,9 @@ fn under_systemd(unit: &str, texts: &[String], status: u8) -> AfterStop {
     AfterStop { is_status_known, advice }
 }
 
-/// The service that this process belongs to (cgroups(7)).
-fn unit() -> Option<String> {
-    let groups = text(Path::new("/proc/self/cgroup"))?;
+/// The service that the process belongs to (cgroups(7)).
+fn unit(pid: &str) -> Option<String> {
+    let groups = text(Path::new(&format!("/proc/{pid}/cgroup")))?;
     let name = groups.lines().find_map(|line| line.rsplit('/').find(|part| part.ends_with(".service")))?;
     Some(name.to_string())
 }

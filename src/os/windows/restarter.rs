@@ -9,3 +9,7 @@ pub struct AfterStop {
 pub fn after_stop(_status: u8) -> AfterStop {
     AfterStop { is_status_known: true, advice: None }
 }
+
+pub fn after_stop_of(_pid: u32, status: u8) -> AfterStop {
+    after_stop(status)
+}

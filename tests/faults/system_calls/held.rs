@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::scenario::{better, dying, good, read};
 use super::strace::{Thread, Trace};
@@ -195,24 +195,44 @@ fn a_check_whose_poll_has_no_memory_installs() {
     assert_eq!(read(&agent.config_file()), Some(better()));
 }
 
-/// The only config that it could go back to cannot be read.
+/// The config that was replaced has another name beside it until the new one has proved itself, so nothing is read.
 #[test]
-fn with_a_generation_that_cannot_be_read() {
+fn with_a_generation_that_cannot_be_read_what_was_replaced_is_restored_all_the_same() {
     let api = Api::plain();
     let agent = settle(&api, "restart");
     agent.wait_until("a config to go back to", || is_active(&agent, &good()));
     let kept = agent.state_dir().join("generations/1.yaml");
     let held = Trace::hold(&agent, "open,openat", "EIO", Some(&kept));
     api.answer_config(dying());
-    let report = api.wait_for_request("the problem", |request| message(request).contains("cannot restore"));
-    assert!(message(&report).contains("/state/generations/1.yaml"), "no path: {}", message(&report));
-    assert_eq!((agent.exit_status(), read(&agent.config_file())), (None, Some(dying())));
+    agent.wait_log("the roll back", |line| line.msg().starts_with("config rolled back"));
+    agent.wait_until("the former config", || read(&agent.config_file()) == Some(good()));
     drop(held);
-    agent.wait_until("the roll back", || is_active(&agent, &good()));
     agent.wait_status("a collector", |status| status["collector"]["state"] == "running");
     api.wait_for_request("the reason", |request| {
         message(request).contains("rejected: the collector exited with status 3")
     });
+    assert!(is_active(&agent, &good()));
+    assert_eq!(agent.stop(), 0);
+}
+
+/// The only config that a late roll back could go to cannot be read.
+#[test]
+fn with_a_generation_that_cannot_be_read_a_late_roll_back_waits() {
+    let api = Api::plain();
+    let agent = settle(&api, "restart");
+    agent.wait_until("a config to go back to", || is_active(&agent, &good()));
+    let late = json!({"fake": {"start": {"exit": 4, "after_ms": 900}}});
+    let kept = agent.state_dir().join("generations/1.yaml");
+    api.answer_config(late.clone());
+    agent.wait_until("a config that has passed its probation", || is_active(&agent, &late));
+    let held = Trace::hold(&agent, "open,openat", "EIO", Some(&kept));
+    let report = api.wait_for_request("the problem", |request| message(request).contains("cannot restore"));
+    assert!(message(&report).contains("/state/generations/1.yaml"), "no path: {}", message(&report));
+    assert_eq!((agent.exit_status(), read(&agent.config_file())), (None, Some(late)));
+    drop(held);
+    agent.wait_until("the roll back", || read(&agent.config_file()) == Some(good()));
+    agent.wait_status("a collector", |status| status["collector"]["state"] == "running");
+    api.wait_for_request("the reason", |request| message(request).contains("exited with status 4"));
     assert_eq!(agent.stop(), 0);
 }
 
