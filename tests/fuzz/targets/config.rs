@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use kmagent::collector::handover::eligible::{Facts, may_overlap};
+use kmagent::collector::handover::eligible::{may_overlap, may_share};
 use kmagent::config::policy::Policy;
 use kmagent::config::{inspect, yaml};
 use kmagent::log::redact::{self, Secrets};
@@ -43,7 +43,8 @@ fuzz_target!(|text: &[u8]| {
     if let Some(check) = inspect::health_check(&[&config], &environment) {
         assert!(check.path.starts_with('/') && check.address.contains(':'), "{check:?}");
     }
-    let _ = may_overlap(&[&config], &[&config], &Facts { memory: None, longest_overlap: Duration::from_secs(60) });
+    let shared = may_share(&[&config], Duration::from_secs(60));
+    let _ = may_overlap(&shared, &shared, None);
 
     let secrets = inspect::secrets(&config, &environment);
     let mask = Secrets::new(secrets.iter().cloned());

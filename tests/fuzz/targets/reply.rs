@@ -35,7 +35,8 @@ static LISTENING: LazyLock<Listening> = LazyLock::new(|| {
         }
     });
     let settings_file = directory.join("agent.yaml");
-    let paths = AgentPaths { run_dir: directory.clone(), state_dir: directory, settings_file };
+    let stop_timeout = Duration::from_secs(30);
+    let paths = AgentPaths { run_dir: directory.clone(), state_dir: directory, settings_file, stop_timeout };
     Listening { paths, reply }
 });
 
