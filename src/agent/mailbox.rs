@@ -13,7 +13,7 @@ use crate::core::Uptime;
 use crate::core::problems::TimedProblem;
 use crate::error::Result;
 use crate::log::Masked;
-use crate::os::files::FileId;
+use crate::os::files::{FileId, SeenFile};
 use crate::os::process_id::ProcessId;
 use crate::source::Failure;
 use crate::store::record::{Record, Rejected};
@@ -126,14 +126,18 @@ pub struct Snapshot {
 pub struct Postponed {
     pub revision: Revision,
     pub attempts: u32,
-    /// Not tried before, unless what it named has changed.
+    /// Not tried before, unless what it named or the overlay has changed.
     pub until: Instant,
     pub named: Option<Outside>,
+    /// What it was started with, laid over it.
+    pub overlay: Option<SeenFile>,
     pub problem: String,
 }
 
 impl Postponed {
     pub fn is_due(&self) -> bool {
-        Instant::now() >= self.until || self.named.as_ref().is_some_and(Outside::has_changed)
+        let has_changed = self.named.as_ref().is_some_and(Outside::has_changed)
+            || self.overlay.as_ref().is_some_and(SeenFile::has_changed);
+        has_changed || Instant::now() >= self.until
     }
 }

@@ -64,9 +64,9 @@ impl Store {
         self.generations.list().start_problem(process_id::boot().as_deref())
     }
 
-    /// An agent ends in good order.
-    pub fn end(&self) {
-        self.generations.list().stopped();
+    /// An agent ends in good order, under which a collector with the active config has passed its probation or not.
+    pub fn end(&self, has_run: bool) {
+        self.generations.list().stopped(has_run);
     }
 
     /// The generation that the active config is. One that nobody has installed becomes one, which has a file of its own

@@ -564,7 +564,7 @@ fn agents_that_end_and_hosts_that_are_booted_count() {
     scene.store.begin();
     assert_eq!(scene.store.start_problem(), Some(StartProblem::Starts(4)));
     // It ends in good order.
-    scene.store.end();
+    scene.store.end(false);
     scene.store.save().unwrap();
     scene.reopen();
     scene.store.begin();
@@ -577,23 +577,30 @@ fn agents_that_end_and_hosts_that_are_booted_count() {
     scene.reopen();
     scene.store.begin();
     assert_eq!(scene.store.start_problem(), Some(StartProblem::Booted));
-    // A proved one: three starts confirm it, unless its collector has exited.
-    for (exits, expected) in [(0, TrustLevel::Confirmed), (1, TrustLevel::Unconfirmed { exits: 1, has_fallback: true })]
-    {
+    // A proved one: three agents that end in good order confirm it, unless its collector has exited, or none of theirs
+    // has passed its probation. One that is killed, with its host maybe, is none of them.
+    let unconfirmed = |exits| TrustLevel::Unconfirmed { exits, has_fallback: true };
+    for (exits, end, expected) in [
+        (0, Some(true), TrustLevel::Confirmed),
+        (0, Some(false), unconfirmed(0)),
+        (0, None, unconfirmed(0)),
+        (1, Some(true), unconfirmed(1)),
+    ] {
         let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
         let number = scene.install("b: 1\n");
         scene.store.prove(number, false);
         scene.store.record_exits(number, exits);
         scene.store.save().unwrap();
         for round in 0..3 {
-            assert_eq!(scene.level(), TrustLevel::Unconfirmed { exits, has_fallback: true }, "{round}");
+            assert_eq!(scene.level(), unconfirmed(exits), "{round}");
+            end.into_iter().for_each(|has_run| scene.store.end(has_run));
+            scene.store.save().unwrap();
             scene.reopen();
             scene.store.begin();
-            scene.store.save().unwrap();
         }
         assert_eq!((scene.level(), scene.store.start_problem()), (expected, None));
         scene.store.record_exits(number, 3);
-        let expected = (exits > 0).then_some(StartProblem::Exits(3));
+        let expected = (expected != TrustLevel::Confirmed).then_some(StartProblem::Exits(3));
         assert_eq!(scene.store.start_problem(), expected);
     }
     // With nothing to go back to there is no reason to.

@@ -145,7 +145,8 @@ impl Walk {
 
     /// The agent ends in good order.
     fn end(&mut self) {
-        self.scene.store.end();
+        let has_run = self.active().is_some_and(|it| it.is_proved());
+        self.scene.store.end(has_run);
         self.save();
         self.restart();
     }

@@ -2,11 +2,12 @@
 
 use std::fs;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{Site, message, settled, wait_running};
+use super::{Site, message, settled, wait_proved, wait_running};
 use crate::support::agent::Agent;
-use crate::support::machine;
+use crate::support::{machine, process};
 
 /// Offers `config` and expects a roll back that is none of the config's doing.
 #[track_caller]
@@ -34,6 +35,50 @@ fn a_ca_file_that_appears_later() {
     expect_postponed(&site, &agent, &config, &["no such file or directory"]);
     let seen = agent.log().len();
     fs::copy(crate::support::api::Api::tls().ca_file().unwrap(), &ca).unwrap();
+    wait_running(&agent, seen);
+    assert_eq!(agent.config(), config);
+}
+
+/// A mount that comes late, say: the config has served, and is not confirmed yet.
+#[test]
+fn a_ca_file_that_is_away_for_a_while() {
+    let site = Site::new();
+    let agent = settled(site.patient(), &site.config());
+    let (ca, away) = (agent.dir().join("ca.pem"), agent.dir().join("away"));
+    fs::copy(crate::support::api::Api::tls().ca_file().unwrap(), &ca).unwrap();
+    let mut config = site.config();
+    config["exporters"]["otlp_http/other"] = json!({"endpoint": "https://127.0.0.1:9", "tls": {"ca_file": ca}});
+    config["service"]["pipelines"]["logs"]["exporters"] = json!(["otlp_http", "otlp_http/other"]);
+    site.api.answer_config(config.clone());
+    wait_proved(&agent, &config, &config);
+    agent.wait_until("one collector", || agent.collectors().len() == 1);
+    fs::rename(&ca, &away).unwrap();
+    process::signal(agent.wait_collector(), Signal::KILL);
+    agent.wait_log("the roll back", |line| line.msg() == "what failed is outside the config; it will be tried again");
+    agent.wait_until("the former config", || agent.config() == site.config());
+    site.delivers(&agent, "by way of the former one");
+    assert_eq!(agent.status().unwrap()["config"]["rejected_revision"], Value::Null);
+    fs::rename(&away, &ca).unwrap();
+    agent.wait_until("the config", || agent.config() == config);
+    site.delivers(&agent, "with the file back");
+}
+
+/// What the collector names is not the overlay.
+#[test]
+fn a_ca_file_that_the_overlay_wants_until_it_is_corrected() {
+    let site = Site::new();
+    let builder = site.patient();
+    let overlay = builder.dir().join("local.yaml");
+    fs::write(&overlay, "{}").unwrap();
+    let agent = settled(builder.setting("local-config", overlay.display().to_string()), &site.config());
+    let exporter = json!({"endpoint": "https://127.0.0.1:9", "tls": {"ca_file": "/nonexistent/ca.pem"}});
+    let pipelines = json!({"logs": {"exporters": ["otlp_http", "otlp_http/other"]}});
+    let wrong = json!({"exporters": {"otlp_http/other": exporter}, "service": {"pipelines": pipelines}});
+    fs::write(&overlay, wrong.to_string()).unwrap();
+    let config = site.config_with("batch", json!({"timeout": "10ms"}));
+    expect_postponed(&site, &agent, &config, &["no such file or directory"]);
+    let seen = agent.log().len();
+    fs::write(&overlay, "{}").unwrap();
     wait_running(&agent, seen);
     assert_eq!(agent.config(), config);
 }

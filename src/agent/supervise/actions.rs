@@ -196,7 +196,7 @@ impl Supervise {
             }
             Blame::Environment => {
                 log::info!(revision = revision; "what failed is outside the config; it will be tried again");
-                self.state_tracker.postponed(replaced, &problem);
+                self.state_tracker.postponed(replaced, &problem, self.collectors.started_overlay());
             }
             Blame::HandOver => {
                 log::info!(revision = revision; "hand-over failed; the next check will apply this config by restart");
@@ -262,6 +262,11 @@ impl Supervise {
     fn conclude(&mut self, verdict: Verdict) {
         if matches!(verdict, Verdict::Failing(_)) && self.collectors.only().is_some() {
             log::warn!("collector is running but unhealthy");
+        }
+        match verdict {
+            Verdict::Promoted | Verdict::Proved => self.pending_writes.has_run = true,
+            Verdict::RolledBack(_) => self.pending_writes.has_run = false,
+            Verdict::Failing(_) | Verdict::NotInstalled(_) => {}
         }
         self.conclude_restart(&verdict);
         let now = self.now();

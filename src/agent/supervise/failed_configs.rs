@@ -6,6 +6,7 @@ use super::state_tracker::{StateTracker, problem_now, update};
 use crate::agent::mailbox::Postponed;
 use crate::config::value::Revision;
 use crate::core::retries;
+use crate::os::files::SeenFile;
 use crate::store::record::Rejected;
 
 impl StateTracker {
@@ -39,14 +40,14 @@ impl StateTracker {
 
     /// The config failed for something outside of it: it is tried again when that has changed, or later, and later each
     /// time.
-    pub(super) fn postponed(&mut self, revision: Option<Revision>, problem: &str) {
+    pub(super) fn postponed(&mut self, revision: Option<Revision>, problem: &str, overlay: Option<SeenFile>) {
         let problem = format!("the config was rolled back and will be tried again: {problem}");
         update(&mut self.problems.config, Some(&problem));
         self.postponed = revision.map(|revision| {
             let same = self.postponed.take().filter(|earlier| earlier.revision == revision);
             let attempts = same.map_or(0, |earlier| earlier.attempts).saturating_add(1);
             let until = Instant::now() + retries::delay(attempts);
-            Box::new(Postponed { revision, attempts, until, named: self.outside.take(), problem })
+            Box::new(Postponed { revision, attempts, until, named: self.outside.take(), overlay, problem })
         });
     }
 }

@@ -18,6 +18,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(super) struct PendingWrites {
+    /// A collector with the active config has passed its probation under this agent.
+    pub(super) has_run: bool,
     /// How often the poller was asked, and has not answered.
     asked: u32,
     /// A verdict that waits for the active config to be readable.
@@ -140,7 +142,7 @@ impl Supervise {
 
     /// The poller writes nothing any more.
     pub(super) fn save_at_end(&mut self) {
-        self.store.end();
+        self.store.end(self.pending_writes.has_run);
         let saved = self.store.try_save().unwrap_or(Ok(()));
         if let Err(error) = saved.and(self.state_tracker.rejected.flush()) {
             log::warn!(error:%; "cannot write state before the end");

@@ -44,6 +44,10 @@ impl Confirmation {
         self.unconfirmed = self.unconfirmed.take().or(self.predecessor.take());
         let known = self.unconfirmed.get_or_insert_with(|| Unconfirmed::new(exits, until, has_fallback));
         known.has_fallback = has_fallback;
+        if known.exits >= MAX_EXITS {
+            // It has to run that long without another one: what it waited for this start does not count.
+            known.until = until;
+        }
     }
 
     /// Another config is active.

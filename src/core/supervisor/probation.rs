@@ -71,7 +71,9 @@ fn crashed<C: Candidate>(
         return transition.roll_back(problem, blame, start.queued);
     }
     if let Some(problem) = transition.count_exit(start.since, &problem) {
-        return transition.roll_back(problem, Blame::Config, start.queued);
+        // It has served before.
+        let blame = if blame == Blame::Environment { blame } else { Blame::Config };
+        return transition.roll_back(problem, blame, start.queued);
     }
     transition.order(Action::Conclude(Verdict::Failing(problem)));
     transition.start_again(Pace::AfterExit, start.queued)

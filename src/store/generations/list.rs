@@ -169,12 +169,10 @@ impl List {
         self.drop_uninstalled();
         let Some(active) = self.active() else { return };
         let standing = match self.find(active).map(|it| it.standing.clone()) {
-            Some(Standing::Unconfirmed { exits: 0, starts }) if starts + 1 >= MAX_STARTS => Standing::Confirmed,
-            Some(Standing::Unconfirmed { exits, starts }) => Standing::Unconfirmed { exits, starts: starts + 1 },
             Some(Standing::Pending { boot: Some(boot), starts }) => {
                 Standing::Pending { boot: Some(boot), starts: starts + 1 }
             }
-            Some(Standing::Confirmed) | None => return,
+            Some(Standing::Confirmed | Standing::Unconfirmed { .. }) | None => return,
             // Or put back by hand, although it failed before.
             Some(_) => Standing::Pending { boot: boot.map(str::to_string), starts: 0 },
         };
@@ -205,12 +203,21 @@ impl List {
         }
     }
 
-    /// An agent ends in good order: a config that is on probation is not to blame.
-    pub(in crate::store) fn stopped(&mut self) {
+    /// An agent ends in good order: a config that is on probation is not to blame. One that `has_run` under this agent
+    /// and never crashed is confirmed after so many of them: some hosts run five minutes a day. An agent that is killed,
+    /// with its host maybe, does not count: the config may have done that.
+    pub(in crate::store) fn stopped(&mut self, has_run: bool) {
         self.drop_uninstalled();
-        if let Some(active) = self.active().filter(|active| self.find(*active).is_some_and(Generation::is_pending)) {
-            self.set_standing(active, Standing::Pending { boot: None, starts: 0 });
-        }
+        let Some(active) = self.active() else { return };
+        let standing = match self.find(active).map(|it| it.standing.clone()) {
+            Some(Standing::Pending { .. }) => Standing::Pending { boot: None, starts: 0 },
+            Some(Standing::Unconfirmed { exits: 0, starts }) if has_run => match starts + 1 {
+                MAX_STARTS.. => Standing::Confirmed,
+                starts => Standing::Unconfirmed { exits: 0, starts },
+            },
+            _ => return,
+        };
+        self.set_standing(active, standing);
     }
 
     /// A check without an agent finds this config active: confirmed if it has been for `confirm_seconds`.

@@ -220,6 +220,8 @@ impl World {
                     (self.crashed_too_often, _) = (true, self.seen.insert("rolled back late"));
                 }
                 let expected = match (is_failed, self.is_excused, self.is_environment) {
+                    // It has served before, and could not be started again.
+                    (true, _, true) => Blame::Environment,
                     (true, ..) => Blame::Config,
                     (false, true, _) => Blame::HandOver,
                     (false, false, true) => Blame::Environment,
