@@ -77,7 +77,13 @@ pub fn second_name(target: &Place, mark: &str) -> Option<Place> {
         return None;
     }
     let place = next_place(target, mark);
-    target.link(&place).ok().map(|()| place)
+    match target.link(&place) {
+        Ok(()) => Some(place),
+        Err(error) => {
+            log::warn!(path:% = target.path().display(), error:%; "cannot give the config a second name; a copy takes its place");
+            None
+        }
+    }
 }
 
 /// Writes `bytes` to a new file beside `target` and syncs it. Its name is `.<target><mark><pid>-<n>`, used by nobody
