@@ -271,7 +271,8 @@ fn a_default_is_only_put_where_there_is_nothing() {
 
 #[test]
 fn configs_are_read_as_trees() {
-    let scene = Scene::with("a: 1\n", Some("{broken"));
+    let scene = Scene::with("a: 1\n", Some("b: 1\n"));
+    write(scene.store.generation_path(1), "{broken");
     assert_eq!(scene.store.read_config().unwrap().get("a"), Some(&Value::Integer(1)));
     fails(scene.store.read_generation(1), Exit::ConfigRefused, &["cannot parse", "generations/1.yaml"]);
     scene.store.save().unwrap();
@@ -323,6 +324,19 @@ fn what_an_earlier_version_kept_is_taken_over_once() {
     );
     for number in 1..=4 {
         assert_eq!(mode(scene.store.generation_path(number)), 0o600);
+    }
+}
+
+/// A roll back would go to it.
+#[test]
+fn what_an_earlier_version_kept_and_is_no_config_is_not_taken_over() {
+    for text in ["", "\t: [bad", "good"] {
+        let mut scene = Scene::empty();
+        write(scene.config(), "active: 1\n");
+        write(scene.dir.join("state/last-known-good.yaml"), text);
+        scene.reopen();
+        assert_eq!(scene.store.generations().len(), 1, "{text:?}");
+        assert_eq!(scene.level(), TrustLevel::NoFallback, "{text:?}");
     }
 }
 

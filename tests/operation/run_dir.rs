@@ -95,6 +95,11 @@ fn in_local_mode_the_names_come_back_with_the_collector_s_next_start() {
     process::signal(agent.wait_collector(), Signal::KILL);
     agent.wait_start(2);
     agent.wait_status("the agent", |status| status["pid"] == agent.pid());
+    // Or at once, as the text says.
+    fs::remove_dir_all(agent.run_dir()).unwrap();
+    agent.run(["status"]).fails(75, &format!("`kill -HUP {}`", agent.pid()));
+    agent.signal(Signal::HUP);
+    agent.wait_status("the agent", |status| status["pid"] == agent.pid());
 }
 
 /// `/var/run` and `/run`: one agent, and the next one ends what a killed one has left.

@@ -23,6 +23,8 @@ impl Supervise {
             // The poller may be at a check, and then asks the collector whether it would start.
             self.tell(client, self.longest_check * 2 + READING, None);
         }
+        // A signal reaches an agent whose socket was removed.
+        self.restore_run_dir();
         self.reloads.push_back(client);
         self.poller.send(PollerCommand::Reload);
     }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::list::List;
 use super::{Generation, Limits, Origin, Standing};
+use crate::config::value::Value;
 use crate::config::yaml;
 use crate::os::files::{Directory, Place, is_absent, named, safe_open};
 use crate::store::atomic;
@@ -281,6 +282,11 @@ impl Generations {
     pub(in crate::store) fn take_over(&self, place: &Place, standing: Standing) -> io::Result<bool> {
         let Some(found) = place.look()?.filter(std::fs::Metadata::is_file) else { return Ok(false) };
         let bytes = place.read(self.limits().1)?;
+        // Cut off by a power failure, say: a roll back would go to it.
+        if standing == Standing::Confirmed && !matches!(yaml::parse(&bytes), Ok(Value::Object(_))) {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "it is no config: remove it");
+            return Err(named(&place.path(), error));
+        }
         if let Some(number) = self.find_content(&bytes) {
             if standing == Standing::Confirmed {
                 self.list().set_standing(number, standing);

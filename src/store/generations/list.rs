@@ -204,8 +204,8 @@ impl List {
     }
 
     /// An agent ends in good order: a config that is on probation is not to blame. One that `has_run` under this agent
-    /// and never crashed is confirmed after so many of them: some hosts run five minutes a day. An agent that is killed,
-    /// with its host maybe, does not count: the config may have done that.
+    /// and never crashed is confirmed after so many of them: some hosts run five minutes a day. An agent that is
+    /// killed, with its host maybe, does not count: the config may have done that.
     pub(in crate::store) fn stopped(&mut self, has_run: bool) {
         self.drop_uninstalled();
         let Some(active) = self.active() else { return };
