@@ -77,8 +77,8 @@ fn it_is_moved_over_while_the_agent_runs() {
     assert_layout(&root, agent_of(&root));
     let status = root.status().unwrap();
     assert_eq!(
-        (pid(&root), &status["config"], &status["collector"]["pid"]),
-        (first, &before["config"], &before["collector"]["pid"])
+        (pid(&root), &status["config"]["revision"], &status["collector"]["pid"]),
+        (first, &before["config"]["revision"], &before["collector"]["pid"])
     );
     assert_eq!(root.read("/etc/kmagent/api-key"), "sk_2\n");
     // What --purge believes.

@@ -187,7 +187,11 @@ fn failed_at(
     }
     let unusual = usual.unusual(scene.lines());
     // A plain restart in a hand-over's place is logged with its reason.
-    let is_said = |line: &&Line| matches!(line.level(), "warn" | "error") || line.field("method") == "restart";
+    let is_unusual = |line: &&Line| matches!(line.level(), "warn" | "error") || line.field("method") == "restart";
+    // Here an operator has changed the config, which is noticed once more when it could not be looked at.
+    let is_noticed =
+        |line: &&Line| scenario == Scenario::FallBack && line.msg().starts_with("config was changed by hand");
+    let is_said = |line: &&Line| is_unusual(line) && !is_noticed(line);
     let said: Vec<&Line> = unusual.iter().filter(is_said).collect();
     if said.is_empty() {
         // A check that is under way when a config is rolled back may find it valid once more; then it is discarded.

@@ -248,7 +248,7 @@ impl Scene {
         self.polls
     }
 
-    /// Lets it happen without a fault, and returns what strace saw of everybody's files.
+    /// Lets it happen without a fault, and returns what strace saw of everybody's files. The agent is suspended then.
     #[track_caller]
     pub fn record(&mut self) -> PathBuf {
         let mut trace = if self.scenario.is_check() || self.scenario.is_start() {
@@ -271,6 +271,17 @@ impl Scene {
         });
         // The check that reports it writes what it has found out.
         poll_for(REST, || self.agent.exit_status().is_some().then_some(()));
+        if !self.scenario.is_check() {
+            // On a busy host it may write still, which nobody would see.
+            self.agent.signal(Signal::STOP);
+            // A tracer that leaves before has it forgotten.
+            let is_stopped = |(_, task): &(u32, process::Status)| ['T', 't'].contains(&task.state());
+            let mut looks = 0;
+            self.agent.wait_until("a suspended agent", || {
+                looks = if process::tasks(self.agent.pid()).iter().all(is_stopped) { looks + 1 } else { 0 };
+                looks >= 3
+            });
+        }
         trace.detach(&self.agent);
         trace.file().to_path_buf()
     }
