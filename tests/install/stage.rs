@@ -26,6 +26,7 @@ case $1 in
         ;;
     *)
         trap 'kill $!; exit 0' TERM
+        echo 'info	service/service.go	Everything is ready. Begin running and processing data.' >&2
         while :; do sleep 1000 & wait $!; done
         ;;
 esac
