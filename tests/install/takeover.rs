@@ -68,14 +68,16 @@ fn it_is_moved_over_while_the_agent_runs() {
         return;
     }
     let root = host();
-    let (first, before) = (pid(&root), root.status().unwrap());
+    // It is read again, since it has been moved, once the poller no longer waits for a name server.
+    let before = root.wait_status("its revision", |status| status["config"]["revision"].is_string());
+    let first = pid(&root);
     shell(&root, "echo 'on-change: systemctl restart x' >>/etc/kmagent/agent.yaml; echo sk_2 >/etc/kmagent/api-key");
     // With the old agent still there, which needs nothing but what it can read.
     let output = root.install(&release(), &[], &["--no-start"]);
     assert_done(&output);
     assert!(output.stdout.contains("sets on-change, which root runs: check that it is yours: systemctl restart x"));
     assert_layout(&root, agent_of(&root));
-    let status = root.status().unwrap();
+    let status = root.wait_status("its revision", |status| status["config"]["revision"].is_string());
     assert_eq!(
         (pid(&root), &status["config"]["revision"], &status["collector"]["pid"]),
         (first, &before["config"]["revision"], &before["collector"]["pid"])
