@@ -198,6 +198,11 @@ impl Process {
         }
     }
 
+    /// Whether it has started another process that lives.
+    pub fn has_children(&self) -> bool {
+        self.child.has_children()
+    }
+
     /// Whether it is suspended and has not been continued since.
     pub fn is_suspended(&self) -> bool {
         self.child.is_suspended()

@@ -58,6 +58,11 @@ impl Collector {
         self.find().is_ok_and(|path| privileges::outlives_parent(&path))
     }
 
+    /// Whether it is a script, which may start the collector and not become it.
+    pub fn is_script(&self) -> bool {
+        self.find().is_ok_and(|path| files::is_script(&path))
+    }
+
     /// The version that the collector at `path` prints, as `vX.Y.Z`; empty when it prints none.
     ///
     /// # Errors

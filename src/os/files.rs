@@ -19,7 +19,7 @@
 //!   socket_at, remove_dead_socket
 //!                               the file of a Unix socket, which outlives a process that is killed
 //!   is_planted                  why a path was refused
-//!   is_root, owner_may_command, is_program, is_readable_by_all
+//!   is_root, owner_may_command, is_program, is_script, is_readable_by_all
 //!   in_memory, path_in_child    content for a child that may not read the file which has it
 //! ```
 //! It knows nothing of configs and decides nothing.
@@ -35,8 +35,8 @@ use serde::{Deserialize, Serialize};
 use super::error::remedy_for_shortage;
 pub use super::platform::files::{
     Directory, Place, command_to_link, confine, hold, identity, in_memory, is_program, is_readable_by_all, is_root,
-    key, lock_holder, make_private_directory, make_readable_directory, open_lock, open_regular, owner_may_command,
-    path_in_child, read_through, remove_dead_socket, safe_open, socket_at,
+    is_script, key, lock_holder, make_private_directory, make_readable_directory, open_lock, open_regular,
+    owner_may_command, path_in_child, read_through, remove_dead_socket, safe_open, socket_at,
 };
 
 /// Who besides root could have written what root is about to obey.

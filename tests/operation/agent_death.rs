@@ -76,6 +76,14 @@ fn a_process_that_only_has_the_variables_of_a_collector_is_left_alone() {
     };
     let instance = record["env"]["KM_AGENT_INSTANCE"].as_str().unwrap_or_default();
     let mut bystanders = ["another", instance].map(|it| bystander("sleep", it).arg("600").spawn().unwrap());
+    // In a session of its own, as a program that a shell without these variables has started.
+    let far = agent.dir().join("far");
+    let mut shell = std::process::Command::new("sh");
+    let line = "env KM_AGENT_RUN_DIR=\"$1\" KM_AGENT_INSTANCE=\"$2\" setsid sh -c 'echo $$ >\"$0.new\"; \
+                mv \"$0.new\" \"$0\"; exec sleep 600' \"$3\" & wait";
+    shell.args(["-c", line, "shell"]).arg(agent.run_dir()).arg(instance).arg(&far);
+    let mut shell = shell.spawn().unwrap();
+    let far = agent.wait_for("a program", || fs::read_to_string(&far).ok()?.trim().parse::<u32>().ok());
     let other = quick().config(super::yaml(&named("other"))).build();
     let mut start = super::through_shell(&other, "exec setsid \"$0\" \"$@\"");
     other.spawn_command({
@@ -96,6 +104,9 @@ fn a_process_that_only_has_the_variables_of_a_collector_is_left_alone() {
     wait_running(&agent, log);
     agent.wait_until("the end of what is an orphan's", || !process::alive(orphan));
     assert_eq!((other.exit_status(), other.wait_collector()), (None, others), "a living agent was ended");
+    assert!(process::alive(far), "a living shell's program was ended");
+    process::signal(far, Signal::KILL);
+    shell.wait().unwrap();
     for bystander in &mut bystanders {
         assert!(bystander.try_wait().unwrap().is_none(), "it was ended");
         bystander.kill().unwrap();
@@ -143,6 +154,34 @@ fn a_collector_with_capabilities_outlives_a_killed_agent_until_the_next_and_the_
     assert!(!process::alive(collector), "two collectors run");
     assert_eq!(agent.collectors().len(), 1);
     assert_eq!(agent.stop(), 0);
+}
+
+/// The kernel ends the script, and not what it waits for.
+#[test]
+fn a_collector_behind_a_script_outlives_a_killed_agent_and_the_status_says_so() {
+    let builder = quick();
+    let (wrapper, fake) = (builder.dir().join("wrapper"), bin::fake().display().to_string());
+    for (exec, outlives) in [("exec ", false), ("", true)] {
+        bin::write_program(&wrapper, &format!("#!/bin/sh\n{exec}{fake} \"$@\"\n"));
+        let agent = settled(quick().collector(&wrapper), &named("a"));
+        assert_eq!(agent.status().unwrap()["collector"]["outlives_agent"], outlives);
+        assert_eq!(agent.run(["status"]).says().contains("outlives a killed agent"), outlives);
+        agent.signal(Signal::KILL);
+        agent.wait_exit();
+        if outlives {
+            agent.wait_until("the script's end", || agent.processes().len() == 1);
+            holds_for("a collector without an agent", std::time::Duration::from_millis(500), || {
+                agent.processes().len() == 1
+            });
+        } else {
+            agent.wait_until("no orphan", || agent.processes().is_empty());
+        }
+        let log = agent.log().len();
+        agent.spawn();
+        wait_running(&agent, log);
+        assert_eq!(agent.count_log(|line| line.msg().contains("that a killed agent left behind")), outlives as usize);
+        assert_eq!((agent.stop(), agent.processes()), (0, vec![]));
+    }
 }
 
 /// As if its locks had been removed, and another agent had taken the new ones.

@@ -30,6 +30,17 @@ fn reloads(agent: &Agent) -> usize {
     agent.count_log(|line| line.msg() == "settings reloaded")
 }
 
+/// By which other programs are told to open their logs anew, say.
+#[test]
+fn signals_that_mean_nothing_to_it_are_logged() {
+    let agent = settled(quick(), &named("a"));
+    for (signal, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2"), (Signal::ALARM, "SIGALRM")] {
+        agent.signal(signal);
+        agent.wait_log("the signal", |line| line.msg() == "signal ignored" && line.field("signal") == name);
+    }
+    assert_eq!((agent.starts(), agent.stop()), (1, 0));
+}
+
 #[test]
 fn sighup_takes_up_the_settings_and_leaves_the_collector_alone() {
     let (api, other) = (Api::plain(), Api::plain());

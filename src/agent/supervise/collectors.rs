@@ -35,14 +35,22 @@ pub(super) struct LiveCollector {
     pub(super) facts: Arc<ConfigFacts>,
     /// It has said that everything is started.
     pub(super) is_ready: bool,
-    /// It does not end with the agent.
-    pub(super) outlives_agent: bool,
+    /// Its file has rights of its own, for which the kernel forgets that it is to end with the agent.
+    is_privileged: bool,
+    is_script: bool,
     /// Its latest bind(2).
     pub(super) bound_at: Uptime,
     /// What it prints, for the log.
     records: Records,
     /// That it has bound.
     pub(super) sockets: Vec<SocketFile>,
+}
+
+impl LiveCollector {
+    /// Whether it does not end with the agent. The kernel ends a script, but not the collector that it waits for.
+    pub(super) fn outlives_agent(&self) -> bool {
+        self.is_privileged || self.is_script && self.process.has_children()
+    }
 }
 
 /// A collector that has ended, and how.
@@ -120,8 +128,8 @@ impl Collectors {
         self.starts += 1;
         log::info!(pid = process.id(); "collector started");
         let index = self.live.len();
-        let outlives_agent = self.collector.outlives_agent();
-        if outlives_agent {
+        let is_privileged = self.collector.outlives_agent();
+        if is_privileged {
             log::info!("collector outlives a killed agent: its file has capabilities or set-id bits");
         }
         let is_ready = false;
@@ -132,7 +140,8 @@ impl Collectors {
             generation,
             facts,
             is_ready,
-            outlives_agent,
+            is_privileged,
+            is_script: self.collector.is_script(),
             bound_at: now,
             records: Records::default(),
             sockets: Vec::new(),

@@ -64,7 +64,7 @@ impl Drain {
         let closed = || -> Result<Closed, Problem> {
             let (own, other) = (old.process.binds()?, new.process.binds()?);
             match widened::close(own, other) {
-                Ok(closed) if !closed.listeners.is_empty() && old.outlives_agent => {
+                Ok(closed) if !closed.listeners.is_empty() && old.outlives_agent() => {
                     Err("the old collector would outlive a killed agent".to_string())
                 }
                 closed => closed,

@@ -1,6 +1,7 @@
 //! What the supervisor knows, as others want it: the poller for its reports, clients for `status`.
 
 use super::Supervise;
+use super::collectors::LiveCollector;
 use super::state_tracker::StateTracker;
 use crate::agent::mailbox::{Findings, PollerCommand, Snapshot};
 use crate::config::value::Revision;
@@ -96,7 +97,7 @@ impl Supervise {
             restarts: self.collectors.restarts(),
             program: self.collectors.program_path.clone(),
             version: Some(self.collector_version.clone()).filter(|version| !version.is_empty()),
-            outlives_agent: live.is_some_and(|live| live.outlives_agent),
+            outlives_agent: live.is_some_and(LiveCollector::outlives_agent),
         }
     }
 
@@ -114,7 +115,7 @@ impl Supervise {
             revision: revision.as_ref().ok().and_then(|revision| revision.as_ref()).map(Revision::to_string),
             revision_unknown_because: revision.err(),
             changed_by: known.changed_by.clone(),
-            standing: seen.as_ref().map(|generation| standing(generation).to_string()),
+            standing: seen.as_ref().map(|generation| self.standing(generation).to_string()),
             installed_at: seen.as_ref().map(|generation| generation.installed_at),
             confirmed_in_seconds: confirmed_at.map(|at| at.saturating_sub(self.now()).as_secs()),
             pending_revision: pending.map(|(revision, _)| revision.to_string()),
@@ -126,15 +127,19 @@ impl Supervise {
             rejected_kept: rejected.and_then(|rejected| rejected.kept.clone()),
         }
     }
-}
 
-/// Of the active config. One that was rolled back before, and is here again, has to prove itself as any other.
-fn standing(generation: &Generation) -> &'static str {
-    match generation.standing {
-        Standing::Confirmed => "confirmed",
-        Standing::Unconfirmed { .. } => "unconfirmed",
-        Standing::Pending { .. } | Standing::RolledBack { .. } | Standing::Refused { .. } | Standing::Replaced => {
-            "probation"
+    /// Of the active config. One that was rolled back before, and is here again, has to prove itself as any other.
+    fn standing(&self, generation: &Generation) -> &'static str {
+        let runs = self.collectors.only().and_then(|live| live.generation);
+        if self.core.state_name() == StateName::Running && runs.is_some_and(|runs| runs != generation.number) {
+            return "unapplied";
+        }
+        match generation.standing {
+            Standing::Confirmed => "confirmed",
+            Standing::Unconfirmed { .. } => "unconfirmed",
+            Standing::Pending { .. } | Standing::RolledBack { .. } | Standing::Refused { .. } | Standing::Replaced => {
+                "probation"
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::open_files;
 use super::process_id::ProcessId;
 use super::sys::before_exec;
 use super::wait::Waitable;
+use crate::os::files;
 
 pub use super::sys::before_exec::{rank_out_of_memory, run_as};
 
@@ -150,6 +152,13 @@ impl Child {
         matches!(self.look(WaitIdOptions::STOPPED), Ok(true))
     }
 
+    /// Whether a process lives that its first thread has started, as far as the kernel lists them
+    /// (proc_tid_children(5)).
+    pub fn has_children(&self) -> bool {
+        let list = PathBuf::from(format!("/proc/{0}/task/{0}/children", self.pid));
+        files::read(&list, files::MAX_KERNEL_FILE).is_ok_and(|list| !list.is_empty())
+    }
+
     /// Its exit status if it has ended; what it left of its group is killed then.
     pub fn try_reap(&mut self) -> io::Result<Option<ExitStatus>> {
         if !self.has_ended()? {
@@ -217,7 +226,7 @@ pub fn killed_by(status: ExitStatus) -> Option<String> {
 }
 
 /// The signals that end processes, by their names (signal(7)); the others by their numbers.
-fn signal_name(signal: i32) -> String {
+pub(super) fn signal_name(signal: i32) -> String {
     let named = [
         (Signal::HUP, "SIGHUP"),
         (Signal::INT, "SIGINT"),

@@ -64,12 +64,12 @@ impl Orphan {
 /// Not this process, and not those that it descends from: a collector's script may be what starts this agent. And no
 /// process that has a file of the name `lock` open, nor what it has started: it is an agent of its own.
 pub fn find(recorded: &[ProcessId], variable: &str, value: &str, lock: &str) -> Vec<Orphan> {
-    let mark = format!("{variable}={value}");
     let table = Entry::all();
+    let own = lineage(&table);
+    let search = Search { recorded, table: &table, own: &own, mark: &format!("{variable}={value}"), lock };
     let mut found: Vec<Entry> = Vec::new();
     let is_root = |entry: &Entry| {
-        recorded.contains(&entry.id)
-            || has_mark(entry.id.pid, &mark) && !is_anothers(*entry, recorded, &table, &mark, lock)
+        recorded.contains(&entry.id) || has_mark(entry.id.pid, search.mark) && !search.is_anothers(*entry)
     };
     let mut next: Vec<Entry> = table.iter().copied().filter(is_root).collect();
     while let Some(entry) = next.pop() {
@@ -79,32 +79,44 @@ pub fn find(recorded: &[ProcessId], variable: &str, value: &str, lock: &str) -> 
             next.extend(table.iter().filter(|child| child.parent == entry.id.pid));
         }
     }
-    let own = lineage(&table);
     found.retain(|entry| !entry.has_ended && !own.contains(&entry.id.pid));
     found.iter().filter_map(|entry| Orphan::open(entry.id)).collect()
 }
 
-/// Whether a process has its variable from a copy of the environment, as an operator's shell may: it, or what it
-/// descends from by way of processes that have it too, leads a terminal's session, is an agent, or was started by a
-/// process of its session that has it not. What is left behind has no such parent, but init or another that adopts.
-fn is_anothers(entry: Entry, recorded: &[ProcessId], table: &[Entry], mark: &str, lock: &str) -> bool {
-    let mut entry = entry;
-    // As many as there are, since a number that was given out again could close a circle.
-    for _ in table {
-        if recorded.iter().any(|id| *id == entry.id || id.pid == entry.group) {
-            return false;
+struct Search<'a> {
+    recorded: &'a [ProcessId],
+    table: &'a [Entry],
+    /// This process and those that it descends from.
+    own: &'a [u32],
+    mark: &'a str,
+    lock: &'a str,
+}
+
+impl Search<'_> {
+    /// Whether a process has its variable from a copy of the environment, as an operator's shell may: it, or what it
+    /// descends from by way of processes that have it too, leads a terminal's session, is an agent, or was started by
+    /// a process that has it not. What is left behind has no such parent, but init or what else adopts: one that this
+    /// agent descends from too, if it was started as the one before, and that is not of its session.
+    fn is_anothers(&self, mut entry: Entry) -> bool {
+        // As many as there are, since a number that was given out again could close a circle.
+        for _ in self.table {
+            if self.recorded.iter().any(|id| *id == entry.id || id.pid == entry.group) {
+                return false;
+            }
+            if entry.has_terminal && entry.session == entry.id.pid || has_open(entry.id.pid, self.lock) {
+                return true;
+            }
+            let parent = self.table.iter().find(|parent| parent.id.pid == entry.parent && parent.id.pid != 1);
+            match parent {
+                None => return false,
+                Some(parent) if !has_mark(parent.id.pid, self.mark) => {
+                    return parent.session == entry.session || !self.own.contains(&parent.id.pid);
+                }
+                Some(parent) => entry = *parent,
+            }
         }
-        if entry.has_terminal && entry.session == entry.id.pid || has_open(entry.id.pid, lock) {
-            return true;
-        }
-        let parent = table.iter().find(|parent| parent.id.pid == entry.parent && parent.id.pid != 1);
-        match parent {
-            None => return false,
-            Some(parent) if !has_mark(parent.id.pid, mark) => return parent.session == entry.session,
-            Some(parent) => entry = *parent,
-        }
+        false
     }
-    false
 }
 
 /// Whether a process has a file of this name open, as far as that can be seen.

@@ -72,6 +72,10 @@ impl Child {
         match *self {}
     }
 
+    pub fn has_children(&self) -> bool {
+        match *self {}
+    }
+
     pub fn try_reap(&mut self) -> io::Result<Option<ExitStatus>> {
         match *self {}
     }

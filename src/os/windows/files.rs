@@ -193,6 +193,10 @@ pub fn is_program(_path: &Path) -> bool {
     false
 }
 
+pub fn is_script(_path: &Path) -> bool {
+    false
+}
+
 pub fn is_readable_by_all(_meta: &Metadata) -> bool {
     false
 }

@@ -150,6 +150,12 @@ pub fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
+/// Whether the system runs it by way of another program (execve(2)).
+pub fn is_script(path: &Path) -> bool {
+    let mut start = [0u8; 2];
+    fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok()) && start == *b"#!"
+}
+
 pub fn is_readable_by_all(meta: &Metadata) -> bool {
     meta.permissions().mode() & 0o004 != 0
 }
