@@ -78,9 +78,13 @@ fn ready(status: &Status) -> Result<String> {
     if status.collector.is_ready {
         return Ok(format!("ready: collector {collector}\n"));
     }
-    let problem = problem(status).and_then(|problem| problem.lines().next());
-    let problem = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
-    Err(Error::new(Exit::Unavailable, format!("not ready: collector {collector}{problem}")))
+    // A line that announces others goes with the first of them.
+    let mut problem = problem(status).unwrap_or_default().lines();
+    let mut line = problem.next().map(|problem| format!(": {problem}")).unwrap_or_default();
+    if line.ends_with(':') {
+        line.extend(problem.next().map(|next| format!(" {}", next.trim())));
+    }
+    Err(Error::new(Exit::Unavailable, format!("not ready: collector {collector}{line}")))
 }
 
 /// Without its time.
@@ -118,6 +122,7 @@ fn standing(config: &ConfigStatus) -> String {
     match (config.standing.as_deref(), config.confirmed_in_seconds) {
         (None, _) => String::new(),
         (Some("probation"), _) => format!(", on probation{}", since(config.installed_at, " since ", "")),
+        (Some("unapplied"), _) => ", edited; the collector runs an earlier one until `kmagent restart`".to_string(),
         (Some(standing), None) => format!(", {standing}"),
         (Some(standing), Some(delay)) => format!(", {standing}, confirmed in {}", span(delay)),
     }

@@ -1,6 +1,7 @@
 //! Rows of a name and a text, fitted into a screen of 100 columns by 14 lines: what does not fit is marked by `…`.
 //!
-//! It knows nothing of what they say. The first row gets what room the others leave.
+//! It knows nothing of what they say. The first row gets what room the others leave, of which each takes three lines at
+//! most.
 
 use crate::log::sanitize;
 
@@ -9,6 +10,9 @@ pub const LINES: usize = 14;
 /// Of the names, and of what goes on below them: behind an indentation nothing of the API's or the collector's can pass
 /// for a row of ours.
 const NAME: usize = 11;
+/// What the first row may take, and each other one before it takes more.
+const FIRST: usize = 4;
+const OTHER: usize = 3;
 
 pub struct Row {
     pub name: &'static str,
@@ -17,11 +21,13 @@ pub struct Row {
 
 pub fn render(rows: &[Row]) -> String {
     let wrapped: Vec<Vec<String>> = rows.iter().map(|row| wrap(&row.text, COLUMNS - NAME)).collect();
+    let others: usize = wrapped.iter().skip(1).map(|lines| lines.len().min(OTHER)).sum();
+    let mut room = LINES.saturating_sub(others).max(FIRST);
     let mut left = LINES.saturating_sub(rows.len());
     let mut text = String::new();
     for (row, lines) in rows.iter().zip(wrapped) {
-        let shown = lines.len().min(1 + left);
-        left -= shown - 1;
+        let shown = lines.len().min(1 + left).min(room);
+        (left, room) = (left + 1 - shown, OTHER);
         for (number, line) in elide(lines, shown).iter().enumerate() {
             let name = if number == 0 { row.name } else { "" };
             text.push_str(format!("{name:<NAME$}{line}").trim_end());
@@ -92,9 +98,9 @@ mod tests {
         let shown = rows(&[long, "x".repeat(500), "short".to_string()]);
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines.len(), LINES);
-        assert_eq!((lines[0], lines[5], lines[6]), ("name       line 1", "           line 6 …", "           line 35"));
-        assert_eq!((lines[11], lines[13]), ("           line 40", "name       short"));
-        assert!(lines[12].ends_with("x …") && lines[12].chars().count() == COLUMNS, "{shown}");
+        assert_eq!((lines[0], lines[4], lines[5]), ("name       line 1", "           line 5 …", "           line 36"));
+        assert_eq!((lines[9], lines[13]), ("           line 40", "name       short"));
+        assert!(lines[11].ends_with("x …") && lines[11].chars().count() == COLUMNS, "{shown}");
     }
 
     #[test]

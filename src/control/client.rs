@@ -182,7 +182,7 @@ fn refused(path: &Path, error: io::Error, paths: &AgentPaths) -> Error {
         && let Some(pid) = lock::holder_in_state(&paths.run_dir, &paths.state_dir)
     {
         let what = format!("the agent (pid {pid}) cannot be reached: {} was removed", path.display());
-        let remedy = format!("it comes back with the next config check, or by `kill -HUP {pid}`: try again then");
+        let remedy = format!("it comes back soon, or at once by `kill -HUP {pid}`: try again then");
         return Error::new(Exit::TryAgain, format!("{what}; {remedy}"));
     }
     match error.kind() {

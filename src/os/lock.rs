@@ -6,7 +6,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::files::{self, FileKey, safe_open};
 use super::user::User;
@@ -99,9 +99,12 @@ pub fn holder_in_state(run_dir: &Path, state_dir: &Path) -> Option<u32> {
 /// For which run directory a lock is held, wherever that is mounted, and on which host: containers may have the same
 /// state, and so may hosts, by a network file system.
 fn holder(run_dir: &Path) -> Option<String> {
-    let parent = fs_err::canonicalize(files::directory_of(run_dir)).ok()?;
-    let run_dir =
-        fs_err::canonicalize(run_dir).unwrap_or_else(|_| parent.join(run_dir.file_name().unwrap_or_default()));
+    let run_dir = std::path::absolute(run_dir).ok()?;
+    // What has been removed may be the directory above it, too, as that of a user at a logout.
+    let (there, real) = run_dir.ancestors().find_map(|path| Some((path, fs_err::canonicalize(path).ok()?)))?;
+    let gone = run_dir.strip_prefix(there).unwrap_or(Path::new(""));
+    // Without a slash at the end.
+    let run_dir: PathBuf = real.components().chain(gone.components()).collect();
     Some(format!("{} {}\n", host::instance()?, run_dir.display()))
 }
 

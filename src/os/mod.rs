@@ -16,6 +16,7 @@
 //!   this_process  what the agent was started with, and what is left of it when it dies
 //!   host          the host's name
 //!   user          who runs a process, owns a file, is at the other end of a connection
+//!   dir_watch     names that are removed from a directory
 //!   error         what an error of the system means, and what an operator can do about it
 //!   files         private files, replacing, identity, what another user may have planted, who may change a program
 //!   lock          one agent per run directory
@@ -45,6 +46,6 @@ pub mod shutdown;
 pub mod wake_channel;
 
 pub use platform::{
-    child, control, descendants, error, event, host, orphans, port_holder, process_id, restarter, service, signals,
-    stderr, stream, this_process, user, wait,
+    child, control, descendants, dir_watch, error, event, host, orphans, port_holder, process_id, restarter, service,
+    signals, stderr, stream, this_process, user, wait,
 };

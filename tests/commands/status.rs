@@ -283,6 +283,7 @@ fn ready_is_0_only_with_a_collector_that_runs() {
     let output = agent.run(["status", "--ready"]);
     output.fails(69, "not ready: collector backoff since ");
     assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
+    assert!(output.stderr.trim_end().ends_with("; its last lines: two"), "{output:?}");
 }
 
 #[test]
@@ -322,7 +323,10 @@ fn it_says_whether_the_config_is_confirmed() {
         assert_eq!(config.ends_with(words), standing != "probation", "{text}");
         // What an operator has just written has no standing before it was read.
         fs::write(agent.config_file(), "fake: {}\nname: edited").unwrap();
-        agent.wait_status("the edited one", |status| status["config"]["standing"] == "probation");
+        let edited = if standing == "probation" { "probation" } else { "unapplied" };
+        agent.wait_status("the edited one", |status| status["config"]["standing"] == edited);
+        let words = "edited; the collector runs an earlier one until `kmagent restart`";
+        assert_eq!(unwrapped(agent.run(["status"]).says()).contains(words), edited == "unapplied");
     }
 }
 

@@ -85,21 +85,38 @@ fn a_run_directory_that_cannot_be_restored_is_reported_until_it_can() {
     answers(&agent, collector);
 }
 
-/// Without config checks, at the collector's next start.
+/// Also without config checks.
 #[test]
-fn in_local_mode_the_names_come_back_with_the_collector_s_next_start() {
+fn in_local_mode_the_names_come_back_too() {
     let agent = settled(quick(), &named("a"));
-    fs::remove_dir_all(agent.run_dir()).unwrap();
+    let collector = agent.wait_collector();
+    for (count, clean) in CLEANERS.into_iter().enumerate() {
+        clean(&agent.run_dir());
+        agent.wait_until("its files", || agent.count_log(is_restored) > count);
+        answers(&agent, collector);
+    }
+    assert_eq!(agent.starts(), 1);
+}
+
+/// What is mounted over the directory, say, or one above it that was moved: no removal there tells it.
+#[test]
+fn names_that_are_away_unseen_come_back_with_the_collector_s_next_start_or_at_sighup() {
+    let builder = quick();
+    let outer = builder.dir().join("outer");
+    let agent = settled(builder.setting("run-dir", outer.join("run").display().to_string()), &named("a"));
+    let away = |count: usize| fs::rename(&outer, agent.dir().join(format!("away-{count}"))).unwrap();
+    away(1);
     is_refused(&agent, &["start"]);
     agent.run(["stop"]).fails(75, "cannot be reached");
     process::signal(agent.wait_collector(), Signal::KILL);
     agent.wait_start(2);
-    agent.wait_status("the agent", |status| status["pid"] == agent.pid());
+    agent.wait_until("the agent", || agent.run(["status"]).code == Some(0));
     // Or at once, as the text says.
-    fs::remove_dir_all(agent.run_dir()).unwrap();
+    away(2);
     agent.run(["status"]).fails(75, &format!("`kill -HUP {}`", agent.pid()));
     agent.signal(Signal::HUP);
-    agent.wait_status("the agent", |status| status["pid"] == agent.pid());
+    agent.wait_until("the agent", || agent.run(["status"]).code == Some(0));
+    assert_eq!(agent.count_log(is_restored), 2);
 }
 
 /// `/var/run` and `/run`: one agent, and the next one ends what a killed one has left.

@@ -180,6 +180,7 @@ impl Supervise {
             revision = revision, problem = &*problem, kept = shown, restored = restored.as_str(), generation = to;
             "config rolled back"
         );
+        self.state_tracker.changed_by("roll back".to_string());
         match blame {
             Blame::Config | Blame::Start => {
                 let collector = self.collectors.started_program();

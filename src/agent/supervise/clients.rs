@@ -157,7 +157,9 @@ impl Supervise {
             }
             Request::Check => self.ask_for(client),
             Request::Retry => {
-                log::info!("an operator has the rejected config tried again");
+                if self.state_tracker.has_rejection() {
+                    log::info!("an operator has the rejected config tried again");
+                }
                 self.state_tracker.forget_rejection();
                 // The poller may be at a check, and the config that this one brings has to prove itself.
                 let verdict = self.handover.longest_overlap() * 2 + KILL_PATIENCE;

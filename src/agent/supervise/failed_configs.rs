@@ -25,6 +25,11 @@ impl StateTracker {
         }
     }
 
+    /// Whether a config is rejected, or waits to be tried again.
+    pub(super) fn has_rejection(&self) -> bool {
+        self.rejected.get().is_some() || self.postponed.is_some()
+    }
+
     /// An operator, or a check that finds it void, has the rejection forgotten; and what a config that is tried again
     /// later waits for.
     pub(super) fn forget_rejection(&mut self) {
@@ -41,12 +46,18 @@ impl StateTracker {
     /// The config failed for something outside of it: it is tried again when that has changed, or later, and later each
     /// time.
     pub(super) fn postponed(&mut self, revision: Option<Revision>, problem: &str, overlay: Option<SeenFile>) {
-        let problem = format!("the config was rolled back and will be tried again: {problem}");
+        let same = self.postponed.take().filter(|earlier| Some(&earlier.revision) == revision.as_ref());
+        let attempts = same.map_or(0, |earlier| earlier.attempts).saturating_add(1);
+        let delay = retries::delay(attempts);
+        let name = revision.as_ref().map(Revision::short).unwrap_or_default();
+        let problem = format!(
+            "config {name} was rolled back and will be tried again, in {} min at the latest, or at once by \
+             `kmagent retry`: {problem}",
+            delay.as_secs() / 60
+        );
         update(&mut self.problems.config, Some(&problem));
         self.postponed = revision.map(|revision| {
-            let same = self.postponed.take().filter(|earlier| earlier.revision == revision);
-            let attempts = same.map_or(0, |earlier| earlier.attempts).saturating_add(1);
-            let until = Instant::now() + retries::delay(attempts);
+            let until = Instant::now() + delay;
             Box::new(Postponed { revision, attempts, until, named: self.outside.take(), overlay, problem })
         });
     }

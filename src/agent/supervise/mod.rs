@@ -32,7 +32,6 @@ mod status_snapshot;
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::agent::check;
@@ -68,6 +67,7 @@ use pending_writes::PendingWrites;
 use poller_link::PollerLink;
 use reload::Reloads;
 use restart::Restarts;
+use run_dir::RunDir;
 use service_status::ServiceStatus;
 use state_tracker::StateTracker;
 
@@ -83,7 +83,7 @@ pub struct Supervise {
     pending_writes: PendingWrites,
     active_config: ActiveConfig,
     facts: FactsCache,
-    run_dir: PathBuf,
+    run_dir: RunDir,
     lock: Lock,
     /// As far as the poller knows it; empty if it does not.
     collector_version: String,
@@ -147,7 +147,7 @@ impl Supervise {
             pending_writes: PendingWrites::default(),
             active_config: ActiveConfig::default(),
             facts: FactsCache::default(),
-            run_dir: settings.run_dir.clone(),
+            run_dir: RunDir::new(&settings.run_dir),
             lock: parts.lock,
             collector_version: String::new(),
             next_check_at: None,
@@ -202,6 +202,7 @@ impl Supervise {
             self.drain.deadline(),
             self.collectors.log_deadline(),
             self.ready_look_at(),
+            self.run_dir.deadline(),
             self.collectors.check_interval().map(|interval| self.now() + interval),
         ];
         // One that is too far away for the clock is as good as none.
@@ -210,6 +211,7 @@ impl Supervise {
             .collectors
             .sources()
             .chain(self.clients.sources())
+            .chain(self.run_dir.source())
             .chain([self.signals.waitable(), self.poller.source()])
             .collect();
         let error = wait(&sources, until).err();
@@ -230,6 +232,7 @@ impl Supervise {
         if signals.reload {
             self.ask_for_reload(None);
         }
+        self.watch_run_dir();
         self.look_for_ready(&mut events);
         let (arrived, closed) = self.poller.drain();
         for event in arrived {

@@ -1,27 +1,84 @@
 //! The names in the run directory by which others find the agent: its lock, its socket, the record of its collectors.
 //!
-//! What cleans such directories may remove them (systemd-tmpfiles(8), or logind at a logout), or the directory. They
-//! are looked at when the agent is awake for a config check or a start, and made anew.
+//! What cleans such directories may remove them (systemd-tmpfiles(8), or logind at a logout), or the directory. A
+//! second after something was removed there they are looked at and made anew; where that cannot be watched, when the
+//! agent is awake for a config check or a start.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Supervise;
+use crate::core::Uptime;
 use crate::error::{Error, Exit, Result};
+use crate::os::dir_watch::DirWatch;
 use crate::os::files;
+use crate::os::wait::Waitable;
+
+/// So that a cleaner has removed the directory too, and one that never ends costs little.
+const SETTLING: Duration = Duration::from_secs(1);
+
+pub(super) struct RunDir {
+    path: PathBuf,
+    /// Without it what is gone is noticed later.
+    watch: Option<DirWatch>,
+    look_at: Option<Uptime>,
+}
+
+impl RunDir {
+    pub(super) fn new(path: &Path) -> RunDir {
+        let run_dir = RunDir { path: path.to_path_buf(), watch: DirWatch::new().ok(), look_at: None };
+        run_dir.rewatch();
+        run_dir
+    }
+
+    pub(super) fn source(&self) -> Option<Waitable<'_>> {
+        self.watch.as_ref().map(DirWatch::waitable)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Uptime> {
+        self.look_at
+    }
+
+    /// The directory that has this name may be another one.
+    fn rewatch(&self) {
+        if let Some(watch) = &self.watch {
+            let _ = watch.add(&self.path);
+        }
+    }
+
+    /// Whether it is time to look.
+    fn is_due(&mut self, now: Uptime) -> bool {
+        if self.watch.as_ref().is_some_and(DirWatch::take) {
+            self.look_at.get_or_insert(now + SETTLING);
+        }
+        self.look_at.take_if(|at| now >= *at).is_some()
+    }
+}
 
 impl Supervise {
+    pub(super) fn watch_run_dir(&mut self) {
+        let now = self.now();
+        if self.run_dir.is_due(now) {
+            self.restore_run_dir();
+        }
+    }
+
     pub(super) fn restore_run_dir(&mut self) {
         let restored = self.restore_names();
+        self.run_dir.rewatch();
         self.state_tracker.run_dir_usable(restored.as_ref().err().map(ToString::to_string).as_deref());
         if let Ok(true) = restored {
-            log::warn!(path:% = self.run_dir.display(); "run directory was cleaned; its files are restored");
+            log::warn!(path:% = self.run_dir.path.display(); "run directory was cleaned; its files are restored");
         }
     }
 
     /// True if one was missing.
     fn restore_names(&mut self) -> Result<bool> {
-        files::make_private_directory(&self.run_dir)
+        let path = &self.run_dir.path;
+        files::make_private_directory(path)
             .map_err(|error| Error::because(Exit::CannotWrite, "cannot make the run directory", error))?;
-        let lock = self.lock.restore(&self.run_dir)?;
-        let socket = self.clients.restore(&self.run_dir)?;
+        let lock = self.lock.restore(path)?;
+        let socket = self.clients.restore(path)?;
         let record = self.collectors.restore_record();
         Ok(lock || socket || record)
     }

@@ -297,7 +297,10 @@ impl StateTracker {
                 self.problems.config = Some(TimedProblem::from(rejected));
             }
             ProblemUpdate::Postponed(problem) => {
-                update(&mut self.problems.config, Some(problem));
+                // It may know more of the same one.
+                let earlier = self.problems.config.take().filter(|timed| problem.contains(&*timed.problem));
+                let at = earlier.map_or_else(unix_now, |timed| timed.at);
+                self.problems.config = Some(TimedProblem { problem: problem.clone(), at });
             }
             ProblemUpdate::Forgotten => self.forget_rejection(),
             ProblemUpdate::None | ProblemUpdate::Resolved | ProblemUpdate::NotRestarted(_) => {}

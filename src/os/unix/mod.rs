@@ -3,6 +3,7 @@
 pub mod child;
 pub mod control;
 pub mod descendants;
+pub mod dir_watch;
 pub mod error;
 pub mod event;
 pub mod files;
