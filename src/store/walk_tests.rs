@@ -179,15 +179,22 @@ impl Walk {
         self.save();
         let active = self.active().expect("there is a config");
         let fallbacks = self.scene.store.generations.list().fallbacks(Some(active.number));
-        let content = |number: &u64| std::fs::read(self.scene.store.generation_path(*number)).ok();
-        // After a kill the active config is known by its content, which may have been confirmed under another number.
-        let is_confirmed = |it: &Generation| it.is_confirmed() && content(&it.number) == content(&active.number);
+        if self.has_twin(active.number) {
+            // It is what was confirmed, and is tried as that.
+            self.crashed.remove(&active.number);
+        }
         assert!(
-            fallbacks.is_empty()
-                || !self.crashed.contains(&active.number)
-                || self.scene.store.generations().iter().any(is_confirmed),
+            fallbacks.is_empty() || !self.crashed.contains(&active.number),
             "an agent starts with what has crashed: {active:?}"
         );
+    }
+
+    /// After a kill the active config is known by its content, which may have been confirmed under another number.
+    fn has_twin(&self, number: u64) -> bool {
+        let content = |number: u64| std::fs::read(self.scene.store.generation_path(number)).ok();
+        let is_twin =
+            |it: &Generation| it.is_confirmed() && it.number != number && content(it.number) == content(number);
+        self.scene.store.generations().iter().any(is_twin)
     }
 
     fn save(&mut self) {

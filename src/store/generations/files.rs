@@ -29,6 +29,8 @@ pub(in crate::store) type Content = io::Result<Option<Vec<u8>>>;
 /// What the list's file has.
 #[derive(Deserialize)]
 struct Kept {
+    #[serde(default)]
+    last_number: u64,
     generations: Vec<Generation>,
 }
 
@@ -125,6 +127,7 @@ impl Generations {
         match kept {
             Ok(mut kept) => {
                 kept.generations.sort_by_key(|it| it.number);
+                list.last_number = kept.generations.last().map_or(0, |last| last.number).max(kept.last_number);
                 // One whose file is missing is of no use.
                 kept.generations.retain(|it| !matches!(self.place(it.number).and_then(|it| it.look()), Ok(None)));
                 list.generations = kept.generations;
@@ -145,12 +148,13 @@ impl Generations {
                     let standing = Standing::Unconfirmed { exits: 0, starts: 0 };
                     let generation = Generation::new(None, Origin::Before, unix_now(), standing);
                     list.generations.push(Generation { number, is_unkept: false, ..generation });
+                    list.last_number = number;
                     list.is_unwritten = true;
                 }
                 // From now on a file that is in no list is one whose agent was killed before it wrote that.
                 let is_known = directory.as_ref().err().is_none_or(is_absent);
                 if is_new && is_known && list.all().is_empty() && is_writable {
-                    let _ = self.write_list(&[]);
+                    let _ = self.write_list(0, &[]);
                 }
             }
         }
@@ -224,22 +228,21 @@ impl Generations {
         let numbers: Vec<u64> = self.list().all().iter().map(|it| it.number).collect();
         let sizes: Vec<(u64, u64)> = numbers.into_iter().map(|number| (number, self.bytes(number))).collect();
         let size = |number| sizes.iter().find(|(of, _)| *of == number).map_or(0, |(_, bytes)| *bytes);
-        let (generations, dropped) = {
+        let (last_number, generations, dropped) = {
             let mut list = self.list();
             list.excess(self.limits().0, size).into_iter().for_each(|number| list.remove(number));
             list.is_unwritten = false;
             let generations: Vec<Generation> = list.generations.iter().filter(|it| !it.is_unkept).cloned().collect();
-            (generations, std::mem::take(&mut list.dropped))
+            (list.last_number, generations, std::mem::take(&mut list.dropped))
         };
-        if let Err(error) = self.write_list(&generations) {
+        if let Err(error) = self.write_list(last_number, &generations) {
             let mut list = self.list();
             list.is_unwritten = true;
             list.dropped.extend(dropped);
             return Err(error);
         }
-        // A number may be a later one's by now.
         let mut removed = Ok(());
-        for number in dropped.into_iter().filter(|number| self.list().find(*number).is_none()) {
+        for number in dropped {
             removed = removed.and(self.remove_file(number).inspect_err(|_| {
                 let mut list = self.list();
                 list.dropped.push(number);
@@ -255,9 +258,9 @@ impl Generations {
         removed.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) })
     }
 
-    fn write_list(&self, generations: &[Generation]) -> io::Result<()> {
+    fn write_list(&self, last_number: u64, generations: &[Generation]) -> io::Result<()> {
         let generations = serde_json::to_string(generations)?;
-        let text = format!("{{\"generations\":{generations}}}\n").into_bytes();
+        let text = format!("{{\"last_number\":{last_number},\"generations\":{generations}}}\n").into_bytes();
         atomic::write(&self.state_dir.join(LIST), &text)
     }
 

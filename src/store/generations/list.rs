@@ -14,6 +14,8 @@ const MAX_STARTS: u32 = 3;
 pub(in crate::store) struct List {
     /// By number.
     pub(super) generations: Vec<Generation>,
+    /// The newest that there was: a number that the log has named is no other one's later.
+    pub(super) last_number: u64,
     /// The generation that the config file is, and the file as it was seen last: `None` of one that was just put there
     /// and could not be looked at.
     active: Option<(Option<FileId>, u64)>,
@@ -62,7 +64,8 @@ impl List {
 
     /// The number of a new one.
     pub(in crate::store) fn add(&mut self, generation: Generation) -> u64 {
-        let number = self.generations.last().map_or(1, |last| last.number + 1);
+        let number = self.last_number + 1;
+        self.last_number = number;
         self.generations.push(Generation { number, ..generation });
         self.is_unwritten = true;
         number
