@@ -42,13 +42,16 @@ pub fn run(chosen: ChosenSettings, resolve: Resolve) -> Result<Exit> {
     let clock = Instant::now();
     make_directories(settings)?;
     let lock = Lock::take(&settings.run_dir, &settings.state_dir)?;
-    orphans::end(&settings.run_dir, settings.stop_timeout);
     // Before there are threads or children.
     descendants::adopt(true);
     let refused = |what: &str, error: std::io::Error| {
         Error::because(Exit::System, format!("the system refused {what} {LIMITS}"), error)
     };
     let signals = Signals::watch().map_err(|error| refused("a signal descriptor", error))?;
+    if !orphans::end(&settings.run_dir, settings.stop_timeout, &signals) {
+        log::info!(asked_by = "signal"; "stopping before the first start");
+        return Ok(Exit::Done);
+    }
     let store = Store::of(settings);
     store.sweep();
     store.open_generations();

@@ -44,7 +44,12 @@ fn elide(mut lines: Vec<String>, count: usize) -> Vec<String> {
         let first = count - count / 2;
         lines.drain(first..last);
         let cut = &mut lines[first - 1];
-        *cut = cut.chars().take(COLUMNS - NAME - 2).chain(" …".chars()).collect();
+        let mut columns = 0;
+        let fits = |c: &char| {
+            columns += columns_of(*c);
+            columns <= COLUMNS - NAME - 2
+        };
+        *cut = cut.chars().take_while(fits).chain(" …".chars()).collect();
     }
     lines
 }

@@ -36,7 +36,7 @@ impl Environment {
                 ("KM_DOCKER_ENDPOINT", settings.docker_endpoint.as_deref().unwrap_or_default().into()),
                 ("KM_HOST_NAME", settings.host_name.clone().unwrap_or_else(host::name).into()),
                 ("KM_AGENT_VERSION", env!("CARGO_PKG_VERSION").into()),
-                ("KM_AGENT_RUN_DIR", settings.run_dir.clone().into()),
+                (orphans::RUN_DIR_VARIABLE, settings.run_dir.clone().into()),
                 (orphans::VARIABLE, orphans::instance().into()),
             ],
         }

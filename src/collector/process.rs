@@ -203,6 +203,10 @@ impl Process {
         self.child.has_children()
     }
 
+    pub fn outlives_parent(&self) -> bool {
+        self.child.outlives_parent()
+    }
+
     /// Whether it is suspended and has not been continued since.
     pub fn is_suspended(&self) -> bool {
         self.child.is_suspended()

@@ -4,6 +4,7 @@
 //! it, or the whole directory, under the agent that holds it. So a second lock is in the state directory, which nobody
 //! cleans; its file says for which run directory it is held, since other agents may have the same state.
 
+use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,8 +16,8 @@ use crate::error::{Error, Exit, Result};
 
 /// In the run directory, and in the state directory.
 pub const NAME: &str = "lock";
-/// Of the file in the state directory: a path (PATH_MAX), and which host it is.
-const MAX_BYTES: u64 = 8192;
+/// Of the file in the state directory: two paths (PATH_MAX), and which host it is.
+const MAX_BYTES: u64 = 16 * 1024;
 
 /// Held as long as this lives.
 #[derive(Debug)]
@@ -70,42 +71,71 @@ fn lock(run_dir: &Path) -> Result<File> {
 
 fn lock_state(run_dir: &Path, state_dir: &Path) -> Result<Option<File>> {
     let path = state_dir.join(NAME);
-    let (Some(holder), Ok(file)) = (holder(run_dir), files::open_lock(&path)) else { return Ok(None) };
-    let written = safe_open::read(&path, MAX_BYTES).is_ok_and(|written| written == holder.as_bytes());
+    let (Some(holder), Ok(file)) = (Holder::of(run_dir), files::open_lock(&path)) else { return Ok(None) };
+    let written = holder.is_written(&path);
     match file.try_lock() {
         Err(TryLockError::WouldBlock) if written => Err(held(&file, run_dir)),
         Err(_) => Ok(None),
         Ok(()) => {
             // Not in another user's directory, where the file could have a second name that is a file of ours.
             if !written && User::owner_of(state_dir) == Some(User::current()) {
-                let _ = write(&file, &holder);
+                let _ = write(&file, &holder.to_string());
             }
             Ok(Some(file))
         }
     }
 }
 
-/// Who holds the lock of this run directory in the state directory, and has lost the one in the run directory.
+/// Who holds the lock of this run directory in the state directory.
 pub fn holder_in_state(run_dir: &Path, state_dir: &Path) -> Option<u32> {
     let path = state_dir.join(NAME);
     // The directory itself may be gone.
-    let holder = holder(run_dir)?;
-    let is_its = safe_open::read(&path, MAX_BYTES).is_ok_and(|written| written == holder.as_bytes());
-    let holder_of = |path: &Path| files::lock_holder(&files::open_regular(path).ok()?);
-    let pid = holder_of(&path).filter(|_| is_its)?;
-    (holder_of(&run_dir.join(NAME)) != Some(pid)).then_some(pid)
+    let is_its = Holder::of(run_dir)?.is_written(&path);
+    files::lock_holder(&files::open_regular(&path).ok()?).filter(|_| is_its)
 }
 
-/// For which run directory a lock is held, wherever that is mounted, and on which host: containers may have the same
-/// state, and so may hosts, by a network file system.
-fn holder(run_dir: &Path) -> Option<String> {
-    let run_dir = std::path::absolute(run_dir).ok()?;
-    // What has been removed may be the directory above it, too, as that of a user at a logout.
-    let (there, real) = run_dir.ancestors().find_map(|path| Some((path, fs_err::canonicalize(path).ok()?)))?;
-    let gone = run_dir.strip_prefix(there).unwrap_or(Path::new(""));
-    // Without a slash at the end.
-    let run_dir: PathBuf = real.components().chain(gone.components()).collect();
-    Some(format!("{} {}\n", host::instance()?, run_dir.display()))
+/// For which run directory a lock is held, and on which host: containers may have the same state, and so may hosts, by
+/// a network file system.
+struct Holder {
+    host: String,
+    /// As it is set.
+    name: PathBuf,
+    /// Where that is: it may have several names, and any of them may become a link to another directory.
+    real: PathBuf,
+}
+
+impl Holder {
+    fn of(run_dir: &Path) -> Option<Holder> {
+        let name = std::path::absolute(run_dir).ok()?;
+        // What has been removed may be the directory above it, too, as that of a user at a logout.
+        let (there, real) = name.ancestors().find_map(|path| Some((path, fs_err::canonicalize(path).ok()?)))?;
+        let gone = name.strip_prefix(there).unwrap_or(Path::new(""));
+        // Without a slash at the end.
+        let real = real.components().chain(gone.components()).collect();
+        Some(Holder { host: host::instance()?, name, real })
+    }
+
+    /// Whether the lock's file says that it is held for this directory, by one of its names.
+    fn is_written(&self, path: &Path) -> bool {
+        let written = safe_open::read(path, MAX_BYTES).ok().and_then(|written| String::from_utf8(written).ok());
+        written.as_deref().and_then(Holder::parse).is_some_and(|(host, real, name)| {
+            host == self.host && (real == self.real || name == Some(self.name.as_path()))
+        })
+    }
+
+    /// Earlier ones have no name.
+    fn parse(text: &str) -> Option<(&str, &Path, Option<&Path>)> {
+        let mut lines = text.lines();
+        let first = lines.next()?;
+        let (host, real) = first.split_at_checked(first.find(" /")?)?;
+        Some((host, Path::new(&real[1..]), lines.next().map(Path::new)))
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {}\n{}", self.host, self.real.display(), self.name.display())
+    }
 }
 
 fn write(mut file: &File, text: &str) -> io::Result<()> {
@@ -173,8 +203,15 @@ mod tests {
         assert_eq!(Lock::take(&link, &state).unwrap_err().exit(), Exit::TryAgain);
         drop(Lock::take(&other, &state).unwrap());
         assert_eq!(holder_in_state(&other, &state), None);
+        // The name leads elsewhere now, and what it led to has another name.
+        fs::rename(&run, dir.join("moved")).unwrap();
+        std::os::unix::fs::symlink(&other, &run).unwrap();
+        assert_eq!(Lock::take(&run, &state).unwrap_err().exit(), Exit::TryAgain);
+        assert_eq!(holder_in_state(&run, &state), Some(std::process::id()));
+        fs::remove_file(&run).unwrap();
         drop(lock);
         assert_eq!(holder_in_state(&run, &state), None);
+        fs::create_dir(&run).unwrap();
         drop(Lock::take(&run, &state).unwrap());
     }
 }

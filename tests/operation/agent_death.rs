@@ -92,11 +92,18 @@ fn a_process_that_only_has_the_variables_of_a_collector_is_left_alone() {
     });
     wait_running(&other, 0);
     let others = other.wait_collector();
-    // The control, which has left its parent, its group and its session.
-    let file = agent.dir().join("orphan");
-    let script = format!("(setsid sh -c 'echo $$ >{0}.new; mv {0}.new {0}; exec sleep 600' &)", file.display());
-    assert!(bystander("sh", instance).args(["-c", &script]).status().unwrap().success());
-    let orphan = agent.wait_for("an orphan", || fs::read_to_string(&file).ok()?.trim().parse().ok());
+    // As a terminal multiplexer that such a shell has started; and the control, which has a collector's rank among what
+    // the kernel kills without memory. Both have left their parent, their group and their session.
+    let orphan = |name: &str, rank: &str| {
+        let file = agent.dir().join(name);
+        let script = format!(
+            "(setsid sh -c 'echo {rank} >/proc/self/oom_score_adj; echo $$ >{0}.new; mv {0}.new {0}; exec sleep 600' &)",
+            file.display()
+        );
+        assert!(bystander("sh", instance).args(["-c", &script]).status().unwrap().success());
+        agent.wait_for("an orphan", || fs::read_to_string(&file).ok()?.trim().parse::<u32>().ok())
+    };
+    let (daemon, orphan) = (orphan("daemon", "0"), orphan("orphan", "300"));
     agent.signal(Signal::KILL);
     agent.wait_exit();
     let log = agent.log().len();
@@ -104,8 +111,10 @@ fn a_process_that_only_has_the_variables_of_a_collector_is_left_alone() {
     wait_running(&agent, log);
     agent.wait_until("the end of what is an orphan's", || !process::alive(orphan));
     assert_eq!((other.exit_status(), other.wait_collector()), (None, others), "a living agent was ended");
-    assert!(process::alive(far), "a living shell's program was ended");
-    process::signal(far, Signal::KILL);
+    for pid in [far, daemon] {
+        assert!(process::alive(pid), "{pid} was ended");
+        process::signal(pid, Signal::KILL);
+    }
     shell.wait().unwrap();
     for bystander in &mut bystanders {
         assert!(bystander.try_wait().unwrap().is_none(), "it was ended");
@@ -156,13 +165,82 @@ fn a_collector_with_capabilities_outlives_a_killed_agent_until_the_next_and_the_
     assert_eq!(agent.stop(), 0);
 }
 
+/// As root's agent with a script that gives its rights away.
+#[test]
+fn a_collector_that_does_not_hear_of_the_agents_end_is_said_to_outlive_it() {
+    let builder = quick();
+    let (wrapper, fake) = (builder.dir().join("wrapper"), bin::fake().display().to_string());
+    let deaf = "trap '' TERM; echo 'info\tx\tEverything is ready.' >&2; exec sleep 600";
+    bin::write_program(&wrapper, &format!("#!/bin/sh\n[ \"$1\" = --config ] || exec {fake} \"$@\"\n{deaf}\n"));
+    let agent = settled(builder.setting("stop-timeout", "100ms").collector(&wrapper), &named("a"));
+    assert_eq!(agent.status().unwrap()["collector"]["outlives_agent"], true);
+    drop(agent);
+    if !needs::root() {
+        return;
+    }
+    let builder = quick();
+    let wrapper = builder.dir().join("wrapper");
+    let setpriv = "exec setpriv --reuid=65534 --clear-groups";
+    bin::write_program(&wrapper, &format!("#!/bin/sh\nunset FAKE_LOG\n{setpriv} {fake} \"$@\"\n"));
+    let agent = builder.collector(&wrapper).config(super::yaml(&named("a"))).build();
+    let open = std::process::Command::new("chmod").arg("-R").arg("a+rX").arg(agent.dir()).status().unwrap();
+    assert!(open.success());
+    agent.spawn();
+    wait_running(&agent, 0);
+    assert_eq!(agent.status().unwrap()["collector"]["outlives_agent"], true);
+}
+
+/// Its record goes with the run directory, as at the logout of a user whose agent was killed.
+#[test]
+fn what_was_left_behind_is_ended_without_a_record_too() {
+    let stubborn = scripted("a", json!({"ignore_sigterm": true, "fork": "session"}));
+    let agent = settled(quick().setting("stop-timeout", "300ms"), &stubborn);
+    agent.wait_until("a grandchild", || !agent.records_of("grandchild").is_empty());
+    agent.signal(Signal::KILL);
+    agent.wait_exit();
+    let left = agent.processes();
+    fs::remove_dir_all(agent.run_dir()).unwrap();
+    fs::write(agent.config_file(), super::yaml(&named("b"))).unwrap();
+    let log = agent.log().len();
+    agent.spawn();
+    wait_running(&agent, log);
+    assert_eq!((left.len(), left.into_iter().filter(|pid| process::alive(*pid)).count()), (2, 0));
+}
+
+/// Nobody waits for them then; before, such a signal ended the agent, and they lived on.
+#[test]
+fn a_stop_while_they_are_ended_kills_them() {
+    let stubborn = scripted("a", json!({"ignore_sigterm": true}));
+    let agent = settled(quick().setting("stop-timeout", "1h"), &stubborn);
+    agent.signal(Signal::KILL);
+    agent.wait_exit();
+    let left = agent.processes();
+    let log = agent.log().len();
+    agent.spawn();
+    agent.wait_log_after(log, "the leftover", |line| line.msg().contains("that a killed agent left behind"));
+    agent.run(["status"]).fails(75, &format!("the agent (pid {}) cannot be reached", agent.pid()));
+    agent.signal(Signal::USR1);
+    agent.wait_log_after(log, "the signal", |line| line.msg() == "signal ignored");
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.wait_exit(), 0);
+    assert_eq!((left.len(), left.into_iter().filter(|pid| process::alive(*pid)).count()), (1, 0));
+    assert_eq!(agent.starts(), 1);
+}
+
 /// The kernel ends the script, and not what it waits for.
 #[test]
 fn a_collector_behind_a_script_outlives_a_killed_agent_and_the_status_says_so() {
     let builder = quick();
     let (wrapper, fake) = (builder.dir().join("wrapper"), bin::fake().display().to_string());
-    for (exec, outlives) in [("exec ", false), ("", true)] {
-        bin::write_program(&wrapper, &format!("#!/bin/sh\n{exec}{fake} \"$@\"\n"));
+    let lock = builder.dir().join("lock").display().to_string();
+    for (start, outlives) in [
+        ("exec ".to_string(), false),
+        (String::new(), true),
+        ("env -i FAKE_LOG=\"$FAKE_LOG\" ".to_string(), true),
+        // Which the collector has open, too.
+        (format!("exec 9>{lock}; flock 9\n"), true),
+    ] {
+        bin::write_program(&wrapper, &format!("#!/bin/sh\n{start}{fake} \"$@\"\n"));
         let agent = settled(quick().collector(&wrapper), &named("a"));
         assert_eq!(agent.status().unwrap()["collector"]["outlives_agent"], outlives);
         assert_eq!(agent.run(["status"]).says().contains("outlives a killed agent"), outlives);

@@ -12,10 +12,11 @@ use crate::support::api::Api;
 use crate::support::process;
 
 /// As tmp cleaners, people and logind leave a run directory.
-const CLEANERS: [fn(&Path); 3] = [
+const CLEANERS: [fn(&Path); 4] = [
     |run| fs::read_dir(run).unwrap().for_each(|entry| fs::remove_file(entry.unwrap().path()).unwrap()),
     |run| fs::remove_dir_all(run).unwrap(),
     |run| fs::remove_file(run.join("lock")).unwrap(),
+    |run| fs::remove_file(run.join("control.sock")).unwrap(),
 ];
 
 fn is_restored(line: &Line) -> bool {
@@ -117,6 +118,12 @@ fn names_that_are_away_unseen_come_back_with_the_collector_s_next_start_or_at_si
     agent.signal(Signal::HUP);
     agent.wait_until("the agent", || agent.run(["status"]).code == Some(0));
     assert_eq!(agent.count_log(is_restored), 2);
+    // And a name that leads to another directory by then.
+    away(3);
+    let other = agent.dir().join("other");
+    fs::create_dir_all(other.join("run")).unwrap();
+    std::os::unix::fs::symlink(&other, &outer).unwrap();
+    is_refused(&agent, &["start"]);
 }
 
 /// `/var/run` and `/run`: one agent, and the next one ends what a killed one has left.

@@ -169,7 +169,9 @@ impl Supervise {
             error.to_string()
         })?;
         self.save_state();
-        let replaced = from.and_then(|from| self.store.generation(from)).and_then(|from| from.revision);
+        let replaced = from.and_then(|from| self.store.generation(from));
+        let source = replaced.as_ref().map(|replaced| replaced.source);
+        let replaced = replaced.and_then(|replaced| replaced.revision);
         let revision = replaced.as_ref().map_or(UNREADABLE, Revision::short);
         if !had_config {
             log::warn!(problem = &*problem, generation = to; "no usable config; an earlier one restored");
@@ -192,7 +194,7 @@ impl Supervise {
                     conditions,
                     ..Rejected::new(revision, problem.clone())
                 });
-                self.state_tracker.rolled_back(&problem, rejected);
+                self.state_tracker.rolled_back(&problem, rejected, source != Some(generations::Origin::Hand));
                 self.save_state();
             }
             Blame::Environment => {

@@ -193,6 +193,9 @@ impl Supervise {
         match &checked.result {
             Ok(effects) => {
                 self.state_tracker.checked(&effects.problem);
+                if effects.pending.is_none() && !matches!(effects.order, Order::Install(_)) {
+                    self.state_tracker.withdrawn(&effects.problem);
+                }
                 self.state_tracker.pending(effects.pending.as_ref());
             }
             Err(failure) => self.state_tracker.check_failed(failure),

@@ -49,7 +49,7 @@ pub(super) struct LiveCollector {
 impl LiveCollector {
     /// Whether it does not end with the agent. The kernel ends a script, but not the collector that it waits for.
     pub(super) fn outlives_agent(&self) -> bool {
-        self.is_privileged || self.is_script && self.process.has_children()
+        self.is_privileged || self.process.outlives_parent() || self.is_script && self.process.has_children()
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
-use super::state_tracker::{StateTracker, problem_now, update};
+use super::state_tracker::{StateTracker, problem_now};
+use crate::agent::check_outcome::ProblemUpdate;
 use crate::agent::mailbox::Postponed;
 use crate::config::value::Revision;
+use crate::core::problems::TimedProblem;
 use crate::core::retries;
 use crate::os::files::SeenFile;
-use crate::store::record::Rejected;
+use crate::store::record::{Rejected, unix_now};
 
 impl StateTracker {
     /// A check that finds a rejection void has had it forgotten before its candidate arrives.
@@ -15,13 +17,14 @@ impl StateTracker {
         self.rejected.get().is_some_and(|it| it.revision == *revision && it.holds_under(&self.policy))
     }
 
-    pub(super) fn rolled_back(&mut self, problem: &str, rejected: Option<Rejected>) {
+    /// `is_offered`: the source has sent it.
+    pub(super) fn rolled_back(&mut self, problem: &str, rejected: Option<Rejected>, is_offered: bool) {
         self.problems.config = problem_now(&format!("the config was rolled back: {problem}"));
         // The server learns of it also when no install led to it.
         self.concluded = true;
         if let Some(rejected) = rejected {
             self.reject(rejected);
-            self.is_rejected_offered = self.polling.endpoint.is_some();
+            self.is_rejected_offered = is_offered && self.polling.endpoint.is_some();
         }
     }
 
@@ -35,6 +38,16 @@ impl StateTracker {
     pub(super) fn forget_rejection(&mut self) {
         self.postponed = None;
         let _ = self.rejected.set(None);
+    }
+
+    /// A check has found something else than the config that is to be tried again: it is not offered any more.
+    pub(super) fn withdrawn(&mut self, found: &ProblemUpdate) {
+        if !matches!(found, ProblemUpdate::Postponed(_))
+            && self.polling.endpoint.is_some()
+            && let Some(postponed) = self.postponed.take()
+        {
+            self.problems.config.take_if(|timed| timed.problem.contains(&postponed.problem));
+        }
     }
 
     /// The hand-over to the config failed, which may not be the config's fault.
@@ -55,7 +68,9 @@ impl StateTracker {
              `kmagent retry`: {problem}",
             delay.as_secs() / 60
         );
-        update(&mut self.problems.config, Some(&problem));
+        // It began with the first attempt, whatever differs in what the collector said.
+        let began_at = self.problems.config.take().filter(|_| attempts > 1).map_or_else(unix_now, |timed| timed.at);
+        self.problems.config = Some(TimedProblem { problem: problem.as_str().into(), at: began_at });
         self.postponed = revision.map(|revision| {
             let until = Instant::now() + delay;
             Box::new(Postponed { revision, attempts, until, named: self.outside.take(), overlay, problem })

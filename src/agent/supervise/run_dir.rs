@@ -1,8 +1,8 @@
 //! The names in the run directory by which others find the agent: its lock, its socket, the record of its collectors.
 //!
 //! What cleans such directories may remove them (systemd-tmpfiles(8), or logind at a logout), or the directory. A
-//! second after something was removed there they are looked at and made anew; where that cannot be watched, when the
-//! agent is awake for a config check or a start.
+//! second after something was removed there they are looked at and made anew, and when the agent is awake for a config
+//! check or a start; each minute where the directory cannot be watched, or could not be restored.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +16,8 @@ use crate::os::wait::Waitable;
 
 /// So that a cleaner has removed the directory too, and one that never ends costs little.
 const SETTLING: Duration = Duration::from_secs(1);
+/// What cannot be watched, or restored, is looked at so often.
+const INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) struct RunDir {
     path: PathBuf,
@@ -26,8 +28,8 @@ pub(super) struct RunDir {
 
 impl RunDir {
     pub(super) fn new(path: &Path) -> RunDir {
-        let run_dir = RunDir { path: path.to_path_buf(), watch: DirWatch::new().ok(), look_at: None };
-        run_dir.rewatch();
+        let mut run_dir = RunDir { path: path.to_path_buf(), watch: None, look_at: None };
+        run_dir.rewatch(Uptime::ZERO);
         run_dir
     }
 
@@ -40,10 +42,10 @@ impl RunDir {
     }
 
     /// The directory that has this name may be another one.
-    fn rewatch(&self) {
-        if let Some(watch) = &self.watch {
-            let _ = watch.add(&self.path);
-        }
+    fn rewatch(&mut self, now: Uptime) {
+        self.watch = self.watch.take().or_else(|| DirWatch::new().ok());
+        let is_watched = self.watch.as_ref().is_some_and(|watch| watch.add(&self.path).is_ok());
+        self.look_at = (!is_watched).then(|| now + INTERVAL);
     }
 
     /// Whether it is time to look.
@@ -64,8 +66,12 @@ impl Supervise {
     }
 
     pub(super) fn restore_run_dir(&mut self) {
+        let now = self.now();
         let restored = self.restore_names();
-        self.run_dir.rewatch();
+        self.run_dir.rewatch(now);
+        if restored.is_err() {
+            self.run_dir.look_at = Some(now + INTERVAL);
+        }
         self.state_tracker.run_dir_usable(restored.as_ref().err().map(ToString::to_string).as_deref());
         if let Ok(true) = restored {
             log::warn!(path:% = self.run_dir.path.display(); "run directory was cleaned; its files are restored");

@@ -159,6 +159,18 @@ impl Child {
         files::read(&list, files::MAX_KERNEL_FILE).is_ok_and(|list| !list.is_empty())
     }
 
+    /// Whether SIGTERM does not reach it when its parent dies: it ignores that, or it has become another user's, for
+    /// which the kernel forgets the signal (prctl(2), PR_SET_PDEATHSIG).
+    pub fn outlives_parent(&self) -> bool {
+        let path = PathBuf::from(format!("/proc/{}/status", self.pid));
+        let status = files::read_text(&path, files::MAX_KERNEL_FILE).unwrap_or_default();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let ignored = field("SigIgn:").and_then(|set| u64::from_str_radix(set, 16).ok()).unwrap_or_default();
+        let user = field("Uid:").and_then(|users| users.split_whitespace().nth(1)?.parse::<u32>().ok());
+        ignored & 1 << (Signal::TERM.as_raw() - 1) != 0
+            || user.is_some_and(|user| user != rustix::process::geteuid().as_raw())
+    }
+
     /// Its exit status if it has ended; what it left of its group is killed then.
     pub fn try_reap(&mut self) -> io::Result<Option<ExitStatus>> {
         if !self.has_ended()? {

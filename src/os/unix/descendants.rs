@@ -194,7 +194,7 @@ impl Which {
     }
 }
 
-fn out_of_memory_rank(process: &str) -> Option<i32> {
+pub(super) fn out_of_memory_rank(process: &str) -> Option<i32> {
     let path = PathBuf::from(format!("/proc/{process}/oom_score_adj"));
     files::read_text(&path, files::MAX_KERNEL_FILE).ok()?.trim().parse().ok()
 }

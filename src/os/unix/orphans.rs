@@ -1,14 +1,16 @@
-//! Processes that an agent has left behind, found by what it recorded of them, and by a variable in their environment
+//! Processes that an agent has left behind, found by what it recorded of them, and by their environment
 //! (proc_pid_environ(5)).
 //!
 //! It finds, signals and watches them; who is an orphan, and how long one is waited for, is the caller's business.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::descendants;
 use super::process_id::{Entry, ProcessId};
 use super::wait::{Waitable, wait};
 use crate::os::files;
@@ -58,22 +60,33 @@ impl Orphan {
     }
 }
 
-/// The processes that were recorded and still live, those with this value of this variable that nobody else has
-/// started, and what they have started.
+/// What tells one that an agent has left behind.
+pub struct Marks<'a> {
+    /// The processes that it has started. What is left of their groups is theirs, too.
+    pub recorded: &'a [ProcessId],
+    /// Whether the variables of an environment are those that it gives to them.
+    pub has_environment: &'a dyn Fn(&[&[u8]]) -> bool,
+    /// The rank that the kernel inherits to all that they start (oom_score_adj, proc_pid_oom_score_adj(5)), at least.
+    pub rank: i32,
+    /// The name of the file that an agent holds locked.
+    pub lock: &'a str,
+}
+
+/// The processes that were recorded and still live, those that are marked and that nobody else has started, and what
+/// they have started.
 ///
 /// Not this process, and not those that it descends from: a collector's script may be what starts this agent. And no
-/// process that has a file of the name `lock` open, nor what it has started: it is an agent of its own.
-pub fn find(recorded: &[ProcessId], variable: &str, value: &str, lock: &str) -> Vec<Orphan> {
+/// process that holds a lock, nor what it has started: it is an agent of its own.
+pub fn find(marks: &Marks<'_>) -> Vec<Orphan> {
     let table = Entry::all();
     let own = lineage(&table);
-    let search = Search { recorded, table: &table, own: &own, mark: &format!("{variable}={value}"), lock };
+    let search = Search { marks, table: &table, own: &own };
+    let is_recorded = |entry: &Entry| marks.recorded.contains(&entry.id);
+    let is_root = |entry: &Entry| is_recorded(entry) || search.is_left_in_group(entry) || search.is_marked(entry);
     let mut found: Vec<Entry> = Vec::new();
-    let is_root = |entry: &Entry| {
-        recorded.contains(&entry.id) || has_mark(entry.id.pid, search.mark) && !search.is_anothers(*entry)
-    };
     let mut next: Vec<Entry> = table.iter().copied().filter(is_root).collect();
     while let Some(entry) = next.pop() {
-        let is_agent = || !recorded.contains(&entry.id) && has_open(entry.id.pid, lock);
+        let is_agent = || !is_recorded(&entry) && holds(entry.id.pid, marks.lock);
         if !found.iter().any(|known| known.id == entry.id) && !is_agent() {
             found.push(entry);
             next.extend(table.iter().filter(|child| child.parent == entry.id.pid));
@@ -84,15 +97,38 @@ pub fn find(recorded: &[ProcessId], variable: &str, value: &str, lock: &str) -> 
 }
 
 struct Search<'a> {
-    recorded: &'a [ProcessId],
+    marks: &'a Marks<'a>,
     table: &'a [Entry],
     /// This process and those that it descends from.
     own: &'a [u32],
-    mark: &'a str,
-    lock: &'a str,
 }
 
 impl Search<'_> {
+    /// Whether its group is that of a recorded process that has ended. As long as the group is there, no process gets
+    /// its number.
+    fn is_left_in_group(&self, entry: &Entry) -> bool {
+        self.marks.recorded.iter().any(|id| id.pid == entry.group && entry.id.started >= id.started)
+            && !self.table.iter().any(|leader| leader.id.pid == entry.group && !leader.has_ended)
+            && self.has_rank(entry)
+    }
+
+    fn is_marked(&self, entry: &Entry) -> bool {
+        self.has_environment(entry.id.pid) && self.has_rank(entry) && !self.is_anothers(*entry)
+    }
+
+    fn has_rank(&self, entry: &Entry) -> bool {
+        descendants::out_of_memory_rank(&entry.id.pid.to_string()).is_some_and(|rank| rank >= self.marks.rank)
+    }
+
+    /// A process that cannot be read is another user's, or has rights that we have not; one without an environment is a
+    /// zombie or the kernel's.
+    fn has_environment(&self, pid: u32) -> bool {
+        let path = PathBuf::from(format!("/proc/{pid}/environ"));
+        let environment = files::read(&path, files::MAX_KERNEL_FILE).unwrap_or_default();
+        let variables: Vec<&[u8]> = environment.split(|&byte| byte == 0).collect();
+        (self.marks.has_environment)(&variables)
+    }
+
     /// Whether a process has its variable from a copy of the environment, as an operator's shell may: it, or what it
     /// descends from by way of processes that have it too, leads a terminal's session, is an agent, or was started by
     /// a process that has it not. What is left behind has no such parent, but init or what else adopts: one that this
@@ -100,16 +136,16 @@ impl Search<'_> {
     fn is_anothers(&self, mut entry: Entry) -> bool {
         // As many as there are, since a number that was given out again could close a circle.
         for _ in self.table {
-            if self.recorded.iter().any(|id| *id == entry.id || id.pid == entry.group) {
+            if self.marks.recorded.iter().any(|id| *id == entry.id || id.pid == entry.group) {
                 return false;
             }
-            if entry.has_terminal && entry.session == entry.id.pid || has_open(entry.id.pid, self.lock) {
+            if entry.has_terminal && entry.session == entry.id.pid || holds(entry.id.pid, self.marks.lock) {
                 return true;
             }
             let parent = self.table.iter().find(|parent| parent.id.pid == entry.parent && parent.id.pid != 1);
             match parent {
                 None => return false,
-                Some(parent) if !has_mark(parent.id.pid, self.mark) => {
+                Some(parent) if !self.has_environment(parent.id.pid) => {
                     return parent.session == entry.session || !self.own.contains(&parent.id.pid);
                 }
                 Some(parent) => entry = *parent,
@@ -119,12 +155,18 @@ impl Search<'_> {
     }
 }
 
-/// Whether a process has a file of this name open, as far as that can be seen.
-fn has_open(pid: u32, name: &str) -> bool {
+/// Whether a process holds a file of this name locked, as far as that can be seen; not if it has only inherited it.
+fn holds(pid: u32, name: &str) -> bool {
     let descriptors = PathBuf::from(format!("/proc/{pid}/fd"));
-    let mut links = super::files::names_in_proc(&descriptors)
-        .filter_map(|descriptor| fs_err::read_link(descriptors.join(descriptor)).ok());
-    links.any(|target| target.file_name().is_some_and(|own| own == name))
+    super::files::names_in_proc(&descriptors).any(|descriptor| {
+        let path = descriptors.join(descriptor);
+        let is_named = fs_err::read_link(&path).is_ok_and(|target| {
+            let own = target.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            // As the kernel calls one that was removed.
+            own.strip_suffix(" (deleted)").unwrap_or(own) == name
+        });
+        is_named && files::open_regular(&path).is_ok_and(|file| files::lock_holder(&file) == Some(pid))
+    })
 }
 
 /// This process, its parent, and so on.
@@ -136,12 +178,4 @@ fn lineage(table: &[Entry]) -> Vec<u32> {
         lineage.push(entry.parent);
     }
     lineage
-}
-
-/// A process that cannot be read is another user's, or has rights that we have not; one without an environment is a
-/// zombie or the kernel's.
-fn has_mark(pid: u32, mark: &str) -> bool {
-    let environment =
-        files::read(&PathBuf::from(format!("/proc/{pid}/environ")), files::MAX_KERNEL_FILE).unwrap_or_default();
-    environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
 }

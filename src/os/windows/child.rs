@@ -76,6 +76,10 @@ impl Child {
         match *self {}
     }
 
+    pub fn outlives_parent(&self) -> bool {
+        match *self {}
+    }
+
     pub fn try_reap(&mut self) -> io::Result<Option<ExitStatus>> {
         match *self {}
     }

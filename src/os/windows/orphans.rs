@@ -28,6 +28,13 @@ impl Orphan {
     }
 }
 
-pub fn find(_recorded: &[ProcessId], _variable: &str, _value: &str, _lock: &str) -> Vec<Orphan> {
+pub struct Marks<'a> {
+    pub recorded: &'a [ProcessId],
+    pub has_environment: &'a dyn Fn(&[&[u8]]) -> bool,
+    pub rank: i32,
+    pub lock: &'a str,
+}
+
+pub fn find(_marks: &Marks<'_>) -> Vec<Orphan> {
     Vec::new()
 }
