@@ -495,9 +495,9 @@ exec_paths() {
 }
 
 variable_for_service() {
-    if [ -f "$DESTDIR/etc/default/kmagent" ]; then
-        sed -n "s/^$1=//p" "$DESTDIR/etc/default/kmagent" | tail -n 1 | sed "s/^'\(.*\)'\$/\1/;s/^\"\(.*\)\"\$/\1/"
-    fi
+    for file in /etc/default/kmagent /etc/sysconfig/kmagent; do
+        if [ -f "$DESTDIR$file" ]; then sed -n "s/^$1=//p" "$DESTDIR$file"; fi
+    done | tail -n 1 | sed "s/^'\(.*\)'\$/\1/;s/^\"\(.*\)\"\$/\1/"
 }
 
 # Whatever tells the agent of it.
@@ -1410,7 +1410,7 @@ purge() {
     # The second is the one on OpenWrt.
     remove_state "$state" || trouble=yes
     remove_state "$etc/state" || trouble=yes
-    for file in /etc/default/kmagent /etc/conf.d/kmagent; do
+    for file in /etc/default/kmagent /etc/sysconfig/kmagent /etc/conf.d/kmagent; do
         if [ -f "$DESTDIR$file" ]; then say "removing $file" && rm -f "$DESTDIR$file" || trouble=yes; fi
     done
     for dir in "$DESTDIR"/etc/systemd/system/kmagent*.d; do
