@@ -1204,7 +1204,16 @@ is_stale() {
     case $(readlink "/proc/${pid:-0}/exe" 2>/dev/null || :) in *' (deleted)') return 0 ;; *) return 1 ;; esac
 }
 
+# Its unit and its settings would be shared, and its removal would take them.
+refuse_package() {
+    if [ -f "$DESTDIR/usr/lib/kmagent/packaged" ]; then
+        die 64 "kmagent is installed from a package: upgrade that, or remove it first, which keeps settings, key, config" \
+            "and state; nothing was changed"
+    fi
+}
+
 install_all() {
+    refuse_package
     check_tarball
     # A line each: only the last failure of a line is noticed.
     old_version=$(noted version)
