@@ -1,14 +1,16 @@
-//! The packages of `dist/packages/build`: a Debian's under its real systemd. What they hold, and lintian, is for
-//! `tests/release/packages`.
+//! The packages of `dist/packages/build`: a Debian's under its real systemd, and an rpm in a root of its own. What they
+//! hold, and lintian, is for `tests/release/packages`.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::root::available;
+use super::root::{Root, available};
 use super::stage::{OLDER, Stage, VERSION, assert_done, release};
 use super::systemd::{Machine, assert_same};
 use crate::support::bin::{self, Output};
+use crate::support::needs;
 use crate::support::source;
 use crate::support::temp_dir::TempDir;
 
@@ -26,6 +28,13 @@ fn pack(stage: &Stage, version: &str, format: &str) -> TempDir {
         assert_eq!(output.code, Some(0), "{output:#?}");
     }
     dir
+}
+
+fn packages(dir: &Path, format: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.retain(|path| path.extension().is_some_and(|extension| extension == format));
+    found.sort();
+    found
 }
 
 /// A Debian with packages of an older and of this release, and one whose program refuses the settings.
@@ -307,4 +316,107 @@ fn from_the_debian_package_of_1_x() {
     }
     machine.does("[ ! -e /etc/.kmagent-1.x ]");
     machine.does("dpkg -P kmagent kmagent-collector && [ ! -e /var/lib/kmagent ] && [ -e /etc/kmagent/ca.pem ]");
+}
+
+/// rpm reads and writes a root of its own; its systemd does not run, so nothing is started there.
+#[test]
+fn a_life_of_the_rpms() {
+    if !available() || !needs::that(Path::new("/usr/bin/rpm").exists(), "no rpm: on Debian, apt-get install rpm") {
+        return;
+    }
+    let root = Root::debian();
+    let (old, new) = (pack(&release().older(), OLDER, "rpm"), pack(&release(), VERSION, "rpm"));
+    let rpm = |words: &[&str], files: &[PathBuf]| {
+        let mut command = root.outside("rpm");
+        command.arg("--root").arg(root.place()).args(["--dbpath", "/var/lib/rpm", "--nodeps"]).args(words).args(files);
+        bin::output_within(Duration::from_secs(120), command)
+    };
+    let does = |words: &[&str], files: &[PathBuf]| {
+        let output = rpm(words, files);
+        assert_eq!(output.code, Some(0), "{words:?}: {output:#?}");
+        output
+    };
+    let sh = |line: &str| {
+        let output = root.run(&["sh", "-euc", line]);
+        assert_eq!(output.code, Some(0), "{line}: {output:#?}");
+        output.stdout.trim_end().to_string()
+    };
+    // As Red Hat's distributions have it.
+    root.write("/usr/lib/systemd/system-preset/99-default-disable.preset", "disable *\n", 0o644);
+    let written = || {
+        sh("cd /etc/kmagent && cat agent.yaml api-key config.yaml && \
+            stat -c '%n %U:%G %a %N' . agent.yaml api-key config.yaml /var/lib/kmagent /var/lib/kmagent/config.yaml")
+    };
+
+    // ---- 1.x, whose scripts delete all of /etc/kmagent when it is replaced
+    let old_package = package_of_1_x();
+    does(&["-U"], &packages(old_package.path(), "rpm"));
+    sh("printf 'api-key: \"sk_of_1_x\"\\n' >/etc/kmagent/agent.yaml; chmod 600 /etc/kmagent/agent.yaml
+        echo 'name: of-the-api' >/etc/kmagent/config.yaml; systemctl enable -q kmagent");
+    let output = does(&["-U"], &packages(old.path(), "rpm"));
+    assert!(output.stderr.contains("writing the default of 1.x"), "{output:#?}");
+    assert_eq!(sh("cat /etc/kmagent/config.yaml"), "name: of-the-api");
+    sh("grep -x 'api-key: \"sk_of_1_x\"' /etc/kmagent/agent.yaml && [ ! -e /etc/.kmagent-1.x ]");
+    assert_eq!(sh("systemctl is-enabled kmagent"), "enabled");
+    let first = written();
+    for line in
+        [". root:kmagent 750", "agent.yaml root:kmagent 640", "/var/lib/kmagent/config.yaml kmagent:kmagent 600"]
+    {
+        assert!(first.contains(line), "no {line} in {first}");
+    }
+
+    // ---- upgraded, with nothing lost
+    does(&["-U"], &packages(new.path(), "rpm"));
+    assert_eq!(written(), first);
+    assert_eq!(sh("kmagent --version; systemctl is-enabled kmagent"), format!("kmagent {VERSION}\nenabled"));
+    // All is as it was packed.
+    let verified = rpm(&["-V", "kmagent", "kmagent-collector"], &[]);
+    assert_eq!((verified.code, verified.stdout.as_str()), (Some(0), ""), "{verified:#?}");
+
+    // ---- removed, which keeps what was written; the preset says whether it is enabled
+    does(&["-e", "kmagent", "kmagent-collector"], &[]);
+    assert_eq!(written(), first);
+    sh("[ ! -e /usr/bin/kmagent ] && [ ! -e /etc/systemd/system/multi-user.target.wants/kmagent.service ]");
+    does(&["-i"], &packages(new.path(), "rpm"));
+    assert_eq!(written(), first);
+    sh("[ ! -e /etc/systemd/system/multi-user.target.wants/kmagent.service ]");
+    does(&["-e", "kmagent", "kmagent-collector"], &[]);
+
+    // ---- over a tarball
+    assert_done(&root.install(&release().older(), &[], &["--init", "systemd"]));
+    let before = root.tree();
+    let output = rpm(&["-i"], &packages(new.path(), "rpm"));
+    assert!(output.code != Some(0) && output.stderr.contains("kmagent is installed from a tarball"), "{output:#?}");
+    let without_database = |tree: super::tree::Tree| -> super::tree::Tree {
+        tree.into_iter().filter(|(name, _)| !name.starts_with("/var/lib/rpm")).collect()
+    };
+    super::tree::assert_same(&without_database(before), &without_database(root.tree()), "over a tarball");
+}
+
+/// With the scripts of its spec.
+fn package_of_1_x() -> TempDir {
+    let dir = TempDir::new();
+    let write = |name: &str, text: &str| {
+        let path = dir.join(name);
+        super::stage::write(&path, text.as_bytes(), 0o755);
+        path.display().to_string()
+    };
+    let agent = write("kmagent", "#!/bin/sh\n");
+    let unit = write("unit", "[Service]\nExecStart=/usr/bin/kmagent start\n[Install]\nWantedBy=multi-user.target\n");
+    let config = write("config.yaml", "name: packaged\n");
+    let preun = write("preun", "[ \"$1\" != 0 ] || { systemctl stop kmagent; systemctl disable kmagent; }\n");
+    let postun = write("postun", "rm -rf /etc/kmagent\nsystemctl daemon-reload || true\n");
+    let list = format!(
+        "name: kmagent\narch: {}\nversion: 1.2.0\nmaintainer: KloudMate\ndescription: 1.x\nscripts:\n  preremove: {preun}\n  postremove: {postun}\n\
+         contents:\n  - {{src: {agent}, dst: /usr/bin/kmagent}}\n  - {{src: {unit}, dst: /usr/lib/systemd/system/kmagent.service}}\n  \
+         - {{src: {config}, dst: /etc/kmagent/config.yaml, type: config|noreplace}}\n",
+        std::env::consts::ARCH
+    );
+    let list = write("nfpm.yaml", &list);
+    let nfpm = bin::output_within(PACKING, Command::new(source::path("dist/packages/nfpm")));
+    let mut command = Command::new(nfpm.stdout.trim());
+    command.args(["package", "--packager", "rpm", "--config", &list, "--target"]).arg(dir.path());
+    let output = bin::output(command);
+    assert_eq!(output.code, Some(0), "{output:#?}");
+    dir
 }
