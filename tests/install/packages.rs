@@ -1,11 +1,12 @@
-//! The packages of `dist/packages/build`: a Debian's under its real systemd, and an rpm in a root of its own. What they
-//! hold, and lintian, is for `tests/release/packages`.
+//! The packages of `dist/packages/build`: a Debian's under its real systemd, an rpm in a root of its own, and the
+//! scripts of the others on busybox. What they hold, and lintian, is for `tests/release/packages`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::elsewhere::APPLETS;
 use super::root::{Root, available};
 use super::stage::{OLDER, Stage, VERSION, assert_done, release};
 use super::systemd::{Machine, assert_same};
@@ -419,4 +420,99 @@ fn package_of_1_x() -> TempDir {
     let output = bin::output(command);
     assert_eq!(output.code, Some(0), "{output:#?}");
     dir
+}
+
+/// What OpenWrt has for its packages' scripts, as far as ours need it: who makes a user, and rc.common's commands.
+const OF_OPENWRT: &str = r#"
+mkdir -p /lib /etc/init.d
+echo 'add_group_and_user() { echo kmagent:x:900: >>/etc/group; echo kmagent:x:900:900::/var/run/kmagent:/bin/false >>/etc/passwd; }' >/lib/functions.sh
+cat >/etc/rc.common <<'END'
+#!/bin/sh
+echo "$2" >>/tmp/rc.log
+[ "$2" != start ] || { . "$1"; start_service; }
+END
+chmod 755 /etc/rc.common
+"#;
+
+/// The programs of neither are here: the files are unpacked, and the scripts run as they would be.
+#[test]
+fn the_scripts_for_busybox() {
+    if !available() {
+        return;
+    }
+    for format in ["apk", "ipk"] {
+        let root = Root::busybox();
+        let packed = pack(&release(), VERSION, format);
+        let unpacked = TempDir::new();
+        let sh = |line: &str| {
+            let output = root.run(&["sh", "-euc", line]);
+            assert_eq!(output.code, Some(0), "{format}: {line}: {output:#?}");
+            format!("{}{}", output.stdout, output.stderr)
+        };
+        for package in packages(packed.path(), format) {
+            // An apk's files lie beside its scripts, an ipk's in an archive of their own.
+            let unpack = match format {
+                "apk" => "tar -xzif \"$1\" -C \"$2\" 2>/dev/null",
+                _ => {
+                    "tar -xzf \"$1\" -C \"$2\"; tar -xzf \"$2/data.tar.gz\" -C \"$2\"; mkdir -p \"$2/scripts\"
+                      tar -xzf \"$2/control.tar.gz\" -C \"$2/scripts\"; rm \"$2\"/*.gz \"$2/debian-binary\""
+                }
+            };
+            let mut command = Command::new("sh");
+            command.args(["-euc", unpack, "unpack"]).arg(&package).arg(unpacked.path()).stdin(Stdio::null());
+            assert_eq!(bin::output(command).code, Some(0), "{package:?}");
+        }
+        root.bind(unpacked.path(), "package");
+        let (scripts, post, pre_removal, agents) = match format {
+            "apk" => ("/tmp/package", ".post-install", ".pre-deinstall", "/var/lib/kmagent"),
+            _ => ("/tmp/package/scripts", "postinst", "prerm", "/etc/kmagent/state"),
+        };
+        if format == "ipk" {
+            sh(OF_OPENWRT);
+        } else {
+            for applet in ["adduser", "addgroup"] {
+                root.write(&format!("/usr/sbin/{applet}"), APPLETS, 0o755);
+            }
+            root.write("/etc/group", "root:x:0:\nadm:x:4:root\n", 0o644);
+        }
+        sh("mkdir -p /etc/init.d; cp -a /tmp/package/usr /tmp/package/etc /");
+        let said = sh(&format!("{scripts}/{post} configure"));
+        assert!(said.contains("there is no API key yet"), "{said}");
+        let owners = sh(
+            "ls -ld /etc/kmagent /etc/kmagent/agent.yaml /etc/kmagent/api-key | sed 's/  */ /g' | cut -d ' ' -f 1,3,4",
+        );
+        assert_eq!(owners, "drwxr-x--- root kmagent\n-rw-r----- root kmagent\n-rw-r----- root kmagent\n");
+        assert_eq!(sh("readlink /etc/kmagent/config.yaml"), format!("{agents}/config.yaml\n"));
+        assert_eq!(sh(&format!("ls -l {agents}/config.yaml | cut -d ' ' -f 1")), "-rw-------\n");
+        assert_eq!(sh("cat /etc/kmagent/config.yaml /etc/kmagent/api-key"), "name: first\n");
+        // Again, after what the agent and an operator have written; and a tool has replaced the link.
+        sh(
+            "echo sk_1 >/etc/kmagent/api-key; rm /etc/kmagent/config.yaml; echo 'name: second' >/etc/kmagent/config.yaml",
+        );
+        let upgrade = match format {
+            "apk" => format!("{scripts}/.post-upgrade 2.0.0 1.9.9"),
+            _ => format!("{scripts}/prerm upgrade; {scripts}/postinst configure"),
+        };
+        // Another service may read it, while no agent runs; and then none may.
+        let said = sh(&upgrade);
+        assert!(said.contains("keeping /etc/kmagent/config.yaml where it is, since others may read it"), "{said}");
+        sh(&format!("chmod 600 /etc/kmagent/config.yaml; {upgrade}"));
+        assert_eq!(
+            sh(&format!("cat /etc/kmagent/api-key {agents}/config.yaml /etc/kmagent/config.yaml")),
+            "sk_1\nname: second\nname: second\n"
+        );
+        sh(&format!("{scripts}/{pre_removal}"));
+        sh("[ -e /etc/kmagent/api-key ]");
+        if format == "ipk" {
+            assert_eq!(sh("cat /tmp/rc.log"), "enable\nstop\nstart\n".repeat(3) + "stop\ndisable\n");
+        }
+        // A tarball's installation is refused by what runs before.
+        sh("mkdir -p /opt/lib/kmagent; echo /opt >/etc/kmagent.prefix; : >/opt/lib/kmagent/manifest");
+        let before = if format == "apk" { ".pre-install" } else { "preinst" };
+        let output = root.run(&[&format!("{scripts}/{before}")]);
+        assert!(
+            output.code == Some(1) && output.stderr.contains("/opt/lib/kmagent/install.sh --uninstall"),
+            "{output:#?}"
+        );
+    }
 }
