@@ -495,9 +495,9 @@ exec_paths() {
 }
 
 variable_for_service() {
-    if [ -f "$DESTDIR/etc/default/kmagent" ]; then
-        sed -n "s/^$1=//p" "$DESTDIR/etc/default/kmagent" | tail -n 1 | sed "s/^'\(.*\)'\$/\1/;s/^\"\(.*\)\"\$/\1/"
-    fi
+    for file in /etc/default/kmagent /etc/sysconfig/kmagent; do
+        if [ -f "$DESTDIR$file" ]; then sed -n "s/^$1=//p" "$DESTDIR$file"; fi
+    done | tail -n 1 | sed "s/^'\(.*\)'\$/\1/;s/^\"\(.*\)\"\$/\1/"
 }
 
 # Whatever tells the agent of it.
@@ -1204,7 +1204,16 @@ is_stale() {
     case $(readlink "/proc/${pid:-0}/exe" 2>/dev/null || :) in *' (deleted)') return 0 ;; *) return 1 ;; esac
 }
 
+# Its unit and its settings would be shared, and its removal would take them.
+refuse_package() {
+    if [ -f "$DESTDIR/usr/lib/kmagent/packaged" ]; then
+        die 64 "kmagent is installed from a package: upgrade that, or remove it first, which keeps settings, key, config" \
+            "and state; nothing was changed"
+    fi
+}
+
 install_all() {
+    refuse_package
     check_tarball
     # A line each: only the last failure of a line is noticed.
     old_version=$(noted version)
@@ -1410,7 +1419,7 @@ purge() {
     # The second is the one on OpenWrt.
     remove_state "$state" || trouble=yes
     remove_state "$etc/state" || trouble=yes
-    for file in /etc/default/kmagent /etc/conf.d/kmagent; do
+    for file in /etc/default/kmagent /etc/sysconfig/kmagent /etc/conf.d/kmagent; do
         if [ -f "$DESTDIR$file" ]; then say "removing $file" && rm -f "$DESTDIR$file" || trouble=yes; fi
     done
     for dir in "$DESTDIR"/etc/systemd/system/kmagent*.d; do

@@ -25,7 +25,7 @@ fn expect_running(root: &Root, version: &str) {
 }
 
 /// The four applets, as busybox's loginutils/adduser.c, addgroup.c and deluser.c have them.
-const APPLETS: &str = r#"#!/bin/sh
+pub const APPLETS: &str = r#"#!/bin/sh
 applet=${0##*/}
 die() { echo "$applet: $*" >&2; exit 1; }
 [ "$1" != --help ] || { echo "BusyBox v1.36.1 multi-call binary." >&2; exit 1; }

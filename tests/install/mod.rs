@@ -6,6 +6,7 @@ mod debian;
 mod destdir;
 mod elsewhere;
 mod injected;
+mod packages;
 mod root;
 mod stage;
 mod systemd;

@@ -171,6 +171,17 @@ impl Root {
         assert_eq!(output.code, Some(0), "{output:?}");
     }
 
+    /// A program of this host's that gets the root by its path, `place`.
+    pub fn outside(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.init().to_string(), "--mount", program]).stdin(Stdio::null());
+        command
+    }
+
+    pub fn place(&self) -> PathBuf {
+        self.dir.join("root")
+    }
+
     /// A command in there, as root, with nothing in its environment but PATH and `env`.
     pub fn command(&self, env: &[(&str, &str)], words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");

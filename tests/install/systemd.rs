@@ -1,7 +1,7 @@
 //! Under a real systemd, in a machine of `tests/system/boot`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::support::temp_dir::TempDir;
 use crate::support::wait::wait_for;
 
 /// A booted Debian, with releases below /releases.
-struct Machine {
+pub struct Machine {
     path: PathBuf,
     _dir: TempDir,
     _stages: Vec<Stage>,
@@ -25,6 +25,11 @@ impl Machine {
         let old = release().older();
         let broken = "#!/bin/sh\n[ \"$1\" != start ] || { echo 'it is broken' >&2; exit 70; }\nexec /releases/new/bin/kmagent \"$@\"\n";
         let stages = vec![old, release(), release().write("bin/kmagent", broken.as_bytes(), 0o755)];
+        Machine::boot_with(stages, &[])
+    }
+
+    /// With these as /releases/old, new and broken, and directories of the host by name.
+    pub fn boot_with(stages: Vec<Stage>, directories: &[(&Path, &str)]) -> Machine {
         let dir = TempDir::new();
         let path = dir.join("machine");
         let mut command = Command::new(source::path("tests/system/boot"));
@@ -32,12 +37,15 @@ impl Machine {
         for (stage, name) in stages.iter().zip(["old", "new", "broken"]) {
             command.arg(format!("--bind-ro={}:/releases/{name}", stage.path().display()));
         }
+        for (directory, name) in directories {
+            command.arg(format!("--bind-ro={}:{name}", directory.display()));
+        }
         let output = bin::output_within(PATIENCE, command);
         assert_eq!(output.code, Some(0), "{}", output.stderr);
         Machine { path, _dir: dir, _stages: stages }
     }
 
-    fn sh(&self, line: &str) -> Output {
+    pub fn sh(&self, line: &str) -> Output {
         let mut command = Command::new(source::path("tests/system/boot"));
         command.arg("run").arg(&self.path).args(["sh", "-c", line]).stdin(Stdio::null());
         bin::output_within(PATIENCE, command)
@@ -45,7 +53,7 @@ impl Machine {
 
     /// A line that succeeds, and what it says.
     #[track_caller]
-    fn does(&self, line: &str) -> String {
+    pub fn does(&self, line: &str) -> String {
         let output = self.sh(line);
         assert_eq!(output.code, Some(0), "{line}: {output:#?}");
         output.stdout.trim_end().to_string()
@@ -60,13 +68,13 @@ impl Machine {
         output
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         serde_json::from_str(&self.sh("kmagent status --json").stdout).unwrap_or_default()
     }
 
     /// The agent's process, once it is active with a collector that has proved itself.
     #[track_caller]
-    fn expect_running(&self, version: &str) -> u64 {
+    pub fn expect_running(&self, version: &str) -> u64 {
         let running = || Some(self.status()).filter(|status| status["collector"]["state"] == "running");
         let status = wait_for("a collector that runs", PATIENCE, running);
         assert_eq!(
@@ -77,18 +85,18 @@ impl Machine {
     }
 
     #[track_caller]
-    fn expect_gone(&self, unit: &str) {
+    pub fn expect_gone(&self, unit: &str) {
         let state = self.does(&format!("systemctl show --value -p LoadState -p ActiveState {unit}"));
         assert_eq!(state, "not-found\ninactive", "{unit}");
     }
 
     /// How often an agent was started, by its own log.
-    fn starts(&self) -> usize {
+    pub fn starts(&self) -> usize {
         self.does("journalctl --sync; journalctl -o cat -u kmagent | grep -c '\"agent started\"' || :").parse().unwrap()
     }
 
     /// What an installation could touch: names, modes, owners, links, digests.
-    fn tree(&self) -> String {
+    pub fn tree(&self) -> String {
         self.does(
             "find /etc /usr/local /opt /var/lib /usr/bin/kmagent /lib/systemd/system -xdev \
                  ! -path '/var/lib/systemd*' ! -name .pwd.lock ! -path '/etc/*-' ! -path '/var/lib/kmagent/*' \
@@ -99,7 +107,7 @@ impl Machine {
 
 /// Line by line, since the whole is long.
 #[track_caller]
-fn assert_same(before: &str, after: &str) {
+pub fn assert_same(before: &str, after: &str) {
     let only = |these: &str, those: &str| -> Vec<String> {
         let those: Vec<&str> = those.lines().collect();
         these.lines().filter(|line| !those.contains(line)).map(str::to_string).collect()

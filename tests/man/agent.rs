@@ -190,7 +190,7 @@ fn paths(script: &str) -> BTreeSet<String> {
     let script = script.replace("$DESTDIR", "").replace("$PREFIX", "/usr/local").replace("$etc", "/etc/kmagent");
     let is_path = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     let paths = script.split(|c| !is_path(c)).map(|path| path.trim_end_matches(['/', '.']));
-    let ours = |path: &&str| path.contains("kmagent") && (path.starts_with("/etc/") || path.starts_with("/usr/local/"));
+    let ours = |path: &&str| path.contains("kmagent") && (path.starts_with("/etc/") || path.starts_with("/usr/"));
     paths.filter(ours).map(String::from).collect()
 }
 
@@ -216,12 +216,13 @@ fn every_file_of_the_installer_and_the_services_is_there() {
     }
 }
 
-/// What a release holds beside what is in /etc, both ways; `dist/stage` lays it out.
+/// What a release holds beside what is in /etc, both ways; `dist/stage` lays it out. Packages have a little more.
 #[test]
 fn every_installed_file_is_there() {
     let files = section(AGENT, "FILES");
     let named = words(part(&files, ".Ss", "What is installed"), "Pa");
-    let installer = paths(&read("dist/install.sh"));
+    let installer: BTreeSet<String> =
+        ["dist/install.sh", "dist/packages/scripts/common"].iter().flat_map(|script| paths(&read(script))).collect();
     let stage = read("dist/stage");
     let places = stage.split(['"', ' ', '\n', '$']).map(|word| word.trim_start_matches("to/").trim_start_matches('/'));
     let places = places.filter(|word| ["bin/", "lib/", "share/"].iter().any(|dir| word.starts_with(dir)));

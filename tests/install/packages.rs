@@ -1,0 +1,518 @@
+//! The packages of `dist/packages/build`: a Debian's under its real systemd, an rpm in a root of its own, and the
+//! scripts of the others on busybox. What they hold, and lintian, is for `tests/release/packages`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::elsewhere::APPLETS;
+use super::root::{Root, available};
+use super::stage::{OLDER, Stage, VERSION, assert_done, release};
+use super::systemd::{Machine, assert_same};
+use crate::support::bin::{self, Output};
+use crate::support::needs;
+use crate::support::source;
+use crate::support::temp_dir::TempDir;
+
+/// nfpm may have to be built first.
+const PACKING: Duration = Duration::from_secs(300);
+
+/// Both packages of that tree, in a directory of their own.
+fn pack(stage: &Stage, version: &str, format: &str) -> TempDir {
+    let dir = TempDir::new();
+    for name in ["kmagent", "kmagent-collector"] {
+        let mut command = Command::new(source::path("dist/packages/build"));
+        command.arg(name).arg(stage.path()).arg(dir.path()).args([std::env::consts::ARCH, version, format]);
+        command.env("SOURCE_DATE_EPOCH", "1700000000").stdin(Stdio::null());
+        let output = bin::output_within(PACKING, command);
+        assert_eq!(output.code, Some(0), "{output:#?}");
+    }
+    dir
+}
+
+fn packages(dir: &Path, format: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.retain(|path| path.extension().is_some_and(|extension| extension == format));
+    found.sort();
+    found
+}
+
+/// A Debian with packages of an older and of this release, and one whose program refuses the settings.
+struct Debian {
+    machine: Machine,
+    _packages: Vec<TempDir>,
+}
+
+impl Debian {
+    fn boot() -> Debian {
+        let stages = vec![release().older(), release(), release()];
+        let refusing = "#!/bin/sh\n[ \"$1\" != --print-settings ] || { echo 'kmagent: it is refused' >&2; exit 78; }\nexec /releases/new/bin/kmagent \"$@\"\n";
+        let refusing = release().write("bin/kmagent", refusing.as_bytes(), 0o755);
+        let rejecting = super::stage::COLLECTOR.replace("no-such-thing", "first");
+        let rejecting = release().write("lib/kmagent/kmagent-collector", rejecting.as_bytes(), 0o755);
+        let packed = vec![
+            pack(&stages[0], OLDER, "deb"),
+            pack(&stages[1], VERSION, "deb"),
+            pack(&refusing, "2.9.0", "deb"),
+            pack(&rejecting, "2.9.0", "deb"),
+        ];
+        let names = ["/debs/old", "/debs/new", "/debs/refusing", "/debs/rejecting"];
+        let directories: Vec<(&Path, &str)> = packed.iter().map(TempDir::path).zip(names).collect();
+        Debian { machine: Machine::boot_with(stages, &directories), _packages: packed }
+    }
+
+    /// As a script does it, where nobody answers a question.
+    fn dpkg(&self, files: &str) -> Output {
+        self.machine.sh(&format!("DEBIAN_FRONTEND=noninteractive dpkg -i {files}"))
+    }
+
+    #[track_caller]
+    fn install(&self, files: &str) -> Output {
+        let output = self.dpkg(files);
+        assert_eq!(output.code, Some(0), "{files}: {output:#?}");
+        let state = "dpkg-query -W -f '${db:Status-Abbrev} ${Conffiles}\\n' kmagent kmagent-collector";
+        assert_eq!(self.machine.does(state), "ii  \nii", "{output:#?}");
+        output
+    }
+
+    /// What an operator and the agent have written, with owners and modes.
+    fn written(&self) -> String {
+        self.machine.does(
+            "cd /etc/kmagent && cat agent.yaml api-key config.yaml && \
+             stat -c '%n %U:%G %a %N' . agent.yaml api-key config.yaml /var/lib/kmagent /var/lib/kmagent/config.yaml",
+        )
+    }
+}
+
+const QUICK: &str = "update-endpoint: http://127.0.0.1:9/x\\nmin-uptime: 500ms\\n";
+
+#[test]
+fn a_life_of_the_debian_packages() {
+    if !available() {
+        return;
+    }
+    let debian = Debian::boot();
+    let machine = &debian.machine;
+    let before = machine.tree();
+    // ---- installed: it runs, with the templates, and says what is missing
+    let output = debian.install("/debs/old/*.deb");
+    assert_eq!(output.stderr.matches("kmagent: ").count(), 1, "{output:#?}");
+    assert!(output.stderr.contains("kmagent: there is no API key yet"), "{output:#?}");
+    machine.expect_running(OLDER);
+    machine.does("cmp /etc/kmagent/agent.yaml /usr/share/kmagent/agent.yaml");
+    machine.does("cmp /etc/kmagent/config.yaml /usr/share/kmagent/config.yaml");
+    assert_eq!(machine.does("systemctl is-enabled kmagent"), "enabled");
+    assert_eq!(machine.does("id -Gn kmagent"), "kmagent adm systemd-journal");
+    assert!(machine.does("grep ^kmagent: /etc/passwd").contains(":/nonexistent:"));
+    machine.does(&format!("printf sk_123456 >/etc/kmagent/api-key && printf '{QUICK}' >>/etc/kmagent/agent.yaml"));
+    machine.does("systemctl restart kmagent");
+    machine.expect_running(OLDER);
+    // As the agent does it.
+    let config = "cd /var/lib/kmagent && umask 077 && echo 'name: second' >new && mv new config.yaml";
+    machine.does(&format!("setpriv --reuid=kmagent --regid=kmagent --clear-groups sh -euc \"{config}\""));
+    let written = debian.written();
+    for line in [
+        "name: second\n. root:kmagent 750",
+        "agent.yaml root:kmagent 640",
+        "api-key root:kmagent 640",
+        "config.yaml root:root 777 'config.yaml' -> '/var/lib/kmagent/config.yaml'",
+        "/var/lib/kmagent kmagent:kmagent 700",
+        "/var/lib/kmagent/config.yaml kmagent:kmagent 600",
+    ] {
+        assert!(written.contains(line), "no {line} in {written}");
+    }
+
+    // ---- upgraded, with one restart
+    let starts = machine.starts();
+    machine.does("mkdir /etc/sysconfig && echo SITE=1 >/etc/sysconfig/kmagent");
+    debian.install("/debs/new/*.deb");
+    let pid = machine.expect_running(VERSION);
+    machine.does(&format!("tr '\\0' '\\n' </proc/{pid}/environ | grep -x SITE=1 && rm -r /etc/sysconfig"));
+    assert_eq!((machine.starts(), debian.written()), (starts + 1, written.clone()));
+    // The collector alone: the agent replaces it.
+    let first = machine.status()["collector"]["pid"].clone();
+    debian.install("/debs/old/kmagent-collector_*.deb");
+    assert_eq!(machine.expect_running(VERSION), pid);
+    let second = machine.status()["collector"]["pid"].clone();
+    assert_ne!(first, second);
+    // One that rejects the active config replaces none.
+    machine.does("sed -i 's/second/first/' /var/lib/kmagent/config.yaml && kmagent restart");
+    let second = machine.status()["collector"]["pid"].clone();
+    let output = debian.install("/debs/rejecting/kmagent-collector_*.deb");
+    assert!(output.stderr.contains("the collector that runs is still the previous one"), "{output:#?}");
+    assert_eq!(machine.status()["collector"]["pid"], second);
+    debian.install("/debs/new/kmagent-collector_*.deb");
+    machine.does("sed -i 's/first/second/' /var/lib/kmagent/config.yaml");
+    // One whose agent refuses the settings leaves the old agent running.
+    let output = debian.install("/debs/refusing/kmagent_*.deb");
+    assert!(output.stderr.contains("it is refused\nkmagent: the agent was not restarted"), "{output:#?}");
+    assert_eq!(machine.status()["pid"], pid);
+
+    // ---- stopped, and checked by the timer: as an operator has left it
+    machine.does("systemctl stop kmagent");
+    debian.install("/debs/new/*.deb");
+    assert_eq!(machine.sh("systemctl is-active kmagent").stdout, "inactive\n");
+    for (plant, said) in [
+        ("cp /usr/lib/systemd/system/kmagent.service /etc/systemd/system/", "check that it starts /usr/bin/kmagent"),
+        ("systemctl mask -q kmagent", "kmagent.service is masked: systemctl unmask kmagent"),
+    ] {
+        machine.does(plant);
+        let output = debian.install("/debs/new/kmagent_*.deb");
+        assert!(output.stderr.contains(said), "{output:#?}");
+        machine.does("rm /etc/systemd/system/kmagent.service && systemctl daemon-reload");
+    }
+    machine.does("systemctl disable -q --now kmagent && systemctl enable -q --now kmagent-check.timer");
+    debian.install("/debs/old/*.deb");
+    assert_eq!(machine.sh("systemctl is-active kmagent kmagent-check.timer").stdout, "inactive\nactive\n");
+    assert_eq!(machine.sh("systemctl is-enabled kmagent kmagent-check.timer").stdout, "disabled\nenabled\n");
+    machine.does("systemctl disable -q --now kmagent-check.timer && systemctl enable -q --now kmagent");
+    machine.expect_running(OLDER);
+
+    // ---- removed and installed again: all that was written is still there
+    machine.does("dpkg -r kmagent kmagent-collector");
+    machine.expect_gone("kmagent.service");
+    assert_eq!(debian.written(), written);
+    debian.install("/debs/new/*.deb");
+    machine.expect_running(VERSION);
+    assert_eq!(debian.written(), written);
+
+    // ---- purged: settings, key and state are gone; an account stays, as Debian has it
+    machine.does("echo KM_API_KEY=k >/etc/default/kmagent && dpkg -P kmagent kmagent-collector");
+    machine.expect_gone("kmagent.service");
+    machine.expect_gone("kmagent-check.timer");
+    let without_accounts = |tree: &str| {
+        let ours = |line: &&str| {
+            !["/etc/passwd ", "/etc/group ", "/etc/shadow ", "/etc/gshadow ", "/etc ", "/var/lib "]
+                .iter()
+                .any(|name| line.starts_with(name))
+                && !line.starts_with("/var/lib/dpkg")
+        };
+        tree.lines().filter(ours).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    assert_same(&without_accounts(&before), &without_accounts(&machine.tree()));
+    machine.does("[ ! -e /run/kmagent ] && [ ! -e /usr/lib/kmagent ] && [ ! -e /usr/share/kmagent ]");
+}
+
+/// Each refuses to be installed over the other, before anything is changed; the way between them keeps everything.
+#[test]
+fn from_a_tarball_to_the_debian_packages() {
+    if !available() {
+        return;
+    }
+    let debian = Debian::boot();
+    let machine = &debian.machine;
+    let quick = "KM_API_KEY=sk_123456 KM_UPDATE_ENDPOINT=http://127.0.0.1:9/x KM_MIN_UPTIME=500ms";
+    assert_done(&machine.sh(&format!("{quick} /releases/old/install.sh")));
+    let pid = machine.expect_running(OLDER);
+    let (before, written) = (machine.tree(), debian.written());
+    let output = debian.dpkg("/debs/new/kmagent_*.deb");
+    assert!(output.code != Some(0) && output.stderr.contains("kmagent is installed from a tarball"), "{output:#?}");
+    let recipe = output.stderr.lines().find_map(|line| line.strip_prefix("kmagent:     ")).unwrap();
+    assert_eq!(recipe, "/usr/local/lib/kmagent/install.sh --uninstall");
+    assert_eq!(machine.expect_running(OLDER), pid);
+    let without_dpkg =
+        |tree: String| tree.lines().filter(|line| !line.starts_with("/var/lib/dpkg")).collect::<Vec<_>>().join("\n");
+    assert_same(&without_dpkg(before), &without_dpkg(machine.tree()));
+    machine.does(recipe);
+    debian.install("/debs/new/*.deb");
+    machine.expect_running(VERSION);
+    assert_eq!(debian.written(), written);
+    // And back.
+    let pid = machine.expect_running(VERSION);
+    let output = machine.sh("/releases/old/install.sh");
+    assert!(output.code == Some(64) && output.stderr.contains("kmagent is installed from a package"), "{output:#?}");
+    assert_eq!((machine.expect_running(VERSION), debian.written()), (pid, written.clone()));
+    machine.does("dpkg -r kmagent kmagent-collector");
+    assert_done(&machine.sh("/releases/old/install.sh"));
+    let pid = machine.expect_running(OLDER);
+    assert_eq!(debian.written(), written);
+    // What a removed package may still be asked for is not the tarball's loss.
+    let said = machine.sh("dpkg -P kmagent kmagent-collector");
+    assert!(said.code == Some(0) && said.stderr.contains("nothing was purged"), "{said:#?}");
+    assert_eq!((machine.expect_running(OLDER), debian.written()), (pid, written));
+    assert_eq!(machine.does("systemctl is-enabled kmagent"), "enabled");
+}
+
+/// The package of 1.x, with what its maintainer scripts do; `DIR` is where it is made.
+const OF_1_X: &str = r#"
+mkdir -p DIR/DEBIAN DIR/usr/bin DIR/lib/systemd/system DIR/etc/kmagent
+cp /releases/old/bin/kmagent DIR/usr/bin/kmagent
+printf '%s\n' '[Unit]' 'Description=1.x' '[Service]' 'ExecStart=/usr/bin/kmagent --agent-config /etc/kmagent/agent.yaml start' \
+    'Restart=on-failure' 'User=root' '[Install]' 'WantedBy=multi-user.target' >DIR/lib/systemd/system/kmagent.service
+echo 'name: packaged' >DIR/etc/kmagent/config.yaml
+printf '%s\n' 'Package: kmagent' 'Version: 1.2.0' 'Architecture: ARCH' 'Maintainer: KloudMate' 'Section: utils' 'Description: 1.x' \
+    >DIR/DEBIAN/control
+printf '%s\n' '#!/bin/sh' 'systemctl stop kmagent 2>/dev/null || true' >DIR/DEBIAN/preinst
+printf '%s\n' '#!/bin/sh' '[ -n "$KM_API_KEY" ] && [ -n "$KM_COLLECTOR_ENDPOINT" ] || exit 1' 'mkdir -p /etc/kmagent' \
+    'echo "api-key: \"$KM_API_KEY\"" >/etc/kmagent/agent.yaml' \
+    'echo "collector-endpoint: \"$KM_COLLECTOR_ENDPOINT\"" >>/etc/kmagent/agent.yaml' 'chmod 600 /etc/kmagent/agent.yaml' >DIR/DEBIAN/postinst
+printf '%s\n' '#!/bin/sh' 'systemctl stop kmagent || true' 'systemctl disable kmagent || true' >DIR/DEBIAN/prerm
+printf '%s\n' '#!/bin/sh' 'systemctl stop kmagent || true' 'rm -f /etc/systemd/system/kmagent.service' 'systemctl daemon-reload' \
+    'systemctl reset-failed || true' >DIR/DEBIAN/postrm
+chmod 755 DIR/DEBIAN/p*
+dpkg-deb --build DIR /tmp/1.x.deb >/dev/null
+"#;
+
+#[test]
+fn from_the_debian_package_of_1_x() {
+    if !available() {
+        return;
+    }
+    let debian = Debian::boot();
+    let machine = &debian.machine;
+    machine.does("systemctl --version >/dev/null; mkdir -p /tmp/1.x");
+    machine.does(&format!(
+        "arch=$(dpkg --print-architecture); {}",
+        OF_1_X.replace("DIR", "/tmp/1.x").replace("'Architecture: ARCH'", "\"Architecture: $arch\"")
+    ));
+    // What goes to the vendor's default stays in the machine, which has no network.
+    machine.does(
+        "KM_API_KEY=sk_of_1_x KM_COLLECTOR_ENDPOINT=http://gateway.invalid:4318 dpkg -i /tmp/1.x.deb && \
+         systemctl enable -q --now kmagent && echo 'name: of-the-api' >/etc/kmagent/config.yaml && \
+         echo extra >/etc/kmagent/ca.pem",
+    );
+    let old = machine.status()["pid"].clone();
+    let kept = machine.does("cat /etc/kmagent/agent.yaml /etc/kmagent/config.yaml /etc/kmagent/ca.pem");
+
+    // ---- refused, though a script of 1.x has stopped and disabled the service before: it runs
+    machine.does("mkdir -p /opt/lib/kmagent; echo /opt >/etc/kmagent.prefix; : >/opt/lib/kmagent/manifest");
+    let output = debian.dpkg("/debs/new/kmagent_*.deb");
+    assert!(output.stderr.contains("/opt/lib/kmagent/install.sh --uninstall"), "{output:#?}");
+    assert_eq!(machine.does("systemctl is-active kmagent; systemctl is-enabled kmagent"), "active\nenabled");
+    machine.does("rm -r /opt/lib /etc/kmagent.prefix");
+
+    // ---- a package that is broken in the middle: 1.x is there, and runs
+    machine.does("size=$(stat -c %s /debs/new/kmagent_*.deb) && head -c $((size - 300000)) /debs/new/kmagent_*.deb >/tmp/broken.deb");
+    let output = debian.dpkg("/tmp/broken.deb");
+    assert_ne!(output.code, Some(0), "{output:#?}");
+    assert_eq!(machine.does("systemctl show --value -p Description kmagent"), "1.x");
+    assert_eq!(machine.does("systemctl is-active kmagent; systemctl is-enabled kmagent"), "active\nenabled");
+    assert_ne!(machine.status()["pid"], old, "its own script has stopped it");
+    assert_eq!(machine.does("cat /etc/kmagent/agent.yaml /etc/kmagent/config.yaml /etc/kmagent/ca.pem"), kept);
+    machine.does("[ ! -e /etc/.kmagent-1.x ]");
+
+    // ---- upgraded
+    let output = debian.install("/debs/new/*.deb");
+    assert!(output.stderr.contains("writing the default of 1.x"), "{output:#?}");
+    machine.expect_running(VERSION);
+    assert_eq!(machine.does("systemctl is-enabled kmagent"), "enabled");
+    assert_eq!(machine.does("cat /etc/kmagent/config.yaml /etc/kmagent/ca.pem"), "name: of-the-api\nextra");
+    let settings = machine.does("kmagent --print-settings");
+    for line in [
+        "update-endpoint = https://api.kloudmate.com/agents/config-check",
+        "collector-endpoint = http://gateway.invalid:4318",
+    ] {
+        let words: Vec<&str> = line.split(" = ").collect();
+        assert!(settings.lines().any(|row| row.starts_with(words[0]) && row.contains(words[1])), "{line}: {settings}");
+    }
+    machine.does("grep -x 'api-key: \"sk_of_1_x\"' /etc/kmagent/agent.yaml");
+    let written = debian.written();
+    for line in [
+        "agent.yaml root:kmagent 640",
+        "'config.yaml' -> '/var/lib/kmagent/config.yaml'",
+        "/var/lib/kmagent/config.yaml kmagent:kmagent 600",
+    ] {
+        assert!(written.contains(line), "no {line} in {written}");
+    }
+    machine.does("[ ! -e /etc/.kmagent-1.x ]");
+    machine.does("dpkg -P kmagent kmagent-collector && [ ! -e /var/lib/kmagent ] && [ -e /etc/kmagent/ca.pem ]");
+}
+
+/// rpm reads and writes a root of its own; its systemd does not run, so nothing is started there.
+#[test]
+fn a_life_of_the_rpms() {
+    if !available() || !needs::that(Path::new("/usr/bin/rpm").exists(), "no rpm: on Debian, apt-get install rpm") {
+        return;
+    }
+    let root = Root::debian();
+    let (old, new) = (pack(&release().older(), OLDER, "rpm"), pack(&release(), VERSION, "rpm"));
+    let rpm = |words: &[&str], files: &[PathBuf]| {
+        let mut command = root.outside("rpm");
+        command.arg("--root").arg(root.place()).args(["--dbpath", "/var/lib/rpm", "--nodeps"]).args(words).args(files);
+        bin::output_within(Duration::from_secs(120), command)
+    };
+    let does = |words: &[&str], files: &[PathBuf]| {
+        let output = rpm(words, files);
+        assert_eq!(output.code, Some(0), "{words:?}: {output:#?}");
+        output
+    };
+    let sh = |line: &str| {
+        let output = root.run(&["sh", "-euc", line]);
+        assert_eq!(output.code, Some(0), "{line}: {output:#?}");
+        output.stdout.trim_end().to_string()
+    };
+    // As Red Hat's distributions have it.
+    root.write("/usr/lib/systemd/system-preset/99-default-disable.preset", "disable *\n", 0o644);
+    let written = || {
+        sh("cd /etc/kmagent && cat agent.yaml api-key config.yaml && \
+            stat -c '%n %U:%G %a %N' . agent.yaml api-key config.yaml /var/lib/kmagent /var/lib/kmagent/config.yaml")
+    };
+
+    // ---- 1.x, whose scripts delete all of /etc/kmagent when it is replaced
+    let old_package = package_of_1_x();
+    does(&["-U"], &packages(old_package.path(), "rpm"));
+    sh("printf 'api-key: \"sk_of_1_x\"\\n' >/etc/kmagent/agent.yaml; chmod 600 /etc/kmagent/agent.yaml
+        echo 'name: of-the-api' >/etc/kmagent/config.yaml; systemctl enable -q kmagent");
+    let output = does(&["-U"], &packages(old.path(), "rpm"));
+    assert!(output.stderr.contains("writing the default of 1.x"), "{output:#?}");
+    assert_eq!(sh("cat /etc/kmagent/config.yaml"), "name: of-the-api");
+    sh("grep -x 'api-key: \"sk_of_1_x\"' /etc/kmagent/agent.yaml && [ ! -e /etc/.kmagent-1.x ]");
+    assert_eq!(sh("systemctl is-enabled kmagent"), "enabled");
+    let first = written();
+    for line in
+        [". root:kmagent 750", "agent.yaml root:kmagent 640", "/var/lib/kmagent/config.yaml kmagent:kmagent 600"]
+    {
+        assert!(first.contains(line), "no {line} in {first}");
+    }
+
+    // ---- upgraded, with nothing lost
+    does(&["-U"], &packages(new.path(), "rpm"));
+    assert_eq!(written(), first);
+    assert_eq!(sh("kmagent --version; systemctl is-enabled kmagent"), format!("kmagent {VERSION}\nenabled"));
+    // All is as it was packed.
+    let verified = rpm(&["-V", "kmagent", "kmagent-collector"], &[]);
+    assert_eq!((verified.code, verified.stdout.as_str()), (Some(0), ""), "{verified:#?}");
+
+    // ---- removed, which keeps what was written; the preset says whether it is enabled
+    does(&["-e", "kmagent", "kmagent-collector"], &[]);
+    assert_eq!(written(), first);
+    sh("[ ! -e /usr/bin/kmagent ] && [ ! -e /etc/systemd/system/multi-user.target.wants/kmagent.service ]");
+    does(&["-i"], &packages(new.path(), "rpm"));
+    assert_eq!(written(), first);
+    sh("[ ! -e /etc/systemd/system/multi-user.target.wants/kmagent.service ]");
+    does(&["-e", "kmagent", "kmagent-collector"], &[]);
+
+    // ---- over a tarball
+    assert_done(&root.install(&release().older(), &[], &["--init", "systemd"]));
+    let before = root.tree();
+    let output = rpm(&["-i"], &packages(new.path(), "rpm"));
+    assert!(output.code != Some(0) && output.stderr.contains("kmagent is installed from a tarball"), "{output:#?}");
+    let without_database = |tree: super::tree::Tree| -> super::tree::Tree {
+        tree.into_iter().filter(|(name, _)| !name.starts_with("/var/lib/rpm")).collect()
+    };
+    super::tree::assert_same(&without_database(before), &without_database(root.tree()), "over a tarball");
+}
+
+/// With the scripts of its spec.
+fn package_of_1_x() -> TempDir {
+    let dir = TempDir::new();
+    let write = |name: &str, text: &str| {
+        let path = dir.join(name);
+        super::stage::write(&path, text.as_bytes(), 0o755);
+        path.display().to_string()
+    };
+    let agent = write("kmagent", "#!/bin/sh\n");
+    let unit = write("unit", "[Service]\nExecStart=/usr/bin/kmagent start\n[Install]\nWantedBy=multi-user.target\n");
+    let config = write("config.yaml", "name: packaged\n");
+    let preun = write("preun", "[ \"$1\" != 0 ] || { systemctl stop kmagent; systemctl disable kmagent; }\n");
+    let postun = write("postun", "rm -rf /etc/kmagent\nsystemctl daemon-reload || true\n");
+    let list = format!(
+        "name: kmagent\narch: {}\nversion: 1.2.0\nmaintainer: KloudMate\ndescription: 1.x\nscripts:\n  preremove: {preun}\n  postremove: {postun}\n\
+         contents:\n  - {{src: {agent}, dst: /usr/bin/kmagent}}\n  - {{src: {unit}, dst: /usr/lib/systemd/system/kmagent.service}}\n  \
+         - {{src: {config}, dst: /etc/kmagent/config.yaml, type: config|noreplace}}\n",
+        std::env::consts::ARCH
+    );
+    let list = write("nfpm.yaml", &list);
+    let nfpm = bin::output_within(PACKING, Command::new(source::path("dist/packages/nfpm")));
+    let mut command = Command::new(nfpm.stdout.trim());
+    command.args(["package", "--packager", "rpm", "--config", &list, "--target"]).arg(dir.path());
+    let output = bin::output(command);
+    assert_eq!(output.code, Some(0), "{output:#?}");
+    dir
+}
+
+/// What OpenWrt has for its packages' scripts, as far as ours need it: who makes a user, and rc.common's commands.
+const OF_OPENWRT: &str = r#"
+mkdir -p /lib /etc/init.d
+echo 'add_group_and_user() { echo kmagent:x:900: >>/etc/group; echo kmagent:x:900:900::/var/run/kmagent:/bin/false >>/etc/passwd; }' >/lib/functions.sh
+cat >/etc/rc.common <<'END'
+#!/bin/sh
+echo "$2" >>/tmp/rc.log
+[ "$2" != start ] || { . "$1"; start_service; }
+END
+chmod 755 /etc/rc.common
+"#;
+
+/// The programs of neither are here: the files are unpacked, and the scripts run as they would be.
+#[test]
+fn the_scripts_for_busybox() {
+    if !available() {
+        return;
+    }
+    for format in ["apk", "ipk"] {
+        let root = Root::busybox();
+        let packed = pack(&release(), VERSION, format);
+        let unpacked = TempDir::new();
+        let sh = |line: &str| {
+            let output = root.run(&["sh", "-euc", line]);
+            assert_eq!(output.code, Some(0), "{format}: {line}: {output:#?}");
+            format!("{}{}", output.stdout, output.stderr)
+        };
+        for package in packages(packed.path(), format) {
+            // An apk's files lie beside its scripts, an ipk's in an archive of their own.
+            let unpack = match format {
+                "apk" => "tar -xzif \"$1\" -C \"$2\" 2>/dev/null",
+                _ => {
+                    "tar -xzf \"$1\" -C \"$2\"; tar -xzf \"$2/data.tar.gz\" -C \"$2\"; mkdir -p \"$2/scripts\"
+                      tar -xzf \"$2/control.tar.gz\" -C \"$2/scripts\"; rm \"$2\"/*.gz \"$2/debian-binary\""
+                }
+            };
+            let mut command = Command::new("sh");
+            command.args(["-euc", unpack, "unpack"]).arg(&package).arg(unpacked.path()).stdin(Stdio::null());
+            assert_eq!(bin::output(command).code, Some(0), "{package:?}");
+        }
+        root.bind(unpacked.path(), "package");
+        let (scripts, post, pre_removal, agents) = match format {
+            "apk" => ("/tmp/package", ".post-install", ".pre-deinstall", "/var/lib/kmagent"),
+            _ => ("/tmp/package/scripts", "postinst", "prerm", "/etc/kmagent/state"),
+        };
+        if format == "ipk" {
+            sh(OF_OPENWRT);
+        } else {
+            for applet in ["adduser", "addgroup"] {
+                root.write(&format!("/usr/sbin/{applet}"), APPLETS, 0o755);
+            }
+            root.write("/etc/group", "root:x:0:\nadm:x:4:root\n", 0o644);
+        }
+        sh("mkdir -p /etc/init.d; cp -a /tmp/package/usr /tmp/package/etc /");
+        let said = sh(&format!("{scripts}/{post} configure"));
+        assert!(said.contains("there is no API key yet"), "{said}");
+        let owners = sh(
+            "ls -ld /etc/kmagent /etc/kmagent/agent.yaml /etc/kmagent/api-key | sed 's/  */ /g' | cut -d ' ' -f 1,3,4",
+        );
+        assert_eq!(owners, "drwxr-x--- root kmagent\n-rw-r----- root kmagent\n-rw-r----- root kmagent\n");
+        assert_eq!(sh("readlink /etc/kmagent/config.yaml"), format!("{agents}/config.yaml\n"));
+        assert_eq!(sh(&format!("ls -l {agents}/config.yaml | cut -d ' ' -f 1")), "-rw-------\n");
+        assert_eq!(sh("cat /etc/kmagent/config.yaml /etc/kmagent/api-key"), "name: first\n");
+        // Again, after what the agent and an operator have written; and a tool has replaced the link.
+        sh(
+            "echo sk_1 >/etc/kmagent/api-key; rm /etc/kmagent/config.yaml; echo 'name: second' >/etc/kmagent/config.yaml",
+        );
+        let upgrade = match format {
+            "apk" => format!("{scripts}/.post-upgrade 2.0.0 1.9.9"),
+            _ => format!("{scripts}/prerm upgrade; {scripts}/postinst configure"),
+        };
+        // Another service may read it, while no agent runs; and then none may.
+        let said = sh(&upgrade);
+        assert!(said.contains("keeping /etc/kmagent/config.yaml where it is, since others may read it"), "{said}");
+        sh(&format!("chmod 600 /etc/kmagent/config.yaml; {upgrade}"));
+        assert_eq!(
+            sh(&format!("cat /etc/kmagent/api-key {agents}/config.yaml /etc/kmagent/config.yaml")),
+            "sk_1\nname: second\nname: second\n"
+        );
+        sh(&format!("{scripts}/{pre_removal}"));
+        sh("[ -e /etc/kmagent/api-key ]");
+        if format == "ipk" {
+            assert_eq!(sh("cat /tmp/rc.log"), "enable\nstop\nstart\n".repeat(3) + "stop\ndisable\n");
+        }
+        // A tarball's installation is refused by what runs before.
+        sh("mkdir -p /opt/lib/kmagent; echo /opt >/etc/kmagent.prefix; : >/opt/lib/kmagent/manifest");
+        let before = if format == "apk" { ".pre-install" } else { "preinst" };
+        let output = root.run(&[&format!("{scripts}/{before}")]);
+        assert!(
+            output.code == Some(1) && output.stderr.contains("/opt/lib/kmagent/install.sh --uninstall"),
+            "{output:#?}"
+        );
+    }
+}
