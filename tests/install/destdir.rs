@@ -523,7 +523,7 @@ fn a_prefix_is_remembered() {
 fn a_unit_that_outranks_ours_is_pointed_out() {
     let (stage, dest) = (Stage::light(), Dest::new());
     fs::create_dir_all(dest.join("/etc/systemd/system")).unwrap();
-    fs::write(dest.join("/etc/systemd/system/kmagent.service"), "").unwrap();
+    fs::write(dest.join("/etc/systemd/system/kmagent.service"), "[Service]\n").unwrap();
     let output = stage.install(&dest.path(), &[], &["--init", "systemd"]);
     assert!(output.code == Some(0) && output.stderr.contains("overrides the unit of this release"), "{output:#?}");
 }

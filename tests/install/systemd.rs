@@ -1,6 +1,5 @@
 //! Under a real systemd, in a machine of `tests/system/boot`.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -14,14 +13,14 @@ use crate::support::temp_dir::TempDir;
 use crate::support::wait::wait_for;
 
 /// A booted Debian, with releases below /releases.
-struct Machine {
+pub struct Machine {
     path: PathBuf,
     _dir: TempDir,
     _stages: Vec<Stage>,
 }
 
 impl Machine {
-    fn boot() -> Machine {
+    pub fn boot() -> Machine {
         let old = release().older();
         let broken = "#!/bin/sh\n[ \"$1\" != start ] || { echo 'it is broken' >&2; exit 70; }\nexec /releases/new/bin/kmagent \"$@\"\n";
         let stages = vec![old, release(), release().write("bin/kmagent", broken.as_bytes(), 0o755)];
@@ -37,7 +36,7 @@ impl Machine {
         Machine { path, _dir: dir, _stages: stages }
     }
 
-    fn sh(&self, line: &str) -> Output {
+    pub fn sh(&self, line: &str) -> Output {
         let mut command = Command::new(source::path("tests/system/boot"));
         command.arg("run").arg(&self.path).args(["sh", "-c", line]).stdin(Stdio::null());
         bin::output_within(PATIENCE, command)
@@ -45,14 +44,14 @@ impl Machine {
 
     /// A line that succeeds, and what it says.
     #[track_caller]
-    fn does(&self, line: &str) -> String {
+    pub fn does(&self, line: &str) -> String {
         let output = self.sh(line);
         assert_eq!(output.code, Some(0), "{line}: {output:#?}");
         output.stdout.trim_end().to_string()
     }
 
     #[track_caller]
-    fn install(&self, release: &str, words: &str) -> Output {
+    pub fn install(&self, release: &str, words: &str) -> Output {
         let output = self.sh(&format!("{words} /releases/{release}/install.sh"));
         if output.code == Some(0) {
             assert_done(&output);
@@ -60,13 +59,13 @@ impl Machine {
         output
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         serde_json::from_str(&self.sh("kmagent status --json").stdout).unwrap_or_default()
     }
 
     /// The agent's process, once it is active with a collector that has proved itself.
     #[track_caller]
-    fn expect_running(&self, version: &str) -> u64 {
+    pub fn expect_running(&self, version: &str) -> u64 {
         let running = || Some(self.status()).filter(|status| status["collector"]["state"] == "running");
         let status = wait_for("a collector that runs", PATIENCE, running);
         assert_eq!(
@@ -88,7 +87,7 @@ impl Machine {
     }
 
     /// What an installation could touch: names, modes, owners, links, digests.
-    fn tree(&self) -> String {
+    pub fn tree(&self) -> String {
         self.does(
             "find /etc /usr/local /opt /var/lib /usr/bin/kmagent /lib/systemd/system -xdev \
                  ! -path '/var/lib/systemd*' ! -name .pwd.lock ! -path '/etc/*-' ! -path '/var/lib/kmagent/*' \
@@ -99,7 +98,7 @@ impl Machine {
 
 /// Line by line, since the whole is long.
 #[track_caller]
-fn assert_same(before: &str, after: &str) {
+pub fn assert_same(before: &str, after: &str) {
     let only = |these: &str, those: &str| -> Vec<String> {
         let those: Vec<&str> = those.lines().collect();
         these.lines().filter(|line| !those.contains(line)).map(str::to_string).collect()
@@ -226,37 +225,4 @@ fn another_prefix() {
     assert_eq!(machine.does("systemctl is-active kmagent"), "active");
     assert_done(&machine.sh("/opt/kmagent/lib/kmagent/install.sh --uninstall --purge"));
     assert_same(&before, &machine.tree());
-}
-
-/// A host with the 1.x package: its unit and program, root's, and settings that it has written.
-#[test]
-fn it_takes_over_from_1_x() {
-    if !available() {
-        return;
-    }
-    let machine = Machine::boot();
-    machine.does(
-        "cp /releases/old/bin/kmagent /usr/bin/kmagent
-         printf '%s\\n' [Unit] Description=1.x [Service] 'ExecStart=/usr/bin/kmagent --agent-config /etc/kmagent/agent.yaml start' \
-             User=root [Install] WantedBy=multi-user.target >/lib/systemd/system/kmagent.service
-         mkdir /etc/kmagent && cd /etc/kmagent && umask 077
-         printf '%s\\n' 'api-key: \"sk_of_1_x\"' 'collector-endpoint: \"http://127.0.0.1:4318\"' config-check-interval: 60 \
-             | tr '\\n' '@' | sed 's/interval:@/interval: /;s/@/\\n/g' >agent.yaml
-         echo 'name: of-1.x' >config.yaml
-         systemctl daemon-reload && systemctl enable -q --now kmagent",
-    );
-    wait_for("the old one", PATIENCE, || machine.status().get("pid").cloned());
-    let before = machine.tree();
-    assert_fails(&machine.install("broken", ""), 69, "the agent does not start");
-    assert_eq!(machine.does("systemctl show --value -p Description kmagent"), "1.x");
-    wait_for("the old one again", PATIENCE, || machine.status().get("pid").cloned());
-    assert_same(&before, &machine.tree());
-    let config = machine.does("cat /etc/kmagent/config.yaml /etc/kmagent/agent.yaml");
-    assert_done(&machine.install("new", ""));
-    machine.expect_running(VERSION);
-    assert_eq!(machine.does("cat /etc/kmagent/config.yaml /etc/kmagent/agent.yaml"), config);
-    let pid = machine.status()["pid"].to_string();
-    let owners = machine.does(&format!("stat -Lc %U /proc/{pid} /etc/kmagent/agent.yaml /etc/kmagent/config.yaml"));
-    assert_eq!(owners, "kmagent\nroot\nkmagent");
-    assert!(fs::metadata(&machine.path).is_ok());
 }
