@@ -642,28 +642,28 @@ wait_for_end() {
     done
 }
 
-# Until the agent answers; then, if $1 says that a collector ran before, until this one has passed its probation. 60 s,
-# so that a slow host has time.
+# Until the agent answers; and, if $1 is proved, until its collector has passed its probation. 60 s, so that a slow host
+# has time.
 wait_for_agent() {
-    tries=0 crashes=0 answered=''
+    tries=0 crashes=0 seen='' answered=''
     while [ "$tries" -lt 60 ]; do
         seen=$(collector_state || :)
-        if [ -n "$seen" ]; then
-            answered=yes
-            case $1:$seen in
-                running:running | handing-over:running) return 0 ;;
-                running:backoff | handing-over:backoff) crashes=$((crashes + 1)) ;;
-                running:* | handing-over:*) ;;
-                *) return 0 ;;
-            esac
-            # One end may be an accident.
-            if [ "$crashes" -ge 3 ]; then warn "the collector does not stay up" && return 1; fi
-        fi
+        answered=$answered$seen
+        case $1:$seen in
+            *:) ;;
+            any:* | *:running) return 0 ;;
+            *:backoff) crashes=$((crashes + 1)) ;;
+            # It waits for the API's config.
+            *:stopped) [ -e "$(setting config)" ] || return 0 ;;
+        esac
+        # One end may be an accident.
+        if [ "$crashes" -ge 3 ]; then break; fi
         tries=$((tries + 1))
         sleep 1
     done
+    if [ -z "$answered" ]; then warn "no agent answers" && return 1; fi
     # A probation may be longer than this.
-    [ -n "$answered" ] || { warn "no agent answers" && return 1; }
+    [ "$seen" != backoff ] || { warn "the collector does not stay up" && return 1; }
 }
 
 explain_failure() {
@@ -1047,7 +1047,8 @@ place_settings() {
     target=$agents/config.yaml
     for dir in "$state" "$agents"; do
         if [ ! -d "$DESTDIR$dir" ]; then
-            { on_failure "rmdir '$DESTDIR$dir'" && mkdir -m 700 "$DESTDIR$dir"; } || die 73 "cannot create the directory $DESTDIR$dir"
+            # With what an agent has left in there by then.
+            { on_failure "remove_state '$dir'" && mkdir -m 700 "$DESTDIR$dir"; } || die 73 "cannot create the directory $DESTDIR$dir"
         fi
     done
     link_config
@@ -1502,7 +1503,13 @@ start_service() {
             on_failure 'service stop'
             ;;
     esac
-    { service "$action" && wait_for_agent "$collector_was"; } || { explain_failure && die 69 "the agent does not start"; }
+    # Nobody is worse off with an agent whose collector fails where one failed before, or where there is none.
+    case $collector_was:$old_init in
+        running:* | starting:* | handing-over:*) expected=proved ;;
+        *:) if [ -f "$here/lib/kmagent/kmagent-collector" ]; then expected=proved; else expected=any; fi ;;
+        *) expected=any ;;
+    esac
+    { service "$action" && wait_for_agent "$expected"; } || { explain_failure && die 69 "the agent does not start"; }
 }
 
 # What is installed is again what was.
@@ -1511,7 +1518,7 @@ put_service_back() {
     if [ -n "$enabled" ]; then service enable; fi
     if [ -n "$restarted" ]; then
         # A 1.x agent does not answer.
-        service restart && { [ ! -x "$PREFIX/bin/kmagent" ] || wait_for_agent ''; }
+        service restart && { [ ! -x "$PREFIX/bin/kmagent" ] || wait_for_agent any; }
     fi
 }
 

@@ -256,6 +256,31 @@ fn a_new_agent_that_does_not_come_up_is_replaced_by_the_old_one() {
     }
 }
 
+/// Where there was no collector before, and where there was one that had yet to prove itself.
+#[test]
+fn a_collector_that_never_comes_up_is_a_failure() {
+    if !available() {
+        return;
+    }
+    let root = Root::debian();
+    let (before, sysv) = (root.tree(), ["--init", "sysv"]);
+    let broken = || {
+        let collector = stage::COLLECTOR.replace("trap ", "exit 3\ntrap ");
+        release().write("lib/kmagent/kmagent-collector", collector.as_bytes(), 0o755)
+    };
+    assert_fails(&root.install(&broken(), &QUICK, &sysv), 69, "the collector does not stay up");
+    assert_same(&before, &root.tree(), "an installation");
+    assert!(root.processes().is_empty());
+
+    assert_done(&root.install(&release().older(), &QUICK, &sysv));
+    let longer = "sed -i 's/^min-uptime.*/min-uptime: 1h/' /etc/kmagent/agent.yaml && /etc/init.d/kmagent restart";
+    assert_eq!(root.run(&["sh", "-c", longer]).code, Some(0));
+    let starting = |status: &serde_json::Value| status["collector"]["state"] == "starting";
+    root.wait_status("a collector on probation", starting);
+    assert_fails(&root.install(&broken(), &[], &[]), 69, "the collector does not stay up");
+    assert_eq!(root.wait_status("the old one", starting)["agent_version"], OLDER);
+}
+
 /// Programs that fail, in front of the real ones.
 #[test]
 fn an_installation_that_the_system_refuses_leaves_nothing() {
