@@ -1589,11 +1589,22 @@ uninstall() {
     for file in $old_files; do
         if [ "$file" != "$manifest" ]; then set_aside "$file"; fi
     done
+    for dir in $old_dirs; do note dir "$dir"; done
     commit
     # Last, so that an interrupted run can continue.
     rm -f "$DESTDIR$manifest" || warn "cannot remove $DESTDIR$manifest"
     if [ -z "$DESTDIR" ]; then service reload || warn "cannot reload the service manager"; fi
+    # Else systemd goes on listing units that have failed.
+    if [ "$init" = systemd ] && is_live; then systemctl reset-failed 'kmagent*' 2>/dev/null; fi
     for dir in $old_dirs; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
+    tell_left_over
+}
+
+# What was not installed by this, and is for a program that is gone.
+tell_left_over() {
+    for place in "$DESTDIR"/etc/cron.d/kmagent "$DESTDIR"/etc/systemd/system/kmagent*.d; do
+        if [ -e "$place" ]; then say "keeping ${place#"$DESTDIR"}, which install.sh did not create: remove it yourself"; fi
+    done
 }
 
 stop_service() {
@@ -1619,7 +1630,7 @@ purge() {
     undo=''
     noted=$(noted_kept)
     trouble=''
-    for file in agent.yaml api-key policy.yaml config.yaml config.yaml.rejected .installed; do
+    for file in agent.yaml api-key policy.yaml config.yaml config.yaml.rejected; do
         rm -f "$DESTDIR$etc/$file" || trouble=yes
     done
     rm -f "$DESTDIR$etc"/.config.yaml.candidate-* || trouble=yes
@@ -1629,19 +1640,18 @@ purge() {
     for file in /etc/default/kmagent /etc/conf.d/kmagent; do
         if [ -f "$DESTDIR$file" ]; then say "removing $file" && rm -f "$DESTDIR$file" || trouble=yes; fi
     done
-    for dir in "$DESTDIR"/etc/systemd/system/kmagent*.d; do
-        if [ -d "$dir" ]; then say "keeping $dir: it was not created by kmagent"; fi
-    done
     if [ -z "$DESTDIR" ]; then remove_state /run/kmagent || trouble=yes; fi
+    if [ -z "$DESTDIR" ]; then drop_accounts "$noted" || trouble=yes; fi
+    # What is to be removed yet is known by this.
+    [ -z "$trouble" ] || die 73 "not everything could be removed, see above: run this again"
+    rm -f "$DESTDIR$kept" || die 73 "cannot remove $DESTDIR$kept"
     if [ -d "$DESTDIR$etc" ] && ! rmdir "$DESTDIR$etc" 2>/dev/null; then
         say "keeping $etc: it contains files that are not kmagent's"
     fi
-    if [ -z "$DESTDIR" ]; then drop_accounts "$noted" || trouble=yes; fi
     # It lies in one of the directories that are to go now.
     rm -rf "$stage"
     left=''
     printf '%s\n' "$noted" | sed -n 's/^dir //p' | sort -r | while read -r dir; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
-    [ -z "$trouble" ] || die 73 "not everything could be removed, see above"
 }
 
 # Not as it lies there: while root goes down into it by name, its owner could put a link in the way.

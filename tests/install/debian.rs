@@ -374,6 +374,26 @@ fn after_an_interruption_the_service_is_enabled_and_started() {
     expect_running(&root, VERSION);
 }
 
+/// The next run knows what is left.
+#[test]
+fn a_removal_that_fails_or_is_killed_is_finished_by_the_next() {
+    if !available() {
+        return;
+    }
+    let (root, stage) = (Root::debian(), release());
+    let before = root.tree();
+    for (program, script, args, code) in [
+        ("userdel", "#!/bin/sh\nexit 1\n", "--purge", Some(73)),
+        ("rmdir", "#!/bin/sh\nkill -KILL $PPID\n", "--uninstall", None),
+        ("rmdir", "#!/bin/sh\nkill -KILL $PPID\n", "--purge", None),
+    ] {
+        assert_done(&root.install(&stage, &QUICK, &["--init", "sysv"]));
+        assert_eq!(install_with(&root, program, script, &[], &[args]).code, code, "{program} {args}");
+        assert_done(&root.install(&stage, &[], &["--purge"]));
+        assert_same(&before, &root.tree(), &format!("{program} {args}"));
+    }
+}
+
 /// What changes the system: each of its calls comes right after a line that says so.
 #[test]
 fn every_step_says_what_it_does() {
@@ -445,12 +465,12 @@ fn every_step_says_what_it_does() {
             "disabling the service",
             "removing settings, config, key and state",
             "removing /etc/default/kmagent",
-            "keeping /etc/kmagent: it contains files that are not kmagent's",
             "removing kmagent from the group adm",
             "+ gpasswd -d kmagent adm",
             "removing the user kmagent",
             "removing the group kmagent",
             "+ groupdel kmagent",
+            "keeping /etc/kmagent: it contains files that are not kmagent's",
         ],
     );
 }

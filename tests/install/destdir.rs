@@ -374,6 +374,24 @@ fn a_tarball_without_a_collector_takes_none_away() {
 }
 
 #[test]
+fn what_an_operator_has_added_is_named_when_its_program_goes() {
+    let (stage, dest) = (Stage::light(), Dest::new());
+    assert_done(&stage.install(&dest.path(), &[], &["--init", "systemd"]));
+    let mine = ["/etc/cron.d/kmagent", "/etc/systemd/system/kmagent.service.d/mine.conf"];
+    for path in mine {
+        fs::create_dir_all(dest.join(path).parent().unwrap()).unwrap();
+        fs::write(dest.join(path), "").unwrap();
+    }
+    let output = stage.install(&dest.path(), &[], &["--uninstall"]);
+    assert_done(&output);
+    for place in ["/etc/cron.d/kmagent", "/etc/systemd/system/kmagent.service.d"] {
+        let line = format!("keeping {place}, which install.sh did not create: remove it yourself\n");
+        assert!(output.stdout.contains(&line), "{output:#?}");
+    }
+    assert!(mine.iter().all(|path| dest.join(path).exists()));
+}
+
+#[test]
 fn a_service_script_that_was_changed_stays() {
     let (old, dest) = (Stage::new().older(), Dest::new());
     let script = "/etc/init.d/kmagent";

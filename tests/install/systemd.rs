@@ -194,9 +194,12 @@ fn a_life() {
 
     // ---- removed
     machine.does("systemctl start kmagent && rm -r /etc/systemd/system/kmagent.service.d");
+    assert_ne!(machine.sh("systemctl start kmagent-check").code, Some(0), "the API cannot be reached");
+    assert_eq!(machine.sh("systemctl is-failed kmagent-check").stdout, "failed\n");
     assert_done(&machine.sh("/usr/local/lib/kmagent/install.sh --uninstall"));
-    machine.expect_gone("kmagent.service");
-    machine.expect_gone("kmagent-check.timer");
+    for unit in ["kmagent.service", "kmagent-check.timer", "kmagent-check.service"] {
+        machine.expect_gone(unit);
+    }
     assert_eq!(machine.does("cat /etc/kmagent/api-key"), "sk_123456");
     assert_done(&machine.sh("/releases/new/install.sh --purge"));
     assert_same(&before, &machine.tree());
