@@ -743,10 +743,13 @@ stage_settings() {
         say "keeping $etc/agent.yaml"
         cp "$DESTDIR$etc/agent.yaml" "$stage/agent.yaml" || die 73 "cannot copy $etc/agent.yaml"
     else
-        if [ -z "${KM_COLLECTOR_ENDPOINT-}" ] && is_asking; then
-            ask "Collector endpoint, or Enter for https://otel.kloudmate.com:4318: "
-            KM_COLLECTOR_ENDPOINT=$answer
+        trim_endpoint "${KM_COLLECTOR_ENDPOINT-}"
+        if [ -z "$endpoint" ] && is_asking; then
+            until ask "Collector endpoint, or Enter for https://otel.kloudmate.com:4318: " && trim_endpoint "$answer" &&
+                is_endpoint "$endpoint"; do warn "$not_an_endpoint"; done
         fi
+        is_endpoint "$endpoint" || die 64 "KM_COLLECTOR_ENDPOINT: $not_an_endpoint"
+        KM_COLLECTOR_ENDPOINT=$endpoint
         make_settings >"$stage/agent.yaml" || die 73 "cannot write $stage/agent.yaml"
         fresh="$fresh agent.yaml"
     fi
@@ -765,17 +768,37 @@ stage_settings() {
     chmod 600 "$stage"/*
 }
 
+# A collector's exporter may take one without a scheme, host:4317.
+trim_endpoint() { endpoint=$(printf '%s' "$1" | sed 's/^[[:blank:]]*//;s/[[:blank:]]*$//'); }
+not_an_endpoint='it has to begin with http:// or https://, or be HOST:PORT'
+is_endpoint() { case $1 in http://?* | https://?* | grpc://?* | grpcs://?* | unix:*) ;; *://*) return 1 ;; esac; }
+
 is_asking() { [ -t 0 ] && [ -z "$DESTDIR" ]; }
 
+key_from='' # what the agent's messages call it
 stage_key() {
+    key_from=KM_API_KEY
+    if [ -n "${SUDO_COMMAND-}" ] && [ -n "${KM_API_KEY-}" ]; then
+        warn "a variable on sudo's command line is logged: if KM_API_KEY was there, ask for another key, and use --api-key-file -"
+    fi
     if [ -n "$api_key_file" ]; then
+        key_from=$api_key_file
         cat -- "$api_key_file" >"$stage/api-key" || die 64 "cannot read the API key from $api_key_file"
         return 0
     fi
     if [ -z "$api_key" ] && is_asking && have stty && ! grep -q '^api-key' "$stage/agent.yaml"; then
-        ask "API key, or Enter for none yet (it is not shown): " hidden
-        api_key=$answer
+        key_from='what was typed'
+        while :; do
+            ask "API key, or Enter for none yet (it is not shown): " hidden
+            api_key=$answer
+            write_key
+            try_settings
+            if ! complaints | grep -F ": $key_from: " >&2; then return 0; fi
+        done
     fi
+    write_key
+}
+write_key() {
     if [ -n "$api_key" ]; then
         cat >"$stage/api-key" <<EOF || die 73 "cannot write $stage/api-key"
 $api_key
@@ -811,11 +834,19 @@ is_of_1x() {
 # Why it asks no API, if it asks none.
 local_because() { printf '%s\n' "$settings" | sed -n 's/^update-endpoint *= (none) *(local mode: \(.*\))$/\1/p'; }
 read_settings() {
+    try_settings
+    complaints >&2
+    [ "$code" -eq 0 ] || die 78 "this release does not accept the settings; nothing was changed"
+}
+try_settings() {
     code=0
     settings=$(env -i "PATH=$PATH" "$here/bin/kmagent" --agent-config "$stage/agent.yaml" --print-settings 2>&1) || code=$?
-    # Its complaints, with the real names instead of those of the copies.
-    printf '%s\n' "$settings" | sed -n "s:[^ ]*/\.kmagent-install/:$etc/:g;/^kmagent: /p" >&2
-    [ "$code" -eq 0 ] || die 78 "this release does not accept the settings; nothing was changed"
+}
+# With the real names instead of those of the copies.
+complaints() {
+    from=$(printf '%s' "${key_from:-$etc/api-key}" | sed 's/[\\&;]/\\&/g')
+    printf '%s\n' "$settings" |
+        sed -n "s;[^ ]*/\.kmagent-install/api-key:;$from:;g;s;[^ ]*/\.kmagent-install/;$etc/;g;/^kmagent: /p"
 }
 # A variable that is nearly a setting's is ignored. By its name alone: the value may be a key.
 check_variables() {

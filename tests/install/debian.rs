@@ -543,7 +543,13 @@ fn the_key_and_the_endpoint_are_asked_for_at_a_terminal() {
     assert!(!seen.contains("RET") && !seen.contains("endpoint"), "{seen}");
     assert_eq!(root.read("/etc/kmagent/api-key"), "SEC\\RET 'x\n");
     assert_done(&root.install(&stage, &[], &["--purge"]));
-    ask(&[(questions[0], "https://otel.example.com/\"#"), (questions[1], "")]);
+    // A typing error is no end.
+    ask(&[
+        (questions[0], "htp://otel.example.com"),
+        ("it has to begin with http://", " https://otel.example.com/\"# "),
+        (questions[1], " k"),
+        ("what was typed: its content begins or ends with a blank", ""),
+    ]);
     assert!(root.read("/etc/kmagent/agent.yaml").contains(r##"collector-endpoint: "https://otel.example.com/\"#""##));
     let program = root.run(&[AGENT, "--print-settings"]);
     assert!(program.says().contains("https://otel.example.com/\"#"), "{program:?}");
