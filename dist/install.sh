@@ -1576,7 +1576,8 @@ tell_rest() {
     elif [ "$init" = none ]; then
         say "no service manager was found: run $PREFIX/bin/kmagent start, for instance from inittab"
     elif is_enabled kmagent-check.timer; then
-        say "the service is not started, since kmagent-check.timer does the checks"
+        say "the service is not started, since kmagent-check.timer does the checks; back to the agent:" \
+            "systemctl disable --now kmagent-check.timer && systemctl enable --now kmagent"
     else
         say "the service is not started: it was stopped, or --no-start was given, or this system does not run $init"
     fi

@@ -188,12 +188,24 @@ fn a_life() {
     machine.does(to_timer);
     let output = machine.install("old", "");
     assert_done(&output);
-    assert!(output.stdout.contains("kmagent-check.timer does the checks"), "{output:#?}");
+    let line = output.stdout.lines().find(|line| line.contains("kmagent-check.timer does the checks")).unwrap();
+    let back = line.split_once("back to the agent: ").unwrap().1;
     assert_eq!(machine.sh("systemctl is-active kmagent kmagent-check.timer").stdout, "inactive\nactive\n");
     assert_eq!(machine.sh("systemctl is-enabled kmagent kmagent-check.timer").stdout, "disabled\nenabled\n");
 
+    // Whichever is started stops the other.
+    machine.does("systemctl start kmagent");
+    assert_eq!(machine.sh("systemctl is-active kmagent kmagent-check.timer").stdout, "active\ninactive\n");
+    machine.does("systemctl start kmagent-check.timer");
+    wait_for("the timer alone", PATIENCE, || {
+        (machine.sh("systemctl is-active kmagent kmagent-check.timer").stdout == "inactive\nactive\n").then_some(())
+    });
+    machine.does(back);
+    machine.expect_running(OLDER);
+    assert_eq!(machine.sh("systemctl is-enabled kmagent kmagent-check.timer").stdout, "enabled\ndisabled\n");
+
     // ---- removed
-    machine.does("systemctl start kmagent && rm -r /etc/systemd/system/kmagent.service.d");
+    machine.does("rm -r /etc/systemd/system/kmagent.service.d");
     assert_ne!(machine.sh("systemctl start kmagent-check").code, Some(0), "the API cannot be reached");
     assert_eq!(machine.sh("systemctl is-failed kmagent-check").stdout, "failed\n");
     assert_done(&machine.sh("/usr/local/lib/kmagent/install.sh --uninstall"));
