@@ -140,6 +140,32 @@ fn a_life_under_openrc() {
     life(&root, "openrc", &[], &["rc-service", "kmagent", "stop"]);
 }
 
+/// It lives on when its supervisor is killed.
+#[test]
+fn an_agent_that_openrc_has_lost_is_stopped() {
+    if !available() {
+        return;
+    }
+    let root = Root::openrc();
+    assert_done(&root.install(&release(), &QUICK, &[]));
+    expect_running(&root, VERSION);
+    let lose = || {
+        let supervises = |pid: &u32| process::command_line(*pid)[0].contains("supervise-daemon");
+        let pid = root.processes().into_iter().find(supervises).expect("a supervise-daemon");
+        kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
+        wait_for("its end", PATIENCE, || (!process::alive(pid)).then_some(()));
+        assert!(root.status().is_some(), "the agent does not need it");
+    };
+    lose();
+    root.run(&["rc-service", "kmagent", "stop"]);
+    assert!(root.status().is_none(), "it was stopped");
+    assert_eq!(root.run(&["rc-service", "kmagent", "start"]).code, Some(0));
+    expect_running(&root, VERSION);
+    lose();
+    assert_done(&root.install(&release(), &[], &["--uninstall"]));
+    assert_eq!(root.processes(), [0; 0]);
+}
+
 /// A chroot in which an image is made.
 #[test]
 fn systemd_that_does_not_run_gets_the_service_enabled_only() {
