@@ -19,6 +19,7 @@ export LC_ALL PATH
 account=kmagent
 etc=/etc/kmagent
 state=/var/lib/kmagent
+api_of_1x=https://api.kloudmate.com/agents/config-check
 nowhere=/nonexistent # the account's home: where it could write, a config could leave an authorized_keys
 newline='
 '
@@ -58,10 +59,10 @@ rolled back, and an agent that was running keeps running or is started again.
 
 exit status:
   0   done, or nothing to do
-  64  wrong usage
+  64  wrong usage, or a package of kmagent is installed
   65  the tarball is damaged, or the new collector rejects the active config
   69  wrong machine, a program is missing, or the agent does not start
-  71  the system refused an account or the service
+  71  the system refused an account or the service, or it is masked
   73  a file cannot be written
   75  another install.sh is running
   77  not root
@@ -449,13 +450,45 @@ put_service() {
 }
 sum() { line=$(sha256sum <"$1") && echo "${line%% *}"; }
 
+# A mask, or a unit or drop-in that starts another program: it goes before our unit, so the service would not come up,
+# or be another than the one that was checked.
+check_units() {
+    if [ -n "$DESTDIR" ] || [ "$init" != systemd ] || [ "$action:$old_init" = none:systemd ]; then return 0; fi
+    for dir in /etc/systemd/system /run/systemd/system; do
+        for unit in "$dir/kmagent.service" "$dir"/kmagent.service.d/*.conf; do
+            if { [ ! -e "$unit" ] && [ ! -h "$unit" ]; } || is_ours "$unit"; then continue; fi
+            masked=''
+            case $(readlink -f "$unit") in /dev/null) masked=yes ;; *) [ -s "$unit" ] || masked=yes ;; esac
+            case $masked:$unit in
+                yes:/run/*.service) die 71 "kmagent.service is masked, so it would not start; nothing was changed: type" \
+                    "\`systemctl unmask --runtime kmagent.service\`, then \`$here/install.sh\`" ;;
+                yes:*.service) die 71 "kmagent.service is masked, so it would not start; nothing was changed: type" \
+                    "\`systemctl unmask kmagent.service\`, then \`$here/install.sh\`" ;;
+            esac
+            if ! starts_another "$unit"; then continue; fi
+            # What it starts remains there for a roll back.
+            case $unit in
+                *.service) moved=/usr/lib/systemd/system/kmagent.service ;;
+                *) moved=${unit%.conf}.off ;;
+            esac
+            die 71 "$unit starts another program than $PREFIX/bin/kmagent, in place of the unit of this release;" \
+                "nothing was changed: type \`mv $unit $moved && systemctl daemon-reload\`, then \`$here/install.sh\`"
+        done
+    done
+}
+is_ours() { for file in $old_files; do [ "$file" != "$1" ] || return 0; done && return 1; }
+starts_another() {
+    sed -n 's/^[[:blank:]]*ExecStart[[:blank:]]*=[[:blank:]]*//p' "$1" | grep -v '^$' |
+        grep -qv "^\(.*[^A-Za-z0-9/._+-]\)\{0,1\}$PREFIX/bin/kmagent\([^A-Za-z0-9/._+-].*\)\{0,1\}\$"
+}
+
 put_services() {
     case $init in
         systemd)
             # Where systemd looks for units that come with a program; what it does not search, /etc has to do for.
             case $PREFIX in /usr | /usr/local) units=$PREFIX/lib/systemd/system ;; *) units=/etc/systemd/system ;; esac
             admins=/etc/systemd/system/kmagent.service
-            if [ "$units/kmagent.service" != "$admins" ] && [ -e "$DESTDIR$admins" ]; then
+            if [ "$units/kmagent.service" != "$admins" ] && [ -s "$DESTDIR$admins" ]; then
                 warn "$admins overrides the unit of this release: check that it starts $PREFIX/bin/kmagent"
             fi
             for unit in kmagent.service kmagent-check.service kmagent-check.timer; do
@@ -609,28 +642,28 @@ wait_for_end() {
     done
 }
 
-# Until the agent answers; then, if $1 says that a collector ran before, until this one has passed its probation. 60 s,
-# so that a slow host has time.
+# Until the agent answers; and, if $1 is proved, until its collector has passed its probation. 60 s, so that a slow host
+# has time.
 wait_for_agent() {
-    tries=0 crashes=0 answered=''
+    tries=0 crashes=0 seen='' answered=''
     while [ "$tries" -lt 60 ]; do
         seen=$(collector_state || :)
-        if [ -n "$seen" ]; then
-            answered=yes
-            case $1:$seen in
-                running:running | handing-over:running) return 0 ;;
-                running:backoff | handing-over:backoff) crashes=$((crashes + 1)) ;;
-                running:* | handing-over:*) ;;
-                *) return 0 ;;
-            esac
-            # One end may be an accident.
-            if [ "$crashes" -ge 3 ]; then warn "the collector does not stay up" && return 1; fi
-        fi
+        answered=$answered$seen
+        case $1:$seen in
+            *:) ;;
+            any:* | *:running) return 0 ;;
+            *:backoff) crashes=$((crashes + 1)) ;;
+            # It waits for the API's config.
+            *:stopped) [ -e "$(setting config)" ] || return 0 ;;
+        esac
+        # One end may be an accident.
+        if [ "$crashes" -ge 3 ]; then break; fi
         tries=$((tries + 1))
         sleep 1
     done
+    if [ -z "$answered" ]; then warn "no agent answers" && return 1; fi
     # A probation may be longer than this.
-    [ -n "$answered" ] || { warn "no agent answers" && return 1; }
+    [ "$seen" != backoff ] || { warn "the collector does not stay up" && return 1; }
 }
 
 explain_failure() {
@@ -710,10 +743,13 @@ stage_settings() {
         say "keeping $etc/agent.yaml"
         cp "$DESTDIR$etc/agent.yaml" "$stage/agent.yaml" || die 73 "cannot copy $etc/agent.yaml"
     else
-        if [ -z "${KM_COLLECTOR_ENDPOINT-}" ] && is_asking; then
-            ask "Collector endpoint, or Enter for https://otel.kloudmate.com:4318: "
-            KM_COLLECTOR_ENDPOINT=$answer
+        trim_endpoint "${KM_COLLECTOR_ENDPOINT-}"
+        if [ -z "$endpoint" ] && is_asking; then
+            until ask "Collector endpoint, or Enter for https://otel.kloudmate.com:4318: " && trim_endpoint "$answer" &&
+                is_endpoint "$endpoint"; do warn "$not_an_endpoint"; done
         fi
+        is_endpoint "$endpoint" || die 64 "KM_COLLECTOR_ENDPOINT: $not_an_endpoint"
+        KM_COLLECTOR_ENDPOINT=$endpoint
         make_settings >"$stage/agent.yaml" || die 73 "cannot write $stage/agent.yaml"
         fresh="$fresh agent.yaml"
     fi
@@ -732,17 +768,37 @@ stage_settings() {
     chmod 600 "$stage"/*
 }
 
+# A collector's exporter may take one without a scheme, host:4317.
+trim_endpoint() { endpoint=$(printf '%s' "$1" | sed 's/^[[:blank:]]*//;s/[[:blank:]]*$//'); }
+not_an_endpoint='it has to begin with http:// or https://, or be HOST:PORT'
+is_endpoint() { case $1 in http://?* | https://?* | grpc://?* | grpcs://?* | unix:*) ;; *://*) return 1 ;; esac; }
+
 is_asking() { [ -t 0 ] && [ -z "$DESTDIR" ]; }
 
+key_from='' # what the agent's messages call it
 stage_key() {
+    key_from=KM_API_KEY
+    if [ -n "${SUDO_COMMAND-}" ] && [ -n "${KM_API_KEY-}" ]; then
+        warn "a variable on sudo's command line is logged: if KM_API_KEY was there, ask for another key, and use --api-key-file -"
+    fi
     if [ -n "$api_key_file" ]; then
+        key_from=$api_key_file
         cat -- "$api_key_file" >"$stage/api-key" || die 64 "cannot read the API key from $api_key_file"
         return 0
     fi
     if [ -z "$api_key" ] && is_asking && have stty && ! grep -q '^api-key' "$stage/agent.yaml"; then
-        ask "API key, or Enter for none yet (it is not shown): " hidden
-        api_key=$answer
+        key_from='what was typed'
+        while :; do
+            ask "API key, or Enter for none yet (it is not shown): " hidden
+            api_key=$answer
+            write_key
+            try_settings
+            if ! complaints | grep -F ": $key_from: " >&2; then return 0; fi
+        done
     fi
+    write_key
+}
+write_key() {
     if [ -n "$api_key" ]; then
         cat >"$stage/api-key" <<EOF || die 73 "cannot write $stage/api-key"
 $api_key
@@ -754,11 +810,43 @@ EOF
 
 # What the new agent makes of the settings, before anything is replaced.
 check_settings() {
+    read_settings
+    if ! is_of_1x || [ -z "$(local_because)" ]; then return 0; fi
+    # The API of 1.x was the vendor's, whatever the endpoint; ours is the vendor's only if the endpoint is. Without this
+    # line the host would no longer be managed.
+    say "config checks stay at the API of the KloudMate Agent 1.x: adding update-endpoint to $etc/agent.yaml"
+    {
+        printf '\n# Added by install.sh: the default of the KloudMate Agent 1.x, whose settings these are.\nupdate-endpoint: ' &&
+            in_yaml "${KM_UPDATE_ENDPOINT:-$api_of_1x}"
+    } >>"$stage/agent.yaml" || die 73 "cannot write $stage/agent.yaml"
+    read_settings
+}
+# Of a host with the package, or never installed by this, settings as the package of 1.x wrote them: key and endpoint,
+# and no name that 1.x did not have.
+is_of_1x() {
+    if [ -n "$DESTDIR" ] || [ ! -f "$etc/agent.yaml" ] || [ -h "$etc/agent.yaml" ]; then return 1; fi
+    if [ -z "$package" ] && { [ -n "$old_init" ] || [ -f "$kept" ]; }; then return 1; fi
+    names=$(printf '%s\n' "$settings" | sed -n "s:^\([a-z-]*\) *= .*(file $stage/agent.yaml\:[0-9]*)\$:\1:p")
+    printf '%s\n' "$names" | grep -qx api-key && printf '%s\n' "$names" | grep -qx collector-endpoint &&
+        ! printf '%s\n' "$names" | grep -qvx -e api-key -e collector-endpoint -e config -e config-check-interval \
+            -e docker-mode -e docker-endpoint
+}
+# Why it asks no API, if it asks none.
+local_because() { printf '%s\n' "$settings" | sed -n 's/^update-endpoint *= (none) *(local mode: \(.*\))$/\1/p'; }
+read_settings() {
+    try_settings
+    complaints >&2
+    [ "$code" -eq 0 ] || die 78 "this release does not accept the settings; nothing was changed"
+}
+try_settings() {
     code=0
     settings=$(env -i "PATH=$PATH" "$here/bin/kmagent" --agent-config "$stage/agent.yaml" --print-settings 2>&1) || code=$?
-    # Its complaints, with the real names instead of those of the copies.
-    printf '%s\n' "$settings" | sed -n "s:[^ ]*/\.kmagent-install/:$etc/:g;/^kmagent: /p" >&2
-    [ "$code" -eq 0 ] || die 78 "this release does not accept the settings; nothing was changed"
+}
+# With the real names instead of those of the copies.
+complaints() {
+    from=$(printf '%s' "${key_from:-$etc/api-key}" | sed 's/[\\&;]/\\&/g')
+    printf '%s\n' "$settings" |
+        sed -n "s;[^ ]*/\.kmagent-install/api-key:;$from:;g;s;[^ ]*/\.kmagent-install/;$etc/;g;/^kmagent: /p"
 }
 # A variable that is nearly a setting's is ignored. By its name alone: the value may be a key.
 check_variables() {
@@ -827,6 +915,53 @@ check_collector() {
     fi
     printf '%s\n' "$complaint" | tail -n 5 >&2
     die 65 "the collector of this release rejects the active config $config: fix it, or use a tarball with more components (-edge, -full), or the one without a collector"
+}
+
+# Where the agent could not replace its config, the API would never change it: elsewhere than in the state directory,
+# unless both the unit and the owner of the directory allow it. An upgrade is not the time to refuse that.
+check_place() {
+    if [ -n "$DESTDIR$old_init" ]; then return 0; fi
+    config=$(variable_for_service KM_COLLECTOR_CONFIG)
+    config=${config:-$(setting config)}
+    if [ "$config" = "$etc/config.yaml" ] && [ ! -h "$config" ]; then return 0; fi
+    place=$(readlink -f "$config") || place=$config
+    dir=${place%/*} refused=''
+    case $dir/ in "$state"/* | "$etc/state"/*) return 0 ;; esac
+    if [ "$init" = systemd ] && ! is_left_open "$dir"; then refused="the unit allows it to write to $state and $etc alone"; fi
+    if ! has_user; then
+        refused=${refused:-"the user $account is not there yet, so it cannot own $dir"}
+    else
+        code=0
+        as_account test -w "$dir" || code=$?
+        case $code in 0 | 77) ;; *) refused=${refused:-"the user $account may not write to $dir"} ;; esac
+    fi
+    if [ -z "$refused" ]; then return 0; fi
+    warn "the agent could not replace its config $place: $refused; nothing was changed. Either move the config to its default" \
+        "place, and remove \`config\` from $etc/agent.yaml:"
+    printf '%s\n' "    mv '$place' $etc/config.yaml && sed -i '/^config *:/d' $etc/agent.yaml" >&2
+    if [ "$dir" != "$etc" ]; then
+        warn "or let it write there:"
+        if [ "$init" = systemd ] && ! is_left_open "$dir"; then
+            printf '%s\n' "    mkdir -p /etc/systemd/system/kmagent.service.d" \
+                "    printf '[Service]\nReadWritePaths=%s\n' '$dir' >/etc/systemd/system/kmagent.service.d/config.conf" >&2
+        fi
+        has_user || printf '%s\n' "    useradd -r -U -M -d $nowhere -s /usr/sbin/nologin $account" >&2
+        printf '%s\n' "    chown $account: '$dir' '$place'" >&2
+    fi
+    die 78 "then run install.sh again"
+}
+# Whether a drop-in lets the service write to a directory: it names it, or one above it, or protects nothing.
+is_left_open() {
+    case $1/ in "$etc"/*) return 0 ;; esac
+    for drop_in in /etc/systemd/system/kmagent.service.d/*.conf; do
+        if [ ! -f "$drop_in" ]; then continue; fi
+        if grep -qix 'ProtectSystem=\(no\|false\|off\|0\)' "$drop_in"; then return 0; fi
+        for open in $(sed -n 's/^ReadWritePaths=//p' "$drop_in" | tr -d \"); do
+            open=${open#[-+]}
+            case $1/ in "${open%/}"/*) return 0 ;; esac
+        done
+    done
+    return 1
 }
 
 # kind PATH: what it is, how many names it has, whose it is: "- 1 0". stat(1) is not everywhere.
@@ -943,7 +1078,8 @@ place_settings() {
     target=$agents/config.yaml
     for dir in "$state" "$agents"; do
         if [ ! -d "$DESTDIR$dir" ]; then
-            { on_failure "rmdir '$DESTDIR$dir'" && mkdir -m 700 "$DESTDIR$dir"; } || die 73 "cannot create the directory $DESTDIR$dir"
+            # With what an agent has left in there by then.
+            { on_failure "remove_state '$dir'" && mkdir -m 700 "$DESTDIR$dir"; } || die 73 "cannot create the directory $DESTDIR$dir"
         fi
     done
     link_config
@@ -1105,6 +1241,89 @@ note_settings() {
     { chmod 644 "$stage/installed" && mv -f "$stage/installed" "$DESTDIR$kept"; } || die 73 "cannot write $DESTDIR$kept"
 }
 
+# ---- the package of the KloudMate Agent 1.x. When it is removed or updated, its scripts stop and disable
+# kmagent.service and delete /etc/kmagent/config.yaml, whoever has put them there by then. So this installation takes
+# the package over: its files go like those of an older release, and come back with a roll back; the package manager
+# then forgets it, without running those scripts or touching a file.
+
+package=''       # whose it is: deb or rpm
+package_name=''
+package_version=''
+package_files='' # those that are not ours, too
+
+find_package() {
+    if [ -n "$DESTDIR" ]; then return 0; fi
+    # Its status and version. What was removed may still have its postrm, which a purge runs.
+    if have dpkg-query; then
+        package_name=$(dpkg-query -S /usr/bin/kmagent 2>/dev/null | sed -n 's;^\([a-z0-9.+-]*\)[:a-z0-9]*: /usr/bin/kmagent$;\1;p')
+        package_name=${package_name:-kmagent}
+        # shellcheck disable=SC2016 # for dpkg-query
+        found=$(dpkg-query -W -f '${Status} ${Version}' "$package_name" 2>/dev/null) && package=deb
+    fi
+    case ${found-} in '' | *' not-installed '*) package='' ;; esac
+    if [ -z "$package" ] && have rpm; then
+        for query in '-qf /usr/bin/kmagent' '-q kmagent'; do
+            # shellcheck disable=SC2086 # two words
+            found=$(rpm $query --qf '%{NAME} installed %{VERSION}\n' 2>/dev/null | head -n 1)
+            case $found in *' installed '*) package=rpm package_name=${found%% *} && break ;; esac
+        done
+    fi
+    if [ -z "$package" ]; then return 0; fi
+    package_version=${found##* }
+    case $package_version:$found in
+        [01].*) ;;
+        *' installed '*)
+            die 64 "kmagent $package_version is installed by the package $package_name: upgrade that, or remove it first"
+            ;;
+        # It lacks the files of another release.
+        *) package='' ;;
+    esac
+}
+
+# Those of the package that are not replaced by ours, by their real names: /lib may be /usr/lib.
+list_package() {
+    case $package in
+        '') return 0 ;;
+        deb) list=$(dpkg-query -L "$package_name" 2>/dev/null) || : ;;
+        rpm) list=$(rpm -ql "$package_name" 2>/dev/null) || : ;;
+    esac
+    for file in $list; do
+        # Not /lib, a link on most hosts.
+        if [ -d "$file" ] || { [ ! -f "$file" ] && [ ! -h "$file" ]; }; then continue; fi
+        file=$(readlink -f "${file%/*}")/${file##*/}
+        # What is in there was the operator's or the API's, and is taken over.
+        case "$file $files $manifest " in "$etc"/* | *" $file "*) continue ;; esac
+        package_files="$package_files $file"
+    done
+    for file in $package_files; do note beside "$file"; done
+}
+
+# When this release runs, so that there always is one agent.
+forget_package() {
+    if [ -z "$package" ]; then return 0; fi
+    say "removing the entry of the package $package_name $package_version, without its scripts"
+    for file in $package_files; do case $file in */kmagent/*) rmdir "${file%/*}" 2>/dev/null || : ;; esac; done
+    tries=0
+    until take_entry 2>"$stage/refusal"; do
+        # Another package may be under way.
+        if [ "$tries" -ge 60 ]; then cat "$stage/refusal" >&2 && return 1; fi
+        tries=$((tries + 1))
+        sleep 1
+    done
+}
+take_entry() {
+    if [ "$package" = rpm ]; then
+        quietly rpm -e --justdb --noscripts "$package_name"
+        return
+    fi
+    for script in prerm postrm; do
+        script=$(dpkg-query --control-path "$package_name" "$script" 2>/dev/null) || continue
+        if [ -n "$script" ]; then rm -f "$script" || return 1; fi
+    done
+    # dpkg looks for the files in a system that is empty.
+    mkdir -p "$stage/empty" && quietly dpkg --no-triggers --admindir=/var/lib/dpkg --instdir="$stage/empty" --purge "$package_name"
+}
+
 # ---- install
 
 staged=''     # whether $stage is ours
@@ -1215,6 +1434,7 @@ refuse_package() {
 install_all() {
     refuse_package
     check_tarball
+    find_package
     # A line each: only the last failure of a line is noticed.
     old_version=$(noted version)
     old_init=$(noted init)
@@ -1250,8 +1470,13 @@ install_all() {
             *:yes:*) ;;
             running:*) action=restart started=yes ;;
             failed:* | stopped::) action=start started=yes ;;
+            # Its scripts have stopped the service, if it was put over this installation.
+            stopped:*) if [ -n "$package" ]; then action=start; fi ;;
         esac
     fi
+
+    check_units
+    check_place
 
     if [ -n "$old_version" ] && [ "$old_version" != "$version" ]; then
         say "upgrading kmagent $old_version to $version in $PREFIX, service manager: $init"
@@ -1260,7 +1485,7 @@ install_all() {
     fi
     begun=yes
     if [ "$action" != none ]; then note owed start; fi
-    if [ -z "$old_init" ] || owes enable; then enabling=yes && note owed enable; fi
+    if [ -z "$old_init" ] || [ -n "$package" ] || owes enable; then enabling=yes && note owed enable; fi
     if [ -z "$DESTDIR" ]; then make_accounts; fi
     put_everything
     put_manifest
@@ -1268,6 +1493,7 @@ install_all() {
     for file in $old_files; do
         case " $files $manifest " in *" $file "*) ;; *) obsolete="$obsolete $file" && note file "$file" ;; esac
     done
+    list_package
     write_through
     place_settings
     note_settings
@@ -1284,9 +1510,17 @@ install_all() {
         say "removing $file, which this release does not have"
         set_aside "$file"
     done
+    for file in $package_files; do
+        say "removing $file of the package $package_name $package_version"
+        set_aside "$file"
+    done
     start_service
     commit
+    forgotten=yes
+    forget_package || forgotten=''
     tell_rest
+    [ -n "$forgotten" ] || die 71 "the agent is installed, but the package $package_name $package_version could not be removed," \
+        "and would stop it when that is done later: run install.sh again"
 }
 
 start_service() {
@@ -1309,7 +1543,13 @@ start_service() {
             on_failure 'service stop'
             ;;
     esac
-    { service "$action" && wait_for_agent "$collector_was"; } || { explain_failure && die 69 "the agent does not start"; }
+    # Nobody is worse off with an agent whose collector fails where one failed before, or where there is none.
+    case $collector_was:$old_init in
+        running:* | starting:* | handing-over:*) expected=proved ;;
+        *:) if [ -f "$here/lib/kmagent/kmagent-collector" ]; then expected=proved; else expected=any; fi ;;
+        *) expected=any ;;
+    esac
+    { service "$action" && wait_for_agent "$expected"; } || { explain_failure && die 69 "the agent does not start"; }
 }
 
 # What is installed is again what was.
@@ -1318,7 +1558,7 @@ put_service_back() {
     if [ -n "$enabled" ]; then service enable; fi
     if [ -n "$restarted" ]; then
         # A 1.x agent does not answer.
-        service restart && { [ ! -x "$PREFIX/bin/kmagent" ] || wait_for_agent ''; }
+        service restart && { [ ! -x "$PREFIX/bin/kmagent" ] || wait_for_agent any; }
     fi
 }
 
@@ -1328,9 +1568,16 @@ tell_rest() {
         say "done; for the remaining steps (user, owner, service) see README.md"
         return 0
     fi
-    if [ ! -s "$etc/api-key" ] && [ -z "$(setting api-key)" ]; then
-        say "there is no API key yet: put it in $etc/api-key and run kmagent reload"
-    fi
+    because=$(local_because)
+    # It may have more than that from its environment.
+    if agent_says >/dev/null; then because=$(agent_says | sed -n 's/^ *"local_because": "\(.*\)",*$/\1/p'); fi
+    case $because in
+        '') ;;
+        'there is no API key'*)
+            say "there is no API key yet: put it in $etc/api-key and run kmagent reload; until then there are no config checks"
+            ;;
+        *) warn "there are NO CONFIG CHECKS: $because in $etc/agent.yaml, and run kmagent reload" ;;
+    esac
     if is_stale; then
         say "the previous agent is still running: restart it"
     elif agent_says >/dev/null; then
@@ -1338,7 +1585,8 @@ tell_rest() {
     elif [ "$init" = none ]; then
         say "no service manager was found: run $PREFIX/bin/kmagent start, for instance from inittab"
     elif is_enabled kmagent-check.timer; then
-        say "the service is not started, since kmagent-check.timer does the checks"
+        say "the service is not started, since kmagent-check.timer does the checks; back to the agent:" \
+            "systemctl disable --now kmagent-check.timer && systemctl enable --now kmagent"
     else
         say "the service is not started: it was stopped, or --no-start was given, or this system does not run $init"
     fi
@@ -1382,11 +1630,22 @@ uninstall() {
     for file in $old_files; do
         if [ "$file" != "$manifest" ]; then set_aside "$file"; fi
     done
+    for dir in $old_dirs; do note dir "$dir"; done
     commit
     # Last, so that an interrupted run can continue.
     rm -f "$DESTDIR$manifest" || warn "cannot remove $DESTDIR$manifest"
     if [ -z "$DESTDIR" ]; then service reload || warn "cannot reload the service manager"; fi
+    # Else systemd goes on listing units that have failed.
+    if [ "$init" = systemd ] && is_live; then systemctl reset-failed 'kmagent*' 2>/dev/null; fi
     for dir in $old_dirs; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
+    tell_left_over
+}
+
+# What was not installed by this, and is for a program that is gone.
+tell_left_over() {
+    for place in "$DESTDIR"/etc/cron.d/kmagent "$DESTDIR"/etc/systemd/system/kmagent*.d; do
+        if [ -e "$place" ]; then say "keeping ${place#"$DESTDIR"}, which install.sh did not create: remove it yourself"; fi
+    done
 }
 
 stop_service() {
@@ -1412,7 +1671,7 @@ purge() {
     undo=''
     noted=$(noted_kept)
     trouble=''
-    for file in agent.yaml api-key policy.yaml config.yaml config.yaml.rejected .installed; do
+    for file in agent.yaml api-key policy.yaml config.yaml config.yaml.rejected; do
         rm -f "$DESTDIR$etc/$file" || trouble=yes
     done
     rm -f "$DESTDIR$etc"/.config.yaml.candidate-* || trouble=yes
@@ -1422,19 +1681,18 @@ purge() {
     for file in /etc/default/kmagent /etc/sysconfig/kmagent /etc/conf.d/kmagent; do
         if [ -f "$DESTDIR$file" ]; then say "removing $file" && rm -f "$DESTDIR$file" || trouble=yes; fi
     done
-    for dir in "$DESTDIR"/etc/systemd/system/kmagent*.d; do
-        if [ -d "$dir" ]; then say "keeping $dir: it was not created by kmagent"; fi
-    done
     if [ -z "$DESTDIR" ]; then remove_state /run/kmagent || trouble=yes; fi
+    if [ -z "$DESTDIR" ]; then drop_accounts "$noted" || trouble=yes; fi
+    # What is to be removed yet is known by this.
+    [ -z "$trouble" ] || die 73 "not everything could be removed, see above: run this again"
+    rm -f "$DESTDIR$kept" || die 73 "cannot remove $DESTDIR$kept"
     if [ -d "$DESTDIR$etc" ] && ! rmdir "$DESTDIR$etc" 2>/dev/null; then
         say "keeping $etc: it contains files that are not kmagent's"
     fi
-    if [ -z "$DESTDIR" ]; then drop_accounts "$noted" || trouble=yes; fi
     # It lies in one of the directories that are to go now.
     rm -rf "$stage"
     left=''
     printf '%s\n' "$noted" | sed -n 's/^dir //p' | sort -r | while read -r dir; do rmdir "$DESTDIR$dir" 2>/dev/null || :; done
-    [ -z "$trouble" ] || die 73 "not everything could be removed, see above"
 }
 
 # Not as it lies there: while root goes down into it by name, its owner could put a link in the way.

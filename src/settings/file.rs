@@ -29,6 +29,14 @@ const MAX_PROBLEMS: usize = 20;
 /// and the policy that these do not name.
 const ON_A_LINE: [&str; 5] = ["collector", "collector-args", "policy", "run-dir", "state-dir"];
 
+/// Names that stand in settings files of the 1.x agent, as its documents had them; it ignored what it did not know.
+const OLD_NAMES: [(&str, &str); 4] = [
+    ("key", "api-key"),
+    ("endpoint", "collector-endpoint"),
+    ("interval", "config-check-interval"),
+    ("debug", "\"log-level: debug\""),
+];
+
 #[derive(Debug)]
 pub struct Entry {
     pub setting: &'static Setting,
@@ -202,6 +210,9 @@ fn on_a_line(text: &str, name: &str) -> Option<Entry> {
 
 /// The setting that `key` names, if it may stand in a file with a value of that shape.
 fn accept(key: &str, shape: Shape) -> Result<&'static Setting, String> {
+    if let Some((_, now)) = OLD_NAMES.iter().find(|(old, _)| *old == key) {
+        return Err(format!("unknown key {key:?}: write {now}"));
+    }
     let Some(setting) = table::find(key) else {
         let known = SETTINGS.iter().filter(|setting| setting.kind != Kind::NotInFile).map(|setting| setting.name);
         return Err(format!("unknown key {key:?}{}", suggest::hint(key, known)));
@@ -277,7 +288,7 @@ mod tests {
         let file = parse(
             "f",
             "# a comment\n\ncolector: /x\napi-key:\ncollector: [a, b]\nconfig: {a: 1}\nhost-name: true\n\
-             config: /b\nagent-config: /c\ndebug: true\nca-file: ~\nstop-timeout: 5s\n",
+             config: /b\nagent-config: /c\ndebug: true\nca-file: ~\nstop-timeout: 5s\nkey: k\nendpoint: e\ninterval: 1\n",
         );
         let expected = [
             "f:3: unknown key \"colector\": did you mean \"collector\"?",
@@ -287,8 +298,11 @@ mod tests {
             "f:7: host-name takes text: if true or false is meant, quote it",
             "f:8: duplicate key \"config\": it is already on line 6",
             "f:9: agent-config names this file, so it cannot be set in it: use --agent-config or KM_AGENT_CONFIG",
-            "f:10: unknown key \"debug\"",
+            "f:10: unknown key \"debug\": write \"log-level: debug\"",
             "f:11: ca-file has no value: give one, or remove the line",
+            "f:13: unknown key \"key\": write api-key",
+            "f:14: unknown key \"endpoint\": write collector-endpoint",
+            "f:15: unknown key \"interval\": write config-check-interval",
         ];
         assert_eq!(texts(&file), expected);
         assert_eq!(file.entries.len(), 1);

@@ -140,6 +140,32 @@ fn a_life_under_openrc() {
     life(&root, "openrc", &[], &["rc-service", "kmagent", "stop"]);
 }
 
+/// It lives on when its supervisor is killed.
+#[test]
+fn an_agent_that_openrc_has_lost_is_stopped() {
+    if !available() {
+        return;
+    }
+    let root = Root::openrc();
+    assert_done(&root.install(&release(), &QUICK, &[]));
+    expect_running(&root, VERSION);
+    let lose = || {
+        let supervises = |pid: &u32| process::command_line(*pid)[0].contains("supervise-daemon");
+        let pid = root.processes().into_iter().find(supervises).expect("a supervise-daemon");
+        kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
+        wait_for("its end", PATIENCE, || (!process::alive(pid)).then_some(()));
+        assert!(root.status().is_some(), "the agent does not need it");
+    };
+    lose();
+    root.run(&["rc-service", "kmagent", "stop"]);
+    assert!(root.status().is_none(), "it was stopped");
+    assert_eq!(root.run(&["rc-service", "kmagent", "start"]).code, Some(0));
+    expect_running(&root, VERSION);
+    lose();
+    assert_done(&root.install(&release(), &[], &["--uninstall"]));
+    assert_eq!(root.processes(), [0; 0]);
+}
+
 /// A chroot in which an image is made.
 #[test]
 fn systemd_that_does_not_run_gets_the_service_enabled_only() {
@@ -256,6 +282,31 @@ fn a_new_agent_that_does_not_come_up_is_replaced_by_the_old_one() {
     }
 }
 
+/// Where there was no collector before, and where there was one that had yet to prove itself.
+#[test]
+fn a_collector_that_never_comes_up_is_a_failure() {
+    if !available() {
+        return;
+    }
+    let root = Root::debian();
+    let (before, sysv) = (root.tree(), ["--init", "sysv"]);
+    let broken = || {
+        let collector = stage::COLLECTOR.replace("trap ", "exit 3\ntrap ");
+        release().write("lib/kmagent/kmagent-collector", collector.as_bytes(), 0o755)
+    };
+    assert_fails(&root.install(&broken(), &QUICK, &sysv), 69, "the collector does not stay up");
+    assert_same(&before, &root.tree(), "an installation");
+    assert!(root.processes().is_empty());
+
+    assert_done(&root.install(&release().older(), &QUICK, &sysv));
+    let longer = "sed -i 's/^min-uptime.*/min-uptime: 1h/' /etc/kmagent/agent.yaml && /etc/init.d/kmagent restart";
+    assert_eq!(root.run(&["sh", "-c", longer]).code, Some(0));
+    let starting = |status: &serde_json::Value| status["collector"]["state"] == "starting";
+    root.wait_status("a collector on probation", starting);
+    assert_fails(&root.install(&broken(), &[], &[]), 69, "the collector does not stay up");
+    assert_eq!(root.wait_status("the old one", starting)["agent_version"], OLDER);
+}
+
 /// Programs that fail, in front of the real ones.
 #[test]
 fn an_installation_that_the_system_refuses_leaves_nothing() {
@@ -349,6 +400,26 @@ fn after_an_interruption_the_service_is_enabled_and_started() {
     expect_running(&root, VERSION);
 }
 
+/// The next run knows what is left.
+#[test]
+fn a_removal_that_fails_or_is_killed_is_finished_by_the_next() {
+    if !available() {
+        return;
+    }
+    let (root, stage) = (Root::debian(), release());
+    let before = root.tree();
+    for (program, script, args, code) in [
+        ("userdel", "#!/bin/sh\nexit 1\n", "--purge", Some(73)),
+        ("rmdir", "#!/bin/sh\nkill -KILL $PPID\n", "--uninstall", None),
+        ("rmdir", "#!/bin/sh\nkill -KILL $PPID\n", "--purge", None),
+    ] {
+        assert_done(&root.install(&stage, &QUICK, &["--init", "sysv"]));
+        assert_eq!(install_with(&root, program, script, &[], &[args]).code, code, "{program} {args}");
+        assert_done(&root.install(&stage, &[], &["--purge"]));
+        assert_same(&before, &root.tree(), &format!("{program} {args}"));
+    }
+}
+
 /// What changes the system: each of its calls comes right after a line that says so.
 #[test]
 fn every_step_says_what_it_does() {
@@ -420,12 +491,12 @@ fn every_step_says_what_it_does() {
             "disabling the service",
             "removing settings, config, key and state",
             "removing /etc/default/kmagent",
-            "keeping /etc/kmagent: it contains files that are not kmagent's",
             "removing kmagent from the group adm",
             "+ gpasswd -d kmagent adm",
             "removing the user kmagent",
             "removing the group kmagent",
             "+ groupdel kmagent",
+            "keeping /etc/kmagent: it contains files that are not kmagent's",
         ],
     );
 }
@@ -498,7 +569,13 @@ fn the_key_and_the_endpoint_are_asked_for_at_a_terminal() {
     assert!(!seen.contains("RET") && !seen.contains("endpoint"), "{seen}");
     assert_eq!(root.read("/etc/kmagent/api-key"), "SEC\\RET 'x\n");
     assert_done(&root.install(&stage, &[], &["--purge"]));
-    ask(&[(questions[0], "https://otel.example.com/\"#"), (questions[1], "")]);
+    // A typing error is no end.
+    ask(&[
+        (questions[0], "htp://otel.example.com"),
+        ("it has to begin with http://", " https://otel.example.com/\"# "),
+        (questions[1], " k"),
+        ("what was typed: its content begins or ends with a blank", ""),
+    ]);
     assert!(root.read("/etc/kmagent/agent.yaml").contains(r##"collector-endpoint: "https://otel.example.com/\"#""##));
     let program = root.run(&[AGENT, "--print-settings"]);
     assert!(program.says().contains("https://otel.example.com/\"#"), "{program:?}");

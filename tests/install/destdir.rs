@@ -157,7 +157,7 @@ fn settings_come_back_exactly() {
         assert_done(&stage.install(&dest.path(), &env, &[]));
         let settings = dest.settings();
         assert_eq!(settings["host-name"].as_str(), Some(text));
-        assert_eq!(settings["collector-endpoint"].as_str(), Some(text), "{text:?}");
+        assert_eq!(settings["collector-endpoint"].as_str(), Some(text.trim_matches(' ')), "{text:?}");
         let mut print = Command::new(bin::kmagent());
         print.env_clear().arg("--agent-config").arg(dest.join("/etc/kmagent/agent.yaml")).arg("--print-settings");
         let shown = rows(&bin::output(print));
@@ -197,6 +197,10 @@ fn a_key_comes_back_exactly_whichever_way_it_is_given() {
     let dest = Dest::new();
     assert_done(&stage.install(&dest.path(), &[], &[]));
     assert_eq!(dest.read("/etc/kmagent/api-key"), "", "a file without a key, for systemd to find");
+    // sudo writes its command line to the journal, variables included.
+    let output = stage.install(&Dest::new().path(), &[("KM_API_KEY", "k"), ("SUDO_COMMAND", "./install.sh")], &[]);
+    assert_eq!(output.code, Some(0));
+    assert!(output.stderr.starts_with("install.sh: a variable on sudo's command line is logged"), "{output:#?}");
 }
 
 #[test]
@@ -208,7 +212,13 @@ fn what_is_wrong_is_refused_before_anything_is_written() {
         (("KM_HOST_NAME", "bell\u{7}"), vec![], 78, "agent.yaml:"),
         (("KM_HOST_NAME", "a\rb"), vec![], 78, "control character"),
         (("KM_HOST_NAME", "a\u{85}b"), vec![], 78, "control character"),
-        (("KM_API_KEY", " blanks "), vec![], 78, "/etc/kmagent/api-key: its content begins or ends with a blank"),
+        (("KM_API_KEY", " blanks "), vec![], 78, "KM_API_KEY: its content begins or ends with a blank"),
+        (
+            ("KM_COLLECTOR_ENDPOINT", "htp://otel:4318"),
+            vec![],
+            64,
+            "KM_COLLECTOR_ENDPOINT: it has to begin with http://",
+        ),
         (("KM_API_KEY", "schl\u{fc}ssel"), vec![], 78, "outside ASCII"),
         (("KM_MIN_UPTIME", "soon"), vec![], 78, "/etc/kmagent/agent.yaml:"),
         (("KM_STATE_DIR", "/srv"), vec![], 64, "KM_STATE_DIR cannot be set here"),
@@ -374,6 +384,24 @@ fn a_tarball_without_a_collector_takes_none_away() {
 }
 
 #[test]
+fn what_an_operator_has_added_is_named_when_its_program_goes() {
+    let (stage, dest) = (Stage::light(), Dest::new());
+    assert_done(&stage.install(&dest.path(), &[], &["--init", "systemd"]));
+    let mine = ["/etc/cron.d/kmagent", "/etc/systemd/system/kmagent.service.d/mine.conf"];
+    for path in mine {
+        fs::create_dir_all(dest.join(path).parent().unwrap()).unwrap();
+        fs::write(dest.join(path), "").unwrap();
+    }
+    let output = stage.install(&dest.path(), &[], &["--uninstall"]);
+    assert_done(&output);
+    for place in ["/etc/cron.d/kmagent", "/etc/systemd/system/kmagent.service.d"] {
+        let line = format!("keeping {place}, which install.sh did not create: remove it yourself\n");
+        assert!(output.stdout.contains(&line), "{output:#?}");
+    }
+    assert!(mine.iter().all(|path| dest.join(path).exists()));
+}
+
+#[test]
 fn a_service_script_that_was_changed_stays() {
     let (old, dest) = (Stage::new().older(), Dest::new());
     let script = "/etc/init.d/kmagent";
@@ -523,7 +551,7 @@ fn a_prefix_is_remembered() {
 fn a_unit_that_outranks_ours_is_pointed_out() {
     let (stage, dest) = (Stage::light(), Dest::new());
     fs::create_dir_all(dest.join("/etc/systemd/system")).unwrap();
-    fs::write(dest.join("/etc/systemd/system/kmagent.service"), "").unwrap();
+    fs::write(dest.join("/etc/systemd/system/kmagent.service"), "[Service]\n").unwrap();
     let output = stage.install(&dest.path(), &[], &["--init", "systemd"]);
     assert!(output.code == Some(0) && output.stderr.contains("overrides the unit of this release"), "{output:#?}");
 }

@@ -5,6 +5,7 @@ mod busybox;
 mod debian;
 mod destdir;
 mod elsewhere;
+mod from_1x;
 mod injected;
 mod packages;
 mod root;

@@ -1,6 +1,5 @@
 //! Under a real systemd, in a machine of `tests/system/boot`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -21,7 +20,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    fn boot() -> Machine {
+    pub fn boot() -> Machine {
         let old = release().older();
         let broken = "#!/bin/sh\n[ \"$1\" != start ] || { echo 'it is broken' >&2; exit 70; }\nexec /releases/new/bin/kmagent \"$@\"\n";
         let stages = vec![old, release(), release().write("bin/kmagent", broken.as_bytes(), 0o755)];
@@ -60,7 +59,7 @@ impl Machine {
     }
 
     #[track_caller]
-    fn install(&self, release: &str, words: &str) -> Output {
+    pub fn install(&self, release: &str, words: &str) -> Output {
         let output = self.sh(&format!("{words} /releases/{release}/install.sh"));
         if output.code == Some(0) {
             assert_done(&output);
@@ -197,15 +196,30 @@ fn a_life() {
     machine.does(to_timer);
     let output = machine.install("old", "");
     assert_done(&output);
-    assert!(output.stdout.contains("kmagent-check.timer does the checks"), "{output:#?}");
+    let line = output.stdout.lines().find(|line| line.contains("kmagent-check.timer does the checks")).unwrap();
+    let back = line.split_once("back to the agent: ").unwrap().1;
     assert_eq!(machine.sh("systemctl is-active kmagent kmagent-check.timer").stdout, "inactive\nactive\n");
     assert_eq!(machine.sh("systemctl is-enabled kmagent kmagent-check.timer").stdout, "disabled\nenabled\n");
 
+    // Whichever is started stops the other.
+    machine.does("systemctl start kmagent");
+    assert_eq!(machine.sh("systemctl is-active kmagent kmagent-check.timer").stdout, "active\ninactive\n");
+    machine.does("systemctl start kmagent-check.timer");
+    wait_for("the timer alone", PATIENCE, || {
+        (machine.sh("systemctl is-active kmagent kmagent-check.timer").stdout == "inactive\nactive\n").then_some(())
+    });
+    machine.does(back);
+    machine.expect_running(OLDER);
+    assert_eq!(machine.sh("systemctl is-enabled kmagent kmagent-check.timer").stdout, "enabled\ndisabled\n");
+
     // ---- removed
-    machine.does("systemctl start kmagent && rm -r /etc/systemd/system/kmagent.service.d");
+    machine.does("rm -r /etc/systemd/system/kmagent.service.d");
+    assert_ne!(machine.sh("systemctl start kmagent-check").code, Some(0), "the API cannot be reached");
+    assert_eq!(machine.sh("systemctl is-failed kmagent-check").stdout, "failed\n");
     assert_done(&machine.sh("/usr/local/lib/kmagent/install.sh --uninstall"));
-    machine.expect_gone("kmagent.service");
-    machine.expect_gone("kmagent-check.timer");
+    for unit in ["kmagent.service", "kmagent-check.timer", "kmagent-check.service"] {
+        machine.expect_gone(unit);
+    }
     assert_eq!(machine.does("cat /etc/kmagent/api-key"), "sk_123456");
     assert_done(&machine.sh("/releases/new/install.sh --purge"));
     assert_same(&before, &machine.tree());
@@ -234,37 +248,4 @@ fn another_prefix() {
     assert_eq!(machine.does("systemctl is-active kmagent"), "active");
     assert_done(&machine.sh("/opt/kmagent/lib/kmagent/install.sh --uninstall --purge"));
     assert_same(&before, &machine.tree());
-}
-
-/// A host with the 1.x package: its unit and program, root's, and settings that it has written.
-#[test]
-fn it_takes_over_from_1_x() {
-    if !available() {
-        return;
-    }
-    let machine = Machine::boot();
-    machine.does(
-        "cp /releases/old/bin/kmagent /usr/bin/kmagent
-         printf '%s\\n' [Unit] Description=1.x [Service] 'ExecStart=/usr/bin/kmagent --agent-config /etc/kmagent/agent.yaml start' \
-             User=root [Install] WantedBy=multi-user.target >/lib/systemd/system/kmagent.service
-         mkdir /etc/kmagent && cd /etc/kmagent && umask 077
-         printf '%s\\n' 'api-key: \"sk_of_1_x\"' 'collector-endpoint: \"http://127.0.0.1:4318\"' config-check-interval: 60 \
-             | tr '\\n' '@' | sed 's/interval:@/interval: /;s/@/\\n/g' >agent.yaml
-         echo 'name: of-1.x' >config.yaml
-         systemctl daemon-reload && systemctl enable -q --now kmagent",
-    );
-    wait_for("the old one", PATIENCE, || machine.status().get("pid").cloned());
-    let before = machine.tree();
-    assert_fails(&machine.install("broken", ""), 69, "the agent does not start");
-    assert_eq!(machine.does("systemctl show --value -p Description kmagent"), "1.x");
-    wait_for("the old one again", PATIENCE, || machine.status().get("pid").cloned());
-    assert_same(&before, &machine.tree());
-    let config = machine.does("cat /etc/kmagent/config.yaml /etc/kmagent/agent.yaml");
-    assert_done(&machine.install("new", ""));
-    machine.expect_running(VERSION);
-    assert_eq!(machine.does("cat /etc/kmagent/config.yaml /etc/kmagent/agent.yaml"), config);
-    let pid = machine.status()["pid"].to_string();
-    let owners = machine.does(&format!("stat -Lc %U /proc/{pid} /etc/kmagent/agent.yaml /etc/kmagent/config.yaml"));
-    assert_eq!(owners, "kmagent\nroot\nkmagent");
-    assert!(fs::metadata(&machine.path).is_ok());
 }

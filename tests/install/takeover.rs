@@ -30,6 +30,10 @@ fn host() -> Root {
     assert_done(&root.install(&release().older(), &ENV, &SYSV));
     root.wait_status("it runs", |status| status["collector"]["state"] == "running");
     shell(&root, EARLIER);
+    // Its probation is written down once the poller no longer waits for a name server, and it is read anew.
+    root.wait_status("the config that was moved", |status| {
+        status["config"]["revision"].is_string() && status["config"]["standing"] == "unconfirmed"
+    });
     root
 }
 

@@ -131,6 +131,14 @@ fn expect_sysv_works(root: &str) {
     wait_log(&machine, "agent stopped");
     assert_eq!(machine.sh("grep -c 'did not end within' /var/log/messages").stdout, "0\n");
 
+    // Of two starts at once one agent finds the lock taken; the number that is kept is the other's.
+    let first = "mkdir -p /usr/local/sbin && printf '#!/bin/sh\nrm $0 && /etc/init.d/kmagent start >/dev/null && exec \
+                 start-stop-daemon \"$@\"\n' >/usr/local/sbin/start-stop-daemon && chmod 755 /usr/local/sbin/start-stop-daemon";
+    machine.does(first);
+    assert_eq!(script("start").code, Some(0));
+    assert_eq!(machine.does("cat /run/kmagent.pid"), expect_running(&machine).to_string());
+    assert_eq!(script("stop").code, Some(0));
+
     // What a dead agent leaves behind is in nobody's way.
     assert_eq!(script("start").code, Some(0));
     machine.does(&format!("kill -KILL {}", expect_running(&machine)));
