@@ -6,7 +6,7 @@ use crate::control::{Reply, Request};
 use crate::error::{Error, Exit, Result};
 use crate::log::Masked;
 use crate::os::files;
-use crate::os::lock::Lock;
+use crate::os::lock::{Lock, Role};
 use crate::settings::AgentPaths;
 use crate::store::record::{self, Record, Rejected};
 
@@ -40,7 +40,7 @@ pub fn run(agent: &AgentPaths) -> Result<Masked> {
 fn forget(agent: &AgentPaths) -> Result<Masked> {
     files::make_private_directory(&agent.run_dir)
         .map_err(|error| Error::because(Exit::CannotWrite, "cannot make the run directory", error))?;
-    let _lock = Lock::take(&agent.run_dir, &agent.state_dir)?;
+    let _lock = Lock::take(&agent.run_dir, &agent.state_dir, Role::Check)?;
     let mut rejected: Record<Rejected> = Record::open(&agent.state_dir, record::REJECTED);
     let Some(revision) = rejected.get().map(|rejected| rejected.revision.short().to_string()) else {
         return Ok(Masked::new("no config is rejected"));

@@ -17,7 +17,7 @@ use crate::collector::orphans;
 use crate::control::server::Server;
 use crate::error::{Error, Exit, Result};
 use crate::os::descendants;
-use crate::os::lock::Lock;
+use crate::os::lock::{Lock, Role};
 use crate::os::service::Notify;
 use crate::os::signals::Signals;
 use crate::os::user::Owners;
@@ -41,7 +41,7 @@ pub fn run(chosen: ChosenSettings, resolve: Resolve) -> Result<Exit> {
     let settings = &resolved.settings;
     let clock = Instant::now();
     make_directories(settings)?;
-    let lock = Lock::take(&settings.run_dir, &settings.state_dir)?;
+    let lock = Lock::take(&settings.run_dir, &settings.state_dir, Role::Agent)?;
     // Before there are threads or children.
     descendants::adopt(true);
     let refused = |what: &str, error: std::io::Error| {

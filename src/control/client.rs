@@ -180,7 +180,7 @@ fn wait_unless_failed(error: io::Error, until: &Waitable<'_>, deadline: Instant)
 fn refused(path: &Path, error: io::Error, paths: &AgentPaths) -> Error {
     // It starts, or its socket was removed.
     if is_nobody(&error)
-        && let Some(pid) = lock::holder_in_state(&paths.run_dir, &paths.state_dir)
+        && let Some(pid) = lock::agent_in_state(&paths.run_dir, &paths.state_dir)
     {
         let what = format!("the agent (pid {pid}) cannot be reached: nothing listens on {}", path.display());
         let remedy = format!("it comes back soon, or at once by `kill -HUP {pid}`: try again then");

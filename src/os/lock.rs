@@ -4,7 +4,6 @@
 //! it, or the whole directory, under the agent that holds it. So a second lock is in the state directory, which nobody
 //! cleans; its file says for which run directory it is held, since other agents may have the same state.
 
-use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +17,15 @@ use crate::error::{Error, Exit, Result};
 pub const NAME: &str = "lock";
 /// Of the file in the state directory: two paths (PATH_MAX), and which host it is.
 const MAX_BYTES: u64 = 16 * 1024;
+const CHECK: &str = "check";
+
+/// What holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Agent,
+    /// A `--check` that runs alone.
+    Check,
+}
 
 /// Held as long as this lives.
 #[derive(Debug)]
@@ -30,8 +38,8 @@ pub struct Lock {
 impl Lock {
     /// # Errors
     /// 73 when the run directory cannot be used, 75 when another process holds the lock.
-    pub fn take(run_dir: &Path, state_dir: &Path) -> Result<Lock> {
-        Ok(Lock { file: lock(run_dir)?, in_state: lock_state(run_dir, state_dir)? })
+    pub fn take(run_dir: &Path, state_dir: &Path, role: Role) -> Result<Lock> {
+        Ok(Lock { file: lock(run_dir)?, in_state: lock_state(run_dir, state_dir, role)? })
     }
 
     /// Takes it anew if its file has lost its name. True if it had.
@@ -69,29 +77,29 @@ fn lock(run_dir: &Path) -> Result<File> {
     }
 }
 
-fn lock_state(run_dir: &Path, state_dir: &Path) -> Result<Option<File>> {
+fn lock_state(run_dir: &Path, state_dir: &Path, role: Role) -> Result<Option<File>> {
     let path = state_dir.join(NAME);
     let (Some(holder), Ok(file)) = (Holder::of(run_dir), files::open_lock(&path)) else { return Ok(None) };
-    let written = holder.is_written(&path);
+    let written = holder.written(&path);
     match file.try_lock() {
-        Err(TryLockError::WouldBlock) if written => Err(held(&file, run_dir)),
+        Err(TryLockError::WouldBlock) if written.is_some() => Err(held(&file, run_dir)),
         Err(_) => Ok(None),
         Ok(()) => {
             // Not in another user's directory, where the file could have a second name that is a file of ours.
-            if !written && User::owner_of(state_dir) == Some(User::current()) {
-                let _ = write(&file, &holder.to_string());
+            if written != Some(role) && User::owner_of(state_dir) == Some(User::current()) {
+                let _ = write(&file, &holder.text(role));
             }
             Ok(Some(file))
         }
     }
 }
 
-/// Who holds the lock of this run directory in the state directory.
-pub fn holder_in_state(run_dir: &Path, state_dir: &Path) -> Option<u32> {
+/// Which agent holds the lock of this run directory in the state directory.
+pub fn agent_in_state(run_dir: &Path, state_dir: &Path) -> Option<u32> {
     let path = state_dir.join(NAME);
     // The directory itself may be gone.
-    let is_its = Holder::of(run_dir)?.is_written(&path);
-    files::lock_holder(&files::open_regular(&path).ok()?).filter(|_| is_its)
+    let role = Holder::of(run_dir)?.written(&path)?;
+    files::lock_holder(&files::open_regular(&path).ok()?).filter(|_| role == Role::Agent)
 }
 
 /// For which run directory a lock is held, and on which host: containers may have the same state, and so may hosts, by
@@ -115,26 +123,22 @@ impl Holder {
         Some(Holder { host: host::instance()?, name, real })
     }
 
-    /// Whether the lock's file says that it is held for this directory, by one of its names.
-    fn is_written(&self, path: &Path) -> bool {
-        let written = safe_open::read(path, MAX_BYTES).ok().and_then(|written| String::from_utf8(written).ok());
-        written.as_deref().and_then(Holder::parse).is_some_and(|(host, real, name)| {
-            host == self.host && (real == self.real || name == Some(self.name.as_path()))
-        })
-    }
-
-    /// Earlier ones have no name.
-    fn parse(text: &str) -> Option<(&str, &Path, Option<&Path>)> {
+    /// Which holder the lock's file names, if it is one for this directory, by one of its names, as they are shown.
+    fn written(&self, path: &Path) -> Option<Role> {
+        let text = String::from_utf8(safe_open::read(path, MAX_BYTES).ok()?).ok()?;
         let mut lines = text.lines();
         let first = lines.next()?;
         let (host, real) = first.split_at_checked(first.find(" /")?)?;
-        Some((host, Path::new(&real[1..]), lines.next().map(Path::new)))
+        // Earlier versions wrote the first line alone.
+        let (name, role) = (lines.next(), lines.next());
+        let is_its = host == self.host
+            && (real[1..] == *self.real.to_string_lossy() || name == Some(&*self.name.to_string_lossy()));
+        is_its.then_some(if role == Some(CHECK) { Role::Check } else { Role::Agent })
     }
-}
 
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} {}\n{}", self.host, self.real.display(), self.name.display())
+    fn text(&self, role: Role) -> String {
+        let role = if role == Role::Check { format!("{CHECK}\n") } else { String::new() };
+        format!("{} {}\n{}\n{role}", self.host, self.real.display(), self.name.display())
     }
 }
 
@@ -167,7 +171,7 @@ mod tests {
         let dir = Dir::new();
         let (run, state) = (dir.join("run"), dir.join("state"));
         fs::create_dir(&run).unwrap();
-        let take = || Lock::take(&run, &state);
+        let take = || Lock::take(&run, &state, Role::Agent);
         let lock = take().unwrap();
         let refused = take().unwrap_err();
         assert_eq!(refused.exit(), Exit::TryAgain);
@@ -185,13 +189,13 @@ mod tests {
         let (run, state) = (dir.join("run"), dir.join("state"));
         fs::create_dir(&run).unwrap();
         fs::create_dir(&state).unwrap();
-        let mut lock = Lock::take(&run, &state).unwrap();
+        let mut lock = Lock::take(&run, &state, Role::Agent).unwrap();
         assert!(!lock.restore(&run).unwrap());
         for clean in [|run: &Path| fs::remove_file(run.join(NAME)), |run: &Path| fs::remove_dir_all(run)] {
             clean(&run).unwrap();
-            assert_eq!(holder_in_state(&run, &state), Some(std::process::id()));
+            assert_eq!(agent_in_state(&run, &state), Some(std::process::id()));
             let _ = fs::create_dir(&run);
-            assert_eq!(Lock::take(&run, &state).unwrap_err().exit(), Exit::TryAgain);
+            assert_eq!(Lock::take(&run, &state, Role::Agent).unwrap_err().exit(), Exit::TryAgain);
             assert!(lock.restore(&run).unwrap());
             assert!(!lock.restore(&run).unwrap());
         }
@@ -200,18 +204,22 @@ mod tests {
         std::os::unix::fs::symlink(&run, &link).unwrap();
         fs::create_dir(&other).unwrap();
         fs::remove_file(run.join(NAME)).unwrap();
-        assert_eq!(Lock::take(&link, &state).unwrap_err().exit(), Exit::TryAgain);
-        drop(Lock::take(&other, &state).unwrap());
-        assert_eq!(holder_in_state(&other, &state), None);
+        assert_eq!(Lock::take(&link, &state, Role::Agent).unwrap_err().exit(), Exit::TryAgain);
+        drop(Lock::take(&other, &state, Role::Agent).unwrap());
+        assert_eq!(agent_in_state(&other, &state), None);
         // The name leads elsewhere now, and what it led to has another name.
         fs::rename(&run, dir.join("moved")).unwrap();
         std::os::unix::fs::symlink(&other, &run).unwrap();
-        assert_eq!(Lock::take(&run, &state).unwrap_err().exit(), Exit::TryAgain);
-        assert_eq!(holder_in_state(&run, &state), Some(std::process::id()));
+        assert_eq!(Lock::take(&run, &state, Role::Agent).unwrap_err().exit(), Exit::TryAgain);
+        assert_eq!(agent_in_state(&run, &state), Some(std::process::id()));
         fs::remove_file(&run).unwrap();
         drop(lock);
-        assert_eq!(holder_in_state(&run, &state), None);
+        assert_eq!(agent_in_state(&run, &state), None);
         fs::create_dir(&run).unwrap();
-        drop(Lock::take(&run, &state).unwrap());
+        let check = Lock::take(&run, &state, Role::Check).unwrap();
+        assert_eq!(agent_in_state(&run, &state), None);
+        assert_eq!(Lock::take(&run, &state, Role::Agent).unwrap_err().exit(), Exit::TryAgain);
+        drop(check);
+        drop(Lock::take(&run, &state, Role::Agent).unwrap());
     }
 }

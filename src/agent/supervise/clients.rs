@@ -193,8 +193,8 @@ impl Supervise {
         match &checked.result {
             Ok(effects) => {
                 self.state_tracker.checked(&effects.problem);
-                if effects.pending.is_none() && !matches!(effects.order, Order::Install(_)) {
-                    self.state_tracker.withdrawn(&effects.problem);
+                if effects.reply_at != ReplyAt::VerdictOrNextCheck && !matches!(effects.order, Order::Install(_)) {
+                    self.state_tracker.withdrawn(&effects.problem, effects.pending.as_ref());
                 }
                 self.state_tracker.pending(effects.pending.as_ref());
             }

@@ -41,10 +41,11 @@ impl StateTracker {
     }
 
     /// A check has found something else than the config that is to be tried again: it is not offered any more.
-    pub(super) fn withdrawn(&mut self, found: &ProblemUpdate) {
-        if !matches!(found, ProblemUpdate::Postponed(_))
+    pub(super) fn withdrawn(&mut self, found: &ProblemUpdate, pending: Option<&Revision>) {
+        let is_tried = matches!(found, ProblemUpdate::Postponed(_)) || self.awaits_verdict();
+        if !is_tried
             && self.polling.endpoint.is_some()
-            && let Some(postponed) = self.postponed.take()
+            && let Some(postponed) = self.postponed.take_if(|postponed| pending != Some(&postponed.revision))
         {
             self.problems.config.take_if(|timed| timed.problem.contains(&postponed.problem));
         }
@@ -58,22 +59,20 @@ impl StateTracker {
 
     /// The config failed for something outside of it: it is tried again when that has changed, or later, and later each
     /// time.
-    pub(super) fn postponed(&mut self, revision: Option<Revision>, problem: &str, overlay: Option<SeenFile>) {
-        let same = self.postponed.take().filter(|earlier| Some(&earlier.revision) == revision.as_ref());
+    pub(super) fn postponed(&mut self, revision: Revision, problem: &str, overlay: Option<SeenFile>) {
+        let same = self.postponed.take().filter(|earlier| earlier.revision == revision);
         let attempts = same.map_or(0, |earlier| earlier.attempts).saturating_add(1);
         let delay = retries::delay(attempts);
-        let name = revision.as_ref().map(Revision::short).unwrap_or_default();
         let problem = format!(
-            "config {name} was rolled back and will be tried again, in {} min at the latest, or at once by \
+            "config {} was rolled back and will be tried again, in {} min at the latest, or at once by \
              `kmagent retry`: {problem}",
+            revision.short(),
             delay.as_secs() / 60
         );
         // It began with the first attempt, whatever differs in what the collector said.
         let began_at = self.problems.config.take().filter(|_| attempts > 1).map_or_else(unix_now, |timed| timed.at);
         self.problems.config = Some(TimedProblem { problem: problem.as_str().into(), at: began_at });
-        self.postponed = revision.map(|revision| {
-            let until = Instant::now() + delay;
-            Box::new(Postponed { revision, attempts, until, named: self.outside.take(), overlay, problem })
-        });
+        let (until, named) = (Instant::now() + delay, self.outside.take());
+        self.postponed = Some(Box::new(Postponed { revision, attempts, until, named, overlay, problem }));
     }
 }

@@ -34,7 +34,8 @@ impl RunDir {
     }
 
     pub(super) fn source(&self) -> Option<Waitable<'_>> {
-        self.watch.as_ref().map(DirWatch::waitable)
+        // It has been heard once.
+        self.watch.as_ref().filter(|_| self.look_at.is_none()).map(DirWatch::waitable)
     }
 
     pub(super) fn deadline(&self) -> Option<Uptime> {
@@ -67,8 +68,7 @@ impl Supervise {
 
     pub(super) fn restore_run_dir(&mut self) {
         let now = self.now();
-        let restored = self.restore_names();
-        self.run_dir.rewatch(now);
+        let restored = self.restore_names(now);
         if restored.is_err() {
             self.run_dir.look_at = Some(now + INTERVAL);
         }
@@ -79,10 +79,11 @@ impl Supervise {
     }
 
     /// True if one was missing.
-    fn restore_names(&mut self) -> Result<bool> {
-        let path = &self.run_dir.path;
-        files::make_private_directory(path)
+    fn restore_names(&mut self, now: Uptime) -> Result<bool> {
+        files::make_private_directory(&self.run_dir.path)
             .map_err(|error| Error::because(Exit::CannotWrite, "cannot make the run directory", error))?;
+        self.run_dir.rewatch(now);
+        let path = &self.run_dir.path;
         let lock = self.lock.restore(path)?;
         let socket = self.clients.restore(path)?;
         let record = self.collectors.restore_record();

@@ -15,7 +15,7 @@ use crate::control::client::{self, Answer};
 use crate::control::{Outcome, Reply, Request};
 use crate::core::{Jitter, supervisor::PROBE_TIMEOUT};
 use crate::error::{Error, Exit, Result};
-use crate::os::lock::Lock;
+use crate::os::lock::{Lock, Role};
 use crate::settings::{Polling, Settings};
 pub use rollout::ON_CHANGE_TIMEOUT;
 use standalone::StandaloneCheck;
@@ -52,7 +52,7 @@ pub fn run(settings: &Settings, extent: Extent) -> Result<Outcome> {
     let _lock = match extent {
         Extent::Install => {
             crate::cmd::start::make_directories(settings)?;
-            Some(Lock::take(&settings.run_dir, &settings.state_dir)?)
+            Some(Lock::take(&settings.run_dir, &settings.state_dir, Role::Check)?)
         }
         Extent::DryRun => None,
     };

@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use super::descendants::{self, Known};
 use super::open_files;
-use super::process_id::ProcessId;
+use super::process_id::{self, ProcessId};
 use super::sys::before_exec;
 use super::wait::Waitable;
 use crate::os::files;
@@ -162,13 +162,10 @@ impl Child {
     /// Whether SIGTERM does not reach it when its parent dies: it ignores that, or it has become another user's, for
     /// which the kernel forgets the signal (prctl(2), PR_SET_PDEATHSIG).
     pub fn outlives_parent(&self) -> bool {
-        let path = PathBuf::from(format!("/proc/{}/status", self.pid));
-        let status = files::read_text(&path, files::MAX_KERNEL_FILE).unwrap_or_default();
-        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        let ignored = field("SigIgn:").and_then(|set| u64::from_str_radix(set, 16).ok()).unwrap_or_default();
-        let user = field("Uid:").and_then(|users| users.split_whitespace().nth(1)?.parse::<u32>().ok());
-        ignored & 1 << (Signal::TERM.as_raw() - 1) != 0
-            || user.is_some_and(|user| user != rustix::process::geteuid().as_raw())
+        let pid = self.id();
+        let ignored = process_id::status_field(pid, "SigIgn").and_then(|set| u64::from_str_radix(&set, 16).ok());
+        ignored.is_some_and(|set| set & 1 << (Signal::TERM.as_raw() - 1) != 0)
+            || process_id::users(pid).is_some_and(|[_, user]| user != rustix::process::geteuid().as_raw())
     }
 
     /// Its exit status if it has ended; what it left of its group is killed then.

@@ -11,7 +11,7 @@ use std::time::Instant;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::descendants;
-use super::process_id::{Entry, ProcessId};
+use super::process_id::{self, Entry, ProcessId};
 use super::wait::{Waitable, wait};
 use crate::os::files;
 
@@ -105,15 +105,24 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Whether its group is that of a recorded process that has ended. As long as the group is there, no process gets
-    /// its number.
+    /// its number; should it have emptied meanwhile, what leads a session has taken that.
     fn is_left_in_group(&self, entry: &Entry) -> bool {
         self.marks.recorded.iter().any(|id| id.pid == entry.group && entry.id.started >= id.started)
             && !self.table.iter().any(|leader| leader.id.pid == entry.group && !leader.has_ended)
+            && entry.session != entry.group
             && self.has_rank(entry)
     }
 
     fn is_marked(&self, entry: &Entry) -> bool {
-        self.has_environment(entry.id.pid) && self.has_rank(entry) && !self.is_anothers(*entry)
+        self.is_of_our_user(entry)
+            && self.has_environment(entry.id.pid)
+            && self.has_rank(entry)
+            && !self.is_anothers(*entry)
+    }
+
+    /// Another user could have root wait for a process that is marked, and for whatever it has open.
+    fn is_of_our_user(&self, entry: &Entry) -> bool {
+        process_id::users(entry.id.pid).is_some_and(|[user, _]| user == rustix::process::geteuid().as_raw())
     }
 
     fn has_rank(&self, entry: &Entry) -> bool {
@@ -144,7 +153,8 @@ impl Search<'_> {
             }
             let parent = self.table.iter().find(|parent| parent.id.pid == entry.parent && parent.id.pid != 1);
             match parent {
-                None => return false,
+                // Also of one that cannot be seen, or is in another namespace.
+                None => return entry.parent != 1,
                 Some(parent) if !self.has_environment(parent.id.pid) => {
                     return parent.session == entry.session || !self.own.contains(&parent.id.pid);
                 }

@@ -28,6 +28,19 @@ impl ProcessId {
     }
 }
 
+/// A line of what the kernel says of a process, without its name (proc_pid_status(5)).
+pub(super) fn status_field(pid: u32, name: &str) -> Option<String> {
+    let status = files::read_text(&PathBuf::from(format!("/proc/{pid}/status")), files::MAX_KERNEL_FILE).ok()?;
+    status.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_string()))
+}
+
+/// Whom it runs for: its real and its effective user.
+pub(super) fn users(pid: u32) -> Option<[u32; 2]> {
+    let ids = status_field(pid, "Uid")?;
+    let mut ids = ids.split_whitespace().map(str::parse);
+    Some([ids.next()?.ok()?, ids.next()?.ok()?])
+}
+
 /// Another one after each boot, when numbers and times begin anew; `None` where the kernel does not say.
 pub fn boot() -> Option<String> {
     let text = files::read_text(Path::new("/proc/sys/kernel/random/boot_id"), files::MAX_KERNEL_FILE).ok()?;
