@@ -458,7 +458,11 @@ check_units() {
         for unit in "$dir/kmagent.service" "$dir"/kmagent.service.d/*.conf; do
             if { [ ! -e "$unit" ] && [ ! -h "$unit" ]; } || is_ours "$unit"; then continue; fi
             masked=''
-            case $(readlink -f "$unit") in /dev/null) masked=yes ;; *) [ -s "$unit" ] || masked=yes ;; esac
+            case $(readlink -f "$unit") in /dev/null) masked=yes ;; *) [ ! -e "$unit" ] || [ -s "$unit" ] || masked=yes ;; esac
+            if [ ! -e "$unit" ]; then
+                die 71 "$unit is a link to nothing; nothing was changed: type \`rm $unit && systemctl daemon-reload\`," \
+                    "then \`$here/install.sh\`"
+            fi
             case $masked:$unit in
                 yes:/run/*.service) die 71 "kmagent.service is masked, so it would not start; nothing was changed: type" \
                     "\`systemctl unmask --runtime kmagent.service\`, then \`$here/install.sh\`" ;;
@@ -663,7 +667,10 @@ wait_for_agent() {
     done
     if [ -z "$answered" ]; then warn "no agent answers" && return 1; fi
     # A probation may be longer than this.
-    [ "$seen" != backoff ] || { warn "the collector does not stay up" && return 1; }
+    case $seen in
+        '') warn "the agent does not stay up" && return 1 ;;
+        backoff) warn "the collector does not stay up" && return 1 ;;
+    esac
 }
 
 explain_failure() {
@@ -986,6 +993,7 @@ is_the_account_s() { has_user && [ "$(owner_of "$1" | cut -d : -f 1)" = "$(id -u
 take() {
     taken=''
     if [ -n "$DESTDIR" ] || [ ! -d "$1" ] || [ -h "$1" ]; then return 0; fi
+    own_package_s "$1"
     owner=$(owner_of "$1") mode=$(mode_of "$1")
     if is_the_account_s "$1"; then
         say "changing the owner of $1 to root"
@@ -999,6 +1007,20 @@ take() {
     on_failure "chown -h $owner '$1' && chmod $mode '$1'"
     if [ "${owner%:*}" != 0 ]; then chown -h "0:$account" "$1" || die 73 "cannot change the owner of $1 to root"; fi
     chmod u=rwx,g=rx,o-w "$1" || die 73 "cannot change the mode of $1"
+}
+
+# Some packages of 1.x give the directory and its files to whatever user they were built by.
+own_package_s() {
+    if [ -z "$package_lives" ]; then return 0; fi
+    for file in "$1" "$1/agent.yaml" "$1/config.yaml" "$1/api-key"; do
+        if [ ! -e "$file" ] && [ ! -h "$file" ]; then continue; fi
+        owner=$(owner_of "$file")
+        case ${owner%:*} in 0) continue ;; esac
+        if is_the_account_s "$file"; then continue; fi
+        say "changing the owner of $file, which the package $package_name had, to root"
+        on_failure "chown -h $owner '$file'"
+        chown -h 0:0 "$file" || die 73 "cannot change the owner of $file to root"
+    done
 }
 
 # vet NAME...: refuses what the agent's user may have put there for root to read or replace. It may be missing, a file
@@ -1247,6 +1269,7 @@ note_settings() {
 # then forgets it, without running those scripts or touching a file.
 
 package=''       # whose it is: deb or rpm
+package_lives='' # whether it is installed; of one that was removed an entry may be left
 package_name=''
 package_version=''
 package_files='' # those that are not ours, too
@@ -1270,6 +1293,7 @@ find_package() {
     fi
     if [ -z "$package" ]; then return 0; fi
     package_version=${found##* }
+    case $found in *' installed '*) package_lives=yes ;; esac
     case $package_version:$found in
         [01].*) ;;
         *' installed '*)
@@ -1458,6 +1482,10 @@ install_all() {
 
     # What is to become of the service.
     started=$(noted started)
+    # It looks as when the scripts of a 1.x that was removed since have stopped and disabled the service.
+    if [ -n "$package" ] && [ -n "$started" ] && ! is_enabled kmagent.service && ! is_enabled kmagent-check.timer; then
+        package_lives=yes
+    fi
     action=none enabling=''
     if is_live; then
         was=$(service_state)
@@ -1471,7 +1499,7 @@ install_all() {
             running:*) action=restart started=yes ;;
             failed:* | stopped::) action=start started=yes ;;
             # Its scripts have stopped the service, if it was put over this installation.
-            stopped:*) if [ -n "$package" ]; then action=start; fi ;;
+            stopped:*) if [ -n "$package_lives" ]; then action=start; fi ;;
         esac
     fi
 
@@ -1485,7 +1513,7 @@ install_all() {
     fi
     begun=yes
     if [ "$action" != none ]; then note owed start; fi
-    if [ -z "$old_init" ] || [ -n "$package" ] || owes enable; then enabling=yes && note owed enable; fi
+    if [ -z "$old_init" ] || [ -n "$package_lives" ] || owes enable; then enabling=yes && note owed enable; fi
     if [ -z "$DESTDIR" ]; then make_accounts; fi
     put_everything
     put_manifest
@@ -1500,7 +1528,9 @@ install_all() {
 
     restarted='' enabled='' # these two decide how it is undone
     # By a package of 1.x, say.
-    if [ -z "$old_init" ] && is_enabled kmagent.service; then enabled=yes; fi
+    if [ -n "$enabling" ] && { is_enabled kmagent.service || { [ -n "$old_init" ] && [ "$init" != systemd ]; }; }; then
+        enabled=yes
+    fi
     on_failure put_service_back
     # shellcheck disable=SC2086 # a path is one word
     set -- $pending
@@ -1546,7 +1576,11 @@ start_service() {
     # Nobody is worse off with an agent whose collector fails where one failed before, or where there is none.
     case $collector_was:$old_init in
         running:* | starting:* | handing-over:*) expected=proved ;;
-        *:) if [ -f "$here/lib/kmagent/kmagent-collector" ]; then expected=proved; else expected=any; fi ;;
+        # A 1.x has a collector in itself.
+        *:)
+            expected=any
+            if [ -f "$here/lib/kmagent/kmagent-collector" ] || [ -n "$package_lives" ]; then expected=proved; fi
+            ;;
         *) expected=any ;;
     esac
     { service "$action" && wait_for_agent "$expected"; } || { explain_failure && die 69 "the agent does not start"; }
@@ -1779,6 +1813,8 @@ main() {
             install_all
             ;;
         uninstall)
+            # Settings, key and state are that package's now.
+            [ -z "$purging" ] || refuse_package
             if [ -d "$DESTDIR/etc" ]; then take_stage; fi
             uninstall
             if [ -n "$purging" ]; then purge; fi

@@ -220,8 +220,10 @@ fn from_a_tarball_to_the_debian_packages() {
     assert_eq!(debian.written(), written);
     // And back.
     let pid = machine.expect_running(VERSION);
-    let output = machine.sh("/releases/old/install.sh");
-    assert!(output.code == Some(64) && output.stderr.contains("kmagent is installed from a package"), "{output:#?}");
+    for words in ["", "--purge"] {
+        let output = machine.sh(&format!("/releases/old/install.sh {words}"));
+        assert!(output.code == Some(64) && output.stderr.contains("installed from a package"), "{words}: {output:#?}");
+    }
     assert_eq!((machine.expect_running(VERSION), debian.written()), (pid, written.clone()));
     machine.does("dpkg -r kmagent kmagent-collector");
     assert_done(&machine.sh("/releases/old/install.sh"));
@@ -292,8 +294,23 @@ fn from_the_debian_package_of_1_x() {
     assert_eq!(machine.does("cat /etc/kmagent/agent.yaml /etc/kmagent/config.yaml /etc/kmagent/ca.pem"), kept);
     machine.does("[ ! -e /etc/.kmagent-1.x ]");
 
-    // ---- upgraded
-    let output = debian.install("/debs/new/*.deb");
+    // ---- a config of 1.x that nobody has checked, or that our collector rejects: 1.x runs on
+    machine.does("rm -f /tmp/broken.deb");
+    let refuse = |words: &str| {
+        let output = debian.dpkg("/debs/new/kmagent_*.deb");
+        assert!(output.code != Some(0) && output.stderr.contains(words), "{output:#?}");
+        assert_eq!(machine.does("systemctl show --value -p Description kmagent"), "1.x");
+        assert_eq!(machine.does("systemctl is-active kmagent; systemctl is-enabled kmagent"), "active\nenabled");
+    };
+    refuse("install the package kmagent-collector first");
+    assert_eq!(debian.dpkg("/debs/new/kmagent-collector_*.deb").code, Some(0));
+    machine.does("echo 'name: no-such-thing' >/etc/kmagent/config.yaml");
+    refuse("the collector rejects /etc/kmagent/config.yaml");
+    machine.does("echo 'name: of-the-api' >/etc/kmagent/config.yaml");
+
+    // ---- upgraded, also where the package gave its directory to whoever had built it
+    machine.does("chown -R 1001:1001 /etc/kmagent");
+    let output = debian.install("/debs/new/kmagent_*.deb");
     assert!(output.stderr.contains("writing the default of 1.x"), "{output:#?}");
     machine.expect_running(VERSION);
     assert_eq!(machine.does("systemctl is-enabled kmagent"), "enabled");
@@ -354,7 +371,13 @@ fn a_life_of_the_rpms() {
     does(&["-U"], &packages(old_package.path(), "rpm"));
     sh("printf 'api-key: \"sk_of_1_x\"\\n' >/etc/kmagent/agent.yaml; chmod 600 /etc/kmagent/agent.yaml
         echo 'name: of-the-api' >/etc/kmagent/config.yaml; systemctl enable -q kmagent");
-    let output = does(&["-U"], &packages(old.path(), "rpm"));
+    let (agents, collectors): (Vec<PathBuf>, Vec<PathBuf>) = packages(old.path(), "rpm")
+        .into_iter()
+        .partition(|path| !path.file_name().unwrap().to_string_lossy().starts_with("kmagent-collector"));
+    let output = rpm(&["-U"], &agents);
+    assert!(output.code != Some(0) && output.stderr.contains("kmagent-collector first"), "{output:#?}");
+    does(&["-U"], &collectors);
+    let output = does(&["-U"], &agents);
     assert!(output.stderr.contains("writing the default of 1.x"), "{output:#?}");
     assert_eq!(sh("cat /etc/kmagent/config.yaml"), "name: of-the-api");
     sh("grep -x 'api-key: \"sk_of_1_x\"' /etc/kmagent/agent.yaml && [ ! -e /etc/.kmagent-1.x ]");
