@@ -264,7 +264,7 @@ mod tests {
                     let _ = verdict(&text);
                 })
             };
-            let (few, many) = (cost(1 << 12), cost(20 << 12));
+            let (few, many) = (cost(1 << 10), cost(20 << 10));
             assert!(many < few * 100, "{many:?} instead of {few:?}");
         }
     }
