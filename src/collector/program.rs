@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Collector;
-use super::handover::privileges;
 use super::process::Ended;
 use crate::error::{Error, Exit, Result};
 use crate::os::files::{self, FileId, is_program};
@@ -51,16 +50,6 @@ impl Collector {
     /// Which file it is at present; `None` when there is none.
     pub fn file_id(&self) -> Option<FileId> {
         FileId::of(&self.find().ok()?)
-    }
-
-    /// Whether one that is started now lives on when the agent is killed, until the next one ends it.
-    pub fn outlives_agent(&self) -> bool {
-        self.find().is_ok_and(|path| privileges::outlives_parent(&path))
-    }
-
-    /// Whether it is a script, which may start the collector and not become it.
-    pub fn is_script(&self) -> bool {
-        self.find().is_ok_and(|path| files::is_script(&path))
     }
 
     /// The version that the collector at `path` prints, as `vX.Y.Z`; empty when it prints none.

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::{named, quick, scripted, settled, strays, through_shell, wait_running};
+use crate::support::agent::Agent;
 use crate::support::api::Api;
 use crate::support::wait::holds_for;
 use crate::support::{bin, machine, needs, process};
@@ -33,14 +34,20 @@ fn the_collector_ends_with_its_agent_and_the_next_start_works() {
     assert_eq!(agent.stop(), 0);
 }
 
-#[test]
-fn what_outlives_a_killed_agent_is_ended_by_the_next() {
+/// One whose collector, and what that has started in a session of its own, ignore SIGTERM.
+fn killed() -> (Agent, Vec<u32>) {
     let stubborn = scripted("a", json!({"ignore_sigterm": true, "fork": "session"}));
     let agent = settled(quick().setting("stop-timeout", "300ms"), &stubborn);
     agent.wait_until("a grandchild", || !agent.records_of("grandchild").is_empty());
     agent.signal(Signal::KILL);
     agent.wait_exit();
     let left = agent.processes();
+    (agent, left)
+}
+
+#[test]
+fn what_outlives_a_killed_agent_is_ended_by_the_next() {
+    let (agent, left) = killed();
     assert_eq!(left.len(), 2, "the collector and its child were to outlive the agent");
     fs::write(agent.config_file(), super::yaml(&named("b"))).unwrap();
     let log = agent.log().len();
@@ -193,12 +200,7 @@ fn a_collector_that_does_not_hear_of_the_agents_end_is_said_to_outlive_it() {
 /// Its record goes with the run directory, as at the logout of a user whose agent was killed.
 #[test]
 fn what_was_left_behind_is_ended_without_a_record_too() {
-    let stubborn = scripted("a", json!({"ignore_sigterm": true, "fork": "session"}));
-    let agent = settled(quick().setting("stop-timeout", "300ms"), &stubborn);
-    agent.wait_until("a grandchild", || !agent.records_of("grandchild").is_empty());
-    agent.signal(Signal::KILL);
-    agent.wait_exit();
-    let left = agent.processes();
+    let (agent, left) = killed();
     fs::remove_dir_all(agent.run_dir()).unwrap();
     fs::write(agent.config_file(), super::yaml(&named("b"))).unwrap();
     let log = agent.log().len();

@@ -172,14 +172,14 @@ impl Supervise {
         let replaced = from.and_then(|from| self.store.generation(from));
         let source = replaced.as_ref().map(|replaced| replaced.source);
         let replaced = replaced.and_then(|replaced| replaced.revision);
-        let revision = replaced.as_ref().map_or(UNREADABLE, Revision::short).to_string();
+        let revision = replaced.as_ref().map_or(UNREADABLE, Revision::short);
         if !had_config {
             log::warn!(problem = &*problem, generation = to; "no usable config; an earlier one restored");
             return Ok(());
         }
         let (shown, restored) = (kept.as_deref().map(|kept| kept.display().to_string()), self.revision(to));
         log::warn!(
-            revision = revision.as_str(), problem = &*problem, kept = shown, restored = restored.as_str(), generation = to;
+            revision = revision, problem = &*problem, kept = shown, restored = restored.as_str(), generation = to;
             "config rolled back"
         );
         self.state_tracker.changed_by("roll back".to_string());
@@ -199,14 +199,14 @@ impl Supervise {
             }
             Blame::Environment => match replaced.filter(|_| source != Some(generations::Origin::Hand)) {
                 Some(replaced) => {
-                    log::info!(revision = revision.as_str(); "what failed is outside the config; it will be tried again");
+                    log::info!(revision = replaced.short(); "what failed is outside the config; it will be tried again");
                     self.state_tracker.postponed(replaced, &problem, self.collectors.started_overlay());
                 }
                 // One that is not offered nobody tries again.
                 None => self.state_tracker.rolled_back(&problem, None, false),
             },
             Blame::HandOver => {
-                log::info!(revision = revision.as_str(); "hand-over failed; the next check will apply this config by restart");
+                log::info!(revision = revision; "hand-over failed; the next check will apply this config by restart");
                 self.state_tracker.hand_over_failed(&problem);
             }
         }

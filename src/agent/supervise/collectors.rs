@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::collector::Collector;
 use crate::collector::config_facts::ConfigFacts;
 use crate::collector::handover::binds::{BindWatch, Served};
+use crate::collector::handover::privileges;
 use crate::collector::health::Probe;
 use crate::collector::log_lines::{LogRate, Records};
 use crate::collector::orphans::Recorder;
@@ -18,7 +19,7 @@ use crate::config::inspect::HealthCheck;
 use crate::core::Uptime;
 use crate::core::event::{ChildId, Health};
 use crate::error::Result;
-use crate::os::files::{FileId, SeenFile};
+use crate::os::files::{self, FileId, SeenFile};
 use crate::os::process_id::ProcessId;
 use crate::os::wait::Waitable;
 use crate::store::Store;
@@ -128,7 +129,7 @@ impl Collectors {
         self.starts += 1;
         log::info!(pid = process.id(); "collector started");
         let index = self.live.len();
-        let is_privileged = self.collector.outlives_agent();
+        let is_privileged = self.program_path.as_deref().is_some_and(privileges::outlives_parent);
         if is_privileged {
             log::info!("collector outlives a killed agent: its file has capabilities or set-id bits");
         }
@@ -141,7 +142,7 @@ impl Collectors {
             facts,
             is_ready,
             is_privileged,
-            is_script: self.collector.is_script(),
+            is_script: self.program_path.as_deref().is_some_and(files::is_script),
             bound_at: now,
             records: Records::default(),
             sockets: Vec::new(),

@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use super::state_tracker::{StateTracker, problem_now};
+use super::state_tracker::{StateTracker, problem_now, reworded};
 use crate::agent::check_outcome::ProblemUpdate;
 use crate::agent::mailbox::Postponed;
 use crate::config::value::Revision;
-use crate::core::problems::TimedProblem;
 use crate::core::retries;
 use crate::os::files::SeenFile;
-use crate::store::record::{Rejected, unix_now};
+use crate::store::record::Rejected;
 
 impl StateTracker {
     /// A check that finds a rejection void has had it forgotten before its candidate arrives.
@@ -70,8 +69,8 @@ impl StateTracker {
             delay.as_secs() / 60
         );
         // It began with the first attempt, whatever differs in what the collector said.
-        let began_at = self.problems.config.take().filter(|_| attempts > 1).map_or_else(unix_now, |timed| timed.at);
-        self.problems.config = Some(TimedProblem { problem: problem.as_str().into(), at: began_at });
+        let same = self.problems.config.take().filter(|_| attempts > 1);
+        self.problems.config = reworded(same, &problem);
         let (until, named) = (Instant::now() + delay, self.outside.take());
         self.postponed = Some(Box::new(Postponed { revision, attempts, until, named, overlay, problem }));
     }

@@ -103,12 +103,9 @@ impl StateTracker {
         let lines = if tail.is_empty() { String::new() } else { format!("; its last lines:\n{tail}") };
         let problem = format!("the collector {status} after {:.1} s{remedy}{lines}", uptime.as_secs_f64());
         // It began with the first crash.
-        let began_at = self.problems.collector.as_ref().filter(|_| self.is_crashing).map(|timed| timed.at);
-        self.collector_problem(&problem);
-        self.is_crashing = true;
-        if let (Some(timed), Some(at)) = (&mut self.problems.collector, began_at) {
-            timed.at = at;
-        }
+        let same = self.problems.collector.take().filter(|_| self.is_crashing);
+        self.problems.collector = reworded(same, &problem);
+        (self.is_crashing, self.crashing_until) = (true, None);
         problem
     }
 
@@ -298,9 +295,8 @@ impl StateTracker {
             }
             ProblemUpdate::Postponed(problem) => {
                 // It may know more of the same one.
-                let earlier = self.problems.config.take().filter(|timed| problem.contains(&*timed.problem));
-                let at = earlier.map_or_else(unix_now, |timed| timed.at);
-                self.problems.config = Some(TimedProblem { problem: problem.clone(), at });
+                let same = self.problems.config.take().filter(|timed| problem.contains(&*timed.problem));
+                self.problems.config = reworded(same, problem);
             }
             ProblemUpdate::Forgotten => self.forget_rejection(),
             ProblemUpdate::None | ProblemUpdate::Resolved | ProblemUpdate::NotRestarted(_) => {}
@@ -342,6 +338,11 @@ pub(super) fn update(kept: &mut Option<TimedProblem<Masked>>, problem: Option<&s
         *kept = problem.map(|problem| TimedProblem { problem, at: unix_now() });
     }
     is_new
+}
+
+/// The same problem in other words began when it did in the earlier ones.
+pub(super) fn reworded(same: Option<TimedProblem<Masked>>, problem: &str) -> Option<TimedProblem<Masked>> {
+    Some(TimedProblem { problem: problem.into(), at: same.map_or_else(unix_now, |timed| timed.at) })
 }
 
 pub(super) fn problem_now(problem: &str) -> Option<TimedProblem<Masked>> {

@@ -114,9 +114,10 @@ impl Search<'_> {
     }
 
     fn is_marked(&self, entry: &Entry) -> bool {
-        self.is_of_our_user(entry)
+        // What few have first: each is a file to read, of every process of the host.
+        self.has_rank(entry)
+            && self.is_of_our_user(entry)
             && self.has_environment(entry.id.pid)
-            && self.has_rank(entry)
             && !self.is_anothers(*entry)
     }
 
