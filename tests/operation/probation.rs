@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{is_running, message, named, quick, scripted, seconds_between, settled, wait_running, yaml};
+use super::{is_running, message, named, quick, scripted, seconds_between, settled, wait_polls, wait_running, yaml};
 use crate::support::api::Api;
 use crate::support::process;
 
@@ -159,6 +159,22 @@ fn ill_health_after_the_probation_is_reported_until_it_is_over() {
     assert_eq!(agent.starts(), 1);
     let said = |words: &str| agent.count_log(|line| line.msg().starts_with(words));
     assert_eq!((said("collector unhealthy"), said("collector healthy again")), (1, 1));
+}
+
+/// The one that was started last had another.
+#[test]
+fn after_a_failed_hand_over_the_old_collector_is_asked_at_its_own_health_check() {
+    let api = Api::plain();
+    let (own, other) = (process::free_port(), process::free_port());
+    let builder = quick().setting("restart-mode", "handover").api(&api);
+    let agent = builder.config(yaml(&checked("a", own, json!({"health": {"port": own}})))).spawn();
+    wait_running(&agent, 0);
+    api.answer_config(checked("b", other, json!({"start": {"exit": 3}})));
+    agent.wait_log("the roll back", |line| line.msg() == "config rolled back");
+    let collector = agent.wait_collector();
+    wait_polls(&agent, &api, 3);
+    assert_eq!(agent.count_log(|line| line.msg().starts_with("collector unhealthy")), 0);
+    assert_eq!((agent.starts(), agent.wait_collector()), (2, collector), "it was no hand-over");
 }
 
 #[test]

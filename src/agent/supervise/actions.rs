@@ -91,7 +91,7 @@ impl Supervise {
         };
         self.expect_config(config);
         self.state_tracker.problems.health = None;
-        self.health_watch.started(facts.health_check.clone(), now);
+        self.health_watch.started(now);
         let live: Vec<ChildId> = self.collectors.iter().map(|live| live.child).collect();
         self.state_tracker.secrets.learn(child, &live, facts.secrets.clone());
         self.save_state();

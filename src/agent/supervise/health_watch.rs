@@ -16,13 +16,12 @@ use crate::store::Candidate;
 /// Between two looks at a collector that is not ready.
 const READY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Of the collector that was started last.
 #[derive(Default)]
 pub(super) struct HealthWatch {
-    /// What its config declares and can be asked.
-    check: Option<HealthCheck>,
-    /// When to look whether it is ready.
+    /// When to look whether the collector is ready that was started last.
     look_at: Uptime,
+    /// One whose health check, as its config declares it, cannot be asked.
+    mute: Option<ChildId>,
     /// The latest question, whom it was asked and when, if it has no answer.
     asked: Option<(Question, ChildId, Uptime)>,
 }
@@ -34,10 +33,9 @@ enum Question {
 }
 
 impl HealthWatch {
-    /// A collector was started that declares this health check.
-    pub(super) fn started(&mut self, check: Option<HealthCheck>, now: Uptime) {
-        // What another one was asked is still to be answered.
-        (self.check, self.look_at) = (check, now + READY_INTERVAL);
+    /// A collector was started. What another one was asked is still to be answered.
+    pub(super) fn started(&mut self, now: Uptime) {
+        self.look_at = now + READY_INTERVAL;
     }
 
     /// The core asks: an answer is its own.
@@ -50,7 +48,7 @@ impl Supervise {
     /// When to look whether the collector is ready that is to be, if anything but its log can tell.
     pub(super) fn ready_look_at(&self) -> Option<Uptime> {
         let child = self.core.awaited()?;
-        let can_tell = self.health_watch.check.is_some() || self.collectors.pair(child).is_some();
+        let can_tell = self.health_check(child).is_some() || self.collectors.pair(child).is_some();
         can_tell.then_some(self.health_watch.look_at)
     }
 
@@ -72,7 +70,7 @@ impl Supervise {
         let is_asked = self.health_watch.asked.is_some_and(|(_, asked, at)| asked == child && now < at + PROBE_TIMEOUT);
         if !is_asked && self.ask(child, Question::IsReady) == Some(Health::Healthy) {
             // It cannot be asked at all.
-            self.health_watch.check = None;
+            self.health_watch.mute = Some(child);
         }
     }
 
@@ -98,9 +96,16 @@ impl Supervise {
         }
     }
 
+    /// Its own: after a hand-over that has failed the collector that goes on is not the one that was started last.
+    fn health_check(&self, child: ChildId) -> Option<&HealthCheck> {
+        let live = self.collectors.find(child).filter(|_| self.health_watch.mute != Some(child))?;
+        live.facts.health_check.as_ref()
+    }
+
     /// The answer if there is nothing to wait for: healthy then means that it cannot be asked.
     fn ask(&mut self, child: ChildId, question: Question) -> Option<Health> {
-        let health = self.collectors.begin_probe(child, self.health_watch.check.as_ref());
+        let check = self.health_check(child).cloned();
+        let health = self.collectors.begin_probe(child, check.as_ref());
         self.health_watch.asked = health.is_none().then_some((question, child, self.now()));
         health
     }
