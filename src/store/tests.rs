@@ -756,6 +756,28 @@ fn a_list_that_cannot_be_read_loses_no_config() {
     }
 }
 
+/// Of a state directory that is another user's for a while, say.
+#[test]
+fn a_list_that_can_be_read_later_is_not_written_over() {
+    let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));
+    scene.store.save().unwrap();
+    let list = read(scene.list());
+    std::fs::remove_file(scene.list()).unwrap();
+    std::os::unix::fs::symlink(scene.list(), scene.list()).unwrap();
+    scene.reopen();
+    assert!(scene.store.save().is_err());
+    assert!(scene.list().is_symlink(), "it was made anew");
+    std::fs::remove_file(scene.list()).unwrap();
+    write(scene.list(), &list);
+    scene.store.save().unwrap();
+    assert_eq!(scene.kept()[0], (1, "a: 1\n".into(), Standing::Confirmed));
+    assert_eq!(scene.install("b: 1\n"), scene.kept().last().unwrap().0);
+    scene.reopen();
+    let kept = scene.kept();
+    assert_eq!((kept[0].clone(), scene.store.has_fallback()), ((1, "a: 1\n".into(), Standing::Confirmed), true));
+    assert!(kept.iter().all(|(_, text, _)| !text.is_empty()), "{kept:?}");
+}
+
 #[test]
 fn what_a_killed_agent_left_is_cleaned_up() {
     let mut scene = Scene::with("a: 1\n", Some("a: 1\n"));

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use serde::Deserialize;
 
 use super::list::List;
+use super::unread::is_only_unread;
 use super::{Generation, Limits, Origin, Standing};
 use crate::config::value::Value;
 use crate::config::yaml;
@@ -18,25 +19,25 @@ use crate::os::files::{Directory, Place, is_absent, named, safe_open};
 use crate::store::atomic;
 use crate::store::record::unix_now;
 
-const LIST: &str = "generations.json";
+pub(super) const LIST: &str = "generations.json";
 const DIRECTORY: &str = "generations";
 /// Bytes of the list: each entry may hold a problem, as a record does.
-const MAX_BYTES: u64 = 16 * 1024 * 1024;
+pub(super) const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Of a generation that has no file of its own yet; nothing if it is gone: changed again, by hand, since it was seen.
 pub(in crate::store) type Content = io::Result<Option<Vec<u8>>>;
 
 /// What the list's file has.
 #[derive(Deserialize)]
-struct Kept {
+pub(super) struct Kept {
     #[serde(default)]
     last_number: u64,
-    generations: Vec<Generation>,
+    pub(super) generations: Vec<Generation>,
 }
 
 #[derive(Debug)]
 pub(in crate::store) struct Generations {
-    state_dir: PathBuf,
+    pub(super) state_dir: PathBuf,
     /// And how many bytes a config may have.
     limits: Mutex<(Limits, u64)>,
     list: Mutex<List>,
@@ -110,8 +111,9 @@ impl Generations {
         numbers.into_iter().rev().find(is_same)
     }
 
-    /// Reads the list, and leaves no config in the directory that it does not name. Without a list that can be read the
-    /// files are taken for what has proved itself: one of them may be the only one that did. False if there is none.
+    /// Reads the list, and leaves no config in the directory that it does not name. Of a list that is none the files are
+    /// taken for what has proved itself: one of them may be the only one that did. One that cannot be read may be later,
+    /// and stays as it is until then. False if nothing is known.
     pub(in crate::store) fn open(&self) -> bool {
         let path = self.state_dir.join(LIST);
         let list = match safe_open::read(&path, MAX_BYTES) {
@@ -120,6 +122,16 @@ impl Generations {
             list => list,
         };
         let is_new = matches!(&list, Err(error) if is_absent(error));
+        if let Err(error) = &list
+            && is_only_unread(error)
+        {
+            log::error!(path:% = path.display(), error:%; "cannot read the list of generations; it is not changed");
+            let mut list = self.list();
+            // No number that it has.
+            list.last_number = unix_now();
+            (list.is_unread, list.is_unwritten) = (true, true);
+            return false;
+        }
         let kept = list.and_then(|bytes| Ok(serde_json::from_slice::<Kept>(&bytes)?));
         let is_writable = *self.disk();
         let directory = Directory::open(&self.directory());
@@ -224,6 +236,7 @@ impl Generations {
         if !disk || !self.list().is_unwritten {
             return Ok(());
         }
+        self.read_late()?;
         let kept = self.keep_contents(content);
         let numbers: Vec<u64> = self.list().all().iter().map(|it| it.number).collect();
         let sizes: Vec<(u64, u64)> = numbers.into_iter().map(|number| (number, self.bytes(number))).collect();

@@ -23,6 +23,8 @@ pub(in crate::store) struct List {
     pub(super) dropped: Vec<u64>,
     /// It is not what its file has.
     pub(super) is_unwritten: bool,
+    /// What its file has could not be read so far, and goes before this.
+    pub(super) is_unread: bool,
 }
 
 impl List {

@@ -6,6 +6,7 @@
 
 pub(super) mod files;
 pub(super) mod list;
+mod unread;
 
 use serde::{Deserialize, Serialize};
 
