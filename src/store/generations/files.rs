@@ -111,9 +111,9 @@ impl Generations {
         numbers.into_iter().rev().find(is_same)
     }
 
-    /// Reads the list, and leaves no config in the directory that it does not name. Of a list that is none the files are
-    /// taken for what has proved itself: one of them may be the only one that did. One that cannot be read may be later,
-    /// and stays as it is until then. False if nothing is known.
+    /// Reads the list, and leaves no config in the directory that it does not name. Where that is no list the files
+    /// are taken for what has proved itself: one of them may be the only one that did. One that cannot be read may be
+    /// later, and stays as it is until then. False if nothing is known.
     pub(in crate::store) fn open(&self) -> bool {
         let path = self.state_dir.join(LIST);
         let list = match safe_open::read(&path, MAX_BYTES) {
