@@ -23,6 +23,9 @@ pub struct ChosenSettings {
     pub problem: Option<String>,
 }
 
+/// Where there are last good ones the agent has run before, and its collector is needed: settings that are good but for
+/// what a check takes, such as a ca-file that is missing, are used, and the check says what is wrong.
+///
 /// # Errors
 /// 78 for bad ones, if there are no last good ones or these cannot be used either.
 pub fn choose(cli: &Cli, env: Environment<'_>) -> Result<ChosenSettings> {
@@ -30,7 +33,8 @@ pub fn choose(cli: &Cli, env: Environment<'_>) -> Result<ChosenSettings> {
         let source = Source::new(&resolved.settings)?;
         Ok(ChosenSettings { resolved, source, problem: None })
     };
-    let error = match settings::resolve(&cli.flags, env).and_then(usable) {
+    let mut given = None;
+    let error = match settings::resolve(&cli.flags, env).and_then(|resolved| usable(given.insert(resolved).clone())) {
         Err(error) if error.exit() == Exit::Settings => error,
         result => return result,
     };
@@ -54,7 +58,13 @@ pub fn choose(cli: &Cli, env: Environment<'_>) -> Result<ChosenSettings> {
             );
             Ok(ChosenSettings { problem: Some(problem), ..chosen })
         }
-        Err(_) => Err(Error::new(Exit::Settings, format!("{error}\nthe last good settings cannot be used either"))),
+        Err(_) => match given {
+            Some(resolved) => {
+                let source = Source::Unready(Box::new(resolved.settings.clone()));
+                Ok(ChosenSettings { resolved, source, problem: None })
+            }
+            None => Err(Error::new(Exit::Settings, format!("{error}\nthe last good settings cannot be used either"))),
+        },
     }
 }
 

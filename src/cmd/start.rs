@@ -60,7 +60,9 @@ pub fn run(chosen: ChosenSettings, resolve: Resolve) -> Result<Exit> {
     warn_if_unwritable(settings, &store);
     warn_of_others(settings);
     let collector = Collector::new(settings);
-    chosen_settings::keep(&resolved);
+    if !matches!(source, Source::Unready(_)) {
+        chosen_settings::keep(&resolved);
+    }
     if let Source::Nobody { reason } = &source {
         log::info!(reason = reason.as_str(); "local mode: supervising the collector without config checks");
     }

@@ -14,7 +14,7 @@ pub mod transport;
 use std::time::Duration;
 
 use crate::config::value::{Revision, Value};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::settings::{Polling, Settings};
 pub use failure::Failure;
 use kloudmate::KloudMate;
@@ -25,6 +25,8 @@ pub enum Source {
     KloudMate(Box<KloudMate>),
     /// There is none to ask.
     Nobody { reason: String },
+    /// What it takes cannot be used at present, such as a ca-file that is missing: each question tries anew.
+    Unready(Box<Settings>),
 }
 
 /// What a source answers. Empty: there is nothing new.
@@ -65,7 +67,7 @@ impl Source {
     /// How often to ask; `None` is never.
     pub fn interval(&self, settings: &Settings) -> Option<Duration> {
         match self {
-            Source::KloudMate(_) => settings.config_check_interval,
+            Source::KloudMate(_) | Source::Unready(_) => settings.config_check_interval,
             Source::Nobody { .. } => None,
         }
     }
@@ -78,6 +80,13 @@ impl Source {
         match self {
             Source::KloudMate(kloudmate) => kloudmate.ask(report),
             Source::Nobody { .. } => Ok(Response::default()),
+            Source::Unready(settings) => {
+                *self = Source::new(settings).map_err(|error| {
+                    let error = Error::because(error.exit(), "the API cannot be asked", error);
+                    Failure { error, answer: None, retry_after: None }
+                })?;
+                self.ask(report)
+            }
         }
     }
 }

@@ -48,6 +48,31 @@ fn they_are_kept_for_their_owner_without_what_names_programs_and_written_when_th
     assert_eq!(kept(&agent)["host-name"], "web-2");
 }
 
+/// Of a file system that comes late, say: the collector does not wait for what only a check takes.
+#[test]
+fn a_ca_file_that_is_away_keeps_no_collector_down() {
+    let api = Api::tls();
+    let builder = Agent::builder().api(&api);
+    let (ca_file, away) = (builder.dir().join("ca.pem"), builder.dir().join("away.pem"));
+    fs::copy(api.ca_file().unwrap(), &ca_file).unwrap();
+    let agent = started(builder.setting("ca-file", ca_file.display().to_string()));
+    let kept_before = kept(&agent);
+    fs::rename(&ca_file, &away).unwrap();
+    agent.spawn();
+    agent.wait_start(2);
+    let status = agent.wait_status("a check", |status| status["polling"]["error"].is_string());
+    assert!(status["polling"]["error"].as_str().unwrap().contains("ca-file cannot be read"), "{status}");
+    let seen = api.requests().len();
+    fs::rename(&away, &ca_file).unwrap();
+    api.wait_for_request_after(seen, "a check", |_| true);
+    assert_eq!((agent.starts(), kept(&agent)), (2, kept_before));
+    assert_eq!(agent.stop(), 0);
+    // A host that was never any good is told at once.
+    fs::rename(&ca_file, &away).unwrap();
+    fs::remove_file(agent.state_dir().join("settings.yaml")).unwrap();
+    agent.run(["start"]).fails(78, "ca-file cannot be read");
+}
+
 #[test]
 fn a_start_with_a_bad_file_uses_them_and_everybody_is_told() {
     let api = Api::plain();

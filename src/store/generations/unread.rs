@@ -1,5 +1,5 @@
-//! A list of generations that could not be read when it was to be: of a state directory that is another user's, or a disk
-//! that fails. It may be later, so nothing is written over it, and it is read before the next write.
+//! A list of generations that could not be read when it was to be: the state directory is another user's, or the disk
+//! fails. It may be later, so nothing is written over it, and it is read before the next write.
 
 use std::io;
 
