@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{named, quick, scripted, settled, through_shell, wait_running, yaml};
 use crate::support::agent::Agent;
 use crate::support::api::{Api, Reply, Request};
+use crate::support::needs;
 use crate::support::wait::holds_for;
 
 /// Changes `agent.yaml`; null takes a setting out.
@@ -28,6 +29,24 @@ fn key(request: &Request) -> Option<&str> {
 /// How often the settings were read again.
 fn reloads(agent: &Agent) -> usize {
     agent.count_log(|line| line.msg() == "settings reloaded")
+}
+
+/// Root heeds no path of theirs, and those in use stay as they are.
+#[test]
+fn settings_that_were_given_to_another_user_change_nothing() {
+    if !needs::root() {
+        return;
+    }
+    let api = Api::plain();
+    let agent = settled(quick().api(&api), &named("a"));
+    std::os::unix::fs::chown(agent.settings_file(), Some(65534), None).unwrap();
+    agent.run(["reload"]).fails(78, "which another user can have named");
+    let seen = agent.log().len();
+    api.answer_config(named("b"));
+    agent.wait_log_after(seen, "an install", |line| line.msg() == "config installed");
+    fs::remove_file(agent.socket()).unwrap();
+    agent.wait_log_after(seen, "a restored socket", |line| line.msg().starts_with("run directory was cleaned"));
+    assert_eq!(agent.config(), named("b"));
 }
 
 /// By which other programs are told to open their logs anew, say.

@@ -37,27 +37,37 @@ enum Relation {
 /// From now on this path is used as said above.
 ///
 /// # Errors
-/// It cannot be used so: why. That nothing is there is no error, if such a user's directory is where it would be made.
+/// It cannot be used so: why. Who has named it is not heard then, and it is used as it was before. That nothing is
+/// there is no error, if such a user's directory is where it would be made.
 pub fn confine(path: &Path, usage: Usage, others: &Others) -> io::Result<()> {
     if others.users.is_empty() {
         return Err(denied(format!("{} may be the wish of more than one user", path.display())));
     }
     let rule = Rule { path: path.to_path_buf(), usage, users: others.users.clone() };
-    {
-        let mut rules = CONFINED.lock().unwrap_or_else(PoisonError::into_inner);
-        rules.retain(|known| (&known.path, known.usage) != (&rule.path, usage));
-        rules.push(rule.clone());
-    }
+    let former = replace(path, usage, Some(rule.clone()));
     let used = match usage {
         Usage::Read => safe_open::open(path).map(|_| ()),
         Usage::Replace => Place::followed(path).map(|_| ()),
         Usage::Fill => Directory::open(path).map(|_| ()),
     };
-    match used {
+    let used = match used {
         Err(error) if error.kind() == io::ErrorKind::NotFound && usage == Usage::Read => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => rule.check_nearest_directory(),
         used => used,
+    };
+    if used.is_err() {
+        replace(path, usage, former);
     }
+    used
+}
+
+/// The one that there was.
+fn replace(path: &Path, usage: Usage, rule: Option<Rule>) -> Option<Rule> {
+    let mut rules = CONFINED.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = rules.iter().position(|known| (known.path.as_path(), known.usage) == (path, usage));
+    let former = known.map(|index| rules.remove(index));
+    rules.extend(rule);
+    former
 }
 
 impl Rule {
