@@ -13,6 +13,7 @@
 //!   api_key     where the API key comes from
 //!   policy      where the policy comes from
 //!   endpoint    where config checks go
+//!   cluster     those of `kmagent cluster`
 //!   url         what settings and `source` both mean by a URL
 //!   print       what --print-settings shows
 //! ```
@@ -21,6 +22,7 @@
 
 mod api_key;
 pub mod changes;
+pub mod cluster;
 mod endpoint;
 mod file;
 mod flat_yaml;
@@ -43,7 +45,7 @@ use crate::config::policy::Policy;
 use crate::log::LogFormat;
 use crate::log::redact::MASK;
 pub use policy::CANNOT_READ_POLICY;
-pub use resolve::{Resolved, agent_paths, last_good_path, resolve, resolve_last_good};
+pub use resolve::{Resolved, agent_paths, last_good_path, resolve, resolve_cluster, resolve_last_good};
 
 /// A value that must never be shown. `Debug` is masked, there is no `Display`, and `expose` is the only way to the
 /// text.
