@@ -17,8 +17,8 @@ use super::answer::{Answer, decode};
 use crate::error::{Error, Exit, Result};
 use crate::log::redact::{self, Secrets};
 use crate::log::{Masked, sanitize};
-use crate::settings::Secret;
 use crate::settings::url::shown;
+use crate::settings::{Secret, Settings};
 use crate::source::client_options::{authorities, authorization, connect_proxy, endpoint};
 use crate::source::failure::{
     Attempt, Failure, ProxyUse, cause_of, exit_for, remedy_for, remedy_for_connection, retry_after,
@@ -56,6 +56,20 @@ pub struct Options<'a> {
     pub poll_timeout: Duration,
     /// Longest answer that is accepted, in bytes.
     pub max_answer: u64,
+}
+
+impl<'a> Options<'a> {
+    /// For answers with so many configs.
+    pub fn of(settings: &'a Settings, endpoint: &'a str, configs: u64) -> Options<'a> {
+        Options {
+            endpoint,
+            api_key: settings.api_key.as_ref(),
+            key_remedy: settings.key_source.remedy(),
+            ca_file: settings.ca_file.as_deref(),
+            poll_timeout: settings.poll_timeout,
+            max_answer: settings.max_config_size.saturating_mul(configs),
+        }
+    }
 }
 
 pub struct Client {
@@ -123,6 +137,19 @@ impl Client {
     /// # Errors
     /// `Denied` for a refused key, `TryAgain` for what may pass, `BadAnswer` for an answer that is not one of this API.
     pub fn post(&self, body: &[u8]) -> std::result::Result<Answer, Failure> {
+        self.post_for(body, |body, most_values, beginning| decode(body, most_values, beginning))
+    }
+
+    /// The same, with an answer of another form: `read` has its body, how many values its configs may have, and what
+    /// shows the beginning of a body that is none.
+    ///
+    /// # Errors
+    /// As for `post`.
+    pub fn post_for<A>(
+        &self,
+        body: &[u8],
+        read: impl FnOnce(&[u8], usize, &dyn Fn(&[u8]) -> String) -> std::result::Result<A, String>,
+    ) -> std::result::Result<A, Failure> {
         let mut request = self.agent.post(&self.endpoint).header(CONTENT_TYPE, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
@@ -133,7 +160,7 @@ impl Client {
         }
         let body = self.read(&mut response)?;
         let most_values = usize::try_from(self.max_answer / BYTES_PER_VALUE).unwrap_or(usize::MAX);
-        decode(&body, most_values, |body| self.excerpt(body, BEGINNING))
+        read(&body, most_values, &|body| self.excerpt(body, BEGINNING))
             .map_err(|cause| self.failure(Exit::BadAnswer, format!("the answer cannot be read: {cause}")))
     }
 
