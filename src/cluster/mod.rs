@@ -1,0 +1,1 @@
+//! `kmagent cluster`: the collectors of a Kubernetes cluster, configured from afar (DESIGN.md, "Kubernetes").
