@@ -10,7 +10,7 @@ use lexopt::{Arg, Parser};
 
 use super::status::Form;
 use crate::error::{Error, Exit, Result};
-use crate::settings::table::{self, Group, Kind, SETTINGS, Setting};
+use crate::settings::table::{self, Group, Kind, Setting};
 use crate::settings::{parse as parse_text, suggest};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
