@@ -293,6 +293,7 @@ Settings: KM_NAME in the environment, --NAME VALUE, NAME: VALUE in agent.yaml:
 mod tests {
     use super::*;
     use crate::settings::cluster::CLUSTER_SETTINGS;
+    use crate::settings::table::SETTINGS;
 
     fn cli(line: &str) -> Result<Cli> {
         parse(line.split_whitespace())

@@ -4,6 +4,7 @@ pub mod check;
 mod chosen_settings;
 pub mod cli;
 mod cluster;
+mod cluster_status;
 pub mod reload;
 pub mod restart;
 pub mod retry;
