@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::config::GroupConfig;
 use super::config_map;
-use super::kubernetes::{Api, Cause, ConfigMap, Event, Name, Severity};
+use super::kubernetes::{Api, Cause, ConfigMap, Event, Name, Right, Severity, role_rules};
 use super::mailbox::{Answer, Checked, ClusterEvent, News, Refused, Report, UpdaterCommand, Write};
 use crate::config::value::Revision;
 use crate::core::Uptime;
@@ -48,6 +48,8 @@ pub struct Updater {
     most_yaml: u64,
     /// Why the latest check failed; a reason is logged once.
     failing: Option<String>,
+    /// What the API server is still to be asked about.
+    rights: Vec<Right>,
 }
 
 /// One ConfigMap, and what is still to be done with it.
@@ -95,9 +97,11 @@ impl Updater {
             failing: None,
         };
         let interval = interval.filter(|_| vendor.is_some());
+        let names: Vec<Name> = groups.iter().map(|(_, name)| name.clone()).collect();
+        let rights = Right::to_keep(&names);
         let groups = groups.into_iter().map(group).collect();
         let (cadence, report, failing) = (Cadence::new(interval, seed), None, None);
-        Updater { clock, mailbox, main, api, vendor, identity, cadence, report, groups, most_yaml, failing }
+        Updater { clock, mailbox, main, api, vendor, identity, cadence, report, groups, most_yaml, failing, rights }
     }
 
     /// Ends when it is asked to, or when the main thread is gone.
@@ -150,8 +154,24 @@ impl Updater {
         }
     }
 
+    /// Says what the Role lacks, as soon as the API server answers.
+    fn look_at_rights(&mut self) {
+        match self.api.missing_rights(self.rights.clone()) {
+            Ok(missing) => {
+                for rule in role_rules(&missing) {
+                    log::error!(rule = rule.as_str(); "a right is missing: add this rule to the updater's Role");
+                }
+                self.rights.clear();
+            }
+            Err(failure) => log::debug!(error:% = failure; "cannot ask for the updater's rights"),
+        }
+    }
+
     /// Reads the ConfigMap of a group, or writes to it.
     fn work(&mut self, at: usize) {
+        if !self.rights.is_empty() {
+            self.look_at_rights();
+        }
         let group = &mut self.groups[at];
         group.due = None;
         let done = match (group.map.take(), group.write.take()) {
