@@ -220,6 +220,8 @@ pub struct PodPage {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct PageMetadata {
+    #[serde(rename = "resourceVersion")]
+    pub resource_version: String,
     /// With what to ask for the next page; empty when there is none.
     #[serde(rename = "continue")]
     pub next: String,
