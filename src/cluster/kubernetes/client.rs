@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use ureq::Body;
 use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{HeaderValue, Request, Response};
@@ -15,9 +15,9 @@ use super::event::Event;
 use super::failure::{ApiFailure, Cause};
 use super::name::Name;
 use super::objects::{
-    ConfigMap, ConfigMapPatch, LabelSelector, Metadata, PodPage, Workload, WorkloadId, json, restarted_at_patch,
+    ConfigMap, ConfigMapPatch, LabelSelector, Metadata, PodPage, Workload, WorkloadId, restarted_at_patch,
 };
-use super::rights::{Resource, Right, Verb};
+use super::rights::{Resource, Reviewed, Right, Verb, access_review};
 use super::{Api, Result};
 use crate::error::{Error, Exit};
 use crate::log::{Masked, sanitize};
@@ -285,53 +285,11 @@ impl Api for Client {
     }
 
     fn may(&self, right: &Right) -> Result<bool> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Attributes<'a> {
-            namespace: &'a str,
-            verb: &'a str,
-            group: &'a str,
-            resource: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            name: Option<&'a str>,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Spec<'a> {
-            resource_attributes: Attributes<'a>,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Review<'a> {
-            api_version: &'static str,
-            kind: &'static str,
-            spec: Spec<'a>,
-        }
-        #[derive(Deserialize)]
-        struct Reviewed {
-            status: ReviewStatus,
-        }
-        #[derive(Deserialize)]
-        struct ReviewStatus {
-            #[serde(default)]
-            allowed: bool,
-        }
         let ask = Right::new(Verb::Create, Resource::SelfSubjectAccessReviews, None);
-        let resource_attributes = Attributes {
-            namespace: self.options.namespace.as_str(),
-            verb: right.verb.name(),
-            group: right.resource.group(),
-            resource: right.resource.plural(),
-            name: right.name.as_ref().map(Name::as_str),
-        };
-        let review = Review {
-            api_version: "authorization.k8s.io/v1",
-            kind: "SelfSubjectAccessReview",
-            spec: Spec { resource_attributes },
-        };
         // It is in no namespace.
         let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-        let body = self.call(&ask, path, Some((JSON, json(&review))), MAX_OTHER)?;
+        let review = access_review(right, self.options.namespace.as_str());
+        let body = self.call(&ask, path, Some((JSON, review)), MAX_OTHER)?;
         self.read::<Reviewed>(&ask, &body, |_| true).map(|reviewed| reviewed.status.allowed)
     }
 }

@@ -121,6 +121,13 @@ pub struct Workload {
     pub status: WorkloadStatus,
 }
 
+impl Workload {
+    /// The annotation of the pods' template.
+    pub fn restarted_at(&self) -> Option<&String> {
+        self.spec.template.metadata.annotations.get(RESTARTED_AT)
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct WorkloadSpec {
@@ -233,6 +240,13 @@ pub struct Pod {
     pub metadata: Metadata,
     pub spec: PodSpec,
     pub status: PodStatus,
+}
+
+impl Pod {
+    /// Of the template that it was made from.
+    pub fn restarted_at(&self) -> Option<&String> {
+        self.metadata.annotations.get(RESTARTED_AT)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
