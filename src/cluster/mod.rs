@@ -14,4 +14,5 @@ mod config_map;
 mod fleet;
 pub mod kubernetes;
 mod mailbox;
+pub mod rollout;
 mod updater;
