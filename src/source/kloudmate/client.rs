@@ -47,7 +47,10 @@ const BYTES_PER_VALUE: u64 = 16;
 /// The settings that a call depends on.
 pub struct Options<'a> {
     pub endpoint: &'a str,
-    pub api_key: Option<&'a Secret>,
+    /// What goes into the header `Authorization`.
+    pub credential: Option<&'a Secret>,
+    /// Where it is from.
+    pub setting: &'static str,
     /// What to do besides when the key is refused and corrected; empty or the rest of a sentence.
     pub key_remedy: &'static str,
     /// A PEM bundle that replaces Mozilla's roots. Read once, by `Client::new`.
@@ -64,7 +67,8 @@ pub struct Client {
     /// The endpoint without user, password and query, for messages.
     shown: String,
     authorization: Option<HeaderValue>,
-    api_key: Option<Secret>,
+    credential: Option<Secret>,
+    setting: &'static str,
     key_remedy: &'static str,
     /// The key, to be masked in messages.
     secrets: Secrets,
@@ -107,10 +111,11 @@ impl Client {
             agent: Agent::with_parts(config, connector(), CallingThreadResolver::default()),
             shown: shown(&endpoint),
             endpoint,
-            authorization: options.api_key.map(authorization).transpose()?,
-            api_key: options.api_key.cloned(),
+            authorization: options.credential.map(authorization).transpose()?,
+            credential: options.credential.cloned(),
+            setting: options.setting,
             key_remedy: options.key_remedy,
-            secrets: Secrets::new(options.api_key.map(|key| key.expose().to_string())),
+            secrets: Secrets::new(options.credential.map(|key| key.expose().to_string())),
             ca_file: options.ca_file.map(Path::to_owned),
             poll_timeout: options.poll_timeout,
             max_answer: options.max_answer,
@@ -178,8 +183,8 @@ impl Client {
         let _: io::Result<usize> = response.body_mut().as_reader().take(limit).read_to_end(&mut body);
         let answer = Masked::new(&sanitize::line(&self.excerpt(&body, EXCERPT)));
         let answer = (!answer.is_empty()).then_some(answer);
-        cause += remedy_for(status.as_u16(), self.api_key.is_some());
-        if exit_for(status.as_u16()) == Exit::Denied && self.api_key.is_some() {
+        cause += &remedy_for(status.as_u16(), self.setting, self.credential.is_some());
+        if exit_for(status.as_u16()) == Exit::Denied && self.credential.is_some() {
             cause += self.key_remedy;
         }
         Failure { answer, retry_after, ..self.failure(exit_for(status.as_u16()), cause) }
@@ -226,7 +231,7 @@ impl Client {
 
     /// Enough for a key that begins within the `limit` bytes that are shown.
     fn looked_at(&self, limit: usize) -> usize {
-        limit + self.api_key.as_ref().map_or(0, |key| key.expose().len())
+        limit + self.credential.as_ref().map_or(0, |key| key.expose().len())
     }
 }
 

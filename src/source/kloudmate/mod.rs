@@ -23,8 +23,9 @@ impl KloudMate {
     pub fn new(settings: &Settings, endpoint: &str) -> Result<KloudMate> {
         let client = Client::new(&Options {
             endpoint,
-            api_key: settings.api_key.as_ref(),
-            key_remedy: settings.key_source.remedy(),
+            credential: settings.credential(),
+            setting: if settings.update_token.is_some() { "update-token-file" } else { "api-key" },
+            key_remedy: if settings.update_token.is_some() { "" } else { settings.key_source.remedy() },
             ca_file: settings.ca_file.as_deref(),
             poll_timeout: settings.poll_timeout,
             max_answer: settings.max_config_size,
