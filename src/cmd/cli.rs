@@ -272,7 +272,6 @@ Settings, besides those of --help, in the environment or as flags:
 const HELP: &str = "\
 kmagent keeps an OpenTelemetry Collector alive and its configuration current.
 usage: kmagent [OPTION]... COMMAND. See kmagent(8); also --version and --help
-
   start              supervise the collector in the foreground
   stop               ask the running agent to stop, and wait until it has
   reload             have the running agent read its settings again

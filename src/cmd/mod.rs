@@ -119,10 +119,9 @@ fn warn<'a>(warnings: impl IntoIterator<Item = &'a String>) {
 
 fn log_to_stderr(level: log::LevelFilter, settings: &settings::Settings) {
     crate::log::init(level, settings.log_format);
-    let key = settings.api_key.iter().map(|key| key.expose().to_string());
     let variables =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    masked::know(Holder::Agent, Secrets::new(key.chain(of_environment(variables))));
+    masked::know(Holder::Agent, Secrets::new(settings.secrets().chain(of_environment(variables))));
 }
 
 /// What children are given and nobody may see, whether a config refers to it or not: what is in variables with the name

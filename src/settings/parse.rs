@@ -228,6 +228,11 @@ pub fn path(text: &str) -> Parsed<PathBuf> {
     std::path::absolute(text).map_err(|error| format!("cannot be made an absolute path: {error}"))
 }
 
+/// Each of a list.
+pub fn paths(text: &str) -> Parsed<Vec<PathBuf>> {
+    text.split(SEPARATOR).map(path).collect()
+}
+
 /// One line of text, fit for an environment variable, a header and a log.
 pub fn line(text: &str) -> Parsed<String> {
     if text.contains(char::is_control) { Err("contains a control character".to_string()) } else { Ok(text.to_string()) }

@@ -11,7 +11,7 @@ use super::cluster::{self, ClusterSettings};
 use super::file::Problem;
 use super::precedence::Layers;
 use super::print::Row;
-use super::{AgentPaths, Polling, Settings, api_key, endpoint, parse, policy, table};
+use super::{AgentPaths, Polling, Settings, api_key, endpoint, parse, policy, table, update_token};
 use crate::error::{Error, Exit, Result};
 use crate::log::LogFormat;
 use crate::os::files::{FileId, Usage};
@@ -99,6 +99,7 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
 
 fn settings(from: &mut Layers<'_>) -> Settings {
     let (api_key, key_source) = api_key::choose(from);
+    let update_token = update_token::choose(from);
     let collector_endpoint = from.value("collector-endpoint", parse::line);
     let settings_file = from.settings_file().to_path_buf();
     let (policy, policy_file) = policy::choose(from);
@@ -106,12 +107,14 @@ fn settings(from: &mut Layers<'_>) -> Settings {
         settings_file,
         policy: policy.with_endpoint(&collector_endpoint),
         config: from.path("config", Usage::Replace).expect("a setting with a default"),
+        seed_configs: from.paths("seed-config", Usage::Read),
         collector: from.path("collector", Usage::Read),
         collector_args: from.take("collector-args", parse::arguments).unwrap_or_default(),
-        polling: polling(from, &collector_endpoint, api_key.is_some()),
+        polling: polling(from, &collector_endpoint, api_key.is_some() || update_token.is_some()),
         collector_endpoint,
         api_key,
         key_source,
+        update_token,
         config_check_interval: from.value("config-check-interval", parse::interval),
         local_config: from.path("local-config", Usage::Read),
         docker_mode: from.value("docker-mode", parse::switch),
@@ -123,6 +126,7 @@ fn settings(from: &mut Layers<'_>) -> Settings {
         run_dir: from.path("run-dir", Usage::Fill).expect("a setting with a default"),
         ca_file: from.path("ca-file", Usage::Read),
         report_extended: from.value("report-extended", parse::switch),
+        instance_id: from.take("instance-id", parse::line),
         policy_file,
         on_change: from.take("on-change", parse::command),
         restart_mode: from.value("restart-mode", parse::restart_mode),

@@ -38,7 +38,10 @@ const BYTES_PER_VALUE: u64 = 16;
 /// The settings that a call depends on.
 pub struct Options<'a> {
     pub endpoint: &'a str,
-    pub api_key: Option<&'a Secret>,
+    /// What goes into the header `Authorization`.
+    pub credential: Option<&'a Secret>,
+    /// Where it is from.
+    pub setting: &'static str,
     /// What to do besides when the key is refused and corrected; empty or the rest of a sentence.
     pub key_remedy: &'static str,
     /// A PEM bundle that replaces Mozilla's roots. Read once, by `Client::new`.
@@ -54,8 +57,9 @@ impl<'a> Options<'a> {
     pub fn of(settings: &'a Settings, endpoint: &'a str, configs: u64) -> Options<'a> {
         Options {
             endpoint,
-            api_key: settings.api_key.as_ref(),
-            key_remedy: settings.key_source.remedy(),
+            credential: settings.credential(),
+            setting: if settings.update_token.is_some() { "update-token-file" } else { "api-key" },
+            key_remedy: if settings.update_token.is_some() { "" } else { settings.key_source.remedy() },
             ca_file: settings.ca_file.as_deref(),
             poll_timeout: settings.poll_timeout,
             max_answer: settings.max_config_size.saturating_mul(configs),
@@ -69,7 +73,8 @@ pub struct Client {
     /// The endpoint without user, password and query, for messages.
     shown: String,
     authorization: Option<HeaderValue>,
-    api_key: Option<Secret>,
+    credential: Option<Secret>,
+    setting: &'static str,
     key_remedy: &'static str,
     /// The key, to be masked in messages.
     secrets: OwnSecrets,
@@ -97,10 +102,11 @@ impl Client {
             agent: agent(proxy, roots, options.poll_timeout),
             shown: shown(&endpoint),
             endpoint,
-            authorization: options.api_key.map(authorization).transpose()?,
-            api_key: options.api_key.cloned(),
+            authorization: options.credential.map(authorization).transpose()?,
+            credential: options.credential.cloned(),
+            setting: options.setting,
             key_remedy: options.key_remedy,
-            secrets: OwnSecrets::new(options.api_key.map(Secret::expose)),
+            secrets: OwnSecrets::new(options.credential.map(Secret::expose)),
             ca_file: options.ca_file.map(Path::to_owned),
             poll_timeout: options.poll_timeout,
             max_answer: options.max_answer,
@@ -176,8 +182,8 @@ impl Client {
         let body = body::read_beginning(response, self.secrets.looked_at(EXCERPT) as u64 + 1);
         let answer = Masked::new(&sanitize::line(&self.secrets.excerpt(&body, EXCERPT)));
         let answer = (!answer.is_empty()).then_some(answer);
-        cause += remedy_for(status.as_u16(), self.api_key.is_some());
-        if exit_for(status.as_u16()) == Exit::Denied && self.api_key.is_some() {
+        cause += &remedy_for(status.as_u16(), self.setting, self.credential.is_some());
+        if exit_for(status.as_u16()) == Exit::Denied && self.credential.is_some() {
             cause += self.key_remedy;
         }
         Failure { answer, retry_after, ..self.failure(exit_for(status.as_u16()), cause) }

@@ -1,10 +1,10 @@
-//! The body of the request to the vendor's API: nine keys, with `report-extended` five more. Pure.
+//! The body of the request to the vendor's API: nine keys, with `report-extended` six more. Pure.
 
 use serde::Serialize;
 
 use crate::log::Masked;
 use crate::source::Report;
-use crate::source::report;
+use crate::source::report::{self, ConfigState};
 
 /// Every key is always present, and there are no others: the public server may refuse unknown ones.
 #[derive(Serialize)]
@@ -41,6 +41,7 @@ struct Extended<'a> {
     instance_id: &'a str,
     config_revision: Option<String>,
     rejected_revision: Option<String>,
+    config_state: ConfigState,
     collector_restarts: u64,
     uptime_seconds: u64,
 }
@@ -60,6 +61,7 @@ pub fn encode(report: &Report) -> Vec<u8> {
             instance_id,
             config_revision: report.active.as_ref().map(ToString::to_string),
             rejected_revision: report.rejected.map(ToString::to_string),
+            config_state: report.config_state,
             collector_restarts: report.collector_restarts,
             uptime_seconds: report.uptime.as_secs(),
         }),
@@ -113,6 +115,7 @@ mod tests {
             problem: Some(problem),
             active: Some(Value::Null.revision()),
             rejected: None,
+            config_state: ConfigState::Unconfirmed,
         }
     }
 
@@ -131,15 +134,16 @@ mod tests {
     }
 
     #[test]
-    fn an_extended_one_has_five_more() {
+    fn an_extended_one_has_six_more() {
         let problem = problem();
         let report = Report { instance_id: Some("id".to_owned()), ..report(&problem) };
         let json: serde_json::Value = serde_json::from_slice(&encode(&report)).unwrap();
-        assert_eq!(json.as_object().unwrap().len(), 14);
+        assert_eq!(json.as_object().unwrap().len(), 15);
         for (key, value) in [
             ("instance_id", json!("id")),
             ("config_revision", json!(Value::Null.revision().to_string())),
             ("rejected_revision", json!(null)),
+            ("config_state", json!("unconfirmed")),
             ("collector_restarts", json!(3)),
             ("uptime_seconds", json!(60)),
             ("hostname", json!("web-1")),
