@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use super::config::GroupConfig;
 use super::config_map::{Found, MAX_DATA};
-use super::mailbox::{Answer, News, Refused, Report, UpdaterCommand, Write};
+use super::mailbox::{Answer, Refused, Report, UpdaterCommand, Write};
+use super::news::News;
 use crate::config::value::Revision;
 use crate::core::Uptime;
 use crate::core::canary::{Action, Answer as PodAnswer, Event, Group, PodId, PodReport, Record, Rules};

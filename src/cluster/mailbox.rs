@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::config::GroupConfig;
 use super::config_map::Found;
+use super::news::News;
 use crate::config::value::Revision;
+use crate::control::GroupStatus;
 use crate::core::canary::Record;
 use crate::log::Masked;
 use crate::settings::cluster::Workload;
@@ -20,6 +22,8 @@ pub enum ClusterEvent {
     Written(Workload, u64),
     /// A check of the API ended.
     Checked(Checked),
+    /// How a workload is, which is rolled out, and whether the API offers what was rejected.
+    RolledOut(Box<GroupStatus>, bool),
     /// What is wrong at the API server; `None` when all is well again.
     Trouble(Workload, Option<Masked>),
     /// The updater panicked, which is our own bug.
@@ -68,23 +72,6 @@ pub struct Write {
     pub configs: Vec<Arc<GroupConfig>>,
     /// What is told once it is written.
     pub news: Vec<News>,
-}
-
-/// For log and Event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    Rejected {
-        revision: Revision,
-        reason: Masked,
-    },
-    Promoted {
-        revision: Revision,
-    },
-    /// How far a candidate is now.
-    Advanced {
-        revision: Revision,
-        stage: String,
-    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

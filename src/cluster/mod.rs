@@ -8,7 +8,10 @@
 //!   fleet       the groups, on the thread that never blocks
 //!   serve       that thread: pods, operators, signals
 //!   relay       the pods' questions, over HTTP
-//!   updater     all that may block, on the other
+//!   updater     all that may block, on the other: ConfigMaps, and the API by `poll`
+//!   news        what has become of a config, in log and Events
+//!   rollout     the other way, without pods that ask: one workload's
+//!   roller      that thread in its place then
 //! ```
 
 mod config;
@@ -16,7 +19,10 @@ mod config_map;
 mod fleet;
 pub mod kubernetes;
 mod mailbox;
+mod news;
+mod poll;
 pub mod relay;
+mod roller;
 pub mod rollout;
 mod serve;
 mod updater;
@@ -35,9 +41,12 @@ use crate::source::kloudmate::cluster::ClusterApi;
 use fleet::Fleet;
 use kubernetes::{Client, Name, Options};
 use mailbox::ClusterEvent;
+use poll::{Identity, Poll};
 use relay::Relay;
+use roller::Roller;
+use rollout::Rules;
 use serve::{Parts, Serve, USUAL_INTERVAL};
-use updater::{Identity, Updater};
+use updater::Updater;
 
 /// The namespace of a pod, as Kubernetes gives it.
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -59,18 +68,10 @@ pub fn run(settings: &Settings, cluster: &ClusterSettings, seed: u64) -> Result<
     let namespace = namespace(cluster)?;
     let client = Client::new(Options::in_cluster(namespace.clone(), |name| std::env::var(name).ok())?);
     let (vendor, polling) = vendor(settings)?;
-    let mut groups = Vec::new();
-    for group in &cluster.groups {
-        groups.push((group.workload, name(&group.config_map)?));
-    }
     let (main, mail) = wake_channel::channel().map_err(|error| refused("an event descriptor", error))?;
     let (commands, mailbox) = crossbeam_channel::unbounded();
     let bugs = main.clone();
     panic_hook::report_worker_panic(move || bugs.send(ClusterEvent::UpdaterEnded));
-    let relay = match cluster.mode {
-        ClusterMode::Relay => Some(Relay::bind(&cluster.relay)?),
-        ClusterMode::Rollout => None,
-    };
     let server = Server::bind(&settings.run_dir)?;
     let identity = Identity {
         cluster_name: cluster.cluster_name.clone(),
@@ -79,8 +80,24 @@ pub fn run(settings: &Settings, cluster: &ClusterSettings, seed: u64) -> Result<
         report_extended: settings.report_extended,
     };
     let (interval, most) = (settings.config_check_interval, settings.max_config_file());
-    let updater = Updater::new(clock, mailbox, main, Box::new(client), vendor, identity, groups, interval, most, seed);
-    let spawned = std::thread::Builder::new().name("updater".to_string()).spawn(move || updater.run());
+    let poll = Poll::new(clock, vendor, identity, interval, seed);
+    let (relay, work): (_, Box<dyn FnOnce() + Send>) = match cluster.mode {
+        ClusterMode::Relay => {
+            let mut groups = Vec::new();
+            for group in &cluster.groups {
+                groups.push((group.workload, name(&group.config_map)?));
+            }
+            let updater = Updater::new(clock, mailbox, main, Box::new(client), poll, groups, most, seed);
+            (Some(Relay::bind(&cluster.relay)?), Box::new(move || updater.run()))
+        }
+        ClusterMode::Rollout => {
+            let targets = roller::targets(&cluster.groups).map_err(|cause| Error::new(Exit::Settings, cause))?;
+            let rules = Rules { deadline: cluster.rollout_deadline, settle: settings.min_uptime };
+            let roller = Roller::new(clock, mailbox, main, Box::new(client), poll, targets, rules, most);
+            (None, Box::new(move || roller.run()))
+        }
+    };
+    let spawned = std::thread::Builder::new().name("updater".to_string()).spawn(work);
     spawned.map_err(|error| refused("a thread", error))?;
     log::info!(version = env!("CARGO_PKG_VERSION"), cluster = cluster.cluster_name.as_str(); "updater started");
     let fixed = ClusterStatus {

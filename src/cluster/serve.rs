@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::fleet::{Fleet, Member};
 use super::mailbox::{Checked, ClusterEvent, Report, UpdaterCommand};
 use super::relay::{self, Relay};
+use super::roller;
 use crate::control::server::{ClientId, Server};
 use crate::control::{ClusterStatus, GroupStatus, PollingStatus, Reply, Request};
 use crate::core::Uptime;
@@ -36,6 +37,8 @@ pub struct Serve {
     next_check_at: Option<Uptime>,
     /// What the updater thread knows.
     reported: Option<Report>,
+    /// In rollout mode, what the other thread says of the workloads.
+    rolled: Vec<(GroupStatus, bool)>,
     stopping: Vec<ClientId>,
     exit: Option<Exit>,
     wait_failed: bool,
@@ -43,8 +46,8 @@ pub struct Serve {
 
 impl Serve {
     pub fn new(parts: Parts) -> Serve {
-        let (next_check_at, reported, stopping) = (None, None, Vec::new());
-        Serve { parts, next_check_at, reported, stopping, exit: None, wait_failed: false }
+        let (next_check_at, reported, rolled, stopping) = (None, None, Vec::new(), Vec::new());
+        Serve { parts, next_check_at, reported, rolled, stopping, exit: None, wait_failed: false }
     }
 
     /// Until it is asked to stop.
@@ -129,6 +132,11 @@ impl Serve {
                     }
                 }
             }
+            ClusterEvent::RolledOut(status, is_offered_rejected) => {
+                self.rolled.retain(|(other, _)| other.workload != status.workload);
+                self.rolled.push((*status, is_offered_rejected));
+                Vec::new()
+            }
             ClusterEvent::Trouble(workload, trouble) => {
                 fleet.trouble(workload, trouble);
                 Vec::new()
@@ -189,12 +197,21 @@ impl Serve {
     fn status(&self) -> ClusterStatus {
         let Parts { fleet, fixed, clock, .. } = &self.parts;
         let next = self.next_check_at.map(|at| at.saturating_sub(self.now()).as_secs());
+        let (is_ready, groups, problem) = match self.parts.relay {
+            Some(_) => (fleet.is_known(), fleet.members().iter().map(group).collect(), fleet.problem()),
+            None => {
+                let problem =
+                    self.rolled.iter().find_map(|(status, is_rejected)| roller::problem(status, *is_rejected));
+                let is_ready = self.rolled.len() == fleet.members().len();
+                (is_ready, self.rolled.iter().map(|(status, _)| status.clone()).collect(), problem)
+            }
+        };
         ClusterStatus {
             uptime_seconds: clock.elapsed().as_secs(),
-            is_ready: fleet.is_known(),
-            groups: fleet.members().iter().map(group).collect(),
+            is_ready,
+            groups,
             polling: PollingStatus { next_check_seconds: next, ..fixed.polling.clone() },
-            last_error_message: fleet.problem().unwrap_or_default(),
+            last_error_message: problem.unwrap_or_default(),
             ..fixed.clone()
         }
     }

@@ -5,49 +5,36 @@
 //! here, again and again until it is.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::config::GroupConfig;
 use super::config_map;
-use super::kubernetes::{Api, Cause, ConfigMap, Event, Name, Right, Severity, role_rules};
-use super::mailbox::{Answer, Checked, ClusterEvent, News, Refused, Report, UpdaterCommand, Write};
+use super::kubernetes::{self, Api, Cause, ConfigMap, Name, Right};
+use super::mailbox::{Answer, Checked, ClusterEvent, Refused, Report, UpdaterCommand, Write};
+use super::news::{self, News};
+use super::poll::Poll;
 use crate::config::value::Revision;
 use crate::core::Uptime;
 use crate::core::backoff::Backoff;
-use crate::core::cadence::Cadence;
 use crate::core::canary::Record;
-use crate::error::Exit;
 use crate::log::Masked;
 use crate::os::wake_channel::Sender;
 use crate::settings::cluster::Workload;
-use crate::source::kloudmate::cluster::{ClusterApi, ClusterReport, ClusterResponse};
-use crate::source::{Failure, Offer};
-
-/// What the report says of the cluster and the settings fix.
-pub struct Identity {
-    pub cluster_name: String,
-    pub logs_enabled: bool,
-    pub namespaces: Vec<String>,
-    pub report_extended: bool,
-}
+use crate::source::Offer;
+use crate::source::kloudmate::cluster::ClusterResponse;
 
 pub struct Updater {
     clock: Instant,
     mailbox: Receiver<UpdaterCommand>,
     main: Sender<ClusterEvent>,
     api: Box<dyn Api + Send>,
-    /// `None` means that nobody is asked.
-    vendor: Option<ClusterApi>,
-    identity: Identity,
-    cadence: Cadence,
+    poll: Poll,
     report: Option<Report>,
     groups: Vec<Group>,
     /// Of a config as YAML.
     most_yaml: u64,
-    /// Why the latest check failed; a reason is logged once.
-    failing: Option<String>,
     /// What the API server is still to be asked about.
     rights: Vec<Right>,
 }
@@ -72,16 +59,13 @@ struct Group {
 }
 
 impl Updater {
-    #[allow(clippy::too_many_arguments)]
     pub fn new(
         clock: Instant,
         mailbox: Receiver<UpdaterCommand>,
         main: Sender<ClusterEvent>,
         api: Box<dyn Api + Send>,
-        vendor: Option<ClusterApi>,
-        identity: Identity,
+        poll: Poll,
         groups: Vec<(Workload, Name)>,
-        interval: Option<Duration>,
         most_yaml: u64,
         seed: u64,
     ) -> Updater {
@@ -96,12 +80,10 @@ impl Updater {
             due: Some(Uptime::ZERO),
             failing: None,
         };
-        let interval = interval.filter(|_| vendor.is_some());
         let names: Vec<Name> = groups.iter().map(|(_, name)| name.clone()).collect();
         let rights = Right::to_keep(&names);
         let groups = groups.into_iter().map(group).collect();
-        let (cadence, report, failing) = (Cadence::new(interval, seed), None, None);
-        Updater { clock, mailbox, main, api, vendor, identity, cadence, report, groups, most_yaml, failing, rights }
+        Updater { clock, mailbox, main, api, poll, report: None, groups, most_yaml, rights }
     }
 
     /// Ends when it is asked to, or when the main thread is gone.
@@ -111,7 +93,7 @@ impl Updater {
             let due = (0..self.groups.len()).find(|&at| self.groups[at].due.is_some_and(|due| due <= now));
             if let Some(at) = due {
                 self.work(at);
-            } else if self.report.is_some() && self.cadence.next().is_some_and(|next| next <= now) {
+            } else if self.report.is_some() && self.poll.is_due(now) {
                 self.check();
             }
             loop {
@@ -130,7 +112,7 @@ impl Updater {
 
     /// When there is something to do. The API is asked once the ConfigMaps are read, as what is new is known then.
     fn next_at(&self) -> Option<Uptime> {
-        let check = self.cadence.next().filter(|_| self.report.is_some());
+        let check = self.poll.cadence.next().filter(|_| self.report.is_some());
         self.groups.iter().filter_map(|group| group.due).chain(check).min()
     }
 
@@ -149,29 +131,14 @@ impl Updater {
                 }
             }
             UpdaterCommand::Report(report) => self.report = Some(report),
-            UpdaterCommand::CheckNow => self.cadence.asked(self.clock.elapsed()),
+            UpdaterCommand::CheckNow => self.poll.cadence.asked(self.clock.elapsed()),
             UpdaterCommand::Stop => {}
-        }
-    }
-
-    /// Says what the Role lacks, as soon as the API server answers.
-    fn look_at_rights(&mut self) {
-        match self.api.missing_rights(self.rights.clone()) {
-            Ok(missing) => {
-                for rule in role_rules(&missing) {
-                    log::error!(rule = rule.as_str(); "a right is missing: add this rule to the updater's Role");
-                }
-                self.rights.clear();
-            }
-            Err(failure) => log::debug!(error:% = failure; "cannot ask for the updater's rights"),
         }
     }
 
     /// Reads the ConfigMap of a group, or writes to it.
     fn work(&mut self, at: usize) {
-        if !self.rights.is_empty() {
-            self.look_at_rights();
-        }
+        kubernetes::name_missing(&*self.api, &mut self.rights);
         let group = &mut self.groups[at];
         group.due = None;
         let done = match (group.map.take(), group.write.take()) {
@@ -259,81 +226,20 @@ impl Updater {
         let group = &mut self.groups[at];
         group.record = Some(write.record);
         self.main.send(ClusterEvent::Written(group.workload, write.order));
-        self.tell(at, &write.news);
-    }
-
-    /// In the log and as an Event, which is nobody's need: one that cannot be made is lost.
-    fn tell(&self, at: usize, news: &[News]) {
-        let group = &self.groups[at];
-        let (name, map) = (group.workload.word(), group.map.as_ref());
-        for item in news {
-            let (severity, reason, note) = match item {
-                News::Rejected { revision, reason } => {
-                    let revision = revision.short();
-                    log::error!(group = name, revision:%, problem = &**reason; "new config rejected; keeping the active config");
-                    (Severity::Warning, "ConfigRejected", format!("config {revision} is rejected: {reason}"))
-                }
-                News::Promoted { revision } => {
-                    let revision = revision.short();
-                    log::info!(group = name, revision:%; "all pods run the new config");
-                    (Severity::Normal, "ConfigApplied", format!("all pods run config {revision}"))
-                }
-                News::Advanced { revision, stage } => {
-                    let revision = revision.short();
-                    log::info!(group = name, revision:%, stage = stage.as_str(); "offering the new config");
-                    (Severity::Normal, "ConfigOffered", format!("config {revision} is offered: {stage}"))
-                }
-            };
-            let Some(map) = map else { continue };
-            let event = Event::of_config_map(&map.metadata, severity, reason, note.into());
-            if let Err(failure) = self.api.create_event(&event) {
-                log::warn!(group = name, error:% = failure; "cannot create an Event");
-            }
-        }
+        let map = group.map.as_ref().map(|map| &map.metadata);
+        news::tell(&*self.api, group.workload, map, &write.news);
     }
 
     fn check(&mut self) {
-        let (Some(vendor), Some(report)) = (&self.vendor, &self.report) else { return };
-        let began_at = self.clock.elapsed();
-        self.cadence.began();
-        let asked = vendor.ask(&ClusterReport {
-            cluster_name: &self.identity.cluster_name,
-            collector_version: report.collector_version.clone(),
-            is_running: report.is_running,
-            logs_enabled: self.identity.logs_enabled,
-            namespaces: &self.identity.namespaces,
-            extended: self.identity.report_extended.then(|| report.extended.clone()),
-        });
-        let now = self.clock.elapsed();
-        let result = match asked {
-            Ok(response) => {
-                self.cadence.succeeded(began_at, now);
-                if self.failing.take().is_some() {
-                    log::info!("the API answers again");
-                }
-                Ok(self.answer(response))
-            }
-            Err(failure) => {
-                self.cadence.failed(now, failure.retry_after);
-                self.note(&failure);
-                Err(failure.reason().into())
-            }
-        };
+        let Some(report) = &self.report else { return };
+        let result = self.poll.ask(report).map(|response| self.answer(response));
         // Others may have changed the annotations, for a rejected config to be tried again.
+        let now = self.clock.elapsed();
         for group in &mut self.groups {
             (group.map, group.due) = (None, Some(now));
         }
-        let next_check_in = self.cadence.next().map(|next| next.saturating_sub(now));
+        let next_check_in = self.poll.next_check_in();
         self.main.send(ClusterEvent::Checked(Checked { result, next_check_in }));
-    }
-
-    fn note(&mut self, failure: &Failure) {
-        let reason = failure.error.to_string();
-        if self.failing.as_ref() != Some(&reason) {
-            let level = if failure.error.exit() == Exit::Denied { log::Level::Error } else { log::Level::Warn };
-            log::log!(level, error = reason.as_str(); "config check failed; the next check will retry");
-            self.failing = Some(reason);
-        }
     }
 
     fn answer(&mut self, mut response: ClusterResponse) -> Answer {
@@ -363,12 +269,5 @@ impl Group {
         let config = GroupConfig::offered(&offer.value, offer.revision.clone(), most)
             .map_err(|error| Refused { revision: offer.revision, problem: error.to_string() })?;
         Ok(Arc::clone(self.offer.insert(Arc::new(config))))
-    }
-}
-
-impl News {
-    /// Whether it is still true when a later order takes the place of its own.
-    fn is_lasting(&self) -> bool {
-        !matches!(self, News::Advanced { .. })
     }
 }

@@ -168,7 +168,7 @@ impl Api for Simulated<'_> {
                 return Err(failure(Cause::Conflict));
             }
             cluster.version += 1;
-            let mut apply =
+            let apply =
                 |to: &mut std::collections::BTreeMap<String, String>, key: &String, value: &Option<String>| {
                     match value {
                         Some(value) => to.insert(key.clone(), value.clone()),
