@@ -165,6 +165,33 @@ fn a_rejection_halts_it_and_sends_back_whoever_took_it() {
     assert_eq!(script.said(), ["write A", "rejected C: pod p1 rejected it: no such exporter"]);
 }
 
+/// Who is held, or does not take it in time, is offered it all the same.
+#[test]
+fn nobody_waits_for_a_pod_that_does_not_take_it() {
+    let mut script = Script::with_pods(4);
+    script.offer("B");
+    script.written();
+    script.asks(3, &confirmed(A));
+    script.asks(3, &confirmed(B));
+    // A quarter of four is the canary.
+    assert_eq!(script.said(), ["write B all"]);
+    script.written();
+    let (held, stuck) = (report(A, ConfigState::Held), report(A, ConfigState::Validating));
+    script.asks(0, &confirmed(A));
+    for minute in 0..=21 {
+        let offered = [
+            script.asks(0, &confirmed(B)),
+            script.asks(1, &held),
+            script.asks(2, &stuck),
+            script.asks(3, &confirmed(B)),
+        ];
+        assert_eq!(offered, ["", "B", "B", ""]);
+        let expected = if minute == 21 { vec!["write B", "promoted B"] } else { vec![] };
+        assert_eq!(script.said(), expected, "{minute}");
+        script.now += seconds(60);
+    }
+}
+
 /// Whatever the pods remember of it is as good as a record.
 #[test]
 fn what_a_pod_has_rejected_before_is_not_tried() {
@@ -319,6 +346,10 @@ fn a_write_that_was_overtaken_allows_nothing() {
     assert_eq!(script.asks(0, &confirmed(A)), "");
     script.written();
     assert_eq!(script.asks(0, &confirmed(A)), "B");
+    // Neither does what was written before them.
+    script.offer("A");
+    script.offer("B");
+    assert_eq!(script.asks(0, &confirmed(A)), "");
 }
 
 #[test]
