@@ -293,4 +293,6 @@ fn finished(state: State, outcome: Outcome) -> Finished {
 }
 
 #[cfg(test)]
+mod real_tests;
+#[cfg(test)]
 mod tests;
