@@ -126,6 +126,11 @@ impl Workload {
     pub fn restarted_at(&self) -> Option<&String> {
         self.spec.template.metadata.annotations.get(RESTARTED_AT)
     }
+
+    /// How many there are to be of a DaemonSet, or are of a Deployment.
+    pub fn pods(&self) -> u32 {
+        self.status.desired_number_scheduled.max(self.status.replicas)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -125,6 +125,21 @@ impl Rollout<'_> {
         }
     }
 
+    /// Restarts the pods with the config that they have, if that takes nothing that serves. It is not observed.
+    ///
+    /// # Errors
+    /// As for `run`.
+    pub fn restart(&mut self) -> Result<Result<(), Problem>, Halted> {
+        let read = self.workload()?;
+        let pods = self.pods(&read)?;
+        if let Err(reason) = workload::may_begin(&observe::workload(self.target.workload.kind, &read), &pods) {
+            return Ok(Err(reason));
+        }
+        let (now, version) = (Utc::from(SystemTime::now()).to_string(), read.metadata.resource_version.as_str());
+        self.call(|it| it.api.set_restarted_at(&it.target.workload, Some(&now), Some(version)))?;
+        Ok(Ok(()))
+    }
+
     fn begin(&mut self, config_map: &ConfigMap, candidate: Candidate) -> Result<Finished, Halted> {
         let revision = candidate.revision.clone();
         if let Err(problem) = state::has_room(config_map, &self.target.key, candidate.text) {

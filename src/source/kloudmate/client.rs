@@ -14,8 +14,8 @@ use ureq::{Agent, Body};
 use super::answer::{Answer, decode};
 use crate::error::{Error, Exit, Result};
 use crate::log::{Masked, sanitize};
-use crate::settings::Secret;
 use crate::settings::url::shown;
+use crate::settings::{Secret, Settings};
 use crate::source::body::{self, EXCERPT, OwnSecrets, Unread};
 use crate::source::client_options::{authorities, authorization, connect_proxy, endpoint};
 use crate::source::failure::{
@@ -38,7 +38,10 @@ const BYTES_PER_VALUE: u64 = 16;
 /// The settings that a call depends on.
 pub struct Options<'a> {
     pub endpoint: &'a str,
-    pub api_key: Option<&'a Secret>,
+    /// What goes into the header `Authorization`.
+    pub credential: Option<&'a Secret>,
+    /// Where it is from.
+    pub setting: &'static str,
     /// What to do besides when the key is refused and corrected; empty or the rest of a sentence.
     pub key_remedy: &'static str,
     /// A PEM bundle that replaces Mozilla's roots. Read once, by `Client::new`.
@@ -49,13 +52,29 @@ pub struct Options<'a> {
     pub max_answer: u64,
 }
 
+impl<'a> Options<'a> {
+    /// For answers with so many configs.
+    pub fn of(settings: &'a Settings, endpoint: &'a str, configs: u64) -> Options<'a> {
+        Options {
+            endpoint,
+            credential: settings.credential(),
+            setting: if settings.update_token.is_some() { "update-token-file" } else { "api-key" },
+            key_remedy: if settings.update_token.is_some() { "" } else { settings.key_source.remedy() },
+            ca_file: settings.ca_file.as_deref(),
+            poll_timeout: settings.poll_timeout,
+            max_answer: settings.max_config_size.saturating_mul(configs),
+        }
+    }
+}
+
 pub struct Client {
     agent: Agent,
     endpoint: Uri,
     /// The endpoint without user, password and query, for messages.
     shown: String,
     authorization: Option<HeaderValue>,
-    api_key: Option<Secret>,
+    credential: Option<Secret>,
+    setting: &'static str,
     key_remedy: &'static str,
     /// The key, to be masked in messages.
     secrets: OwnSecrets,
@@ -83,10 +102,11 @@ impl Client {
             agent: agent(proxy, roots, options.poll_timeout),
             shown: shown(&endpoint),
             endpoint,
-            authorization: options.api_key.map(authorization).transpose()?,
-            api_key: options.api_key.cloned(),
+            authorization: options.credential.map(authorization).transpose()?,
+            credential: options.credential.cloned(),
+            setting: options.setting,
             key_remedy: options.key_remedy,
-            secrets: OwnSecrets::new(options.api_key.map(Secret::expose)),
+            secrets: OwnSecrets::new(options.credential.map(Secret::expose)),
             ca_file: options.ca_file.map(Path::to_owned),
             poll_timeout: options.poll_timeout,
             max_answer: options.max_answer,
@@ -99,6 +119,19 @@ impl Client {
     /// # Errors
     /// `Denied` for a refused key, `TryAgain` for what may pass, `BadAnswer` for an answer that is not one of this API.
     pub fn post(&self, body: &[u8]) -> std::result::Result<Answer, Failure> {
+        self.post_for(body, |body, most_values, beginning| decode(body, most_values, beginning))
+    }
+
+    /// The same, with an answer of another form: `read` has its body, how many values its configs may have, and what
+    /// shows the beginning of a body that is none.
+    ///
+    /// # Errors
+    /// As for `post`.
+    pub fn post_for<A>(
+        &self,
+        body: &[u8],
+        read: impl FnOnce(&[u8], usize, &dyn Fn(&[u8]) -> String) -> std::result::Result<A, String>,
+    ) -> std::result::Result<A, Failure> {
         let mut request = self.agent.post(&self.endpoint).header(CONTENT_TYPE, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
@@ -109,7 +142,7 @@ impl Client {
         }
         let body = self.read(&mut response)?;
         let most_values = usize::try_from(self.max_answer / BYTES_PER_VALUE).unwrap_or(usize::MAX);
-        decode(&body, most_values, |body| self.secrets.excerpt(body, BEGINNING))
+        read(&body, most_values, &|body| self.secrets.excerpt(body, BEGINNING))
             .map_err(|cause| self.failure(Exit::BadAnswer, format!("the answer cannot be read: {cause}")))
     }
 
@@ -149,8 +182,8 @@ impl Client {
         let body = body::read_beginning(response, self.secrets.looked_at(EXCERPT) as u64 + 1);
         let answer = Masked::new(&sanitize::line(&self.secrets.excerpt(&body, EXCERPT)));
         let answer = (!answer.is_empty()).then_some(answer);
-        cause += remedy_for(status.as_u16(), self.api_key.is_some());
-        if exit_for(status.as_u16()) == Exit::Denied && self.api_key.is_some() {
+        cause += &remedy_for(status.as_u16(), self.setting, self.credential.is_some());
+        if exit_for(status.as_u16()) == Exit::Denied && self.credential.is_some() {
             cause += self.key_remedy;
         }
         Failure { answer, retry_after, ..self.failure(exit_for(status.as_u16()), cause) }
