@@ -290,7 +290,8 @@ fn rolled_back(problem: &str) -> Outcome {
 /// Nothing is under way, and each pod runs what the ConfigMap has.
 fn assert_at_rest(cluster: &Cluster, config: &str, context: &str) {
     let annotations = cluster.config_map.metadata.annotations.keys().map(String::as_str);
-    let unfinished: Vec<&str> = annotations.filter(|name| !name.contains("/rejected")).collect();
+    let unfinished: Vec<&str> =
+        annotations.filter(|name| !name.contains("/rejected") && !name.contains("/stable")).collect();
     assert_eq!(unfinished, [] as [&str; 0], "{context}");
     let data: Vec<_> = cluster.config_map.data.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(data, [(KEY, config), ("start.sh", "x")], "{context}");
@@ -321,6 +322,8 @@ fn a_good_config_reaches_all_and_a_bad_one_one_pod() {
             assert_eq!(outcome(&cluster, text), expected, "{text}");
             let cluster = cluster.borrow();
             assert_at_rest(&cluster, if problem.is_none() { text } else { OLD }, text);
+            let stable = cluster.config_map.metadata.annotations.get("kmagent.kloudmate.com/stable");
+            assert_eq!(stable, problem.is_none().then(|| revision(text).to_string()).as_ref(), "{text}");
             let untouched = if problem.is_none() { 0 } else { 2 };
             assert_eq!((cluster.untouched(), cluster.most_down), (untouched, 1), "{text}");
             let rejection = problem.map(|problem| Rejection { revision: revision(text), problem: problem.to_owned() });
@@ -431,6 +434,23 @@ fn nothing_begins_while_a_pod_is_young_and_a_crashing_one_is_cured() {
     }
     let Outcome::RolledBack { former: Some(_), .. } = outcome(&cluster, "a: late\n") else { panic!("no problem") };
     assert_eq!(cluster.borrow().config_map.data[KEY], "a: crash\n");
+}
+
+#[test]
+fn a_rejection_is_forgotten_with_the_proof_and_a_relays_candidate_with_the_install() {
+    let cluster = Cluster::new(None);
+    let text = "a: other\n";
+    let rejection = Rejection { revision: revision(text), problem: "it failed".to_owned() };
+    let annotations = rejection.write(ConfigMapPatch::default()).annotations;
+    {
+        let config_map = &mut cluster.borrow_mut().config_map;
+        config_map.data.insert(format!("{KEY}.candidate"), "b: x\n".to_owned());
+        let annotations = annotations.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        config_map.metadata.annotations.extend(annotations);
+    }
+    assert_eq!(outcome(&cluster, text), Outcome::Installed);
+    assert_eq!(Rejection::of(&cluster.borrow().config_map), None);
+    assert_at_rest(&cluster.borrow(), text, "tried again");
 }
 
 #[test]
