@@ -98,8 +98,6 @@ impl<R: Clone + PartialEq> Group<R> {
             // Another order came since: what there is now, nobody knows.
             Event::Persisted(_) => {}
             Event::Found(record) => {
-                // An order on its way counts no more.
-                self.ordered += 1;
                 self.end_trials();
                 self.wanted = record.clone().consistent();
                 self.written = record;

@@ -126,6 +126,7 @@ fn a_good_config_goes_to_one_then_to_a_step_then_to_all() {
     script.written();
     assert_eq!(script.all_ask(0..7, &confirmed(A)), ["B", "", "", "", "", "", ""]);
     assert_eq!(script.asks(0, &confirmed(A)), "B", "the answer may have been lost");
+    assert_eq!(script.said(), [""; 0]);
     script.asks(0, &confirmed(B));
     assert_eq!(script.said(), ["write B all"]);
     script.written();
@@ -163,6 +164,33 @@ fn a_rejection_halts_it_and_sends_back_whoever_took_it() {
     script.asks(1, &rejecting("C"));
     assert_eq!(script.asks(0, &confirmed(Some("C"))), "A");
     assert_eq!(script.said(), ["write A", "rejected C: pod p1 rejected it: no such exporter"]);
+}
+
+/// Who is held, or does not take it in time, is offered it all the same.
+#[test]
+fn nobody_waits_for_a_pod_that_does_not_take_it() {
+    let mut script = Script::with_pods(4);
+    script.offer("B");
+    script.written();
+    script.asks(3, &confirmed(A));
+    script.asks(3, &confirmed(B));
+    // A quarter of four is the canary.
+    assert_eq!(script.said(), ["write B all"]);
+    script.written();
+    let (held, stuck) = (report(A, ConfigState::Held), report(A, ConfigState::Validating));
+    script.asks(0, &confirmed(A));
+    for minute in 0..=21 {
+        let offered = [
+            script.asks(0, &confirmed(B)),
+            script.asks(1, &held),
+            script.asks(2, &stuck),
+            script.asks(3, &confirmed(B)),
+        ];
+        assert_eq!(offered, ["", "B", "B", ""]);
+        let expected = if minute == 21 { vec!["write B", "promoted B"] } else { vec![] };
+        assert_eq!(script.said(), expected, "{minute}");
+        script.now += seconds(60);
+    }
 }
 
 /// Whatever the pods remember of it is as good as a record.
@@ -307,6 +335,19 @@ fn a_newer_config_begins_anew_and_a_withdrawn_one_ends() {
     assert_eq!(script.offer("D"), ["write A"]);
 }
 
+#[test]
+fn what_was_proved_of_one_config_says_nothing_of_the_next() {
+    let mut script = Script::with_pods(1);
+    script.offer("B");
+    script.written();
+    script.asks(0, &confirmed(A));
+    script.asks(0, &confirmed(B));
+    assert_eq!(script.said(), ["write B all"]);
+    script.offer("C");
+    assert_eq!(script.written(), [""; 0]);
+    assert_eq!((script.asks(0, &confirmed(B)), script.said()), ("C", vec![]));
+}
+
 /// An order that was overtaken may have been carried out or not.
 #[test]
 fn a_write_that_was_overtaken_allows_nothing() {
@@ -319,6 +360,10 @@ fn a_write_that_was_overtaken_allows_nothing() {
     assert_eq!(script.asks(0, &confirmed(A)), "");
     script.written();
     assert_eq!(script.asks(0, &confirmed(A)), "B");
+    // Neither does what was written before them.
+    script.offer("A");
+    script.offer("B");
+    assert_eq!(script.asks(0, &confirmed(A)), "");
 }
 
 #[test]
@@ -332,6 +377,15 @@ fn an_updater_that_starts_goes_on_and_reaches_no_further() {
     let mut script = Script::of(rules(), record(Stage::Canary { pod: Some(PodId("p1".into())), vanished: 0 }));
     assert_eq!(script.all_ask(0..3, &confirmed(A)), ["", "B", ""]);
     assert_eq!(script.offer("X"), ["write A"], "it is not forgotten");
+
+    // It may have been offered the config before it vanished.
+    let last = Stage::Canary { pod: Some(PodId("p1".into())), vanished: 2 };
+    let mut script = Script::of(rules(), record(last));
+    for _ in 0..5 {
+        script.asks(0, &confirmed(A));
+        script.now += seconds(60);
+    }
+    assert_eq!(script.said()[1], "rejected B: 3 pods in a row vanished after it was offered to them");
 
     // A step: who has it keeps it, others wait until all have asked.
     let mut script = Script::of(rules(), record(Stage::Step { percent: 25, pods: 2 }));
