@@ -3,6 +3,7 @@
 pub mod check;
 mod chosen_settings;
 pub mod cli;
+mod cluster;
 pub mod reload;
 pub mod restart;
 pub mod retry;
@@ -25,7 +26,7 @@ use crate::log::redact::Secrets;
 use crate::log::{Masked, sanitize};
 use crate::os::{panic_hook, stderr, this_process};
 use crate::settings;
-use cli::{Cli, Mode};
+use cli::{Cli, Mode, Subject};
 
 /// The whole program, but for what the process itself must have.
 pub fn main() -> ExitCode {
@@ -44,9 +45,11 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Exit> {
     match cli.mode {
-        Mode::Help => print(&cli::help()),
+        Mode::Help(subject) => print(&cli::help(subject)),
         Mode::Version => print(&cli::version()),
-        Mode::PrintSettings => print_settings(&cli),
+        Mode::PrintSettings(Subject::Agent) => print_settings(&cli),
+        Mode::PrintSettings(Subject::Cluster) => cluster::print_settings(&cli),
+        Mode::Cluster => cluster::run(cli),
         Mode::Start => start(cli),
         Mode::Stop => stop::run(&settings::agent_paths(&cli.flags, &environment)?, print),
         Mode::Reload => print(&reload::run(&settings::agent_paths(&cli.flags, &environment)?)?),

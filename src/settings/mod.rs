@@ -14,6 +14,7 @@
 //!   update_token  what is sent to the API in its place
 //!   policy      where the policy comes from
 //!   endpoint    where config checks go
+//!   cluster     those of `kmagent cluster`
 //!   url         what settings and `source` both mean by a URL
 //!   print       what --print-settings shows
 //! ```
@@ -22,6 +23,7 @@
 
 mod api_key;
 pub mod changes;
+pub mod cluster;
 mod endpoint;
 mod file;
 mod flat_yaml;
@@ -45,7 +47,7 @@ use crate::config::policy::Policy;
 use crate::log::LogFormat;
 use crate::log::redact::MASK;
 pub use policy::CANNOT_READ_POLICY;
-pub use resolve::{Resolved, agent_paths, last_good_path, resolve, resolve_last_good};
+pub use resolve::{Resolved, agent_paths, last_good_path, resolve, resolve_cluster, resolve_last_good};
 pub use update_token::UpdateToken;
 
 /// A value that must never be shown. `Debug` is masked, there is no `Display`, and `expose` is the only way to the

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use super::cluster::{self, ClusterSettings};
 use super::file::Problem;
 use super::precedence::Layers;
 use super::print::Row;
@@ -80,15 +81,29 @@ pub fn agent_paths(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Optio
     Ok(AgentPaths { run_dir, state_dir, settings_file: layers.settings_file().to_path_buf(), stop_timeout })
 }
 
+/// The same for `kmagent cluster`, with the settings that it has besides.
+pub fn resolve_cluster(
+    flags: &[(&'static str, String)],
+    env: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<(Resolved, ClusterSettings)> {
+    let mut layers = Layers::open(flags, env, Path::new(table::DEFAULT_FILE));
+    let settings = settings(&mut layers);
+    let cluster = cluster::settle(&mut layers);
+    Ok((finish(layers, settings)?, cluster))
+}
+
 fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
-    let to_keep = layers.to_keep();
-    let from = &mut layers;
+    let settings = settings(&mut layers);
+    finish(layers, settings)
+}
+
+fn settings(from: &mut Layers<'_>) -> Settings {
     let (api_key, key_source) = api_key::choose(from);
     let update_token = update_token::choose(from);
     let collector_endpoint = from.value("collector-endpoint", parse::line);
     let settings_file = from.settings_file().to_path_buf();
     let (policy, policy_file) = policy::choose(from);
-    let settings = Settings {
+    Settings {
         settings_file,
         policy: policy.with_endpoint(&collector_endpoint),
         config: from.path("config", Usage::Replace).expect("a setting with a default"),
@@ -126,7 +141,11 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         generations: from.value("generations", parse::generations),
         generations_size: from.value("generations-size", parse::size),
         ignored: from.ignored.take(),
-    };
+    }
+}
+
+fn finish(layers: Layers<'_>, settings: Settings) -> Result<Resolved> {
+    let to_keep = layers.to_keep();
     let Layers { rows, problems, warnings, .. } = layers;
     if !problems.is_empty() {
         return Err(invalid(problems));

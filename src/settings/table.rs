@@ -4,6 +4,7 @@
 //! page all read it, so that a new setting is one row here and one line in `resolve`. It holds no code that parses:
 //! ranges and spellings belong to `parse`.
 
+use super::cluster::CLUSTER_SETTINGS;
 use crate::config::credentials::{mask_url_user, mask_url_users};
 use crate::log::redact::MASK;
 
@@ -61,9 +62,12 @@ pub enum Group {
     Server,
     Collector,
     Agent,
+    /// Of `kmagent cluster` alone, in a table of their own.
+    Cluster,
 }
 
 impl Group {
+    /// Of the agent.
     pub const ALL: [Group; 4] = [Group::Files, Group::Server, Group::Collector, Group::Agent];
 
     pub fn heading(self) -> &'static str {
@@ -72,6 +76,7 @@ impl Group {
             Group::Server => "server",
             Group::Collector => "collector",
             Group::Agent => "agent",
+            Group::Cluster => "cluster",
         }
     }
 }
@@ -125,9 +130,14 @@ const fn row(name: &'static str, env: &'static str, fallback: Fallback, kind: Ki
     Setting { name, env, fallback, kind, group }
 }
 
+/// Those of the agent, and below them those of `kmagent cluster`.
+pub fn all() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(CLUSTER_SETTINGS)
+}
+
 /// The setting of that name, if there is one.
 pub fn find(name: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.name == name)
+    all().find(|setting| setting.name == name)
 }
 
 /// The text of that setting as it may be shown: without the user part of URLs. An endpoint is one URL as a whole, so
@@ -138,7 +148,7 @@ pub fn masked(name: &str, text: &str) -> String {
 
 /// Its place in the table, for sorting; an unknown name sorts last.
 pub fn position(name: &str) -> usize {
-    SETTINGS.iter().position(|setting| setting.name == name).unwrap_or(SETTINGS.len())
+    all().position(|setting| setting.name == name).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -156,9 +166,9 @@ mod tests {
             assert_eq!(setting.env, expected);
             assert_eq!(position(setting.name), index, "{} stands twice", setting.name);
         }
-        let mut variables: Vec<_> = SETTINGS.iter().map(|setting| setting.env).collect();
+        let mut variables: Vec<_> = all().map(|setting| setting.env).collect();
         variables.sort_unstable();
         variables.dedup();
-        assert_eq!(variables.len(), SETTINGS.len());
+        assert_eq!(variables.len(), all().count());
     }
 }

@@ -1,7 +1,7 @@
 //! The call against a scripted server on a plain socket: what goes over the wire, and what is made of each way an
 //! answer can fail.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 

@@ -25,9 +25,15 @@ struct Body<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-enum Status {
+pub(super) enum Status {
     Running,
     Stopped,
+}
+
+impl Status {
+    pub(super) fn of(is_running: bool) -> Status {
+        if is_running { Status::Running } else { Status::Stopped }
+    }
 }
 
 #[derive(Serialize)]
@@ -45,7 +51,7 @@ pub fn encode(report: &Report) -> Vec<u8> {
         agent_status: Status::Running,
         agent_version: env!("CARGO_PKG_VERSION"),
         architecture: architecture(),
-        collector_status: if report.is_collector_running { Status::Running } else { Status::Stopped },
+        collector_status: Status::of(report.is_collector_running),
         collector_version: &report.collector_version,
         hostname: &report.host_name,
         is_docker: report.is_docker,
@@ -64,7 +70,7 @@ pub fn encode(report: &Report) -> Vec<u8> {
 }
 
 /// The processor's name in Go, which is what the API knows it by. Names that both languages share pass unchanged.
-fn architecture() -> &'static str {
+pub(super) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "x86" => "386",
