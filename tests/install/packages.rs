@@ -155,7 +155,7 @@ fn a_life_of_the_debian_packages() {
     assert_eq!(machine.sh("systemctl is-active kmagent").stdout, "inactive\n");
     for (plant, said) in [
         ("cp /usr/lib/systemd/system/kmagent.service /etc/systemd/system/", "check that it starts /usr/bin/kmagent"),
-        ("systemctl mask -q kmagent", "kmagent.service is masked: systemctl unmask kmagent"),
+        ("systemctl mask -q kmagent", "systemctl unmask kmagent && systemctl enable --now kmagent"),
     ] {
         machine.does(plant);
         let output = debian.install("/debs/new/kmagent_*.deb");
@@ -276,31 +276,43 @@ fn from_the_debian_package_of_1_x() {
     );
     let old = machine.status()["pid"].clone();
     let kept = machine.does("cat /etc/kmagent/agent.yaml /etc/kmagent/config.yaml /etc/kmagent/ca.pem");
+    let settings = machine.does("cat /etc/kmagent/agent.yaml");
+
+    // However an upgrade ends, 1.x runs, and dpkg has nothing left to do: its own script would ask for a key, and write
+    // that in the place of the settings.
+    let assert_whole = |words: &str| {
+        assert_eq!(machine.does("systemctl show --value -p Description kmagent"), "1.x", "{words}");
+        assert_eq!(
+            machine.does("systemctl is-active kmagent; systemctl is-enabled kmagent"),
+            "active\nenabled",
+            "{words}"
+        );
+        let state = "dpkg --audit; dpkg-query -W -f '${db:Status-Abbrev}${Version}' kmagent; dpkg --configure -a";
+        assert_eq!(machine.does(state), "ii 1.2.0", "{words}");
+        assert_eq!(machine.does("cat /etc/kmagent/agent.yaml"), settings, "{words}");
+        machine.does("[ ! -e /etc/.kmagent-1.x ]");
+    };
 
     // ---- refused, though a script of 1.x has stopped and disabled the service before: it runs
     machine.does("mkdir -p /opt/lib/kmagent; echo /opt >/etc/kmagent.prefix; : >/opt/lib/kmagent/manifest");
     let output = debian.dpkg("/debs/new/kmagent_*.deb");
     assert!(output.stderr.contains("/opt/lib/kmagent/install.sh --uninstall"), "{output:#?}");
-    assert_eq!(machine.does("systemctl is-active kmagent; systemctl is-enabled kmagent"), "active\nenabled");
+    assert_whole("over a tarball");
     machine.does("rm -r /opt/lib /etc/kmagent.prefix");
 
     // ---- a package that is broken in the middle: 1.x is there, and runs
     machine.does("size=$(stat -c %s /debs/new/kmagent_*.deb) && head -c $((size - 300000)) /debs/new/kmagent_*.deb >/tmp/broken.deb");
     let output = debian.dpkg("/tmp/broken.deb");
     assert_ne!(output.code, Some(0), "{output:#?}");
-    assert_eq!(machine.does("systemctl show --value -p Description kmagent"), "1.x");
-    assert_eq!(machine.does("systemctl is-active kmagent; systemctl is-enabled kmagent"), "active\nenabled");
+    assert_whole("a broken package");
     assert_ne!(machine.status()["pid"], old, "its own script has stopped it");
     assert_eq!(machine.does("cat /etc/kmagent/agent.yaml /etc/kmagent/config.yaml /etc/kmagent/ca.pem"), kept);
-    machine.does("[ ! -e /etc/.kmagent-1.x ]");
 
     // ---- a config of 1.x that nobody has checked, or that our collector rejects: 1.x runs on
-    machine.does("rm -f /tmp/broken.deb");
     let refuse = |words: &str| {
         let output = debian.dpkg("/debs/new/kmagent_*.deb");
         assert!(output.code != Some(0) && output.stderr.contains(words), "{output:#?}");
-        assert_eq!(machine.does("systemctl show --value -p Description kmagent"), "1.x");
-        assert_eq!(machine.does("systemctl is-active kmagent; systemctl is-enabled kmagent"), "active\nenabled");
+        assert_whole(words);
     };
     refuse("install the package kmagent-collector first");
     assert_eq!(debian.dpkg("/debs/new/kmagent-collector_*.deb").code, Some(0));
@@ -334,6 +346,48 @@ fn from_the_debian_package_of_1_x() {
     }
     machine.does("[ ! -e /etc/.kmagent-1.x ]");
     machine.does("dpkg -P kmagent kmagent-collector && [ ! -e /var/lib/kmagent ] && [ -e /etc/kmagent/ca.pem ]");
+
+    // ---- masked, or with a unit of the operator's, which a script of 1.x removes: it is there again, and is said
+    let output = debian.dpkg("/debs/new/kmagent-collector_*.deb");
+    assert_eq!(output.code, Some(0), "{output:#?}");
+    let unit = "/etc/systemd/system/kmagent.service";
+    for (plant, said, state) in [
+        (
+            "systemctl mask -q kmagent".to_string(),
+            "masked, so it does not start: systemctl unmask kmagent && systemctl enable --now kmagent\n",
+            "inactive\n",
+        ),
+        (
+            "systemctl mask -q --runtime kmagent".to_string(),
+            "masked, so it does not start: systemctl unmask --runtime kmagent && systemctl enable --now kmagent\n",
+            "inactive\n",
+        ),
+        (
+            format!("printf '[Service]\\nExecStart=/bin/sleep 1h\\n[Install]\\nWantedBy=multi-user.target\\n' >{unit}"),
+            "kmagent.service goes before the unit of this package: check that it starts /usr/bin/kmagent\n",
+            "active\n",
+        ),
+    ] {
+        machine.does(
+            "KM_API_KEY=sk_of_1_x KM_COLLECTOR_ENDPOINT=http://gateway.invalid:4318 dpkg -i /tmp/1.x.deb && \
+             systemctl stop kmagent",
+        );
+        let place = if plant.contains("--runtime") { unit.replace("/etc/", "/run/") } else { unit.to_string() };
+        let planted = machine.does(&format!("{plant}; systemctl daemon-reload; readlink {place} || cat {place}"));
+        let is_there = || {
+            assert_eq!(machine.does(&format!("readlink {place} || cat {place}")), planted);
+            machine.does("ls -A /etc | { ! grep -F .kmagent; }");
+        };
+        debian.dpkg("/tmp/broken.deb");
+        is_there();
+        let output = debian.install("/debs/new/kmagent_*.deb");
+        assert!(output.stderr.contains(said), "{output:#?}");
+        is_there();
+        assert_eq!(machine.sh("systemctl is-active kmagent").stdout, state, "{plant}");
+        machine.does("dpkg -P kmagent");
+        is_there();
+        machine.does(&format!("systemctl stop kmagent; rm {place}; systemctl daemon-reload"));
+    }
 }
 
 /// rpm reads and writes a root of its own; its systemd does not run, so nothing is started there.
