@@ -1009,6 +1009,24 @@ take() {
     chmod u=rwx,g=rx,o-w "$1" || die 73 "cannot change the mode of $1"
 }
 
+# set_apart NAME, in a directory that is root's by now: a directory that another user has put there is neither in the way
+# nor gone down into; whoever has it open could make names in it lead elsewhere.
+set_apart() {
+    if [ ! -d "$1" ] || [ -h "$1" ]; then return 0; fi
+    apart=$(mktemp -d "${1%/*}/replaced.XXXXXX") || die 73 "cannot create a directory in ${1%/*}"
+    on_failure "rmdir '$apart'"
+    say "moving the directory $1 to $apart, since a file belongs there"
+    on_failure "mv '$apart/${1##*/}' '$1'"
+    mv "$1" "$apart/" || die 73 "cannot move $1"
+}
+# The names that files here have for a time.
+set_apart_planted() {
+    if [ -n "$DESTDIR" ] || [ ! -d "$etc" ] || ! is_root_s "$etc"; then return 0; fi
+    for place in "$etc"/.*.kmagent-old "$etc"/.*.kmagent-new; do
+        case $place in *"'"* | *"$newline"*) ;; *) set_apart "$place" ;; esac
+    done
+}
+
 # Some packages of 1.x give the directory and its files to whatever user they were built by.
 own_package_s() {
     if [ -z "$package_lives" ]; then return 0; fi
@@ -1219,7 +1237,8 @@ put_fresh_config() {
 put_config() {
     dir=$DESTDIR$agents copy=$DESTDIR$(beside "$target" new)
     take "$dir"
-    if [ -d "$DESTDIR$target" ] && [ ! -h "$DESTDIR$target" ]; then die 73 "$target is a directory: remove it"; fi
+    set_apart "$DESTDIR$target"
+    set_apart "$copy"
     rm -f "$copy" "$DESTDIR$target" || die 73 "cannot remove $target"
     on_failure "rm -f '$copy' '$DESTDIR$target'"
     # To no name that is there already, and through no link.
@@ -1471,6 +1490,7 @@ install_all() {
     scripts='' was=stopped collector_was=''
     take_stage
     take "$etc"
+    set_apart_planted
     go_on
     check_machine
     stage_settings
@@ -1650,6 +1670,7 @@ uninstall() {
     old_files=$(noted file)
     old_dirs=$(noted dir)
     take "$etc"
+    set_apart_planted
     go_on
     say "removing kmagent from $DESTDIR$PREFIX"
     begun=yes

@@ -570,6 +570,10 @@ fn the_scripts_for_busybox() {
             "apk" => format!("{scripts}/.post-upgrade 2.0.0 1.9.9"),
             _ => format!("{scripts}/prerm upgrade; {scripts}/postinst configure"),
         };
+        // Names that the agent's user has taken: directories, which root neither stumbles over nor goes down into.
+        sh(&format!(
+            "cd {agents}; rm config.yaml; for name in config.yaml config.yaml.new; do mkdir $name; echo x >$name/x; done; chown -R kmagent:kmagent ."
+        ));
         // Another service may read it, while no agent runs; and then none may.
         let said = sh(&upgrade);
         assert!(said.contains("keeping /etc/kmagent/config.yaml where it is, since others may read it"), "{said}");
@@ -578,6 +582,7 @@ fn the_scripts_for_busybox() {
             sh(&format!("cat /etc/kmagent/api-key {agents}/config.yaml /etc/kmagent/config.yaml")),
             "sk_1\nname: second\nname: second\n"
         );
+        assert_eq!(sh(&format!("cat {agents}/replaced.*/config.yaml*/x")), "x\nx\n");
         sh(&format!("{scripts}/{pre_removal}"));
         sh("[ -e /etc/kmagent/api-key ]");
         if format == "ipk" {
