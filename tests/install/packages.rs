@@ -322,6 +322,8 @@ fn from_the_debian_package_of_1_x() {
 
     // ---- upgraded, also where the package gave its directory to whoever had built it
     machine.does("chown -R 1001:1001 /etc/kmagent");
+    // It was killed when it had unpacked the package.
+    machine.does("dpkg --unpack /debs/new/kmagent_*.deb");
     let output = debian.install("/debs/new/kmagent_*.deb");
     assert!(output.stderr.contains("writing the default of 1.x"), "{output:#?}");
     machine.expect_running(VERSION);
@@ -391,28 +393,57 @@ fn from_the_debian_package_of_1_x() {
 }
 
 /// rpm reads and writes a root of its own; its systemd does not run, so nothing is started there.
-#[test]
-fn a_life_of_the_rpms() {
-    if !available() || !needs::that(Path::new("/usr/bin/rpm").exists(), "no rpm: on Debian, apt-get install rpm") {
-        return;
+struct Rpms {
+    root: Root,
+    old: TempDir,
+    new: TempDir,
+}
+
+impl Rpms {
+    fn make() -> Option<Rpms> {
+        if !available() || !needs::that(Path::new("/usr/bin/rpm").exists(), "no rpm: on Debian, apt-get install rpm") {
+            return None;
+        }
+        let (old, new) = (pack(&release().older(), OLDER, "rpm"), pack(&release(), VERSION, "rpm"));
+        Some(Rpms { root: Root::debian(), old, new })
     }
-    let root = Root::debian();
-    let (old, new) = (pack(&release().older(), OLDER, "rpm"), pack(&release(), VERSION, "rpm"));
-    let rpm = |words: &[&str], files: &[PathBuf]| {
-        let mut command = root.outside("rpm");
-        command.arg("--root").arg(root.place()).args(["--dbpath", "/var/lib/rpm", "--nodeps"]).args(words).args(files);
+
+    fn rpm(&self, words: &[&str], files: &[PathBuf]) -> Output {
+        let mut command = self.root.outside("rpm");
+        command.arg("--root").arg(self.root.place());
+        command.args(["--dbpath", "/var/lib/rpm", "--nodeps"]).args(words).args(files);
         bin::output_within(Duration::from_secs(120), command)
-    };
-    let does = |words: &[&str], files: &[PathBuf]| {
-        let output = rpm(words, files);
+    }
+
+    #[track_caller]
+    fn does(&self, words: &[&str], files: &[PathBuf]) -> Output {
+        let output = self.rpm(words, files);
         assert_eq!(output.code, Some(0), "{words:?}: {output:#?}");
         output
-    };
-    let sh = |line: &str| {
-        let output = root.run(&["sh", "-euc", line]);
+    }
+
+    #[track_caller]
+    fn sh(&self, line: &str) -> String {
+        let output = self.root.run(&["sh", "-euc", line]);
         assert_eq!(output.code, Some(0), "{line}: {output:#?}");
         output.stdout.trim_end().to_string()
-    };
+    }
+
+    /// 1.x with settings, a config of the API's and a file of an operator's.
+    fn install_1_x(&self) {
+        self.does(&["-U"], &packages(package_of_1_x().path(), "rpm"));
+        self.sh("printf 'api-key: \"sk_of_1_x\"\\n' >/etc/kmagent/agent.yaml; chmod 600 /etc/kmagent/agent.yaml
+            echo 'name: of-the-api' >/etc/kmagent/config.yaml; echo extra >/etc/kmagent/ca.pem; systemctl enable -q kmagent");
+    }
+}
+
+#[test]
+fn a_life_of_the_rpms() {
+    let Some(rpms) = Rpms::make() else { return };
+    let Rpms { root, old, new } = &rpms;
+    let rpm = |words: &[&str], files: &[PathBuf]| rpms.rpm(words, files);
+    let does = |words: &[&str], files: &[PathBuf]| rpms.does(words, files);
+    let sh = |line: &str| rpms.sh(line);
     // As Red Hat's distributions have it.
     root.write("/usr/lib/systemd/system-preset/99-default-disable.preset", "disable *\n", 0o644);
     let written = || {
@@ -421,10 +452,7 @@ fn a_life_of_the_rpms() {
     };
 
     // ---- 1.x, whose scripts delete all of /etc/kmagent when it is replaced
-    let old_package = package_of_1_x();
-    does(&["-U"], &packages(old_package.path(), "rpm"));
-    sh("printf 'api-key: \"sk_of_1_x\"\\n' >/etc/kmagent/agent.yaml; chmod 600 /etc/kmagent/agent.yaml
-        echo 'name: of-the-api' >/etc/kmagent/config.yaml; systemctl enable -q kmagent");
+    rpms.install_1_x();
     let (agents, collectors): (Vec<PathBuf>, Vec<PathBuf>) = packages(old.path(), "rpm")
         .into_iter()
         .partition(|path| !path.file_name().unwrap().to_string_lossy().starts_with("kmagent-collector"));
@@ -471,7 +499,73 @@ fn a_life_of_the_rpms() {
     super::tree::assert_same(&without_database(before), &without_database(root.tree()), "over a tarball");
 }
 
-/// With the scripts of its spec.
+/// A killed rpm, or a power failure, while 1.x is replaced: at one step of its scripts, with both versions in the database
+/// then. The next run ends it, and nothing that was written is lost, or comes back that was deleted since.
+#[test]
+fn an_upgrade_of_the_rpm_of_1_x_that_is_killed() {
+    let Some(rpms) = Rpms::make() else { return };
+    let sh = |line: &str| rpms.sh(line);
+    let both = packages(rpms.new.path(), "rpm");
+    let (new, collector) = both.split_at(1);
+    let kill = |step: &str| {
+        sh(&format!(": >/tmp/kill-at-{step}"));
+        let output = rpms.rpm(&["-U"], new);
+        assert_ne!(output.code, Some(0), "{step}: {output:#?}");
+        assert_eq!(sh("ls /tmp/kill-at-* 2>/dev/null || :"), "", "{step}: it was not killed there");
+    };
+    let state = "cat /etc/kmagent/config.yaml; grep -x 'api-key: \"sk_of_1_x\"' /etc/kmagent/agent.yaml; \
+                 cat /etc/kmagent/ca.pem 2>/dev/null || :; ls -A /etc | grep -F .kmagent-1.x || :";
+    let whole = "name: of-the-api\napi-key: \"sk_of_1_x\"\nextra";
+    let start_again = || {
+        rpms.rpm(&["-e", "--allmatches", "--noscripts", "kmagent"], &[]);
+        sh("rm -rf /etc/kmagent /etc/.kmagent-1.x* /var/lib/kmagent /usr/lib/kmagent/packaged");
+        rpms.install_1_x();
+    };
+    // A script of ours is ended by what it calls last: mv(1).
+    sh("mv /bin/mv /bin/mv.real; printf '%s\\n' '#!/bin/sh' 'mv.real \"$@\" || exit' \
+        'case \"$2\" in /etc/.kmagent-1.x*) ;; *) exit 0 ;; esac; rm /tmp/kill-at-pre 2>/dev/null || exit 0' \
+        'read -r pid name state parent rest </proc/$PPID/stat; kill -KILL \"$parent\"; kill -KILL $PPID' >/bin/mv
+        chmod 755 /bin/mv");
+    rpms.install_1_x();
+    rpms.does(&["-U"], collector);
+
+    // ---- before anything is unpacked: it is as if there had been none, also when 1.x goes for another reason
+    kill("pre");
+    sh("rm /etc/kmagent/ca.pem; echo 'name: newer' >/etc/kmagent/config.yaml");
+    rpms.does(&["-U"], new);
+    assert_eq!(sh(state), "name: newer\napi-key: \"sk_of_1_x\"");
+    start_again();
+    kill("pre");
+    rpms.does(&["-e", "kmagent"], &[]);
+    sh("[ ! -e /etc/kmagent ]");
+    rpms.does(&["-i"], new);
+    sh("cmp /etc/kmagent/agent.yaml /usr/share/kmagent/agent.yaml && [ ! -e /etc/kmagent/ca.pem ]");
+
+    // ---- once 2.x is unpacked; what is changed until the next run, which has 1.x delete the directory, counts
+    start_again();
+    kill("preun");
+    sh("echo 'name: newer' >/etc/kmagent/config.yaml");
+    rpms.does(&["-U", "--replacepkgs"], new);
+    assert_eq!(sh(state), whole.replace("of-the-api", "newer"));
+    assert_ne!(rpms.rpm(&["-e", "kmagent-1.2.0"], &[]).code, Some(0), "its entry is gone");
+
+    // ---- after that: by the same package again, by one that is newer, by removing the old entry, or both
+    for step in ["preun", "postun"] {
+        for ends in
+            [&["-U --replacepkgs"][..], &["-e kmagent-1.2.0", "-U --replacepkgs"], &["-e kmagent-1.2.0", "-e kmagent"]]
+        {
+            start_again();
+            kill(step);
+            for end in ends {
+                let words: Vec<&str> = end.split(' ').collect();
+                rpms.does(&words, if words[0] == "-U" { new } else { &[] });
+            }
+            assert_eq!(sh(state), whole, "{step}, {ends:?}");
+        }
+    }
+}
+
+/// With the scripts of its spec, and two steps at which it ends rpm if it is told to.
 fn package_of_1_x() -> TempDir {
     let dir = TempDir::new();
     let write = |name: &str, text: &str| {
@@ -482,8 +576,14 @@ fn package_of_1_x() -> TempDir {
     let agent = write("kmagent", "#!/bin/sh\n");
     let unit = write("unit", "[Service]\nExecStart=/usr/bin/kmagent start\n[Install]\nWantedBy=multi-user.target\n");
     let config = write("config.yaml", "name: packaged\n");
-    let preun = write("preun", "[ \"$1\" != 0 ] || { systemctl stop kmagent; systemctl disable kmagent; }\n");
-    let postun = write("postun", "rm -rf /etc/kmagent\nsystemctl daemon-reload || true\n");
+    let kill =
+        |step: &str| format!("if [ -e /tmp/kill-at-{step} ]; then rm /tmp/kill-at-{step}; kill -KILL $PPID; fi\n");
+    let preun = write(
+        "preun",
+        &(kill("preun") + "[ \"$1\" != 0 ] || { systemctl stop kmagent; systemctl disable kmagent; }\n"),
+    );
+    let postun = format!("rm -rf /etc/kmagent\n{}systemctl daemon-reload || true\n", kill("postun"));
+    let postun = write("postun", &postun);
     let list = format!(
         "name: kmagent\narch: {}\nversion: 1.2.0\nmaintainer: KloudMate\ndescription: 1.x\nscripts:\n  preremove: {preun}\n  postremove: {postun}\n\
          contents:\n  - {{src: {agent}, dst: /usr/bin/kmagent}}\n  - {{src: {unit}, dst: /usr/lib/systemd/system/kmagent.service}}\n  \
