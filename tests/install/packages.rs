@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::elsewhere::APPLETS;
 use super::root::{Root, available};
-use super::stage::{OLDER, Stage, VERSION, assert_done, release};
+use super::stage::{OLDER, Stage, VERSION, assert_done, assert_fails, release};
 use super::systemd::{Machine, assert_same};
 use crate::support::bin::{self, Output};
 use crate::support::needs;
@@ -20,8 +20,12 @@ const PACKING: Duration = Duration::from_secs(300);
 
 /// Both packages of that tree, in a directory of their own.
 fn pack(stage: &Stage, version: &str, format: &str) -> TempDir {
+    pack_these(&["kmagent", "kmagent-collector"], stage, version, format)
+}
+
+fn pack_these(names: &[&str], stage: &Stage, version: &str, format: &str) -> TempDir {
     let dir = TempDir::new();
-    for name in ["kmagent", "kmagent-collector"] {
+    for name in names {
         let mut command = Command::new(source::path("dist/packages/build"));
         command.arg(name).arg(stage.path()).arg(dir.path()).args([std::env::consts::ARCH, version, format]);
         command.env("SOURCE_DATE_EPOCH", "1700000000").stdin(Stdio::null());
@@ -51,13 +55,23 @@ impl Debian {
         let refusing = release().write("bin/kmagent", refusing.as_bytes(), 0o755);
         let rejecting = super::stage::COLLECTOR.replace("no-such-thing", "first");
         let rejecting = release().write("lib/kmagent/kmagent-collector", rejecting.as_bytes(), 0o755);
+        // One of them has what the other one lacks.
+        let lacking =
+            "Error: decoding failed:\n\n'processors' unknown type: \\\"no-such-thing\\\" for id: \\\"no-such-thing\\\"";
+        let lacking = super::stage::COLLECTOR.replace("Error: refused", lacking);
+        assert_ne!(lacking, super::stage::COLLECTOR);
+        let stages: Vec<Stage> =
+            stages.into_iter().map(|it| it.write("lib/kmagent/kmagent-collector", lacking.as_bytes(), 0o755)).collect();
+        let more = super::stage::COLLECTOR.replace("no-such-thing", "nothing-at-all");
+        let more = release().write("lib/kmagent/kmagent-collector", more.as_bytes(), 0o755);
         let packed = vec![
+            pack_these(&["kmagent-collector-edge", "kmagent-collector-full"], &more, VERSION, "deb"),
             pack(&stages[0], OLDER, "deb"),
             pack(&stages[1], VERSION, "deb"),
             pack(&refusing, "2.9.0", "deb"),
             pack(&rejecting, "2.9.0", "deb"),
         ];
-        let names = ["/debs/old", "/debs/new", "/debs/refusing", "/debs/rejecting"];
+        let names = ["/debs/more", "/debs/old", "/debs/new", "/debs/refusing", "/debs/rejecting"];
         let directories: Vec<(&Path, &str)> = packed.iter().map(TempDir::path).zip(names).collect();
         Debian { machine: Machine::boot_with(stages, &directories), _packages: packed }
     }
@@ -65,6 +79,11 @@ impl Debian {
     /// As a script does it, where nobody answers a question.
     fn dpkg(&self, files: &str) -> Output {
         self.machine.sh(&format!("DEBIAN_FRONTEND=noninteractive dpkg -i {files}"))
+    }
+
+    /// Where another package has to go for it.
+    fn apt(&self, files: &str) -> Output {
+        self.machine.sh(&format!("DEBIAN_FRONTEND=noninteractive apt-get install -y -q {files}"))
     }
 
     #[track_caller]
@@ -222,7 +241,10 @@ fn from_a_tarball_to_the_debian_packages() {
     let pid = machine.expect_running(VERSION);
     for words in ["", "--purge"] {
         let output = machine.sh(&format!("/releases/old/install.sh {words}"));
-        assert!(output.code == Some(64) && output.stderr.contains("installed from a package"), "{words}: {output:#?}");
+        assert!(
+            output.code == Some(64) && output.stderr.contains("installed by the package kmagent"),
+            "{words}: {output:#?}"
+        );
     }
     assert_eq!((machine.expect_running(VERSION), debian.written()), (pid, written.clone()));
     machine.does("dpkg -r kmagent kmagent-collector");
@@ -234,6 +256,30 @@ fn from_a_tarball_to_the_debian_packages() {
     assert!(said.code == Some(0) && said.stderr.contains("nothing was purged"), "{said:#?}");
     assert_eq!((machine.expect_running(OLDER), debian.written()), (pid, written));
     assert_eq!(machine.does("systemctl is-enabled kmagent"), "enabled");
+
+    // ---- a tarball whose collector is the same file as the package's: each is refused over the other
+    machine.does("/usr/local/lib/kmagent/install.sh --uninstall");
+    assert_done(&machine.sh("PREFIX=/usr /releases/old/install.sh"));
+    let pid = machine.expect_running(OLDER);
+    let output = debian.dpkg("/debs/new/kmagent-collector_*.deb");
+    assert!(output.code != Some(0) && output.stderr.contains("installed from a tarball, in /usr"), "{output:#?}");
+    let recipe = output.stderr.lines().find_map(|line| line.strip_prefix("kmagent:     ")).unwrap();
+    assert_eq!((machine.does("dpkg --audit"), machine.expect_running(OLDER)), (String::new(), pid));
+    machine.does("cmp /usr/lib/kmagent/kmagent-collector /releases/old/lib/kmagent/kmagent-collector");
+    machine.does(recipe);
+    assert_eq!(debian.dpkg("/debs/new/kmagent-collector_*.deb").code, Some(0));
+    let output = machine.sh("PREFIX=/usr /releases/old/install.sh");
+    assert_fails(
+        &output,
+        64,
+        "/usr/lib/kmagent/kmagent-collector is of a package: remove that, or use the tarball -agent-only",
+    );
+    // Elsewhere they do not meet.
+    assert_done(&machine.sh("PREFIX=/usr/local /releases/old/install.sh"));
+    machine.expect_running(OLDER);
+    assert_eq!(debian.apt("/debs/more/kmagent-collector-edge_*.deb").code, Some(0));
+    machine.does("dpkg -P kmagent-collector-edge");
+    machine.expect_running(OLDER);
 }
 
 /// The package of 1.x, with what its maintainer scripts do; `DIR` is where it is made.
@@ -315,20 +361,31 @@ fn from_the_debian_package_of_1_x() {
         assert_whole(words);
     };
     refuse("install the package kmagent-collector first");
-    assert_eq!(debian.dpkg("/debs/new/kmagent-collector_*.deb").code, Some(0));
-    machine.does("echo 'name: no-such-thing' >/etc/kmagent/config.yaml");
+    assert_eq!(debian.dpkg("/debs/rejecting/kmagent-collector_*.deb").code, Some(0));
+    machine.does("echo 'name: first' >/etc/kmagent/config.yaml");
     refuse("the collector rejects /etc/kmagent/config.yaml");
-    machine.does("echo 'name: of-the-api' >/etc/kmagent/config.yaml");
+    machine.does("dpkg -P kmagent-collector");
+    assert_eq!(debian.dpkg("/debs/new/kmagent-collector_*.deb").code, Some(0));
+    // As the default config of 1.x, which the small collector lacks components for. The other one takes its place.
+    machine.does("echo 'name: no-such-thing' >/etc/kmagent/config.yaml");
+    refuse("names components that this collector does not have. Install kmagent-collector-edge in its place");
+    let of_the_collectors = "dpkg-query -W -f '${db:Status-Abbrev}${Package}\\n' 'kmagent-collector*' | grep ^ii";
+    for variant in ["edge", "full"] {
+        assert_eq!(debian.apt(&format!("/debs/more/kmagent-collector-{variant}_*.deb")).code, Some(0));
+        assert_eq!(machine.does(of_the_collectors), format!("ii kmagent-collector-{variant}"));
+    }
 
     // ---- upgraded, also where the package gave its directory to whoever had built it
     machine.does("chown -R 1001:1001 /etc/kmagent");
+    machine.does("dpkg -r kmagent-collector-full");
+    assert_eq!(debian.dpkg("/debs/more/kmagent-collector-edge_*.deb").code, Some(0));
     // It was killed when it had unpacked the package.
     machine.does("dpkg --unpack /debs/new/kmagent_*.deb");
-    let output = debian.install("/debs/new/kmagent_*.deb");
-    assert!(output.stderr.contains("writing the default of 1.x"), "{output:#?}");
-    machine.expect_running(VERSION);
+    let output = debian.dpkg("/debs/new/kmagent_*.deb");
+    assert!(output.code == Some(0) && output.stderr.contains("writing the default of 1.x"), "{output:#?}");
+    let pid = machine.expect_running(VERSION);
     assert_eq!(machine.does("systemctl is-enabled kmagent"), "enabled");
-    assert_eq!(machine.does("cat /etc/kmagent/config.yaml /etc/kmagent/ca.pem"), "name: of-the-api\nextra");
+    assert_eq!(machine.does("cat /etc/kmagent/config.yaml /etc/kmagent/ca.pem"), "name: no-such-thing\nextra");
     let settings = machine.does("kmagent --print-settings");
     for line in [
         "update-endpoint = https://api.kloudmate.com/agents/config-check",
@@ -347,7 +404,13 @@ fn from_the_debian_package_of_1_x() {
         assert!(written.contains(line), "no {line} in {written}");
     }
     machine.does("[ ! -e /etc/.kmagent-1.x ]");
-    machine.does("dpkg -P kmagent kmagent-collector && [ ! -e /var/lib/kmagent ] && [ -e /etc/kmagent/ca.pem ]");
+    // Another collector in its place: the agent replaces the one that runs.
+    let first = machine.status()["collector"]["pid"].clone();
+    let output = debian.apt("/debs/more/kmagent-collector-full_*.deb");
+    assert_eq!((output.code, machine.does(of_the_collectors)), (Some(0), "ii kmagent-collector-full".to_string()));
+    assert_eq!(machine.expect_running(VERSION), pid);
+    assert_ne!(machine.status()["collector"]["pid"], first);
+    machine.does("dpkg -P kmagent kmagent-collector-full && [ ! -e /var/lib/kmagent ] && [ -e /etc/kmagent/ca.pem ]");
 
     // ---- masked, or with a unit of the operator's, which a script of 1.x removes: it is there again, and is said
     let output = debian.dpkg("/debs/new/kmagent-collector_*.deb");
@@ -499,8 +562,8 @@ fn a_life_of_the_rpms() {
     super::tree::assert_same(&without_database(before), &without_database(root.tree()), "over a tarball");
 }
 
-/// A killed rpm, or a power failure, while 1.x is replaced: at one step of its scripts, with both versions in the database
-/// then. The next run ends it, and nothing that was written is lost, or comes back that was deleted since.
+/// A killed rpm, or a power failure, while 1.x is replaced: at one step of its scripts, with both versions in the
+/// database then. The next run ends it, and nothing that was written is lost, or comes back that was deleted since.
 #[test]
 fn an_upgrade_of_the_rpm_of_1_x_that_is_killed() {
     let Some(rpms) = Rpms::make() else { return };
