@@ -42,6 +42,38 @@ fn packages(dir: &Path, format: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Whom the packages name: a placeholder will do until there is a release.
+#[test]
+fn a_release_names_a_maintainer_who_reads_mail() {
+    let dir = TempDir::new();
+    fs::create_dir_all(dir.join("dist/packages")).unwrap();
+    for file in ["Cargo.toml", "dist/packages/maintainer"] {
+        fs::copy(source::path(file), dir.join(file)).unwrap();
+    }
+    let git = "git init -q && git -c user.name=x -c user.email=x@x commit -q --allow-empty -m x";
+    let run = |line: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-euc", line]).current_dir(dir.path()).env_remove("MAINTAINER").stdin(Stdio::null());
+        bin::output(command)
+    };
+    assert_eq!(run(git).code, Some(0));
+    let maintainer = |maintainer: &str| run(&format!("{maintainer} dist/packages/maintainer"));
+    assert_eq!(maintainer("").stdout, "kmagent <noreply@kloudmate.com>\n");
+    assert_eq!(run(&format!("git tag v{VERSION}")).code, Some(0));
+    for placeholder in ["", "MAINTAINER='A <a@localhost.localdomain>'", "MAINTAINER='A <a@example.com>'"] {
+        assert_fails(&maintainer(placeholder), 64, &format!("this commit is the release v{VERSION}, and nobody reads"));
+    }
+    assert_fails(&maintainer("MAINTAINER=someone@kloudmate.com"), 64, "MAINTAINER has to be NAME <ADDRESS>");
+    let output = maintainer("MAINTAINER='A B <a.b@kloudmate.com>'");
+    assert_eq!((output.code, &*output.stdout), (Some(0), "A B <a.b@kloudmate.com>\n"), "{output:#?}");
+    // Where it is asked.
+    let release = fs::read_to_string(source::path("dist/release")).unwrap();
+    assert!(
+        release.find("\ndist/packages/maintainer ") < release.find("\nsay \"building the agent"),
+        "before it builds"
+    );
+}
+
 /// A Debian with packages of an older and of this release, and one whose program refuses the settings.
 struct Debian {
     machine: Machine,
