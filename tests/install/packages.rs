@@ -706,7 +706,7 @@ END
 chmod 755 /etc/rc.common
 "#;
 
-/// The programs of neither are here: the files are unpacked, and the scripts run as they would be.
+/// Debian has the programs of neither: the files are unpacked, and the scripts run as they would be.
 #[test]
 fn the_scripts_for_busybox() {
     if !available() {
