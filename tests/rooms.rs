@@ -8,12 +8,16 @@ use std::path::{Path, PathBuf};
 use crate::support::source;
 
 const ALL: &[&str] =
-    &["agent", "cmd", "collector", "config", "control", "core", "log", "os", "settings", "source", "store"];
+    &["agent", "cluster", "cmd", "collector", "config", "control", "core", "log", "os", "settings", "source", "store"];
 
 /// A room and the rooms that it may import. Everyone may import `error`, which stands beside `lib.rs`.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("cmd", &["agent", "collector", "config", "control", "core", "log", "os", "settings", "source", "store"]),
+    (
+        "cmd",
+        &["agent", "cluster", "collector", "config", "control", "core", "log", "os", "settings", "source", "store"],
+    ),
     ("agent", &["collector", "config", "control", "core", "log", "os", "settings", "source", "store"]),
+    ("cluster", &["collector", "config", "control", "core", "log", "os", "settings", "source"]),
     ("source", &["config", "core", "log", "os", "settings"]),
     ("collector", &["config", "log", "os", "settings"]),
     ("store", &["config", "log", "os", "settings"]),

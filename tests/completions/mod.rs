@@ -242,7 +242,7 @@ fn every_value_is_completed_as_the_program_takes_it() {
             cases.push((format!("kmagent {flag} "), expected));
         }
     }
-    assert_eq!(paths, 9, "{cases:?}");
+    assert_eq!(paths, 11, "{cases:?}");
     let known = cases.iter().filter(|(_, offered)| offered.contains("true") || offered.contains("info")).count();
     assert_eq!(known, 3 + 2, "{cases:?}");
     check(&cases);
