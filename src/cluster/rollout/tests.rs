@@ -168,13 +168,12 @@ impl Api for Simulated<'_> {
                 return Err(failure(Cause::Conflict));
             }
             cluster.version += 1;
-            let apply =
-                |to: &mut std::collections::BTreeMap<String, String>, key: &String, value: &Option<String>| {
-                    match value {
-                        Some(value) => to.insert(key.clone(), value.clone()),
-                        None => to.remove(key),
-                    };
+            let apply = |to: &mut std::collections::BTreeMap<String, String>, key: &String, value: &Option<String>| {
+                match value {
+                    Some(value) => to.insert(key.clone(), value.clone()),
+                    None => to.remove(key),
                 };
+            };
             patch.data.iter().for_each(|(key, value)| apply(&mut cluster.config_map.data, key, value));
             let annotations = &mut cluster.config_map.metadata.annotations;
             patch.annotations.iter().for_each(|(key, value)| apply(annotations, key, value));
