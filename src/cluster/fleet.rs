@@ -18,9 +18,6 @@ use crate::settings::Settings;
 use crate::settings::cluster::{ClusterSettings, Workload};
 use crate::source::kloudmate::cluster::Extended;
 
-/// For a pod to start, from the offer on, besides the time that its config has to prove itself.
-const START_PATIENCE: Duration = Duration::from_secs(300);
-
 pub struct Fleet {
     rules: Rules,
     /// One or two.
@@ -54,7 +51,7 @@ impl Fleet {
             canary_time: cluster.canary_time,
             steps: cluster.rollout_steps.clone(),
             interval: pods_interval,
-            pod_deadline: proof + settings.start_timeout + settings.min_uptime + pods_interval * 3 + START_PATIENCE,
+            pod_deadline: cluster.rollout_deadline + proof,
         };
         let member = |group: &crate::settings::cluster::GroupSettings| Member {
             workload: group.workload,

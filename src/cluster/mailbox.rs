@@ -57,6 +57,8 @@ pub enum UpdaterCommand {
     Write(Write),
     /// What the next report says.
     Report(Report),
+    /// The ConfigMaps are to be looked at.
+    Read,
     /// A check of the API now.
     CheckNow,
     Stop,

@@ -131,6 +131,7 @@ impl Updater {
                 }
             }
             UpdaterCommand::Report(report) => self.report = Some(report),
+            UpdaterCommand::Read => self.read_again(),
             UpdaterCommand::CheckNow => self.poll.cadence.asked(self.clock.elapsed()),
             UpdaterCommand::Stop => {}
         }
@@ -233,13 +234,17 @@ impl Updater {
     fn check(&mut self) {
         let Some(report) = &self.report else { return };
         let result = self.poll.ask(report).map(|response| self.answer(response));
-        // Others may have changed the annotations, for a rejected config to be tried again.
+        self.read_again();
+        let next_check_in = self.poll.next_check_in();
+        self.main.send(ClusterEvent::Checked(Checked { result, next_check_in }));
+    }
+
+    /// Others may have changed the annotations, for a rejected config to be tried again.
+    fn read_again(&mut self) {
         let now = self.clock.elapsed();
         for group in &mut self.groups {
             (group.map, group.due) = (None, Some(now));
         }
-        let next_check_in = self.poll.next_check_in();
-        self.main.send(ClusterEvent::Checked(Checked { result, next_check_in }));
     }
 
     fn answer(&mut self, mut response: ClusterResponse) -> Answer {
@@ -271,3 +276,7 @@ impl Group {
         Ok(Arc::clone(self.offer.insert(Arc::new(config))))
     }
 }
+
+#[cfg(test)]
+#[path = "updater_tests.rs"]
+mod tests;

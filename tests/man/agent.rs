@@ -20,7 +20,9 @@ use kmagent::core::{backoff, cadence, restart_requests, supervisor};
 fn every_command_and_option_is_that_of_the_usage() {
     let help = help();
     let listed = help.split("Settings:").next().unwrap().lines().filter(|line| line.starts_with("  "));
-    let mut known: BTreeSet<String> = listed.map(|line| line.split_whitespace().next().unwrap().into()).collect();
+    let is_one = |(at, word): &(usize, &str)| *at == 0 || word.starts_with("--");
+    let known = listed.flat_map(|line| line.split_whitespace().enumerate().filter(is_one));
+    let mut known: BTreeSet<String> = known.map(|(_, word)| word.to_string()).collect();
     known.extend(["--help", "--version"].map(String::from));
     let (commands, options) = (section(AGENT, "COMMANDS"), section(AGENT, "OPTIONS"));
     let own = options.split("\n.Ss ").next().unwrap();

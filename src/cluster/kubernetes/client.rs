@@ -306,6 +306,7 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 #[path = "client_tests.rs"]
 mod tests;

@@ -1,6 +1,5 @@
 //! The calls against a scripted server on a plain socket, for what a real API server does not do on demand; and against
-//! a real one, for which `KM_TEST_KUBERNETES` names a directory: `address`, `ca.crt`, and `token`, of an account that
-//! has the rights of the role in `tests/kubernetes/api.yaml` in that file's namespace.
+//! a real one (`test_server`).
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,8 +7,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 
 use super::*;
-use crate::cluster::kubernetes::{Severity, WorkloadKind, role_rules};
-use crate::needs;
+use crate::cluster::kubernetes::{Severity, WorkloadKind, role_rules, test_server};
 use crate::os::files::read_text;
 use crate::os::unix::files::test_dir::{Dir, write};
 
@@ -289,22 +287,9 @@ fn the_address_is_the_pods() {
     assert!(options("h", "").unwrap_err().starts_with("KUBERNETES_SERVICE_PORT is not set"));
 }
 
-/// The client of a real API server, or nothing.
-#[track_caller]
-fn real() -> Option<Client> {
-    let directory = std::env::var_os("KM_TEST_KUBERNETES").map(PathBuf::from);
-    if !needs::that(directory.is_some(), "a Kubernetes API server (KM_TEST_KUBERNETES)") {
-        return None;
-    }
-    let directory = directory?;
-    let address = read_text(&directory.join("address"), 1000).unwrap();
-    let namespace = name("kmagent-api");
-    Some(Client::new(Options { namespace, ..options(address.trim(), &directory, Duration::from_secs(10)) }))
-}
-
 #[test]
 fn a_real_config_map_changes_only_from_what_was_read() {
-    let Some(client) = real() else { return };
+    let Some(client) = test_server::client() else { return };
     let kept = name("kept");
     let before = client.config_map(&kept).unwrap();
     let patch = ConfigMapPatch::of(&before).data("a", Some("1\n".to_owned())).annotation("x.test/a", Some("b".into()));
@@ -330,7 +315,7 @@ fn a_real_config_map_changes_only_from_what_was_read() {
 
 #[test]
 fn a_real_refusal_names_the_rule_to_add() {
-    let Some(client) = real() else { return };
+    let Some(client) = test_server::client() else { return };
     for failure in [client.config_map(&name("other")).unwrap_err(), client.config_map(&name("absent")).unwrap_err()] {
         assert_eq!(failure.cause, Cause::Forbidden, "{failure}");
         assert!(failure.to_string().contains("resources: [configmaps], resourceNames: ["), "{failure}");
@@ -354,7 +339,7 @@ fn a_real_refusal_names_the_rule_to_add() {
 
 #[test]
 fn a_real_review_finds_the_missing_rights() {
-    let Some(client) = real() else { return };
+    let Some(client) = test_server::client() else { return };
     let workloads = [daemon_set("kept"), daemon_set("other")];
     let rights = [Right::to_keep([&name("kept"), &name("other")]), Right::to_roll_out(&workloads)].concat();
     assert_eq!(
@@ -368,7 +353,7 @@ fn a_real_review_finds_the_missing_rights() {
 
 #[test]
 fn a_real_event_is_taken() {
-    let Some(client) = real() else { return };
+    let Some(client) = test_server::client() else { return };
     let kept = client.config_map(&name("kept")).unwrap();
     let note = Masked::new("a test");
     client.create_event(&Event::of_config_map(&kept.metadata, Severity::Normal, "ConfigInstalled", note)).unwrap();
@@ -379,7 +364,7 @@ fn a_real_event_is_taken() {
 
 #[test]
 fn a_real_workload_is_restarted_by_another_annotation_and_by_nothing_else() {
-    let Some(client) = real() else { return };
+    let Some(client) = test_server::client() else { return };
     let kept = daemon_set("kept");
     let before = client.workload(&kept).unwrap();
     let version = Some(before.metadata.resource_version.as_str());

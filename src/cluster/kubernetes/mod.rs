@@ -11,6 +11,8 @@ mod failure;
 mod name;
 mod objects;
 mod rights;
+#[cfg(test)]
+pub mod test_server;
 
 pub use client::{Client, Options};
 pub use event::{Event, Severity};

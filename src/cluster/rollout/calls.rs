@@ -1,5 +1,5 @@
-//! The calls of a rollout: tried again for a while if they fail for no lasting reason, and made again where somebody else
-//! was faster.
+//! The calls of a rollout: tried again for a while if they fail for no lasting reason, and made again where somebody
+//! else was faster.
 
 use std::time::Duration;
 

@@ -156,9 +156,9 @@ impl Rollout<'_> {
         }
         let min_ready = Duration::from_secs(read.spec.min_ready_seconds.into());
         if min_ready < self.rules.settle {
-            log::warn!(workload:% = self.target.workload, min_ready_seconds = read.spec.min_ready_seconds;
-                "a config that fails later than minReadySeconds reaches all pods; set it to {}",
-                self.rules.settle.as_secs());
+            log::warn!(workload:% = self.target.workload, min_ready_seconds = read.spec.min_ready_seconds,
+                min_uptime_seconds = self.rules.settle.as_secs();
+                "minReadySeconds is less than min-uptime: a config that fails in between reaches all pods; raise it");
         }
         let state = State {
             candidate: revision,
@@ -283,9 +283,7 @@ impl Rollout<'_> {
         let is_installed = end == End::Installed;
         self.change(|config_map, key| {
             let patch = state::end(ConfigMapPatch::of(config_map), key);
-            let is_rejected = Rejection::of(config_map).is_some_and(|it| it.revision == state.candidate);
-            // It was tried again, and has proved itself.
-            if is_installed && is_rejected { state::forget_rejection(patch) } else { patch }
+            if is_installed { state::prove(config_map, patch, &state.candidate) } else { patch }
         })?;
         log::info!(workload:% = self.target.workload, revision = state.candidate.short(), is_installed;
             "rollout ended");
@@ -307,5 +305,7 @@ fn finished(state: State, outcome: Outcome) -> Finished {
     Finished { revision: state.candidate, outcome }
 }
 
+#[cfg(test)]
+mod real_tests;
 #[cfg(test)]
 mod tests;

@@ -8,16 +8,18 @@ use crate::config::value::Revision;
 use crate::config::yaml;
 use crate::core::event::Problem;
 
+/// The revision of the config that has proved itself last.
+const STABLE: &str = "kmagent.kloudmate.com/stable";
 /// The revision of the config that is being tried.
-pub const CANDIDATE: &str = "kmagent.kloudmate.com/candidate";
+const CANDIDATE: &str = "kmagent.kloudmate.com/candidate";
 /// How far that has come.
-pub const STAGE: &str = "kmagent.kloudmate.com/stage";
+const STAGE: &str = "kmagent.kloudmate.com/stage";
 /// The revision that was tried last and failed, and why.
-pub const REJECTED: &str = "kmagent.kloudmate.com/rejected";
-pub const REJECTED_REASON: &str = "kmagent.kloudmate.com/rejected-reason";
+const REJECTED: &str = "kmagent.kloudmate.com/rejected";
+const REJECTED_REASON: &str = "kmagent.kloudmate.com/rejected-reason";
 /// The value of the template's `restartedAt` that the rollout sets, and the one before it, if there was one.
-pub const RESTARTED_AT: &str = "kmagent.kloudmate.com/restarted-at";
-pub const RESTARTED_AT_BEFORE: &str = "kmagent.kloudmate.com/restarted-at-before";
+const RESTARTED_AT: &str = "kmagent.kloudmate.com/restarted-at";
+const RESTARTED_AT_BEFORE: &str = "kmagent.kloudmate.com/restarted-at-before";
 
 /// Bytes of a ConfigMap's data (Kubernetes' documentation, "ConfigMaps").
 const MAX_DATA: usize = 1024 * 1024;
@@ -108,10 +110,15 @@ pub fn previous_key(key: &str) -> String {
     format!("{key}.previous")
 }
 
-/// Puts a candidate in place, and keeps what it replaces.
+/// Where a relay has a candidate (`cluster::config_map`).
+fn candidate_key(key: &str) -> String {
+    format!("{key}.candidate")
+}
+
+/// Puts a candidate in place, and keeps what it replaces. One that a relay had is given up.
 pub fn install(config_map: &ConfigMap, key: &str, text: &str, state: &State) -> ConfigMapPatch {
     let patch = ConfigMapPatch::of(config_map).data(key, Some(text.to_owned()));
-    state.write(patch.data(previous_key(key), config_map.data.get(key).cloned()))
+    state.write(patch.data(previous_key(key), config_map.data.get(key).cloned()).data(candidate_key(key), None))
 }
 
 /// Puts what was replaced in place again, unless somebody else has changed it meanwhile.
@@ -137,7 +144,8 @@ pub fn end(patch: ConfigMapPatch, key: &str) -> ConfigMapPatch {
 /// It has not.
 pub fn has_room(config_map: &ConfigMap, key: &str, text: &str) -> Result<(), Problem> {
     let previous = config_map.data.get(key).map_or(0, String::len);
-    let others = config_map.data.iter().filter(|(name, _)| *name != key && **name != previous_key(key));
+    let own = [key.to_owned(), previous_key(key), candidate_key(key)];
+    let others = config_map.data.iter().filter(|(name, _)| !own.contains(name));
     let others = others.map(|(_, value)| value.len()).sum::<usize>();
     // Three bytes are four digits of base64.
     let binary = config_map.binary_data.values().map(|value| value.len() / 4 * 3).sum::<usize>();
@@ -153,6 +161,11 @@ pub fn has_room(config_map: &ConfigMap, key: &str, text: &str) -> Result<(), Pro
     ))
 }
 
-pub fn forget_rejection(patch: ConfigMapPatch) -> ConfigMapPatch {
-    [REJECTED, REJECTED_REASON].into_iter().fold(patch, |patch, it| patch.annotation(it, None))
+/// What is in place has proved itself, whatever was thought of it before.
+pub fn prove(config_map: &ConfigMap, patch: ConfigMapPatch, revision: &Revision) -> ConfigMapPatch {
+    let patch = patch.annotation(STABLE, Some(revision.to_string()));
+    match Rejection::of(config_map).is_some_and(|it| it.revision == *revision) {
+        true => [REJECTED, REJECTED_REASON].into_iter().fold(patch, |patch, it| patch.annotation(it, None)),
+        false => patch,
+    }
 }

@@ -11,7 +11,6 @@ use crate::cluster::kubernetes::{
 const KEY: &str = "agent-daemonset.yaml";
 const OLD: &str = "a: good\n";
 const NODES: usize = 3;
-const MIN_READY: u64 = 10;
 
 /// A DaemonSet with `maxUnavailable: 1`, its controller and its kubelets. What a pod does is what its config says.
 struct Cluster {
@@ -33,6 +32,9 @@ struct Cluster {
     fails_each: usize,
     /// Somebody else changes the ConfigMap before each patch of it that is still due.
     rivals: usize,
+    min_ready: u64,
+    /// When somebody else puts another config into the ConfigMap.
+    edited_at: Option<(u64, &'static str)>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +51,7 @@ impl SimulatedPod {
         match self.config.as_str() {
             "a: crash\n" | "a: silent\n" => false,
             "a: late\n" => (1..6).contains(&age),
+            "a: later\n" => (1..10).contains(&age),
             _ => age >= 1,
         }
     }
@@ -58,12 +61,13 @@ impl SimulatedPod {
         match self.config.as_str() {
             "a: crash\n" => age >= 4,
             "a: late\n" => age >= 8,
+            "a: later\n" => age >= 12,
             _ => false,
         }
     }
 
-    fn is_available(&self, seconds: u64) -> bool {
-        self.is_ready(seconds) && seconds - self.started > MIN_READY
+    fn is_available(&self, seconds: u64, min_ready: u64) -> bool {
+        self.is_ready(seconds) && seconds - self.started > min_ready
     }
 }
 
@@ -84,6 +88,8 @@ impl Cluster {
             is_dead: false,
             fails_each: usize::MAX,
             rivals: 0,
+            min_ready: 10,
+            edited_at: None,
         };
         cluster.config_map.data.insert(KEY.to_owned(), OLD.to_owned());
         cluster.config_map.data.insert("start.sh".to_owned(), "x".to_owned());
@@ -103,12 +109,16 @@ impl Cluster {
     fn pass(&mut self, duration: Duration) {
         for _ in 0..duration.as_secs() {
             self.seconds += 1;
-            let now = self.seconds;
+            let (now, min_ready) = (self.seconds, self.min_ready);
+            if let Some((_, text)) = self.edited_at.filter(|(at, _)| *at == now) {
+                self.config_map.data.insert(KEY.to_owned(), text.to_owned());
+                self.version += 1;
+            }
             let is_old = |pod: &SimulatedPod, template: &Option<String>| pod.restarted_at != *template;
-            let mut unavailable = self.pods.iter().filter(|pod| !pod.is_available(now)).count();
+            let mut unavailable = self.pods.iter().filter(|pod| !pod.is_available(now, min_ready)).count();
             for at in 0..NODES {
                 let pod = &self.pods[at];
-                let is_free = !pod.is_available(now);
+                let is_free = !pod.is_available(now, min_ready);
                 if is_old(pod, &self.template) && (is_free || unavailable == 0) {
                     unavailable += usize::from(!is_free);
                     self.pods[at] = self.pod();
@@ -189,13 +199,13 @@ impl Api for Simulated<'_> {
             let mut workload = Workload::default();
             workload.metadata.generation = cluster.generation;
             workload.metadata.resource_version = "1".to_owned();
-            workload.spec.min_ready_seconds = MIN_READY as u32;
+            workload.spec.min_ready_seconds = cluster.min_ready as u32;
             let annotations = &mut workload.spec.template.metadata.annotations;
             cluster.template.iter().for_each(|value| _ = annotations.insert(RESTARTED_AT.to_owned(), value.clone()));
             workload.status.observed_generation = cluster.generation;
             workload.status.desired_number_scheduled = NODES as u32;
             workload.status.updated_number_scheduled = count(&|pod| pod.restarted_at == cluster.template);
-            workload.status.number_available = count(&|pod| pod.is_available(now));
+            workload.status.number_available = count(&|pod| pod.is_available(now, cluster.min_ready));
             Ok(workload)
         })
     }
@@ -290,7 +300,8 @@ fn rolled_back(problem: &str) -> Outcome {
 /// Nothing is under way, and each pod runs what the ConfigMap has.
 fn assert_at_rest(cluster: &Cluster, config: &str, context: &str) {
     let annotations = cluster.config_map.metadata.annotations.keys().map(String::as_str);
-    let unfinished: Vec<&str> = annotations.filter(|name| !name.contains("/rejected")).collect();
+    let unfinished: Vec<&str> =
+        annotations.filter(|name| !name.contains("/rejected") && !name.contains("/stable")).collect();
     assert_eq!(unfinished, [] as [&str; 0], "{context}");
     let data: Vec<_> = cluster.config_map.data.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(data, [(KEY, config), ("start.sh", "x")], "{context}");
@@ -321,6 +332,8 @@ fn a_good_config_reaches_all_and_a_bad_one_one_pod() {
             assert_eq!(outcome(&cluster, text), expected, "{text}");
             let cluster = cluster.borrow();
             assert_at_rest(&cluster, if problem.is_none() { text } else { OLD }, text);
+            let stable = cluster.config_map.metadata.annotations.get("kmagent.kloudmate.com/stable");
+            assert_eq!(stable, problem.is_none().then(|| revision(text).to_string()).as_ref(), "{text}");
             let untouched = if problem.is_none() { 0 } else { 2 };
             assert_eq!((cluster.untouched(), cluster.most_down), (untouched, 1), "{text}");
             let rejection = problem.map(|problem| Rejection { revision: revision(text), problem: problem.to_owned() });
@@ -434,6 +447,23 @@ fn nothing_begins_while_a_pod_is_young_and_a_crashing_one_is_cured() {
 }
 
 #[test]
+fn a_rejection_is_forgotten_with_the_proof_and_a_relays_candidate_with_the_install() {
+    let cluster = Cluster::new(None);
+    let text = "a: other\n";
+    let rejection = Rejection { revision: revision(text), problem: "it failed".to_owned() };
+    let annotations = rejection.write(ConfigMapPatch::default()).annotations;
+    {
+        let config_map = &mut cluster.borrow_mut().config_map;
+        config_map.data.insert(format!("{KEY}.candidate"), "b: x\n".to_owned());
+        let annotations = annotations.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        config_map.metadata.annotations.extend(annotations);
+    }
+    assert_eq!(outcome(&cluster, text), Outcome::Installed);
+    assert_eq!(Rejection::of(&cluster.borrow().config_map), None);
+    assert_at_rest(&cluster.borrow(), text, "tried again");
+}
+
+#[test]
 fn what_has_no_room_is_rejected_untried() {
     let cluster = Cluster::new(None);
     let text = format!("a: {}\n", "x".repeat(1024 * 1024 - 12));
@@ -466,6 +496,26 @@ fn a_config_that_somebody_else_puts_in_place_stays() {
         assert_eq!(State::of(&cluster.borrow().config_map), None);
         assert_eq!(run(&cluster, None).unwrap(), None);
     }
+}
+
+#[test]
+fn one_that_is_put_there_amid_a_rollout_stays_too() {
+    let cluster = Cluster::new(None);
+    cluster.borrow_mut().edited_at = Some((1030, "a: by-hand\n"));
+    assert!(matches!(outcome(&cluster, "a: silent\n"), Outcome::RolledBack { .. }));
+    let config_map = &cluster.borrow().config_map;
+    assert_eq!(config_map.data[KEY], "a: by-hand\n");
+    assert_eq!((State::of(config_map), config_map.data.len()), (None, 2));
+}
+
+/// The controller counts them at once, and then goes on.
+#[test]
+fn pods_that_are_available_at_once_have_to_stay_so() {
+    let cluster = Cluster::new(None);
+    cluster.borrow_mut().min_ready = 0;
+    assert!(matches!(outcome(&cluster, "a: later\n"), Outcome::RolledBack { .. }));
+    cluster.borrow_mut().pass(Duration::from_secs(60));
+    assert_at_rest(&cluster.borrow(), OLD, "later");
 }
 
 #[test]
