@@ -8,7 +8,7 @@ use super::vendor::Vendor;
 use super::{Cluster, IMAGE, Load, POD_DEADLINE};
 use crate::support::wait::{holds_for, wait_for};
 
-fn config(name: &str) -> Value {
+pub fn config(name: &str) -> Value {
     let exporter = format!("nop/{name}");
     json!({
         "receivers": {"otlp": {"protocols": {"http": {"endpoint": "0.0.0.0:4318"}}}},
