@@ -4,6 +4,7 @@ pub mod check;
 mod chosen_settings;
 pub mod cli;
 mod cluster;
+mod cluster_status;
 pub mod reload;
 pub mod restart;
 pub mod retry;
@@ -49,7 +50,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Mode::Version => print(&cli::version()),
         Mode::PrintSettings(Subject::Agent) => print_settings(&cli),
         Mode::PrintSettings(Subject::Cluster) => cluster::print_settings(&cli),
-        Mode::Cluster => cluster::run(cli),
+        Mode::Cluster => cluster::run(&cli),
         Mode::Start => start(cli),
         Mode::Stop => stop::run(&settings::agent_paths(&cli.flags, &environment)?, print),
         Mode::Reload => print(&reload::run(&settings::agent_paths(&cli.flags, &environment)?)?),

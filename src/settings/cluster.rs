@@ -46,6 +46,15 @@ pub enum ClusterMode {
     Rollout,
 }
 
+impl ClusterMode {
+    pub fn word(self) -> &'static str {
+        match self {
+            ClusterMode::Relay => "relay",
+            ClusterMode::Rollout => "rollout",
+        }
+    }
+}
+
 /// The two kinds of workload that the vendor's API has a config for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Workload {

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use ureq::Body;
 use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{HeaderValue, Request, Response};
@@ -15,9 +15,9 @@ use super::event::Event;
 use super::failure::{ApiFailure, Cause};
 use super::name::Name;
 use super::objects::{
-    ConfigMap, ConfigMapPatch, LabelSelector, PodPage, Workload, WorkloadId, json, restarted_at_patch,
+    ConfigMap, ConfigMapPatch, LabelSelector, Metadata, PodPage, Workload, WorkloadId, restarted_at_patch,
 };
-use super::rights::{Resource, Right, Verb};
+use super::rights::{Resource, Reviewed, Right, Verb, access_review};
 use super::{Api, Result};
 use crate::error::{Error, Exit};
 use crate::log::{Masked, sanitize};
@@ -181,12 +181,33 @@ impl Client {
         failure
     }
 
-    fn read<T: for<'de> Deserialize<'de>>(&self, right: &Right, body: &[u8]) -> Result<T> {
-        serde_json::from_slice(body).map_err(|error| {
+    /// Everything in an object has a default, so that it counts as one only if it says that it is the right one.
+    fn read<T: for<'de> Deserialize<'de>>(
+        &self,
+        right: &Right,
+        body: &[u8],
+        is_right: impl FnOnce(&T) -> bool,
+    ) -> Result<T> {
+        let bad = |why: String| ApiFailure::new(Cause::BadAnswer, self.what(right), why);
+        let object = serde_json::from_slice(body).map_err(|error| {
             // Not its text, which may quote what was sent.
             let (line, column) = (error.line(), error.column());
-            let why = format!("the answer is not the JSON that was asked for, at line {line} column {column}");
-            ApiFailure::new(Cause::BadAnswer, self.what(right), why)
+            bad(format!("the answer is not the JSON that was asked for, at line {line} column {column}"))
+        })?;
+        if is_right(&object) { Ok(object) } else { Err(bad("the answer is not the object that was asked for".into())) }
+    }
+
+    /// An object with a name.
+    fn read_named<T: for<'de> Deserialize<'de>>(
+        &self,
+        right: &Right,
+        body: &[u8],
+        metadata: impl FnOnce(&T) -> &Metadata,
+    ) -> Result<T> {
+        let name = right.name.as_ref().map(Name::as_str);
+        self.read(right, body, |object| {
+            let metadata = metadata(object);
+            Some(metadata.name.as_str()) == name && !metadata.resource_version.is_empty()
         })
     }
 
@@ -215,18 +236,23 @@ impl Client {
 impl Api for Client {
     fn config_map(&self, name: &Name) -> Result<ConfigMap> {
         let right = Right::new(Verb::Get, Resource::ConfigMaps, Some(name));
-        self.read(&right, &self.call(&right, &self.path(&right), None, MAX_CONFIG_MAP)?)
+        self.read_named(&right, &self.call(&right, &self.path(&right), None, MAX_CONFIG_MAP)?, |it: &ConfigMap| {
+            &it.metadata
+        })
     }
 
     fn patch_config_map(&self, name: &Name, patch: &ConfigMapPatch) -> Result<ConfigMap> {
         let right = Right::new(Verb::Patch, Resource::ConfigMaps, Some(name));
         let content = (MERGE_PATCH, patch.merge_patch());
-        self.read(&right, &self.call(&right, &self.patch_path(&right), Some(content), MAX_CONFIG_MAP)?)
+        let body = self.call(&right, &self.patch_path(&right), Some(content), MAX_CONFIG_MAP)?;
+        self.read_named(&right, &body, |it: &ConfigMap| &it.metadata)
     }
 
     fn workload(&self, workload: &WorkloadId) -> Result<Workload> {
         let right = Right::new(Verb::Get, workload.kind.into(), Some(&workload.name));
-        self.read(&right, &self.call(&right, &self.path(&right), None, MAX_WORKLOAD)?)
+        self.read_named(&right, &self.call(&right, &self.path(&right), None, MAX_WORKLOAD)?, |it: &Workload| {
+            &it.metadata
+        })
     }
 
     fn set_restarted_at(
@@ -237,7 +263,8 @@ impl Api for Client {
     ) -> Result<Workload> {
         let right = Right::new(Verb::Patch, workload.kind.into(), Some(&workload.name));
         let content = (MERGE_PATCH, restarted_at_patch(value, resource_version));
-        self.read(&right, &self.call(&right, &self.patch_path(&right), Some(content), MAX_WORKLOAD)?)
+        let body = self.call(&right, &self.patch_path(&right), Some(content), MAX_WORKLOAD)?;
+        self.read_named(&right, &body, |it: &Workload| &it.metadata)
     }
 
     fn pods(&self, selector: &LabelSelector, after: Option<&str>) -> Result<PodPage> {
@@ -247,7 +274,8 @@ impl Api for Client {
         if let Some(after) = after {
             path += &format!("&continue={}", percent_encoded(after));
         }
-        self.read(&right, &self.call(&right, &path, None, MAX_PODS)?)
+        let body = self.call(&right, &path, None, MAX_PODS)?;
+        self.read(&right, &body, |page: &PodPage| !page.metadata.resource_version.is_empty())
     }
 
     fn create_event(&self, event: &Event) -> Result<()> {
@@ -257,54 +285,12 @@ impl Api for Client {
     }
 
     fn may(&self, right: &Right) -> Result<bool> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Attributes<'a> {
-            namespace: &'a str,
-            verb: &'a str,
-            group: &'a str,
-            resource: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            name: Option<&'a str>,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Spec<'a> {
-            resource_attributes: Attributes<'a>,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Review<'a> {
-            api_version: &'static str,
-            kind: &'static str,
-            spec: Spec<'a>,
-        }
-        #[derive(Deserialize)]
-        struct Reviewed {
-            status: ReviewStatus,
-        }
-        #[derive(Deserialize)]
-        struct ReviewStatus {
-            #[serde(default)]
-            allowed: bool,
-        }
         let ask = Right::new(Verb::Create, Resource::SelfSubjectAccessReviews, None);
-        let resource_attributes = Attributes {
-            namespace: self.options.namespace.as_str(),
-            verb: right.verb.name(),
-            group: right.resource.group(),
-            resource: right.resource.plural(),
-            name: right.name.as_ref().map(Name::as_str),
-        };
-        let review = Review {
-            api_version: "authorization.k8s.io/v1",
-            kind: "SelfSubjectAccessReview",
-            spec: Spec { resource_attributes },
-        };
         // It is in no namespace.
         let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-        let body = self.call(&ask, path, Some((JSON, json(&review))), MAX_OTHER)?;
-        self.read::<Reviewed>(&ask, &body).map(|reviewed| reviewed.status.allowed)
+        let review = access_review(right, self.options.namespace.as_str());
+        let body = self.call(&ask, path, Some((JSON, review)), MAX_OTHER)?;
+        self.read::<Reviewed>(&ask, &body, |_| true).map(|reviewed| reviewed.status.allowed)
     }
 }
 
@@ -320,6 +306,7 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 #[path = "client_tests.rs"]
 mod tests;

@@ -11,6 +11,8 @@ mod failure;
 mod name;
 mod objects;
 mod rights;
+#[cfg(test)]
+pub mod test_server;
 
 pub use client::{Client, Options};
 pub use event::{Event, Severity};
@@ -60,5 +62,21 @@ pub trait Api {
             }
         }
         Ok(missing)
+    }
+}
+
+/// Says in the log what the Role lacks of these rights, as soon as the API server answers; then none is left to ask for.
+pub fn name_missing(api: &dyn Api, rights: &mut Vec<Right>) {
+    if rights.is_empty() {
+        return;
+    }
+    match api.missing_rights(rights.clone()) {
+        Ok(missing) => {
+            for rule in role_rules(&missing) {
+                log::error!(rule = rule.as_str(); "a right is missing: add this rule to the updater's Role");
+            }
+            rights.clear();
+        }
+        Err(failure) => log::debug!(error:% = failure; "cannot ask for the updater's rights"),
     }
 }

@@ -1,4 +1,5 @@
-//! The name of an object or a namespace. It goes into the path of a request, so it is checked once, where it comes from.
+//! The name of an object or a namespace. It goes into the path of a request, so it is checked once, where it comes
+//! from.
 
 use std::fmt;
 

@@ -121,6 +121,18 @@ pub struct Workload {
     pub status: WorkloadStatus,
 }
 
+impl Workload {
+    /// The annotation of the pods' template.
+    pub fn restarted_at(&self) -> Option<&String> {
+        self.spec.template.metadata.annotations.get(RESTARTED_AT)
+    }
+
+    /// How many there are to be of a DaemonSet, or are of a Deployment.
+    pub fn pods(&self) -> u32 {
+        self.status.desired_number_scheduled.max(self.status.replicas)
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct WorkloadSpec {
@@ -220,6 +232,8 @@ pub struct PodPage {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct PageMetadata {
+    #[serde(rename = "resourceVersion")]
+    pub resource_version: String,
     /// With what to ask for the next page; empty when there is none.
     #[serde(rename = "continue")]
     pub next: String,
@@ -231,6 +245,13 @@ pub struct Pod {
     pub metadata: Metadata,
     pub spec: PodSpec,
     pub status: PodStatus,
+}
+
+impl Pod {
+    /// Of the template that it was made from.
+    pub fn restarted_at(&self) -> Option<&String> {
+        self.metadata.annotations.get(RESTARTED_AT)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use serde::{Deserialize, Serialize};
+
 use super::name::Name;
-use super::objects::{WorkloadId, WorkloadKind};
+use super::objects::{WorkloadId, WorkloadKind, json};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
@@ -113,6 +115,55 @@ pub fn role_rules(rights: &[Right]) -> Vec<String> {
         rules.push(rule);
     }
     rules
+}
+
+/// The question whether the asking account has it, a SelfSubjectAccessReview.
+pub(super) fn access_review(right: &Right, namespace: &str) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Review<'a> {
+        api_version: &'static str,
+        kind: &'static str,
+        spec: Spec<'a>,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Spec<'a> {
+        resource_attributes: Attributes<'a>,
+    }
+    #[derive(Serialize)]
+    struct Attributes<'a> {
+        namespace: &'a str,
+        verb: &'a str,
+        group: &'a str,
+        resource: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<&'a str>,
+    }
+    let resource_attributes = Attributes {
+        namespace,
+        verb: right.verb.name(),
+        group: right.resource.group(),
+        resource: right.resource.plural(),
+        name: right.name.as_ref().map(Name::as_str),
+    };
+    json(&Review {
+        api_version: "authorization.k8s.io/v1",
+        kind: "SelfSubjectAccessReview",
+        spec: Spec { resource_attributes },
+    })
+}
+
+/// The answer to it.
+#[derive(Deserialize)]
+pub(super) struct Reviewed {
+    pub status: ReviewStatus,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ReviewStatus {
+    #[serde(default)]
+    pub allowed: bool,
 }
 
 #[cfg(test)]
