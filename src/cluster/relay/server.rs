@@ -135,5 +135,6 @@ impl Server {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 #[path = "server_tests.rs"]
 pub(super) mod tests;
