@@ -20,14 +20,14 @@ use crate::core::Uptime;
 use crate::os::stream::NonBlockingStream;
 use crate::os::wait::Waitable;
 
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// For 8 MiB at 1.1 Mbit/s.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// For the answer to arrive, and the client's own end.
-const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
+pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Reads and writes in one turn; then it is the others' turn.
 const ROUNDS: usize = 16;
@@ -297,6 +297,21 @@ impl Connection {
             let Some(count) = self.stream.write(rest)? else { return Ok(false) };
             answer.sent += count;
         }
+    }
+
+    #[cfg(test)]
+    pub fn is_answering(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    #[cfg(test)]
+    pub fn received(&self) -> usize {
+        self.received.len()
+    }
+
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.received.capacity()
     }
 
     fn close(&mut self, now: Uptime) -> Result<(), Gone> {
