@@ -55,6 +55,7 @@ fn digest_of(token: &Secret) -> Digest {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use crate::os::unix::files::test_dir::Dir;
