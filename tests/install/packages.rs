@@ -772,7 +772,9 @@ fn the_scripts_for_busybox() {
         // Another service may read it, while no agent runs; and then none may.
         let said = sh(&upgrade);
         assert!(said.contains("keeping /etc/kmagent/config.yaml where it is, since others may read it"), "{said}");
-        sh(&format!("chmod 600 /etc/kmagent/config.yaml; {upgrade}"));
+        sh("chmod 600 /etc/kmagent/config.yaml; echo 'collector-endpoint: http://gw:4318' >>/etc/kmagent/agent.yaml");
+        let said = sh(&upgrade);
+        assert!(said.contains("kmagent: the agent asks no API for its config: set update-endpoint"), "{said}");
         assert_eq!(
             sh(&format!("cat /etc/kmagent/api-key {agents}/config.yaml /etc/kmagent/config.yaml")),
             "sk_1\nname: second\nname: second\n"
