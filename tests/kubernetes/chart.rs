@@ -10,12 +10,12 @@ use crate::support::source;
 
 const CHART: &str = "dist/kubernetes/chart";
 
-fn chart() -> String {
+pub fn chart() -> String {
     source::path(CHART).display().to_string()
 }
 
 impl Cluster {
-    fn helm<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Output {
+    pub fn helm<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Output {
         self.run("helm", args)
     }
 

@@ -2,6 +2,7 @@
 
 mod chart;
 mod pod;
+mod updater;
 mod vendor;
 
 use std::io::{Read, Write};

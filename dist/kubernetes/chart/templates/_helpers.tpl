@@ -67,6 +67,8 @@ capabilities:
 # Its config comes with the ConfigMap, at a restart of the pod.
 - {name: KM_CONFIG_CHECK_INTERVAL, value: "0"}
 {{- end }}
+# The image is made for Docker too, which the report would say.
+- {name: KM_DOCKER_MODE, value: "false"}
 - {name: KM_REPORT_EXTENDED, value: "true"}
 - {name: KM_MIN_UPTIME, value: "{{ $values.minUptimeSeconds }}s"}
 - {name: KM_CONFIRM_TIME, value: {{ $values.confirmTime | quote }}}
@@ -117,11 +119,16 @@ capabilities:
 {{- end }}
 {{- end }}
 
-{{/* A small program each half minute; until it is ready there is nothing to send to. */}}
+{{/* A small program each half minute. Until a collector has run it is asked more often, or a rollout waited as long for
+each pod; that it does not run yet restarts nothing: the pod may wait for its first config. */}}
 {{- define "kmagent.readiness" -}}
+startupProbe:
+  exec: {command: [/usr/local/bin/kmagent, status, --ready]}
+  periodSeconds: 3
+  timeoutSeconds: 15
+  failureThreshold: 1000000000
 readinessProbe:
   exec: {command: [/usr/local/bin/kmagent, status, --ready]}
-  initialDelaySeconds: 2
   periodSeconds: 30
   timeoutSeconds: 15
 {{- end }}
