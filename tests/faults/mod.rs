@@ -18,6 +18,7 @@ mod phases;
 mod planted;
 mod proxy;
 mod races;
+mod relay;
 mod retry_after;
 mod special_files;
 mod statuses;

@@ -13,12 +13,12 @@
 //! Certificate and token are files of Secrets, which a kubelet replaces while this runs: both are read anew when they
 //! have changed.
 
-mod certificate;
+pub mod certificate;
 mod client_stream;
 mod connection;
-mod host_contract;
-mod http;
-mod server;
+pub mod host_contract;
+pub mod http;
+pub mod server;
 mod token;
 
 use std::time::Duration;
