@@ -11,8 +11,8 @@ use crate::log::redact::Secrets;
 #[derive(Debug)]
 pub struct GroupConfig {
     pub revision: Revision,
-    /// Canonical, for the pods.
-    pub json: String,
+    /// Canonical, for the pods, many of which may read it at once.
+    pub json: Arc<str>,
     /// For the ConfigMap.
     pub yaml: String,
     /// What is not to be shown of it.
@@ -27,7 +27,7 @@ impl GroupConfig {
     pub fn offered(value: &Value, revision: Revision, most: u64) -> Result<GroupConfig> {
         let yaml = yaml::render_proven(value, most)
             .map_err(|error| Error::because(Exit::ConfigRefused, "the config cannot be written as YAML", error))?;
-        Ok(GroupConfig { revision, json: value.canonical(), yaml, secrets: secrets_of(value) })
+        Ok(GroupConfig { revision, json: value.canonical().into(), yaml, secrets: secrets_of(value) })
     }
 
     /// Of a ConfigMap. The text stays as it is.
@@ -40,7 +40,7 @@ impl GroupConfig {
         if value.as_object().is_none_or(<[_]>::is_empty) {
             return Err(unusable("it is no mapping, or an empty one".to_string()));
         }
-        let (json, secrets) = (value.canonical(), secrets_of(&value));
+        let (json, secrets) = (value.canonical().into(), secrets_of(&value));
         Ok(GroupConfig { revision: value.revision(), json, yaml: text.to_string(), secrets })
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::fleet::{Fleet, Member};
 use super::mailbox::{Checked, ClusterEvent, Report, UpdaterCommand};
-use super::relay::{self, Relay};
+use super::relay::Relay;
 use super::roller;
 use crate::control::server::{ClientId, Server};
 use crate::control::{ClusterStatus, GroupStatus, PollingStatus, Reply, Request};
@@ -157,9 +157,8 @@ impl Serve {
 
     fn serve_pods(&mut self) {
         let now = self.now();
-        let Some(relay) = &mut self.parts.relay else { return };
-        let (fleet, mut orders) = (&mut self.parts.fleet, Vec::new());
-        relay.turn(now, &mut |question| relay::answer(fleet, now, question, &mut orders));
+        let Parts { relay: Some(relay), fleet, .. } = &mut self.parts else { return };
+        let orders = relay.turn(now, fleet);
         self.order(orders);
     }
 

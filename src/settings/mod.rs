@@ -46,6 +46,7 @@ use std::time::Duration;
 use crate::config::policy::Policy;
 use crate::log::LogFormat;
 use crate::log::redact::MASK;
+pub use api_key::read_file as read_token;
 pub use policy::CANNOT_READ_POLICY;
 pub use resolve::{Resolved, agent_paths, last_good_path, resolve, resolve_cluster, resolve_last_good};
 pub use update_token::UpdateToken;

@@ -1,5 +1,6 @@
 //! A real cluster, which `tests/kubernetes/run` starts: what is tested runs in its pods, the tests in its network.
 
+mod chart;
 mod pod;
 mod vendor;
 
@@ -49,6 +50,13 @@ impl Cluster {
         bin::output_within(POD_DEADLINE, self.command(program, args))
     }
 
+    /// In no namespace of ours.
+    fn run_bare<'a>(&self, program: &str, args: impl IntoIterator<Item = &'a str>) -> Output {
+        let mut command = Command::new(source::path("tests/kubernetes/cluster"));
+        command.arg(program).arg(&self.dir).args(args).stdin(Stdio::null());
+        bin::output_within(POD_DEADLINE, command)
+    }
+
     fn command<'a>(&self, program: &str, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(source::path("tests/kubernetes/cluster"));
         command.arg(program).arg(&self.dir).args(["--namespace", &self.namespace]).args(args);
@@ -66,10 +74,7 @@ impl Cluster {
     }
 
     fn apply(&self, manifest: &str) {
-        let mut command = self.command("kubectl", ["apply", "-f", "-"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
+        let output = piped(&mut self.command("kubectl", ["apply", "-f", "-"]), manifest);
         assert!(output.status.success(), "{}\n{manifest}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -117,6 +122,13 @@ impl Drop for Cluster {
         }
         self.kubectl(["delete", "namespace", &self.namespace, "--wait=false"]);
     }
+}
+
+/// Runs it to its end with this standard input.
+fn piped(command: &mut Command, input: &str) -> std::process::Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
 }
 
 /// Sends OTLP log records to a collector all the while, each by a connection of its own.

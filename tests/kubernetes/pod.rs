@@ -8,15 +8,16 @@ use super::vendor::Vendor;
 use super::{Cluster, IMAGE, Load, POD_DEADLINE};
 use crate::support::wait::{holds_for, wait_for};
 
-fn config(name: &str) -> Value {
+pub fn config(name: &str) -> Value {
+    let exporter = format!("nop/{name}");
     json!({
         "receivers": {"otlp": {"protocols": {"http": {"endpoint": "0.0.0.0:4318"}}}},
-        "exporters": {"nop": {}},
+        "exporters": {exporter.clone(): {}},
         "extensions": {"health_check": {"endpoint": "0.0.0.0:13133"}},
         "service": {
             "extensions": ["health_check"],
-            "pipelines": {"logs": {"receivers": ["otlp"], "exporters": ["nop"]}},
-            "telemetry": {"metrics": {"level": "none"}, "resource": {"name": name}},
+            "pipelines": {"logs": {"receivers": ["otlp"], "exporters": [exporter]}},
+            "telemetry": {"metrics": {"level": "none"}},
         },
     })
 }
@@ -169,7 +170,7 @@ fn restricted_it_restarts_the_collector_and_says_why() {
     cluster.wait_ready("agent");
     // What cannot run is not tried, and the pod stays ready.
     let mut bad = config("bad");
-    bad["receivers"]["otlp"]["protocols"]["http"]["no_such_key"] = json!(1);
+    bad["receivers"]["no_such_receiver"] = json!({});
     vendor.answer(json!({"restart_required": true, "config": bad}));
     let is_refused = |request: &Value| request["rejected_revision"].is_string();
     let rejected = wait_for("a refusal", POD_DEADLINE, || {

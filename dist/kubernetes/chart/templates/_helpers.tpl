@@ -91,6 +91,7 @@ capabilities:
 {{- end }}
 {{- end }}
 
+{{/* A mode of 288 is 0440, which YAML 1.2 reads as a text. */}}
 {{- define "kmagent.agentVolumes" -}}
 {{- $root := .root -}}
 - {name: state, emptyDir: {}}
@@ -103,13 +104,13 @@ capabilities:
 - name: key
   secret:
     secretName: {{ include "kmagent.apiKeySecret" $root | quote }}
-    defaultMode: 0440
+    defaultMode: 288
     items: [{key: {{ $root.Values.apiKey.key | quote }}, path: api-key}]
 {{- end }}
 {{- if eq $root.Values.mode "relay" }}
 - name: relay
   projected:
-    defaultMode: 0440
+    defaultMode: 288
     sources:
       - secret: {name: {{ include "kmagent.tlsSecret" $root | quote }}, items: [{key: ca.crt, path: ca.crt}]}
       - secret: {name: {{ include "kmagent.tokenSecret" $root | quote }}, items: [{key: token, path: token}]}
