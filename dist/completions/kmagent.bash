@@ -31,7 +31,7 @@ _kmagent() {
             flag=${word%%=*}
             given+="$flag "
             case $word in
-                start | stop | reload | restart | retry | status | --check | --print-settings) mode=$word ;;
+                start | stop | reload | restart | retry | status | cluster | --check | --print-settings) mode=$word ;;
                 --help | -h | --version | -V) return ;;
                 --docker-mode | --allow-http | --report-extended | --dry-run | --json | --ready | --*=*) ;;
                 --*) takes_value=$flag ;;
@@ -63,11 +63,13 @@ _kmagent() {
     local offers=''
     case $mode in
         '')
-            offers='start stop reload restart retry status'
+            offers='start stop reload restart retry status cluster'
             [[ $cur != -* ]] || offers="--check --print-settings --version --help $settings"
             ;;
         # Of the settings they need none but where the agent is.
         stop | reload | restart | retry) offers='--agent-config --run-dir' ;;
+        # Its settings are a pod's environment.
+        cluster) ;;
         status) offers='--json --ready --agent-config --run-dir' ;;
         --check) offers="--dry-run --json --splay $settings" ;;
         *) offers=$settings ;;

@@ -17,7 +17,7 @@ function __kmagent_mode
             continue
         end
         switch $word
-            case start stop reload restart retry status --check --print-settings
+            case start stop reload restart retry status cluster --check --print-settings
                 set mode $word
             case --help -h --version -V
                 set mode done
@@ -53,7 +53,7 @@ end
 
 # The same for the two settings that say where the agent is: what is asked of it needs none but these.
 function __kmagent_finds --argument-names name
-    not contains -- (__kmagent_mode) done; and __kmagent_lacks $name
+    not contains -- (__kmagent_mode) done cluster; and __kmagent_lacks $name
 end
 
 # Directories that begin with the word, or with what follows its =.
@@ -68,6 +68,7 @@ complete -c kmagent -n __kmagent_does_nothing -a reload -d 'has the running agen
 complete -c kmagent -n __kmagent_does_nothing -a restart -d 'replaces the running collector, by hand-over if possible'
 complete -c kmagent -n __kmagent_does_nothing -a retry -d 'has the rejected config tried again, and shows the outcome'
 complete -c kmagent -n __kmagent_does_nothing -a status -d 'shows what the running agent is doing'
+complete -c kmagent -n __kmagent_does_nothing -a cluster -d 'updates the configs in a Kubernetes cluster'
 complete -c kmagent -n __kmagent_does_nothing -l check -d 'does one config check and exits'
 complete -c kmagent -n __kmagent_does_nothing -l print-settings -d 'shows every setting, its value and where it comes from'
 complete -c kmagent -n __kmagent_does_nothing -s V -l version -d 'shows the version'

@@ -54,7 +54,8 @@ fn annotation(name: &str) -> String {
     format!("{PREFIX}{name}")
 }
 
-/// A candidate without its config cannot be offered, so it is none: the API offers it again, and its canary begins anew.
+/// A candidate without its config cannot be offered, so it is none: the API offers it again, and its canary begins
+/// anew.
 pub fn read(map: &ConfigMap, workload: Workload) -> Found {
     let mut found = Found::default();
     let mut config = |key: &str| -> Option<Arc<GroupConfig>> {

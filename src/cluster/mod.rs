@@ -20,6 +20,7 @@ mod fleet;
 pub mod kubernetes;
 mod mailbox;
 mod news;
+mod pace;
 mod poll;
 pub mod relay;
 mod roller;
@@ -81,19 +82,20 @@ pub fn run(settings: &Settings, cluster: &ClusterSettings, seed: u64) -> Result<
     };
     let (interval, most) = (settings.config_check_interval, settings.max_config_file());
     let poll = Poll::new(clock, vendor, identity, interval, seed);
+    let parts = updater::Parts { clock, mailbox, main, api: Box::new(client), poll, most_yaml: most };
     let (relay, work): (_, Box<dyn FnOnce() + Send>) = match cluster.mode {
         ClusterMode::Relay => {
             let mut groups = Vec::new();
             for group in &cluster.groups {
                 groups.push((group.workload, name(&group.config_map)?));
             }
-            let updater = Updater::new(clock, mailbox, main, Box::new(client), poll, groups, most, seed);
+            let updater = Updater::new(parts, groups, seed);
             (Some(Relay::bind(&cluster.relay)?), Box::new(move || updater.run()))
         }
         ClusterMode::Rollout => {
             let targets = roller::targets(&cluster.groups).map_err(|cause| Error::new(Exit::Settings, cause))?;
             let rules = Rules { deadline: cluster.rollout_deadline, settle: settings.min_uptime };
-            let roller = Roller::new(clock, mailbox, main, Box::new(client), poll, targets, rules, most);
+            let roller = Roller::new(parts, targets, rules);
             (None, Box::new(move || roller.run()))
         }
     };

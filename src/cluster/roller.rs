@@ -3,22 +3,21 @@
 //! An unfinished rollout of an earlier updater is finished or undone first. What cannot begin now, since pods are not
 //! available, is tried again at the next check.
 
-use std::time::{Duration, Instant, SystemTime};
-
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::time::{Duration, SystemTime};
 
 use super::config::GroupConfig;
 use super::config_map;
 use super::kubernetes::{self, Api, ConfigMap, Metadata, Name, Right, WorkloadId, WorkloadKind};
-use super::mailbox::{Answer, Checked, ClusterEvent, Report, UpdaterCommand};
+use super::mailbox::{Answer, Checked, ClusterEvent, Report};
 use super::news::{self, News};
+use super::pace::Clock;
 use super::poll::Poll;
 use super::rollout::{
     Candidate, Finished, Halted, Outcome, Pace, Rejection, Rollout, Rules, Stopped, Target, revision_of,
 };
+use super::updater::Parts;
 use crate::config::value::Revision;
 use crate::control::GroupStatus;
-use crate::core::Uptime;
 use crate::core::restart_requests::{Asked, Decision, RestartThrottle};
 use crate::log::Masked;
 use crate::log::masked::{self, Holder};
@@ -54,43 +53,9 @@ struct Group {
     noted: Option<String>,
 }
 
-/// The mailbox is what a wait is cut short by.
-struct Clock {
-    clock: Instant,
-    mailbox: Receiver<UpdaterCommand>,
-    is_asked: bool,
-}
-
-impl Pace for Clock {
-    fn now(&self) -> Uptime {
-        self.clock.elapsed()
-    }
-
-    fn pause(&mut self, duration: Duration) -> Result<(), Stopped> {
-        let until = Instant::now() + duration;
-        loop {
-            match self.mailbox.recv_deadline(until) {
-                Ok(UpdaterCommand::Stop) | Err(RecvTimeoutError::Disconnected) => return Err(Stopped),
-                Ok(UpdaterCommand::CheckNow) => self.is_asked = true,
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => return Ok(()),
-            }
-        }
-    }
-}
-
 impl Roller {
-    #[allow(clippy::too_many_arguments)]
-    pub fn new(
-        clock: Instant,
-        mailbox: Receiver<UpdaterCommand>,
-        main: Sender<ClusterEvent>,
-        api: Box<dyn Api + Send>,
-        poll: Poll,
-        targets: Vec<(Workload, Target)>,
-        rules: Rules,
-        most_yaml: u64,
-    ) -> Roller {
+    pub fn new(parts: Parts, targets: Vec<(Workload, Target)>, rules: Rules) -> Roller {
+        let Parts { clock, mailbox, main, api, poll, most_yaml } = parts;
         let maps: Vec<Name> = targets.iter().map(|(_, target)| target.config_map.clone()).collect();
         let workloads: Vec<WorkloadId> = targets.iter().map(|(_, target)| target.workload.clone()).collect();
         let rights = [Right::to_keep(&maps), Right::to_roll_out(&workloads)].concat();

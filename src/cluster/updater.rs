@@ -39,6 +39,17 @@ pub struct Updater {
     rights: Vec<Right>,
 }
 
+/// What the thread is given, in either mode.
+pub struct Parts {
+    pub clock: Instant,
+    pub mailbox: Receiver<UpdaterCommand>,
+    pub main: Sender<ClusterEvent>,
+    pub api: Box<dyn Api + Send>,
+    pub poll: Poll,
+    /// Of a config as YAML.
+    pub most_yaml: u64,
+}
+
 /// One ConfigMap, and what is still to be done with it.
 struct Group {
     workload: Workload,
@@ -59,16 +70,8 @@ struct Group {
 }
 
 impl Updater {
-    pub fn new(
-        clock: Instant,
-        mailbox: Receiver<UpdaterCommand>,
-        main: Sender<ClusterEvent>,
-        api: Box<dyn Api + Send>,
-        poll: Poll,
-        groups: Vec<(Workload, Name)>,
-        most_yaml: u64,
-        seed: u64,
-    ) -> Updater {
+    pub fn new(parts: Parts, groups: Vec<(Workload, Name)>, seed: u64) -> Updater {
+        let Parts { clock, mailbox, main, api, poll, most_yaml } = parts;
         let group = |(workload, name)| Group {
             workload,
             name,

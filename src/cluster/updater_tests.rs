@@ -142,7 +142,8 @@ impl World {
         let clock = Instant::now();
         let poll = Poll::new(clock, None, identity, None, 7);
         let groups = vec![(DaemonSet, Name::parse("km").unwrap())];
-        let updater = Updater::new(clock, mailbox, main, Box::new(server.clone()), poll, groups, 1 << 20, 7);
+        let parts = Parts { clock, mailbox, main, api: Box::new(server.clone()), poll, most_yaml: 1 << 20 };
+        let updater = Updater::new(parts, groups, 7);
         let thread = Some(std::thread::spawn(move || updater.run()));
         let env = |name: &str| {
             let value = match name {

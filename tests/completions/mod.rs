@@ -176,6 +176,8 @@ fn every_flag_is_offered_where_it_is_of_use() {
             "stop" | "reload" | "restart" | "retry" | "status" => {
                 ["--run-dir", "--agent-config"].contains(&setting.as_str())
             }
+            // Its settings are a pod's environment.
+            "cluster" => false,
             mode => !ENDS.contains(&mode),
         };
         let mut offered: Words = settings.iter().filter(uses).cloned().collect();

@@ -223,7 +223,7 @@ fn what_the_examples_show_is_what_there_is() {
 }
 
 /// Which the pages and the README have somebody run.
-const PROGRAMS: [&str; 21] = [
+const PROGRAMS: [&str; 22] = [
     "kmagent",
     INSTALLED,
     "./install.sh",
@@ -245,6 +245,7 @@ const PROGRAMS: [&str; 21] = [
     "apk",
     "opkg",
     "rpm",
+    "kubectl",
 ];
 
 fn runs(line: &str) -> bool {

@@ -65,7 +65,7 @@ pub trait Api {
     }
 }
 
-/// Says in the log what the Role lacks of these rights, as soon as the API server answers; then none is left to ask for.
+/// Says in the log what the Role lacks of these rights, as soon as the API server answers; then none is left.
 pub fn name_missing(api: &dyn Api, rights: &mut Vec<Right>) {
     if rights.is_empty() {
         return;

@@ -1,5 +1,5 @@
-//! A real API server for unit tests. `KM_TEST_KUBERNETES` names a directory with its `address`, `ca.crt`, and the `token`
-//! of an account that `tests/kubernetes/api.yaml` makes; where it is not set those tests are left out.
+//! A real API server for unit tests. `KM_TEST_KUBERNETES` names a directory with its `address`, `ca.crt`, and the
+//! `token` of an account that `tests/kubernetes/api.yaml` makes; where it is not set those tests are left out.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -32,8 +32,8 @@ impl Certificate {
         Ok((Certificate { path: path.to_owned(), content, looked_at: now }, tls))
     }
 
-    /// The new one, if there is another in the file; looked for once a minute at most. One that cannot be used is logged
-    /// once, and the present one is kept.
+    /// The new one, if there is another in the file; looked for once a minute at most. One that cannot be used is
+    /// logged once, and the present one is kept.
     pub fn renewed(&mut self, now: Uptime) -> Option<Arc<ServerConfig>> {
         if now < self.looked_at + LOOK_INTERVAL {
             return None;
@@ -86,6 +86,7 @@ fn server_config(path: &Path, pem: &[u8]) -> Result<Arc<ServerConfig>> {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use rcgen::{CertifiedKey, generate_simple_self_signed};
 

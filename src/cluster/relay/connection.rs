@@ -8,38 +8,35 @@
 //! Each has a deadline of its own, which no byte that arrives moves. While there is an answer to be written nothing is
 //! read, so requests that are sent ahead wait in the kernel.
 
-use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::ServerConfig;
 
+use super::client_stream::{ClientStream, Gone};
 use super::http::{self, Body, Head, Response};
 use super::server::{BODY_LIMIT, HEAD_LIMIT, Respond};
 use crate::core::Uptime;
 use crate::os::stream::NonBlockingStream;
 use crate::os::wait::Waitable;
 
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// For 8 MiB at 1.1 Mbit/s.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// For the answer to arrive, and the client's own end.
-const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
+pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Reads and writes in one turn; then it is the others' turn.
 const ROUNDS: usize = 16;
 /// In one of them.
 const PIECE: usize = 8 * 1024;
-/// Of what TLS has for the client.
-const TLS_BUFFER: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub struct Connection {
-    stream: NonBlockingStream,
-    tls: Option<Box<ServerConnection>>,
+    stream: ClientStream,
     phase: Phase,
     until: Uptime,
     /// It has passed `respond_to_head`.
@@ -91,36 +88,19 @@ impl Answer {
     }
 }
 
-/// It is over with the connection.
-struct Gone;
-
-impl From<io::Error> for Gone {
-    fn from(_: io::Error) -> Gone {
-        Gone
-    }
-}
-
-fn is_blocked(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
 impl Connection {
     pub fn new(
         stream: NonBlockingStream,
         tls: Option<Arc<ServerConfig>>,
         now: Uptime,
     ) -> Result<Connection, rustls::Error> {
-        let tls = tls.map(ServerConnection::new).transpose()?.map(|mut tls| {
-            tls.set_buffer_limit(Some(TLS_BUFFER));
-            Box::new(tls)
-        });
-        let (phase, timeout) = match tls {
-            Some(_) => (Phase::Handshake, HANDSHAKE_TIMEOUT),
-            None => (Phase::Head, HEAD_TIMEOUT),
+        let stream = ClientStream::new(stream, tls)?;
+        let (phase, timeout) = match stream.is_handshaking() {
+            true => (Phase::Handshake, HANDSHAKE_TIMEOUT),
+            false => (Phase::Head, HEAD_TIMEOUT),
         };
         Ok(Connection {
             stream,
-            tls,
             phase,
             until: now + timeout,
             is_admitted: false,
@@ -132,14 +112,7 @@ impl Connection {
     }
 
     pub fn waitable(&self) -> Waitable<'_> {
-        match self.wants_to_write() {
-            true => self.stream.waitable_to_write(),
-            false => self.stream.waitable(),
-        }
-    }
-
-    fn wants_to_write(&self) -> bool {
-        self.answer.is_some() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+        self.stream.waitable(self.answer.is_some())
     }
 
     pub fn deadline(&self) -> Uptime {
@@ -195,10 +168,8 @@ impl Connection {
                 self.is_admitted = false;
             }
             Phase::Answer { keeps_alive: false } => self.close(now)?,
-            Phase::Closing => return self.discard(),
-            Phase::Handshake if self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking()) => {
-                self.enter(Phase::Head, now);
-            }
+            Phase::Closing => return self.stream.discard(),
+            Phase::Handshake if !self.stream.is_handshaking() => self.enter(Phase::Head, now),
             Phase::Idle if !self.received.is_empty() => self.enter(Phase::Head, now),
             _ => return if self.ask(now, respond) { Ok(true) } else { self.read() },
         }
@@ -217,8 +188,6 @@ impl Connection {
                 Phase::Closing => CLOSING_TIMEOUT,
             };
     }
-
-    // ---- Requests.
 
     /// Whether what was received led to something else than more reading.
     fn ask(&mut self, now: Uptime, respond: &mut impl Respond) -> bool {
@@ -299,8 +268,6 @@ impl Connection {
         self.enter(Phase::Answer { keeps_alive }, now);
     }
 
-    // ---- Bytes.
-
     /// `false` if there is nothing more to read now.
     fn read(&mut self) -> Result<bool, Gone> {
         // Room for what is missing: what follows a request is of no interest before that is answered.
@@ -310,52 +277,16 @@ impl Connection {
         };
         let mut piece = [0; PIECE];
         let piece = &mut piece[..room.min(PIECE)];
-        let Some(tls) = &mut self.tls else {
-            return match self.stream.read(piece) {
-                Ok(0) => Err(Gone),
-                Ok(count) => {
-                    self.received.extend_from_slice(&piece[..count]);
-                    Ok(true)
-                }
-                Err(error) if is_blocked(&error) => Ok(false),
-                Err(_) => Err(Gone),
-            };
-        };
-        // First what is open already: TLS takes no more before that is read.
-        match tls.reader().read(piece) {
-            Ok(0) => return Err(Gone),
-            Ok(count) => {
-                self.received.extend_from_slice(&piece[..count]);
-                return Ok(true);
-            }
-            Err(error) if is_blocked(&error) => {}
-            Err(_) => return Err(Gone),
-        }
-        match tls.read_tls(&mut self.stream) {
-            Ok(0) => return Err(Gone),
-            Ok(_) => {}
-            Err(error) if is_blocked(&error) => return Ok(false),
-            Err(_) => return Err(Gone),
-        }
-        if tls.process_new_packets().is_err() {
-            // The alert says why.
-            let _ = tls.write_tls(&mut self.stream);
-            return Err(Gone);
-        }
+        let Some(count) = self.stream.read(piece)? else { return Ok(false) };
+        self.received.extend_from_slice(&piece[..count]);
         Ok(true)
     }
 
     /// `false` if the client has to read first.
     fn flush(&mut self) -> Result<bool, Gone> {
         loop {
-            if let Some(tls) = &mut self.tls
-                && tls.wants_write()
-            {
-                match tls.write_tls(&mut self.stream) {
-                    Ok(_) => continue,
-                    Err(error) if is_blocked(&error) => return Ok(false),
-                    Err(_) => return Err(Gone),
-                }
+            if !self.stream.flush()? {
+                return Ok(false);
             }
             let Some(answer) = &mut self.answer else { return Ok(true) };
             let rest = answer.rest();
@@ -363,41 +294,32 @@ impl Connection {
                 self.answer = None;
                 continue;
             }
-            let written = match &mut self.tls {
-                Some(tls) => tls.writer().write(rest),
-                None => self.stream.write(rest),
-            };
-            match written {
-                Ok(0) => return Err(Gone),
-                Ok(count) => answer.sent += count,
-                Err(error) if is_blocked(&error) => return Ok(false),
-                Err(_) => return Err(Gone),
-            }
+            let Some(count) = self.stream.write(rest)? else { return Ok(false) };
+            answer.sent += count;
         }
     }
 
-    /// Says that nothing follows, and waits for the client to have read that: to close with something unread would
-    /// throw away what it has not read (RFC 9112, 9.6).
+    #[cfg(test)]
+    pub fn is_answering(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    #[cfg(test)]
+    pub fn received(&self) -> usize {
+        self.received.len()
+    }
+
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.received.capacity()
+    }
+
     fn close(&mut self, now: Uptime) -> Result<(), Gone> {
-        if let Some(tls) = &mut self.tls {
-            tls.send_close_notify();
-            while tls.wants_write() && tls.write_tls(&mut self.stream).is_ok() {}
-        }
-        self.tls = None;
+        self.stream.end_writing()?;
         self.received = Vec::new();
         self.is_admitted = false;
-        self.stream.end_writing()?;
         self.enter(Phase::Closing, now);
         Ok(())
-    }
-
-    fn discard(&mut self) -> Result<bool, Gone> {
-        match self.stream.read(&mut [0; PIECE]) {
-            Ok(0) => Err(Gone),
-            Ok(_) => Ok(true),
-            Err(error) if is_blocked(&error) => Ok(false),
-            Err(_) => Err(Gone),
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! HTTP/1.1 (RFC 9112) as far as the relay speaks it: heads are read, strictly where it matters to where a request ends,
+//! HTTP/1.1 (RFC 9112) as far as the relay speaks it: heads are read, strictly where that decides where a request ends,
 //! and responses are written. Pure.
 
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 //! ```text
 //!   server         connections: accepted, served, dropped, never waited for
 //!   connection     one client: handshake, head, body, answer, and the end
+//!   client_stream  its bytes, with or without TLS
 //!   http           heads read, responses written
 //!   certificate    the server's side of TLS
 //!   token          what a pod has to know
@@ -13,6 +14,7 @@
 //! have changed.
 
 mod certificate;
+mod client_stream;
 mod connection;
 mod host_contract;
 mod http;
@@ -149,4 +151,5 @@ impl Respond for Pods<'_> {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests;

@@ -132,8 +132,19 @@ impl Server {
     fn dispensable(&self) -> Option<usize> {
         self.connections.iter().position(Connection::is_dispensable)
     }
+
+    /// Bytes of requests.
+    #[cfg(test)]
+    fn held(&self) -> usize {
+        self.connections.iter().map(Connection::held).sum()
+    }
 }
 
 #[cfg(test)]
+#[cfg(unix)]
+#[path = "hostile_tests.rs"]
+mod hostile;
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "server_tests.rs"]
-pub(super) mod tests;
+mod tests;

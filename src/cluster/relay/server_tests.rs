@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -13,11 +14,15 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use super::super::certificate;
 use super::super::http::Body;
 use super::*;
+use crate::os::wait::wait;
+use crate::os::wake_channel;
+
+/// For what has to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Answers with what it was asked, or with a config as large as one can be.
 pub(super) struct Echo {
     large: Arc<str>,
-    pub(super) answered: usize,
 }
 
 pub(super) const TOKEN: &str = "pod-token";
@@ -25,7 +30,7 @@ pub(super) const LARGE: usize = 8 * 1024 * 1024;
 
 impl Echo {
     pub(super) fn new() -> Echo {
-        Echo { large: "x".repeat(LARGE).into(), answered: 0 }
+        Echo { large: "x".repeat(LARGE).into() }
     }
 }
 
@@ -43,7 +48,6 @@ impl Respond for Echo {
     }
 
     fn respond(&mut self, _: Uptime, request: &Request) -> Response {
-        self.answered += 1;
         match request.path {
             "/large" => Response::ok(Body { shared: Some(self.large.clone()), ..Body::default() }),
             _ => Response::ok(String::from_utf8(request.body.to_vec()).unwrap()),
@@ -51,12 +55,16 @@ impl Respond for Echo {
     }
 }
 
-/// A relay on a thread of its own, with its owner's loop.
+/// Looked at after each turn until it is true. It may let time pass.
+type Look = Box<dyn FnMut(&Server, &mut Uptime) -> bool + Send>;
+
+/// A server on a thread of its own, with its owner's loop. A time that is to pass is skipped.
 pub(super) struct Running {
     pub(super) address: SocketAddr,
     pub(super) client: Option<Arc<ClientConfig>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<usize>>,
+    looks: Option<wake_channel::Sender<Look>>,
+    turns: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -70,26 +78,70 @@ impl Running {
     }
 
     fn start(tls: Option<Arc<ServerConfig>>, client: Option<Arc<ClientConfig>>) -> Running {
-        let mut relay = Server::bind("127.0.0.1:0".parse().unwrap(), tls).unwrap();
-        let (address, stop) = (relay.address().unwrap(), Arc::new(AtomicBool::new(false)));
-        let stopped = stop.clone();
+        let mut server = Server::bind("127.0.0.1:0".parse().unwrap(), tls).unwrap();
+        let (looks, asked) = wake_channel::channel::<Look>().unwrap();
+        let (address, turns) = (server.address().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let counted = turns.clone();
         let thread = thread::spawn(move || {
-            let (began_at, mut echo) = (Instant::now(), Echo::new());
-            while !stopped.load(Ordering::Relaxed) {
-                let deadline = relay.deadline().map(|deadline| began_at + deadline);
-                let sources: Vec<Waitable> = relay.sources().collect();
-                assert!(sources.len() <= CONNECTION_LIMIT + 1);
-                crate::os::wait::wait(&sources, deadline).unwrap();
-                relay.turn(began_at.elapsed(), &mut echo);
+            let (began_at, mut skipped) = (Instant::now(), Uptime::ZERO);
+            let (mut echo, mut looks) = (Echo::new(), Vec::new());
+            loop {
+                let until = server.deadline().and_then(|until| began_at.checked_add(until.saturating_sub(skipped)));
+                let sources: Vec<Waitable> = [asked.waitable()].into_iter().chain(server.sources()).collect();
+                assert!(sources.len() <= CONNECTION_LIMIT + 2);
+                wait(&sources, until).unwrap();
+                let (new, is_closed) = asked.drain();
+                if is_closed {
+                    return;
+                }
+                looks.extend(new);
+                loop {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    server.turn(began_at.elapsed() + skipped, &mut echo);
+                    assert!(server.held() <= CONNECTION_LIMIT * (HEAD_LIMIT + BODY_LIMIT), "{}", server.held());
+                    let before = skipped;
+                    looks.retain_mut(|look| !look(&server, &mut skipped));
+                    if skipped == before {
+                        break;
+                    }
+                }
             }
-            echo.answered
         });
-        Running { address, client, stop, thread: Some(thread) }
+        Running { address, client, looks: Some(looks), turns, thread: Some(thread) }
+    }
+
+    /// Until the server is like this.
+    pub(super) fn until(&self, what: &str, is: impl Fn(&Server) -> bool + Send + 'static) {
+        let (sender, receiver) = mpsc::channel();
+        self.looks.as_ref().unwrap().send(Box::new(move |server, _| is(server) && sender.send(()).is_ok()));
+        receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the server never has {what}"));
+    }
+
+    pub(super) fn until_received(&self, bytes: usize) {
+        self.until("that", move |server| server.connections.iter().any(|it| it.received() == bytes));
+    }
+
+    pub(super) fn until_empty(&self) {
+        self.until("no connection", |server| server.connections.is_empty());
+    }
+
+    pub(super) fn pass(&self, time: Duration) {
+        let (sender, receiver) = mpsc::channel();
+        self.looks.as_ref().unwrap().send(Box::new(move |_, skipped| {
+            *skipped += time;
+            sender.send(()).is_ok()
+        }));
+        receiver.recv_timeout(PATIENCE).unwrap();
+    }
+
+    pub(super) fn turns(&self) -> usize {
+        self.turns.load(Ordering::Relaxed)
     }
 
     pub(super) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
@@ -98,15 +150,23 @@ impl Running {
         let client = ClientConnection::new(self.client.clone().unwrap(), name).unwrap();
         StreamOwned::new(client, self.connect())
     }
+
+    /// It answers one who asks as it should.
+    pub(super) fn is_well(&self) {
+        let mut stream: Box<dyn ReadWrite> = match self.client {
+            Some(_) => Box::new(self.secure()),
+            None => Box::new(self.connect()),
+        };
+        stream.write_all(post("/echo", "well", "connection: close\r\n").as_bytes()).unwrap();
+        assert_eq!(response(&mut *stream), (200, b"well".to_vec()));
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // It may be waiting for a connection.
-        let _ = TcpStream::connect(self.address);
+        self.looks = None;
         let ended = self.thread.take().unwrap().join();
-        assert!(ended.is_ok() || thread::panicking(), "the relay has panicked");
+        assert!(ended.is_ok() || thread::panicking(), "the server has panicked");
     }
 }
 
@@ -243,27 +303,4 @@ fn one_that_writes_no_more_gets_its_answer() {
     stream.flush().unwrap();
     stream.sock.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(response(&mut stream).1.len(), LARGE);
-}
-
-#[test]
-fn a_new_certificate_is_for_those_that_come() {
-    let (first, _) = tls();
-    let (second, client) = tls();
-    let mut relay = Server::bind("127.0.0.1:0".parse().unwrap(), Some(first)).unwrap();
-    relay.set_tls(second);
-    let address = relay.address().unwrap();
-    let asking = thread::spawn(move || {
-        let name = ServerName::try_from("relay").unwrap();
-        let stream = TcpStream::connect(address).unwrap();
-        let mut stream = StreamOwned::new(ClientConnection::new(client, name).unwrap(), stream);
-        stream.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
-        response(&mut stream)
-    });
-    let mut echo = Echo::new();
-    while !asking.is_finished() {
-        crate::os::wait::wait(&relay.sources().collect::<Vec<_>>(), Some(Instant::now() + Duration::from_millis(20)))
-            .unwrap();
-        relay.turn(Uptime::ZERO, &mut echo);
-    }
-    assert_eq!(asking.join().unwrap().0, 200);
 }

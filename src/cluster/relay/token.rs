@@ -55,6 +55,7 @@ fn digest_of(token: &Secret) -> Digest {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use crate::os::unix::files::test_dir::Dir;
@@ -76,7 +77,9 @@ mod tests {
         let dir = Dir::new();
         let path = dir.path().join("token");
         for content in [None, Some(""), Some("\n"), Some("two\nlines\n")] {
-            content.map(|content| std::fs::write(&path, content).unwrap());
+            if let Some(content) = content {
+                std::fs::write(&path, content).unwrap();
+            }
             let error = Token::read(&path, Uptime::ZERO).unwrap_err().to_string();
             assert!(error.contains("relay-token-file"), "{content:?}: {error}");
         }

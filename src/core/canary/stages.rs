@@ -74,8 +74,8 @@ impl<R: Clone + PartialEq> Group<R> {
             .pods
             .iter()
             .filter(|(_, pod)| pod.takes_offers() && !pod.is_left_out && (has_learned || pod.is_settled()));
-        // One that has it already, else the one that asks next: that asked longest ago, but not longer than an interval,
-        // since it may have vanished.
+        // One that has it already, else the one that asks next: that asked longest ago, but not longer than an
+        // interval, since it may have vanished.
         let next = eligible.max_by_key(|(_, pod)| {
             let ago = now - pod.seen_at;
             let has_it = pod.active.as_ref() == self.candidate();
