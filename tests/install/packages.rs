@@ -411,10 +411,19 @@ fn from_the_debian_package_of_1_x() {
     machine.does("chown -R 1001:1001 /etc/kmagent");
     machine.does("dpkg -r kmagent-collector-full");
     assert_eq!(debian.dpkg("/debs/more/kmagent-collector-edge_*.deb").code, Some(0));
-    // It was killed when it had unpacked the package.
+    // It was killed when it had unpacked the package: the agent waits for it, but not after the next start of the host.
     machine.does("dpkg --unpack /debs/new/kmagent_*.deb");
+    assert_eq!(machine.sh("systemctl is-active kmagent; systemctl is-enabled kmagent").stdout, "inactive\nenabled\n");
+    machine.does("systemctl daemon-reload; systemctl start kmagent-upgrade && [ ! -h /etc/kmagent/config.yaml ]");
+    machine.does("rm /run/.kmagent-upgrading; systemctl start kmagent");
+    machine.expect_running(VERSION);
+    let log = machine.does("journalctl --sync; journalctl -o cat -u kmagent-upgrade");
+    for said in ["writing the default of 1.x", "an upgrade from 1.x was interrupted: run dpkg --configure -a"] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+    machine.does("systemctl stop kmagent");
     let output = debian.dpkg("/debs/new/kmagent_*.deb");
-    assert!(output.code == Some(0) && output.stderr.contains("writing the default of 1.x"), "{output:#?}");
+    assert_eq!(output.code, Some(0), "{output:#?}");
     let pid = machine.expect_running(VERSION);
     assert_eq!(machine.does("systemctl is-enabled kmagent"), "enabled");
     assert_eq!(machine.does("cat /etc/kmagent/config.yaml /etc/kmagent/ca.pem"), "name: no-such-thing\nextra");
@@ -656,6 +665,17 @@ fn an_upgrade_of_the_rpm_of_1_x_that_is_killed() {
                 rpms.does(&words, if words[0] == "-U" { new } else { &[] });
             }
             assert_eq!(sh(state), whole, "{step}, {ends:?}");
+        }
+        // The host goes down instead, and comes up: what the service runs, before 1.x deletes all once more and after.
+        start_again();
+        kill(step);
+        for end in ["true", "-e kmagent-1.2.0"] {
+            if end != "true" {
+                rpms.does(&end.split(' ').collect::<Vec<_>>(), &[]);
+            }
+            sh("rm -f /run/.kmagent-upgrading; /usr/lib/kmagent/finish-upgrade");
+            assert_eq!(sh(state), format!("{whole}\n.kmagent-1.x"), "{step}, {end}");
+            sh("[ \"$(stat -c %U:%G /etc/kmagent/agent.yaml)\" = root:kmagent ]");
         }
     }
 }

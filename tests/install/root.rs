@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
@@ -22,9 +23,12 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Whether such a root can be had and the agent under test runs in it: that takes root, and a program without
 /// libraries.
 pub fn available() -> bool {
-    let elf = fs::read(bin::kmagent()).unwrap();
-    // The name of a dynamic linker; the tests on the static binary come to this too.
-    let is_static = !elf.windows(8).any(|bytes| bytes == b"/ld-linu" || bytes == b"/ld-musl");
+    static IS_STATIC: OnceLock<bool> = OnceLock::new();
+    let is_static = *IS_STATIC.get_or_init(|| {
+        let elf = fs::read(bin::kmagent()).unwrap();
+        // The name of a dynamic linker; the tests on the static binary come to this too.
+        !elf.windows(8).any(|bytes| bytes == b"/ld-linu" || bytes == b"/ld-musl")
+    });
     needs::root() && needs::that(is_static, "it takes a static agent (KMAGENT_BIN)")
 }
 

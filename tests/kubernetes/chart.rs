@@ -152,7 +152,7 @@ pub fn values(cluster: &Cluster) -> PathBuf {
         "clusterName": cluster.namespace,
         "clusterRoleName": cluster.namespace,
         "clusterRoleBindingName": cluster.namespace,
-        "KM_CONFIG_CHECK_INTERVAL": "1s",
+        "KM_CONFIG_CHECK_INTERVAL": "2s",
         "minUptimeSeconds": 2,
         "confirmTime": "2s",
         "rolloutDeadline": "30s",

@@ -73,11 +73,20 @@ pub fn descriptors(pid: u32) -> Option<usize> {
 
 /// Whether the process exists and has not died (a zombie has).
 pub fn alive(pid: u32) -> bool {
-    status(pid).is_some_and(|status| !matches!(status.state(), 'Z' | 'X'))
+    state_and_parent(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
 }
 
 pub fn parent(pid: u32) -> Option<u32> {
-    status(pid).map(|status| status.number("PPid") as u32)
+    state_and_parent(pid).map(|(_, parent)| parent)
+}
+
+/// Of `/proc/<pid>/stat`, since this is asked of every process of the host, again and again: after the name, which may
+/// hold anything.
+fn state_and_parent(pid: u32) -> Option<(char, u32)> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let end_of_name = stat.iter().rposition(|&byte| byte == b')')?;
+    let mut fields = std::str::from_utf8(&stat[end_of_name + 1..]).ok()?.split_ascii_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
 pub fn command_line(pid: u32) -> Vec<String> {
@@ -91,18 +100,21 @@ pub fn environment(pid: u32) -> Vec<String> {
 
 /// Every live process whose start environment has this `KEY=value`: children inherit it however they detach themselves.
 pub fn marked(mark: &str) -> Vec<u32> {
-    numbers_in("/proc").filter(|&pid| environment(pid).iter().any(|entry| entry == mark) && alive(pid)).collect()
+    let has_mark = |environment: Vec<u8>| environment.split(|&byte| byte == 0).any(|entry| entry == mark.as_bytes());
+    let is_marked = |pid: &u32| fs::read(format!("/proc/{pid}/environ")).is_ok_and(has_mark);
+    numbers_in("/proc").filter(|pid| is_marked(pid) && alive(*pid)).collect()
 }
 
 /// Live children, and their children, and so on.
 pub fn descendants(pid: u32) -> Vec<u32> {
-    let parents: Vec<(u32, u32)> = numbers_in("/proc").filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let all = numbers_in("/proc").filter_map(|pid| Some((pid, state_and_parent(pid)?)));
+    let alive: Vec<(u32, u32)> =
+        all.filter(|(_, (state, _))| !matches!(state, 'Z' | 'X')).map(|(pid, (_, parent))| (pid, parent)).collect();
     let mut found = vec![pid];
     let mut next = 0;
     while next < found.len() {
-        let children = parents.iter().filter(|(_, parent)| *parent == found[next]).map(|(pid, _)| *pid);
-        let children: Vec<u32> = children.filter(|&pid| alive(pid)).collect();
-        found.extend(children);
+        found
+            .extend(alive.iter().filter(|(_, parent)| *parent == found[next]).map(|(pid, _)| *pid).collect::<Vec<_>>());
         next += 1;
     }
     found.split_off(1)

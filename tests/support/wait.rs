@@ -32,15 +32,22 @@ pub fn poll_for<T>(timeout: Duration, probe: impl FnMut() -> Option<T>) -> Optio
     poll_until(Instant::now() + timeout * slowness(), probe)
 }
 
+/// Between two looks, unless a look takes longer.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A look may start a process or read all of /proc: it is followed by a pause of twice its own time, so that who waits
+/// leaves most of a processor to what is waited for.
 fn poll_until<T>(give_up_at: Instant, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     loop {
+        let looked_at = Instant::now();
         if let Some(found) = probe() {
             return Some(found);
         }
-        if Instant::now() >= give_up_at {
+        let now = Instant::now();
+        if now >= give_up_at {
             return None;
         }
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(PAUSE.max(2 * (now - looked_at)).min(give_up_at - now));
     }
 }
 

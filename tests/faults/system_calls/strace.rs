@@ -263,7 +263,8 @@ fn strace(file: &Path, fault: Option<(&Point, Fault)>) -> Command {
     // Without this it would wait for what the agent writes to be looked at by nobody.
     command.stdin(Stdio::null()).stdout(Stdio::null());
     if let Some((point, fault)) = fault {
-        command.arg("-e").arg(fault.expression(point));
+        // The others are counted in the rehearsal; to decode and write them takes longer than the agent does.
+        command.arg("-e").arg(format!("trace={}", point.call)).arg("-e").arg(fault.expression(point));
     }
     command
 }
