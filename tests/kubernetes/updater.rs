@@ -79,10 +79,9 @@ impl Cluster {
     #[track_caller]
     fn wait_kept(&self, config: &Value) {
         let expected = Some(revision(config));
-        self.wait("a config that all pods have proved", || {
-            self.kept(DAEMONSET_CONFIG, "daemonset") == expected
-                && self.kept(DEPLOYMENT_CONFIG, "deployment") == expected
-        });
+        let kept = [(DAEMONSET_CONFIG, "daemonset"), (DEPLOYMENT_CONFIG, "deployment")];
+        let are_kept = || kept.iter().all(|(map, group)| self.kept(map, group) == expected).then_some(());
+        wait_for("a config that all pods have proved", CHANGE_DEADLINE, are_kept);
     }
 }
 
