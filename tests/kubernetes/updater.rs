@@ -10,7 +10,8 @@ use super::vendor::Vendor;
 use super::{Cluster, Load, POD_DEADLINE};
 use crate::support::wait::{holds_for, wait_for};
 
-/// An updater that was started knows all pods after three checks and a minute, and no more than the canary before.
+/// An updater that was started knows all pods after three checks and a minute, and offers a config to no more than the
+/// canary before.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(240);
 const DAEMONSET_CONFIG: &str = "km-agent-configmap-daemonset";
 const DEPLOYMENT_CONFIG: &str = "km-agent-configmap-deployment";

@@ -6,12 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use rustix::net::sockopt::set_socket_linger;
-
 use super::super::connection::{
     ANSWER_TIMEOUT, BODY_TIMEOUT, CLOSING_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT,
 };
-use super::tests::{LARGE, Running, TOKEN, post, response};
+use super::tests::{LARGE, Running, TOKEN, post, reset, response};
 use super::*;
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -27,11 +25,6 @@ fn rest(stream: &mut impl Read) -> Vec<u8> {
             Err(_) => return all,
         }
     }
-}
-
-/// Closes it so that the other end learns of an error.
-fn reset(stream: TcpStream) {
-    set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
 }
 
 fn statuses(answer: &[u8]) -> Vec<String> {

@@ -141,7 +141,6 @@ impl Server {
 }
 
 #[cfg(test)]
-#[cfg(unix)]
 #[path = "hostile_tests.rs"]
 mod hostile;
 #[cfg(test)]

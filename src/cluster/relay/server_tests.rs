@@ -188,6 +188,11 @@ pub(super) fn post(path: &str, body: &str, more: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nauthorization: {TOKEN}\r\n{more}content-length: {}\r\n\r\n{body}", body.len())
 }
 
+/// Closes it so that the other end learns of an error.
+pub(super) fn reset(stream: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+}
+
 /// Status and body of one response.
 pub(super) fn response(stream: &mut (impl Read + ?Sized)) -> (u16, Vec<u8>) {
     let mut head = Vec::new();
