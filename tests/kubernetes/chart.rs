@@ -137,6 +137,39 @@ fn the_updater_and_the_clusters_collector_are_restricted() {
     assert!(!admitted && why.contains("hostPath"), "{why}");
 }
 
+/// With the features in each way: the collector of dist/collector/kubernetes.yaml, which takes minutes to build.
+#[test]
+fn its_own_configs_are_valid_to_their_collector() {
+    let Some(cluster) = Cluster::namespace("configs") else { return };
+    let collector = std::env::var_os("KM_KUBERNETES_COLLECTOR").expect("the collector's path");
+    for features in 0..16 {
+        let names = ["logs", "metrics", "traces", "events"].into_iter().enumerate();
+        let feature = |(at, name): (usize, &str)| format!("featuresEnabled.{name}={}", features >> at & 1 == 1);
+        let values: Vec<String> = names.map(feature).chain(["monitoredNamespaces={a,b}".into()]).collect();
+        let rendered = cluster.template(&values.iter().map(String::as_str).collect::<Vec<_>>());
+        let documents = rendered.split("\n---\n").map(|text| serde_yaml::from_str::<Value>(text).unwrap());
+        let maps = documents.filter(|it| it["kind"] == "ConfigMap" && it["data"].is_object());
+        let configs: Vec<String> = maps
+            .flat_map(|map| map["data"].as_object().unwrap().values().cloned().collect::<Vec<_>>())
+            .map(|text| text.as_str().unwrap().to_string())
+            .collect();
+        assert_eq!(configs.len(), 2);
+        for config in configs {
+            let path = cluster.dir.join("config.yaml");
+            // Where a pod has the node's files, and its account's.
+            let here = config.replace("root_path: /hostfs", "root_path: /");
+            std::fs::write(&path, here.replace("auth_type: serviceAccount", "auth_type: none")).unwrap();
+            let mut command = std::process::Command::new(&collector);
+            command.arg("validate").arg("--config").arg(&path);
+            for name in ["KM_COLLECTOR_ENDPOINT", "KM_API_KEY", "KM_CLUSTER_NAME", "KM_NODE_NAME", "KM_NODE_HOST_IP"] {
+                command.env(name, "https://127.0.0.1");
+            }
+            let output = crate::support::bin::output(command);
+            assert_eq!(output.code, Some(0), "{values:?}: {output:?}\n{config}");
+        }
+    }
+}
+
 /// Small configs that the small collector has the components for.
 pub fn config(name: &str) -> Value {
     super::pod::config(name)

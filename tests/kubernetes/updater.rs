@@ -10,6 +10,9 @@ use super::vendor::Vendor;
 use super::{Cluster, Load, POD_DEADLINE};
 use crate::support::wait::{holds_for, wait_for};
 
+/// An updater that was started knows all pods after three checks and a minute, and offers a config to no more than the
+/// canary before.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(240);
 const DAEMONSET_CONFIG: &str = "km-agent-configmap-daemonset";
 const DEPLOYMENT_CONFIG: &str = "km-agent-configmap-deployment";
 
@@ -77,10 +80,9 @@ impl Cluster {
     #[track_caller]
     fn wait_kept(&self, config: &Value) {
         let expected = Some(revision(config));
-        self.wait("a config that all pods have proved", || {
-            self.kept(DAEMONSET_CONFIG, "daemonset") == expected
-                && self.kept(DEPLOYMENT_CONFIG, "deployment") == expected
-        });
+        let kept = [(DAEMONSET_CONFIG, "daemonset"), (DEPLOYMENT_CONFIG, "deployment")];
+        let are_kept = || kept.iter().all(|(map, group)| self.kept(map, group) == expected).then_some(());
+        wait_for("a config that all pods have proved", CHANGE_DEADLINE, are_kept);
     }
 }
 
