@@ -61,6 +61,7 @@ install:
 	$(INSTALL) -d $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man7 $(DESTDIR)$(mandir)/man8
 	$(INSTALL) -m 644 man/kmagent.yaml.5 $(DESTDIR)$(mandir)/man5/kmagent.yaml.5
 	$(INSTALL) -m 644 man/kmagent-check.7 $(DESTDIR)$(mandir)/man7/kmagent-check.7
+	$(INSTALL) -m 644 man/kmagent-cluster.8 $(DESTDIR)$(mandir)/man8/kmagent-cluster.8
 	$(INSTALL) -m 644 man/kmagent.8 $(DESTDIR)$(mandir)/man8/kmagent.8
 	$(INSTALL) -d $(DESTDIR)$(datadir)/bash-completion/completions $(DESTDIR)$(datadir)/zsh/site-functions \
 	    $(DESTDIR)$(datadir)/fish/vendor_completions.d

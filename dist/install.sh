@@ -921,7 +921,14 @@ check_collector() {
         return 0
     fi
     printf '%s\n' "$complaint" | tail -n 5 >&2
-    die 65 "the collector of this release rejects the active config $config: fix it, or use a tarball with more components (-edge, -full), or the one without a collector"
+    case $complaint in
+        *' unknown type: '*)
+            die 65 "$config names components that the collector of this tarball does not have; nothing was changed: use the" \
+                "tarball -edge, which has those of 1.x's default config, or -full, or -agent-only with a collector of your own"
+            ;;
+    esac
+    die 65 "the collector of this release rejects the active config $config; nothing was changed: correct it, or use the" \
+        "tarball without a collector (-agent-only)"
 }
 
 # Where the agent could not replace its config, the API would never change it: elsewhere than in the state directory,
@@ -1007,6 +1014,24 @@ take() {
     on_failure "chown -h $owner '$1' && chmod $mode '$1'"
     if [ "${owner%:*}" != 0 ]; then chown -h "0:$account" "$1" || die 73 "cannot change the owner of $1 to root"; fi
     chmod u=rwx,g=rx,o-w "$1" || die 73 "cannot change the mode of $1"
+}
+
+# set_apart NAME, in a directory that is root's by now: a directory that another user has put there is neither in the
+# way nor gone down into; whoever has it open could make names in it lead elsewhere.
+set_apart() {
+    if [ ! -d "$1" ] || [ -h "$1" ]; then return 0; fi
+    apart=$(mktemp -d "${1%/*}/replaced.XXXXXX") || die 73 "cannot create a directory in ${1%/*}"
+    on_failure "rmdir '$apart'"
+    say "moving the directory $1 to $apart, since a file belongs there"
+    on_failure "mv '$apart/${1##*/}' '$1'"
+    mv "$1" "$apart/" || die 73 "cannot move $1"
+}
+# The names that files here have for a time.
+set_apart_planted() {
+    if [ -n "$DESTDIR" ] || [ ! -d "$etc" ] || ! is_root_s "$etc"; then return 0; fi
+    for place in "$etc"/.*.kmagent-old "$etc"/.*.kmagent-new; do
+        case $place in *"'"* | *"$newline"*) ;; *) set_apart "$place" ;; esac
+    done
 }
 
 # Some packages of 1.x give the directory and its files to whatever user they were built by.
@@ -1219,7 +1244,8 @@ put_fresh_config() {
 put_config() {
     dir=$DESTDIR$agents copy=$DESTDIR$(beside "$target" new)
     take "$dir"
-    if [ -d "$DESTDIR$target" ] && [ ! -h "$DESTDIR$target" ]; then die 73 "$target is a directory: remove it"; fi
+    set_apart "$DESTDIR$target"
+    set_apart "$copy"
     rm -f "$copy" "$DESTDIR$target" || die 73 "cannot remove $target"
     on_failure "rm -f '$copy' '$DESTDIR$target'"
     # To no name that is there already, and through no link.
@@ -1293,15 +1319,30 @@ find_package() {
     fi
     if [ -z "$package" ]; then return 0; fi
     package_version=${found##* }
-    case $found in *' installed '*) package_lives=yes ;; esac
-    case $package_version:$found in
-        [01].*) ;;
-        *' installed '*)
-            die 64 "kmagent $package_version is installed by the package $package_name: upgrade that, or remove it first"
-            ;;
+    # Also one that is half configured, by a postinst that failed.
+    case $found in *' config-files '*) ;; *) package_lives=yes ;; esac
+    case $package_lives:$package_version in
+        *:[01].*) ;;
         # It lacks the files of another release.
-        *) package='' ;;
+        :*) package='' ;;
     esac
+}
+
+# A package of this program, by its own mark or, of another origin, by the package manager's list: its unit and settings
+# would be shared, and its removal would take them. And one of a collector, where that is the same file.
+refuse_package() {
+    is_packaged=''
+    if [ -f "$DESTDIR/usr/lib/kmagent/packaged" ]; then is_packaged=yes; fi
+    case $package_lives:$package_version in yes:[!01]* | yes:[01][!.]*) is_packaged=yes ;; esac
+    if [ -n "$is_packaged" ]; then
+        die 64 "kmagent is installed by the package ${package_name:-kmagent} $package_version: upgrade that, or remove it first," \
+            "which keeps settings, key, config and state; nothing was changed"
+    fi
+    if [ "$task:$PREFIX" = install:/usr ] && [ -f "$here/lib/kmagent/kmagent-collector" ] &&
+        [ -f "$DESTDIR/usr/lib/kmagent/packaged-collector" ]; then
+        die 64 "$PREFIX/lib/kmagent/kmagent-collector is of a package: remove that, or use the tarball -agent-only, or another" \
+            "PREFIX; nothing was changed"
+    fi
 }
 
 # Those of the package that are not replaced by ours, by their real names: /lib may be /usr/lib.
@@ -1447,18 +1488,10 @@ is_stale() {
     case $(readlink "/proc/${pid:-0}/exe" 2>/dev/null || :) in *' (deleted)') return 0 ;; *) return 1 ;; esac
 }
 
-# Its unit and its settings would be shared, and its removal would take them.
-refuse_package() {
-    if [ -f "$DESTDIR/usr/lib/kmagent/packaged" ]; then
-        die 64 "kmagent is installed from a package: upgrade that, or remove it first, which keeps settings, key, config" \
-            "and state; nothing was changed"
-    fi
-}
-
 install_all() {
+    find_package
     refuse_package
     check_tarball
-    find_package
     # A line each: only the last failure of a line is noticed.
     old_version=$(noted version)
     old_init=$(noted init)
@@ -1471,6 +1504,7 @@ install_all() {
     scripts='' was=stopped collector_was=''
     take_stage
     take "$etc"
+    set_apart_planted
     go_on
     check_machine
     stage_settings
@@ -1650,6 +1684,7 @@ uninstall() {
     old_files=$(noted file)
     old_dirs=$(noted dir)
     take "$etc"
+    set_apart_planted
     go_on
     say "removing kmagent from $DESTDIR$PREFIX"
     begun=yes
@@ -1814,7 +1849,7 @@ main() {
             ;;
         uninstall)
             # Settings, key and state are that package's now.
-            [ -z "$purging" ] || refuse_package
+            if [ -n "$purging" ]; then find_package && refuse_package; fi
             if [ -d "$DESTDIR/etc" ]; then take_stage; fi
             uninstall
             if [ -n "$purging" ]; then purge; fi

@@ -4,6 +4,8 @@
 //! the program.
 
 pub mod agent;
+#[cfg(unix)]
+pub mod cluster;
 pub mod cmd;
 pub mod collector;
 pub mod config;

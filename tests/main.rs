@@ -14,6 +14,7 @@ mod exit_status;
 mod faults;
 mod handover;
 mod install;
+mod kubernetes;
 mod man;
 mod operation;
 mod rooms;

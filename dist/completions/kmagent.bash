@@ -5,9 +5,9 @@
 # what `kmagent --help` lists: tests/completions compares the two.
 
 _kmagent() {
-    local settings='--agent-config --config --collector --collector-args --collector-endpoint --api-key
-        --api-key-file --config-check-interval --update-endpoint --local-config --docker-mode --docker-endpoint --host-name --log-level
-        --log-format --state-dir --run-dir --ca-file --allow-http --report-extended --on-change --restart-mode
+    local settings='--agent-config --config --seed-config --collector --collector-args --collector-endpoint --api-key
+        --api-key-file --update-token-file --config-check-interval --update-endpoint --local-config --docker-mode --docker-endpoint --host-name --log-level
+        --log-format --state-dir --run-dir --ca-file --allow-http --report-extended --instance-id --on-change --restart-mode
         --stop-timeout --min-uptime --start-timeout --confirm-time --validate-timeout --collector-log-rate --policy
         --poll-timeout --max-config-size --generations --generations-size'
     local cur=${COMP_WORDS[COMP_CWORD]} mode='' given=' ' flag='' value_of='' takes_value='' prefix='' word i
@@ -31,7 +31,7 @@ _kmagent() {
             flag=${word%%=*}
             given+="$flag "
             case $word in
-                start | stop | reload | restart | retry | status | --check | --print-settings) mode=$word ;;
+                start | stop | reload | restart | retry | status | cluster | --check | --print-settings) mode=$word ;;
                 --help | -h | --version | -V) return ;;
                 --docker-mode | --allow-http | --report-extended | --dry-run | --json | --ready | --*=*) ;;
                 --*) takes_value=$flag ;;
@@ -42,7 +42,8 @@ _kmagent() {
     if [[ $value_of ]]; then
         local kind=''
         case $value_of in
-            --agent-config | --config | --collector | --api-key-file | --local-config | --ca-file | --policy) kind=-f ;;
+            --agent-config | --config | --seed-config | --collector | --api-key-file | --update-token-file | --local-config | \
+                --ca-file | --policy) kind=-f ;;
             --state-dir | --run-dir) kind=-d ;;
             --docker-mode | --allow-http | --report-extended) kind='true false' ;;
             --log-level) kind='error warn info debug' ;;
@@ -62,11 +63,13 @@ _kmagent() {
     local offers=''
     case $mode in
         '')
-            offers='start stop reload restart retry status'
+            offers='start stop reload restart retry status cluster'
             [[ $cur != -* ]] || offers="--check --print-settings --version --help $settings"
             ;;
         # Of the settings they need none but where the agent is.
         stop | reload | restart | retry) offers='--agent-config --run-dir' ;;
+        # Its settings are a pod's environment.
+        cluster) ;;
         status) offers='--json --ready --agent-config --run-dir' ;;
         --check) offers="--dry-run --json --splay $settings" ;;
         *) offers=$settings ;;

@@ -17,7 +17,7 @@ function __kmagent_mode
             continue
         end
         switch $word
-            case start stop reload restart retry status --check --print-settings
+            case start stop reload restart retry status cluster --check --print-settings
                 set mode $word
             case --help -h --version -V
                 set mode done
@@ -53,7 +53,7 @@ end
 
 # The same for the two settings that say where the agent is: what is asked of it needs none but these.
 function __kmagent_finds --argument-names name
-    not contains -- (__kmagent_mode) done; and __kmagent_lacks $name
+    not contains -- (__kmagent_mode) done cluster; and __kmagent_lacks $name
 end
 
 # Directories that begin with the word, or with what follows its =.
@@ -68,6 +68,7 @@ complete -c kmagent -n __kmagent_does_nothing -a reload -d 'has the running agen
 complete -c kmagent -n __kmagent_does_nothing -a restart -d 'replaces the running collector, by hand-over if possible'
 complete -c kmagent -n __kmagent_does_nothing -a retry -d 'has the rejected config tried again, and shows the outcome'
 complete -c kmagent -n __kmagent_does_nothing -a status -d 'shows what the running agent is doing'
+complete -c kmagent -n __kmagent_does_nothing -a cluster -d 'updates the configs in a Kubernetes cluster'
 complete -c kmagent -n __kmagent_does_nothing -l check -d 'does one config check and exits'
 complete -c kmagent -n __kmagent_does_nothing -l print-settings -d 'shows every setting, its value and where it comes from'
 complete -c kmagent -n __kmagent_does_nothing -s V -l version -d 'shows the version'
@@ -81,17 +82,20 @@ complete -c kmagent -n '__kmagent_does --check; and __kmagent_lacks splay' -l sp
 complete -c kmagent -n '__kmagent_finds agent-config' -l agent-config -r -F -d 'the settings file'
 complete -c kmagent -n '__kmagent_finds run-dir' -l run-dir -x -a '(__kmagent_directories)' -d 'the control socket and the lock'
 complete -c kmagent -n '__kmagent_takes config' -l config -r -F -d 'the collector\'s config'
+complete -c kmagent -n '__kmagent_takes seed-config' -l seed-config -r -F -d 'a config to begin with'
 complete -c kmagent -n '__kmagent_takes local-config' -l local-config -r -F -d 'the overlay'
 complete -c kmagent -n '__kmagent_takes state-dir' -l state-dir -x -a '(__kmagent_directories)' -d 'the agent\'s state'
 complete -c kmagent -n '__kmagent_takes generations' -l generations -x -d 'how many configs that were active are kept'
 complete -c kmagent -n '__kmagent_takes generations-size' -l generations-size -x -d 'the size that the kept configs may have together'
 complete -c kmagent -n '__kmagent_takes api-key' -l api-key -x -d 'the API key'
 complete -c kmagent -n '__kmagent_takes api-key-file' -l api-key-file -r -F -d 'a file with the API key'
+complete -c kmagent -n '__kmagent_takes update-token-file' -l update-token-file -r -F -d 'a file with what the API gets instead of the key'
 complete -c kmagent -n '__kmagent_takes config-check-interval' -l config-check-interval -x -d 'time between two config checks'
 complete -c kmagent -n '__kmagent_takes update-endpoint' -l update-endpoint -x -d 'the API\'s URL'
 complete -c kmagent -n '__kmagent_takes ca-file' -l ca-file -r -F -d 'the authorities that may sign the API\'s certificate'
 complete -c kmagent -n '__kmagent_takes allow-http' -l allow-http -a 'true false' -d 'allows sending the API key in cleartext'
 complete -c kmagent -n '__kmagent_takes report-extended' -l report-extended -a 'true false' -d 'reports revisions, restarts and uptime too'
+complete -c kmagent -n '__kmagent_takes instance-id' -l instance-id -x -d 'the instance that an extended report names'
 complete -c kmagent -n '__kmagent_takes policy' -l policy -r -F -d 'the rules for the API\'s configs'
 complete -c kmagent -n '__kmagent_takes poll-timeout' -l poll-timeout -x -d 'timeout for the API\'s whole answer'
 complete -c kmagent -n '__kmagent_takes max-config-size' -l max-config-size -x -d 'maximum size of the API\'s answer'

@@ -9,7 +9,7 @@ use crate::agent::check_outcome::CheckOutcome;
 use crate::agent::conditions::Conditions;
 use crate::agent::mailbox::Snapshot;
 use crate::agent::readings::Readings;
-use crate::agent::report::Reporter;
+use crate::agent::report::{Reporter, state_of_active};
 use crate::collector::Collector;
 use crate::collector::disclosure::Said;
 use crate::collector::output;
@@ -24,6 +24,7 @@ use crate::log::Masked;
 use crate::log::masked::{self, Holder};
 use crate::os::user::User;
 use crate::settings::Settings;
+use crate::source::report::ConfigState;
 use crate::source::{Failure, Offer, Response, Source};
 use crate::store::Store;
 use crate::store::record::{self, Record, Rejected, unix_now};
@@ -45,6 +46,8 @@ pub struct ConfigCheck {
     pub(super) policy_file: String,
     /// `None` when this run has looked, or is not to.
     pub(super) noticed: Option<Record<String>>,
+    /// Of the config that the latest check was offered: it is neither active nor rejected yet.
+    undecided: Option<ConfigState>,
     /// No agent runs, so the active config is the confirmed one.
     pub(super) is_alone: bool,
 }
@@ -64,6 +67,7 @@ impl ConfigCheck {
             policy: settings.policy.clone(),
             policy_file: settings.policy_file.display().to_string(),
             noticed: Some(Record::open(store.state_dir(), record::POLICY)),
+            undecided: None,
             is_alone: false,
         }
     }
@@ -74,6 +78,7 @@ impl ConfigCheck {
         self.reporter.keep(former.reporter);
         self.requests = former.requests;
         self.is_hidden = former.is_hidden;
+        self.undecided = former.undecided;
     }
 
     /// The active config and the overlay, as far as they can be read.
@@ -108,7 +113,7 @@ impl ConfigCheck {
     /// # Errors
     /// The source cannot be asked.
     pub fn report(&mut self, known: &Snapshot) -> std::result::Result<(), Failure> {
-        self.ask(known).map(|_| ())
+        self.ask(known, None).map(|_| ())
     }
 
     /// `pending` is the latest candidate that this check's caller has had no verdict on.
@@ -120,13 +125,17 @@ impl ConfigCheck {
             return Ok(CheckOutcome::Local { reason: reason.clone() });
         }
         self.notice_violations();
-        let response = self.ask(known)?;
-        Ok(self.consider(response, known, pending).unwrap_or_else(CheckOutcome::Postponed))
+        let response = self.ask(known, pending)?;
+        let outcome = self.consider(response, known, pending).unwrap_or_else(CheckOutcome::Postponed);
+        self.undecided = outcome.undecided();
+        Ok(outcome)
     }
 
-    fn ask(&mut self, known: &Snapshot) -> std::result::Result<Response, Failure> {
+    fn ask(&mut self, known: &Snapshot, pending: Option<&Revision>) -> std::result::Result<Response, Failure> {
         let active = self.active().ok().flatten();
-        self.source.ask(&self.reporter.report(known, active))
+        let waits = pending.filter(|pending| active.as_ref() != Some(pending)).map(|_| ConfigState::Pending);
+        let config_state = waits.or(self.undecided).unwrap_or_else(|| state_of_active(&self.store));
+        self.source.ask(&self.reporter.report(known, active, config_state))
     }
 
     fn consider(&mut self, response: Response, known: &Snapshot, pending: Option<&Revision>) -> Result<CheckOutcome> {

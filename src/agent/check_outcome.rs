@@ -9,6 +9,7 @@ use crate::control::{CheckResult, Outcome};
 use crate::core::problems::TimedProblem;
 use crate::error::{Error, Exit};
 use crate::log::Masked;
+use crate::source::report::ConfigState;
 use crate::store::Candidate;
 use crate::store::record::Rejected;
 
@@ -101,6 +102,15 @@ pub enum ReplyAt {
 }
 
 impl CheckOutcome {
+    /// What is reported of an offered config that is neither active nor rejected.
+    pub fn undecided(&self) -> Option<ConfigState> {
+        match self {
+            CheckOutcome::NotYet { .. } => Some(ConfigState::Pending),
+            CheckOutcome::Postponed(_) => Some(ConfigState::Validating),
+            _ => None,
+        }
+    }
+
     pub fn effects(self) -> Effects {
         use CheckResult::*;
         match self {

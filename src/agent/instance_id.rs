@@ -1,4 +1,5 @@
-//! Which installation of the agent this is, for extended reports: a random number, bound to the machine.
+//! Which installation of the agent this is, for extended reports: a random number, bound to the machine, unless a
+//! setting says it.
 //!
 //! A disk image that is cloned has the number of its original. So a hash of the machine's id (machine-id(5)) is kept
 //! beside it: on another machine there is another number. The machine's id itself is kept and told nowhere.
@@ -11,6 +12,8 @@ use crate::store::Store;
 use crate::store::record::{self, Record};
 
 pub struct InstanceId {
+    /// By a setting, in the place of one of our own.
+    given: Option<String>,
     id: Record<String>,
     machine: Record<String>,
     /// `None` when it was looked at, or is not to be: a container's is its image's or its host's.
@@ -20,10 +23,16 @@ pub struct InstanceId {
 impl InstanceId {
     pub fn new(settings: &Settings, store: &Store) -> InstanceId {
         InstanceId {
+            given: settings.instance_id.clone(),
             id: Record::open(store.state_dir(), record::INSTANCE_ID),
             machine: Record::open(store.state_dir(), record::INSTANCE_MACHINE),
             unbound: host::machine_id().filter(|_| !settings.docker_mode).map(|id| hash(&id)),
         }
+    }
+
+    /// With what the former one could not keep on the disk.
+    pub fn keep(&mut self, former: InstanceId) {
+        *self = InstanceId { given: self.given.take(), ..former };
     }
 
     /// For a dry run: nothing is kept.
@@ -34,6 +43,9 @@ impl InstanceId {
 
     /// Made once and kept; a new one for each run where nothing can be kept, and once on another machine.
     pub fn get(&mut self) -> Option<String> {
+        if self.given.is_some() {
+            return self.given.clone();
+        }
         let machine = self.unbound.take();
         let is_another = machine.is_some() && self.machine.get().is_some() && self.machine.get() != machine.as_ref();
         if is_another {

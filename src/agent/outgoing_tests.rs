@@ -9,6 +9,7 @@ use crate::core::problems::TimedProblem;
 use crate::log::Masked;
 use crate::log::masked::{self, Holder};
 use crate::log::redact::Secrets;
+use crate::source::report::ConfigState;
 use crate::source::{Report, report};
 use crate::store::record::Rejected;
 
@@ -109,6 +110,7 @@ fn ways_out(said: &str) -> Vec<String> {
         problem: Some(&timed),
         active: None,
         rejected: None,
+        config_state: ConfigState::None,
     };
     let body = crate::source::kloudmate::request::encode(&report);
     let reply = Reply::Checked(Outcome::done(CheckResult::Unchanged, said)).line();

@@ -163,7 +163,7 @@ impl Poller {
         let Some(known) = self.known.clone() else { return true };
         let mut outcome = self.check.run(&known, self.pending.as_ref());
         if outcome.as_ref().is_err_and(|failure| failure.error.exit() == Exit::Denied)
-            && let Some(reloaded) = self.settings.take_changed_key(&mut self.check)
+            && let Some(reloaded) = self.settings.take_changed_credential(&mut self.check)
         {
             if !self.supervisor.send(SupervisorEvent::KeyChanged(reloaded)) {
                 return false;

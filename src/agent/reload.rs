@@ -73,25 +73,26 @@ impl Present {
         Ok(reloaded)
     }
 
-    /// What follows from the key file, if that has another key than the one in use.
-    pub fn take_changed_key(&mut self, check: &mut ConfigCheck) -> Option<Box<Reloaded>> {
-        let key = self.resolved.settings.changed_key()?;
-        let mut resolved = self.resolved.clone();
-        resolved.settings.api_key = Some(key);
-        let source = Source::new(&resolved.settings)
+    /// What follows from the file of the key or token that was sent, if that has another one by now.
+    pub fn take_changed_credential(&mut self, check: &mut ConfigCheck) -> Option<Box<Reloaded>> {
+        let settings = self.resolved.settings.with_changed_credential()?;
+        let source = Source::new(&settings)
             .inspect_err(|error| log::warn!(error:%; "the key file has another key, which cannot be used"))
             .ok()?;
-        log::info!("the key file has another key; using it");
+        match &settings.update_token {
+            Some(_) => log::info!("the token file has another token; using it"),
+            None => log::info!("the key file has another key; using it"),
+        }
+        let resolved = Resolved { settings, ..self.resolved.clone() };
         Some(self.adopt(resolved, source, check))
     }
 
     fn adopt(&mut self, resolved: Resolved, source: Source, check: &mut ConfigCheck) -> Box<Reloaded> {
         let settings = &resolved.settings;
-        let former = &self.resolved.settings.api_key;
-        if settings.api_key != *former {
-            // What was said to the former one may be quoted yet.
-            let keys = [former, &settings.api_key].into_iter().flatten();
-            masked::know(Holder::Keys, Secrets::new(keys.map(|key| key.expose().to_owned())));
+        let former = &self.resolved.settings;
+        if !settings.secrets().eq(former.secrets()) {
+            // What was said to the former ones may be quoted yet.
+            masked::know(Holder::Keys, Secrets::new(former.secrets().chain(settings.secrets())));
         }
         let collector = Collector::new(settings);
         let store = check.store().limited_by(settings);

@@ -16,7 +16,9 @@ use crate::os::files::FileId;
 use crate::os::host;
 use crate::settings::Settings;
 use crate::source::Report;
+use crate::source::report::ConfigState;
 use crate::store::Store;
+use crate::store::generations::Standing;
 use crate::store::record::{self, Record, Rejected};
 
 pub struct Reporter {
@@ -46,8 +48,8 @@ impl Reporter {
     pub fn keep(&mut self, former: Reporter) {
         self.started_at = former.started_at;
         self.version = former.version;
-        if self.instance_id.is_some() && former.instance_id.is_some() {
-            self.instance_id = former.instance_id;
+        if let (Some(instance_id), Some(former)) = (&mut self.instance_id, former.instance_id) {
+            instance_id.keep(former);
         }
     }
 
@@ -59,7 +61,12 @@ impl Reporter {
         }
     }
 
-    pub fn report<'a>(&'a mut self, known: &'a Snapshot, active: Option<Revision>) -> Report<'a> {
+    pub fn report<'a>(
+        &'a mut self,
+        known: &'a Snapshot,
+        active: Option<Revision>,
+        config_state: ConfigState,
+    ) -> Report<'a> {
         let collector_version = self.collector_version();
         let instance_id = self.instance_id.as_mut().and_then(InstanceId::get);
         Report {
@@ -73,6 +80,7 @@ impl Reporter {
             problem: known.problem.as_ref(),
             active,
             rejected: known.rejected.as_ref().map(|rejected| &rejected.revision),
+            config_state,
         }
     }
 
@@ -103,6 +111,16 @@ impl Reporter {
             log::debug!(error:% = error; "cannot save the collector's version; will ask again");
         }
         version
+    }
+}
+
+pub fn state_of_active(store: &Store) -> ConfigState {
+    let Some(file) = store.look().transpose() else { return ConfigState::None };
+    match file.ok().and_then(|file| store.seen_generation(file)).map(|generation| generation.standing) {
+        Some(Standing::Confirmed) => ConfigState::Confirmed,
+        Some(Standing::Unconfirmed { .. }) => ConfigState::Unconfirmed,
+        // One that nobody has started yet has to prove itself as well.
+        _ => ConfigState::Probation,
     }
 }
 

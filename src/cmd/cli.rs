@@ -10,7 +10,7 @@ use lexopt::{Arg, Parser};
 
 use super::status::Form;
 use crate::error::{Error, Exit, Result};
-use crate::settings::table::{self, Group, Kind, SETTINGS, Setting};
+use crate::settings::table::{self, Group, Kind, Setting};
 use crate::settings::{parse as parse_text, suggest};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,18 +35,28 @@ pub enum Mode {
         /// Sleep a random part of this first; zero without `--splay`.
         splay: Duration,
     },
-    PrintSettings,
+    Cluster,
+    PrintSettings(Subject),
     Version,
-    Help,
+    Help(Subject),
 }
 
-pub const COMMANDS: [(&str, Mode); 6] = [
+/// Whose settings are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Agent,
+    /// Of `kmagent cluster`.
+    Cluster,
+}
+
+pub const COMMANDS: [(&str, Mode); 7] = [
     ("start", Mode::Start),
     ("stop", Mode::Stop),
     ("reload", Mode::Reload),
     ("restart", Mode::Restart),
     ("retry", Mode::Retry),
     ("status", Mode::Status(Form::Text)),
+    ("cluster", Mode::Cluster),
 ];
 pub const OPTIONS: [&str; 8] =
     ["--check", "--dry-run", "--json", "--ready", "--splay", "--print-settings", "--version", "--help"];
@@ -60,6 +70,7 @@ struct Typed {
     json: bool,
     ready: bool,
     splay: Option<Duration>,
+    print_settings: bool,
     flags: Vec<(&'static str, String)>,
 }
 
@@ -75,12 +86,15 @@ where
     let mut typed = Typed::default();
     while let Some(arg) = parser.next().map_err(|error| usage(error.to_string()))? {
         match arg {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Cli { mode: Mode::Help, flags: typed.flags }),
+            Arg::Short('h') | Arg::Long("help") => {
+                let mode = Mode::Help(typed.subject());
+                return Ok(Cli { mode, flags: typed.flags });
+            }
             Arg::Short('V') | Arg::Long("version") => return Ok(Cli { mode: Mode::Version, flags: typed.flags }),
             Arg::Long("check") => {
                 typed.choose("--check", Mode::Check { dry_run: false, json: false, splay: Duration::ZERO })?
             }
-            Arg::Long("print-settings") => typed.choose("--print-settings", Mode::PrintSettings)?,
+            Arg::Long("print-settings") => typed.print_settings = true,
             Arg::Long("dry-run") => typed.dry_run = true,
             Arg::Long("json") => typed.json = true,
             Arg::Long("ready") => typed.ready = true,
@@ -114,13 +128,27 @@ impl Typed {
         }
     }
 
-    fn settle(self) -> Result<Cli> {
-        let Typed { mode, dry_run, json, ready, splay, flags } = self;
+    fn subject(&self) -> Subject {
+        if matches!(self.mode, Some((_, Mode::Cluster))) { Subject::Cluster } else { Subject::Agent }
+    }
+
+    fn settle(mut self) -> Result<Cli> {
+        let subject = self.subject();
+        if self.print_settings {
+            // Of what a command has settings of its own.
+            self.mode.take_if(|(_, mode)| *mode == Mode::Cluster);
+            self.choose("--print-settings", Mode::PrintSettings(subject))?;
+        }
+        let Typed { mode, dry_run, json, ready, splay, flags, print_settings: _ } = self;
         let Some((word, mode)) = mode else {
             return Err(usage("no command given: \"kmagent start\" runs the agent"));
         };
         let is_check = matches!(mode, Mode::Check { .. });
         let is_status = matches!(mode, Mode::Status(_));
+        let of_cluster = |name: &&str| table::find(name).is_some_and(|setting| setting.group == Group::Cluster);
+        if let Some(name) = flags.iter().map(|(name, _)| *name).find(of_cluster).filter(|_| subject == Subject::Agent) {
+            return Err(usage(format!("--{name} is not valid with {word}, only with cluster")));
+        }
         for (given, option, fits, home) in [
             (dry_run, "--dry-run", is_check, "--check"),
             (splay.is_some(), "--splay", is_check, "--check"),
@@ -189,7 +217,7 @@ fn unexpected(word: &str, typed: &Typed) -> Error {
 
 /// `: did you mean …` for a word that the command line does not know.
 fn hint(word: &str) -> String {
-    let settings: Vec<String> = SETTINGS.iter().map(|setting| format!("--{}", setting.name)).collect();
+    let settings: Vec<String> = table::all().map(|setting| format!("--{}", setting.name)).collect();
     let commands = COMMANDS.into_iter().map(|(command, _)| command);
     suggest::hint(word, commands.chain(OPTIONS).chain(settings.iter().map(String::as_str)))
 }
@@ -204,10 +232,14 @@ pub fn version() -> String {
 }
 
 /// What `--help` prints: one screen of 80 by 24.
-pub fn help() -> String {
-    let mut text = HELP.to_string();
-    for group in Group::ALL {
-        let names = SETTINGS.iter().filter(|setting| setting.group == group).map(|setting| setting.name);
+pub fn help(subject: Subject) -> String {
+    let (text, groups) = match subject {
+        Subject::Agent => (HELP, &Group::ALL[..]),
+        Subject::Cluster => (CLUSTER_HELP, &[Group::Cluster][..]),
+    };
+    let mut text = text.to_string();
+    for &group in groups {
+        let names = table::all().filter(|setting| setting.group == group).map(|setting| setting.name);
         let mut line = format!("  {:10}", group.heading());
         for name in names {
             if line.len() + 1 + name.len() > 79 {
@@ -224,10 +256,22 @@ pub fn help() -> String {
     text
 }
 
+const CLUSTER_HELP: &str = "\
+kmagent cluster configures the collectors of a Kubernetes cluster from afar.
+usage: kmagent [OPTION]... cluster. See kmagent-cluster(8)
+
+  cluster            ask the API for the cluster's configs, and roll them out
+    --print-settings   show every setting, its value and where it comes from
+    --help             show this
+  status             show what the running updater is doing; also --json
+  stop               ask the running updater to stop
+
+Settings, besides those of --help, in the environment or as flags:
+";
+
 const HELP: &str = "\
 kmagent keeps an OpenTelemetry Collector alive and its configuration current.
 usage: kmagent [OPTION]... COMMAND. See kmagent(8); also --version and --help
-
   start              supervise the collector in the foreground
   stop               ask the running agent to stop, and wait until it has
   reload             have the running agent read its settings again
@@ -235,10 +279,10 @@ usage: kmagent [OPTION]... COMMAND. See kmagent(8); also --version and --help
   retry              have the rejected config tried again, and show the outcome
   status             show what the running agent is doing; also --json
     --ready            end with 0 only if a collector runs, for probes
-  --check            do one config check and exit, for cron and scripts
+  --check            do one config check and exit, for cron; also --json
     --dry-run          do every step except the install
     --splay TIME       sleep a random part of TIME first, as in 5m
-    --json             report as JSON
+  cluster            update the configs in a Kubernetes cluster; cluster --help
   --print-settings   show every setting, its value and where it comes from
 
 Settings: KM_NAME in the environment, --NAME VALUE, NAME: VALUE in agent.yaml:
@@ -247,6 +291,8 @@ Settings: KM_NAME in the environment, --NAME VALUE, NAME: VALUE in agent.yaml:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::cluster::CLUSTER_SETTINGS;
+    use crate::settings::table::SETTINGS;
 
     fn cli(line: &str) -> Result<Cli> {
         parse(line.split_whitespace())
@@ -268,11 +314,16 @@ mod tests {
             ("--check", check(false, false, 0)),
             ("--check --dry-run --json --splay 5m", check(true, true, 300)),
             ("--splay=90 --dry-run --check", check(true, false, 90)),
-            ("--print-settings", Mode::PrintSettings),
+            ("--print-settings", Mode::PrintSettings(Subject::Agent)),
+            ("cluster", Mode::Cluster),
+            ("cluster --relay-listen :1", Mode::Cluster),
+            ("--print-settings cluster", Mode::PrintSettings(Subject::Cluster)),
+            ("cluster --print-settings", Mode::PrintSettings(Subject::Cluster)),
+            ("cluster --help", Mode::Help(Subject::Cluster)),
             ("-V", Mode::Version),
             ("--version", Mode::Version),
-            ("-h", Mode::Help),
-            ("start --help", Mode::Help),
+            ("-h", Mode::Help(Subject::Agent)),
+            ("start --help", Mode::Help(Subject::Agent)),
             ("-- start", Mode::Start),
         ] {
             assert_eq!(cli(line).unwrap().mode, expected, "{line}");
@@ -308,6 +359,9 @@ mod tests {
             ("--config /a", "no command given"),
             ("start stop", "start and stop cannot be used together"),
             ("start --check", "start and --check cannot be used together"),
+            ("start --print-settings", "start and --print-settings cannot be used together"),
+            ("start --relay-listen :1", "--relay-listen is not valid with start, only with cluster"),
+            ("--print-settings --relay-listen :1", "--relay-listen is not valid with --print-settings, only with"),
             ("start --ready", "--ready is not valid with start, only with status"),
             ("status --ready --json", "--json and --ready cannot be used together"),
             ("--check --check", "--check and --check cannot be used together"),
@@ -353,7 +407,7 @@ mod tests {
 
     #[test]
     fn help_fits_a_screen_and_names_everything() {
-        let help = help();
+        let help = help(Subject::Agent);
         assert!(help.lines().count() <= 24, "{} lines", help.lines().count());
         assert!(help.lines().all(|line| line.len() < 80), "{help}");
         let words: Vec<_> = help.split(|c: char| !(c.is_alphanumeric() || "-()".contains(c))).collect();
@@ -361,6 +415,11 @@ mod tests {
         let commands = COMMANDS.into_iter().map(|(command, _)| command);
         for word in commands.chain(OPTIONS).chain(names).chain(["kmagent(8)"]) {
             assert!(words.contains(&word), "{word}");
+        }
+        let help = super::help(Subject::Cluster);
+        assert!(help.lines().count() <= 24 && help.lines().all(|line| line.len() < 80), "{help}");
+        for setting in CLUSTER_SETTINGS {
+            assert!(help.split_whitespace().any(|word| word == setting.name), "{}", setting.name);
         }
     }
 }

@@ -3,6 +3,8 @@
 pub mod check;
 mod chosen_settings;
 pub mod cli;
+mod cluster;
+mod cluster_status;
 pub mod reload;
 pub mod restart;
 pub mod retry;
@@ -25,7 +27,7 @@ use crate::log::redact::Secrets;
 use crate::log::{Masked, sanitize};
 use crate::os::{panic_hook, stderr, this_process};
 use crate::settings;
-use cli::{Cli, Mode};
+use cli::{Cli, Mode, Subject};
 
 /// The whole program, but for what the process itself must have.
 pub fn main() -> ExitCode {
@@ -44,9 +46,11 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Exit> {
     match cli.mode {
-        Mode::Help => print(&cli::help()),
+        Mode::Help(subject) => print(&cli::help(subject)),
         Mode::Version => print(&cli::version()),
-        Mode::PrintSettings => print_settings(&cli),
+        Mode::PrintSettings(Subject::Agent) => print_settings(&cli),
+        Mode::PrintSettings(Subject::Cluster) => cluster::print_settings(&cli),
+        Mode::Cluster => cluster::run(&cli),
         Mode::Start => start(cli),
         Mode::Stop => stop::run(&settings::agent_paths(&cli.flags, &environment)?, print),
         Mode::Reload => print(&reload::run(&settings::agent_paths(&cli.flags, &environment)?)?),
@@ -115,10 +119,9 @@ fn warn<'a>(warnings: impl IntoIterator<Item = &'a String>) {
 
 fn log_to_stderr(level: log::LevelFilter, settings: &settings::Settings) {
     crate::log::init(level, settings.log_format);
-    let key = settings.api_key.iter().map(|key| key.expose().to_string());
     let variables =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    masked::know(Holder::Agent, Secrets::new(key.chain(of_environment(variables))));
+    masked::know(Holder::Agent, Secrets::new(settings.secrets().chain(of_environment(variables))));
 }
 
 /// What children are given and nobody may see, whether a config refers to it or not: what is in variables with the name

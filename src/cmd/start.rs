@@ -31,8 +31,8 @@ use crate::store::Store;
 const LIMITS: &str = "(raise the limits on memory, open files and processes)";
 
 /// From the agent's directory: what an image or a package that cannot put a config into `/etc` has in store for the
-/// first start.
-const DEFAULT_CONFIG: &str = "../share/kmagent/config.yaml";
+/// first start, unless a setting names something else.
+const SEED_CONFIG: &str = "../share/kmagent/config.yaml";
 
 /// # Errors
 /// Something that the agent needs before the first start is refused to it.
@@ -55,7 +55,7 @@ pub fn run(chosen: ChosenSettings, resolve: Resolve) -> Result<Exit> {
     let store = Store::of(settings);
     store.sweep();
     store.open_generations();
-    begin(&store);
+    begin(settings, &store);
     store.begin();
     warn_if_unwritable(settings, &store);
     warn_of_others(settings);
@@ -86,12 +86,18 @@ pub fn run(chosen: ChosenSettings, resolve: Resolve) -> Result<Exit> {
 }
 
 /// The first config, and what will keep it from being replaced.
-fn begin(store: &Store) {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(DEFAULT_CONFIG)));
-    match beside.map_or(Ok(false), |default| store.install_default(&default)) {
-        Ok(true) => log::info!(path:% = store.config().display(); "no config found; installed the default one"),
-        Ok(false) => {}
-        Err(error) => log::warn!(error:% = error; "cannot install the default config"),
+fn begin(settings: &Settings, store: &Store) {
+    let beside = || std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(SEED_CONFIG)));
+    let seeds = settings.seed_configs.clone().unwrap_or_else(|| beside().into_iter().collect());
+    for seed in seeds {
+        match store.install_seed(&seed) {
+            Ok(true) => {
+                log::info!(path:% = store.config().display(), seed:% = seed.display(); "no config found; installed the default one");
+                break;
+            }
+            Ok(false) => {}
+            Err(error) => log::warn!(error:% = error; "cannot install the default config"),
+        }
     }
     if store.is_mounted() {
         log::warn!(

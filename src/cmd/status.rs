@@ -2,6 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
+
+use super::cluster_status;
 use super::status_lines::{self, Row};
 use crate::control::client::{self, Answer};
 use crate::control::{CollectorStatus, ConfigStatus, PollingStatus, Reply, Request, Status};
@@ -28,18 +31,27 @@ pub enum Form {
 /// 69 when no agent runs, or for `Ready` no collector; 77 when it cannot be told that it is the agent.
 pub fn run(agent: &AgentPaths, form: Form) -> Result<String> {
     match client::ask(agent, Request::Status, TIMEOUT)? {
-        Answer::Reply(Reply::Status(status)) if form == Form::Ready => ready(&status),
-        Answer::Reply(Reply::Status(status)) if form == Form::Json => {
-            let text = serde_json::to_string_pretty(&status);
-            text.map(|text| sanitize::json(&text) + "\n")
-                .map_err(|error| Error::because(Exit::Bug, "cannot show the status", error))
-        }
-        Answer::Reply(Reply::Status(status)) => Ok(render(&status)),
+        Answer::Reply(Reply::Status(status)) => match form {
+            Form::Ready => ready(&status),
+            Form::Json => json(&status),
+            Form::Text => Ok(render(&status)),
+        },
+        Answer::Reply(Reply::Cluster(status)) => match form {
+            Form::Ready => cluster_status::ready(&status),
+            Form::Json => json(&status),
+            Form::Text => Ok(cluster_status::render(&status)),
+        },
         Answer::Reply(reply) => Err(Error::new(Exit::Bug, format!("the agent gave an unexpected reply: {reply:?}"))),
         Answer::Stranger(who) => Err(stranger(&who)),
         Answer::Refused(why) => Err(Error::new(Exit::Denied, why)),
         Answer::Ended => Err(Error::new(Exit::Unavailable, "the agent ended just now: start it with `kmagent start`")),
     }
+}
+
+fn json(status: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(status);
+    text.map(|text| sanitize::json(&text) + "\n")
+        .map_err(|error| Error::because(Exit::Bug, "cannot show the status", error))
 }
 
 /// The remedy for `status` and `stop`, which nobody else can answer.
@@ -148,7 +160,7 @@ fn rejected(config: &ConfigStatus, problem: &str) -> Option<String> {
     }
 }
 
-fn polling(polling: &PollingStatus) -> String {
+pub(super) fn polling(polling: &PollingStatus) -> String {
     let Some(url) = &polling.endpoint else {
         return format!("none: {}", polling.local_because.as_deref().unwrap_or_default());
     };
@@ -166,7 +178,7 @@ fn polling(polling: &PollingStatus) -> String {
     }
 }
 
-fn short(revision: &str) -> &str {
+pub(super) fn short(revision: &str) -> &str {
     revision.get(..12).unwrap_or(revision)
 }
 
@@ -190,7 +202,7 @@ fn moment(unix_seconds: u64) -> SystemTime {
 }
 
 /// The two largest units: `3d 4h`, `4h 5m`, `5m 6s`, `6s`.
-fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),

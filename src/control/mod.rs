@@ -4,6 +4,7 @@
 //! decided by the supervisor.
 
 pub mod client;
+mod cluster;
 pub mod server;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::error::Exit;
 use crate::log::Masked;
 use crate::os;
+pub use cluster::{ClusterStatus, GroupStatus};
 
 /// Keys that this version does not know are ignored, so that a later client can say more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,8 @@ pub enum Request {
 #[serde(rename_all = "lowercase")]
 pub enum Reply {
     Status(Box<Status>),
+    /// The same of an updater (`kmagent cluster`).
+    Cluster(Box<ClusterStatus>),
     Stopped,
     Checked(Outcome),
     /// To `reload` and `restart`.
@@ -95,6 +99,7 @@ impl Reply {
                 texts.into_iter().flatten().chain(settings_problem).for_each(cut);
                 cut(last_error_message);
             }
+            Reply::Cluster(status) => status.cut(limit),
             Reply::Checked(outcome) => cut(&mut outcome.message),
             Reply::Done(done) => cut(&mut done.message),
             Reply::Error(problem) => cut(problem),

@@ -1,12 +1,14 @@
 //! The decisions, without the doing: no clock, file, process, socket, thread, environment or log in here.
 //!
 //! In scope: what to do when the collector starts, proves itself, crashes, is to be replaced or stopped (`supervisor`),
-//! the steps of an install that can be undone (`rollout`), how long to wait (`backoff`, `cadence`), what an API answer
-//! asks for (`restart_requests`), which problem is reported (`problems`). Out of scope: how any of it is done; `agent`
-//! does that. `core` imports nothing of the crate.
+//! the steps of an install that can be undone (`rollout`), which pods of a cluster get a new config (`canary`), what
+//! its workloads tell of one (`workload`), how long to wait (`backoff`, `cadence`), what an API answer asks for
+//! (`restart_requests`), which problem is reported (`problems`). Out of scope: how any of it is done; `agent` and
+//! `cluster` do that. `core` imports nothing of the crate.
 
 pub mod backoff;
 pub mod cadence;
+pub mod canary;
 pub mod event;
 pub mod late_exits;
 pub mod problems;
@@ -14,6 +16,7 @@ pub mod restart_requests;
 pub mod retries;
 pub mod rollout;
 pub mod supervisor;
+pub mod workload;
 
 use std::time::Duration;
 

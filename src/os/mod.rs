@@ -9,7 +9,7 @@
 //!   port_holder   who has a port that a collector wants
 //!   process_id    which process it is, by more than its number
 //!   control       the endpoint that the running agent listens at, and connections to it
-//!   stream        a TCP connection that never blocks
+//!   stream        TCP connections and a listener that never block
 //!   service       the service manager
 //!   restarter     who starts the agent again when it has ended
 //!   signals       what asks the agent to stop or reload, among all that it waits for

@@ -17,6 +17,7 @@ use crate::log::redact::MASK;
 use crate::os::files::Usage;
 
 const CREDENTIAL: &str = "credential";
+const WHAT: &str = "the API key";
 
 /// No server takes a longer header; 8 KiB is the usual limit for a whole request head.
 const MAX_BYTES: u64 = 8 * 1024;
@@ -52,7 +53,7 @@ pub fn choose(from: &mut Layers<'_>) -> (Option<Secret>, KeySource) {
             (row(from, Some(value), &origin.to_string()), source)
         }
         (None, Some(ResolvedValue { value: path, .. })) => {
-            let key = named_file(from, &path);
+            let key = named_file(from, "api-key-file", WHAT, &path);
             (row(from, key, &format!("file {}", path.display())), KeySource::File(path))
         }
         (None, None) => (None, KeySource::SettingsFile),
@@ -86,13 +87,13 @@ fn warn_if_overridden(from: &mut Layers<'_>, key: &Origin, key_file: &Origin) {
 }
 
 /// The file that a setting names: that it is missing or blank is a problem.
-fn named_file(from: &mut Layers<'_>, path: &Path) -> Option<Secret> {
-    if !from.may_use("api-key-file", path, Usage::Read) {
+pub fn named_file(from: &mut Layers<'_>, setting: &'static str, what: &str, path: &Path) -> Option<Secret> {
+    if !from.may_use(setting, path, Usage::Read) {
         return None;
     }
-    let missing = || Err("it does not exist: write the key there, or fix api-key-file".to_string());
+    let missing = || Err(format!("it does not exist: write {what} there, or fix {setting}"));
     let key = read(from, path).and_then(|text| text.map_or_else(missing, |text| parse_content(&text)));
-    or_problem(from, path, key)
+    or_problem(from, what, path, key)
 }
 
 /// The key of the first default file that holds anything, with the rows of both settings.
@@ -109,7 +110,7 @@ fn in_default_files(from: &mut Layers<'_>) -> (Option<Secret>, KeySource) {
             Ok(Some(text)) => parse_content(&text),
             Err(cause) => Err(cause),
         };
-        let key = or_problem(from, &path, key);
+        let key = or_problem(from, WHAT, &path, key);
         from.row("api-key-file", &name, "default");
         let source = if word == CREDENTIAL { KeySource::Credential } else { KeySource::File(path) };
         return (row(from, key, &format!("{word} {name}")), source);
@@ -147,6 +148,6 @@ fn parse_content(text: &str) -> Result<Secret, String> {
 }
 
 /// A failure becomes a problem.
-fn or_problem(from: &mut Layers<'_>, path: &Path, key: Result<Secret, String>) -> Option<Secret> {
-    key.map_err(|cause| from.problem(format!("cannot read the API key: {}: {cause}", path.display()))).ok()
+fn or_problem(from: &mut Layers<'_>, what: &str, path: &Path, key: Result<Secret, String>) -> Option<Secret> {
+    key.map_err(|cause| from.problem(format!("cannot read {what}: {}: {cause}", path.display()))).ok()
 }

@@ -6,7 +6,7 @@
 use super::Resolved;
 
 /// Where the agent's files are: it has the lock, the socket and the state there.
-const AGENT: [&str; 3] = ["config", "run-dir", "state-dir"];
+const AGENT: [&str; 4] = ["config", "run-dir", "seed-config", "state-dir"];
 /// The collector's command line.
 const COLLECTOR: [&str; 3] = ["collector", "collector-args", "local-config"];
 
@@ -24,8 +24,12 @@ impl Changes {
         let mut changes = Changes::default();
         for row in &mut new.rows {
             let Some(before) = former.rows.iter().find(|before| before.key == row.key) else { continue };
-            // A key is shown as a mask.
-            let is_same = row.key != "api-key" || new.settings.api_key == former.settings.api_key;
+            let is_same = match row.key {
+                // It is shown as a mask.
+                "api-key" => new.settings.api_key == former.settings.api_key,
+                "update-token-file" => new.settings.update_token == former.settings.update_token,
+                _ => true,
+            };
             if before.value == row.value && is_same {
                 continue;
             }

@@ -11,8 +11,10 @@
 //!   last_good   what a start uses whose settings file has gone bad
 //!   changes     what a reload changes, and what it cannot
 //!   api_key     where the API key comes from
+//!   update_token  what is sent to the API in its place
 //!   policy      where the policy comes from
 //!   endpoint    where config checks go
+//!   cluster     those of `kmagent cluster`
 //!   url         what settings and `source` both mean by a URL
 //!   print       what --print-settings shows
 //! ```
@@ -21,6 +23,7 @@
 
 mod api_key;
 pub mod changes;
+pub mod cluster;
 mod endpoint;
 mod file;
 mod flat_yaml;
@@ -34,6 +37,7 @@ pub mod print;
 mod resolve;
 pub mod suggest;
 pub mod table;
+mod update_token;
 pub mod url;
 
 use std::path::PathBuf;
@@ -42,8 +46,10 @@ use std::time::Duration;
 use crate::config::policy::Policy;
 use crate::log::LogFormat;
 use crate::log::redact::MASK;
+pub use api_key::read_file as read_token;
 pub use policy::CANNOT_READ_POLICY;
-pub use resolve::{Resolved, agent_paths, last_good_path, resolve, resolve_last_good};
+pub use resolve::{Resolved, agent_paths, last_good_path, resolve, resolve_cluster, resolve_last_good};
+pub use update_token::UpdateToken;
 
 /// A value that must never be shown. `Debug` is masked, there is no `Display`, and `expose` is the only way to the
 /// text.
@@ -131,6 +137,9 @@ pub struct Settings {
     pub settings_file: PathBuf,
     /// The collector's config file.
     pub config: PathBuf,
+    /// Of these the first that has anything in it is copied where there is no config and none to go back to. `None`
+    /// means what an image or a package has for that.
+    pub seed_configs: Option<Vec<PathBuf>>,
     /// The collector that the user named; `None` means look in the usual places at each start of the collector.
     pub collector: Option<PathBuf>,
     /// What a collector that runs or validates is given after its configs.
@@ -138,6 +147,8 @@ pub struct Settings {
     pub collector_endpoint: String,
     pub api_key: Option<Secret>,
     pub key_source: KeySource,
+    /// What the API gets instead of the key.
+    pub update_token: Option<UpdateToken>,
     pub polling: Polling,
     /// `None` means never poll.
     pub config_check_interval: Option<Duration>,
@@ -153,6 +164,8 @@ pub struct Settings {
     pub run_dir: PathBuf,
     pub ca_file: Option<PathBuf>,
     pub report_extended: bool,
+    /// Of an extended report; `None` means one that is made once and kept.
+    pub instance_id: Option<String>,
     /// What configs from the API are held to.
     pub policy: Policy,
     /// Its file, or where one would be found.
@@ -186,10 +199,31 @@ impl Settings {
         self.ignored.as_ref().filter(|ignored| ignored.names.contains(&name)).map(|ignored| ignored.reason.as_str())
     }
 
-    /// The API key, if its file has another one by now.
-    pub fn changed_key(&self) -> Option<Secret> {
-        let KeySource::File(path) = &self.key_source else { return None };
-        api_key::read_file(path).filter(|key| self.api_key.as_ref() != Some(key))
+    /// What authorizes the agent to the API.
+    pub fn credential(&self) -> Option<&Secret> {
+        self.update_token.as_ref().map(|token| &token.text).or(self.api_key.as_ref())
+    }
+
+    /// Every secret of these settings.
+    pub fn secrets(&self) -> impl Iterator<Item = String> {
+        let token = self.update_token.as_ref().map(|token| &token.text);
+        self.api_key.iter().chain(token).map(|secret| secret.expose().to_owned())
+    }
+
+    /// The same with what the credential's file has by now, if that is another one.
+    pub fn with_changed_credential(&self) -> Option<Settings> {
+        let path = match (&self.update_token, &self.key_source) {
+            (Some(token), _) => &token.path,
+            (None, KeySource::File(path)) => path,
+            (None, _) => return None,
+        };
+        let read = api_key::read_file(path).filter(|read| self.credential() != Some(read))?;
+        let mut changed = self.clone();
+        match &mut changed.update_token {
+            Some(token) => token.text = read,
+            None => changed.api_key = Some(read),
+        }
+        Some(changed)
     }
 
     pub fn agent_paths(&self) -> AgentPaths {

@@ -4,11 +4,13 @@
 //! sentence whose subject the caller adds (`"abc" is not a duration: …`), so none repeats the text, which may be
 //! secret.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::cluster::ClusterMode;
 use super::list::SEPARATOR;
 use super::{RestartMode, Secret};
 use crate::log::LogFormat;
@@ -161,6 +163,56 @@ pub fn log_format(text: &str) -> Parsed<LogFormat> {
     }
 }
 
+pub fn cluster_mode(text: &str) -> Parsed<ClusterMode> {
+    match text {
+        "relay" => Ok(ClusterMode::Relay),
+        "rollout" => Ok(ClusterMode::Rollout),
+        _ => Err("is not a cluster mode: it takes relay or rollout".to_string()),
+    }
+}
+
+/// The name of a Kubernetes object: a DNS subdomain (RFC 1123) of lower-case letters, digits, `-` and `.`.
+pub fn object_name(text: &str) -> Parsed<String> {
+    let is_end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_label = |label: &str| {
+        label.starts_with(is_end) && label.ends_with(is_end) && label.chars().all(|c| is_end(c) || c == '-')
+    };
+    if text.len() <= 253 && text.split('.').all(is_label) {
+        Ok(text.to_string())
+    } else {
+        Err("is not the name of a Kubernetes object: it takes lower-case letters, digits, - and .".to_string())
+    }
+}
+
+/// `monitored-namespaces`: the original separates them by commas.
+pub fn namespaces(text: &str) -> Parsed<Vec<String>> {
+    words(text).map(object_name).collect()
+}
+
+/// Separated by commas, blanks or as the items of a list are.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty())
+}
+
+/// `relay-listen`: an address and a port; a port alone is that of every address.
+pub fn listen(text: &str) -> Parsed<SocketAddr> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_string() };
+    whole.parse().map_err(|_| "is not an address to listen at: write one such as 0.0.0.0:8443 or [::]:8443".to_string())
+}
+
+/// `rollout-steps`: ascending percentages that end with all pods.
+pub fn steps(text: &str) -> Parsed<Vec<u8>> {
+    let step = |step: &str| digits(step.strip_suffix('%').unwrap_or(step)).and_then(|number| number.parse().ok());
+    let words = words(text);
+    let steps: Option<Vec<u8>> = words.map(step).collect();
+    match steps {
+        Some(steps) if steps.is_sorted_by(|a, b| a < b) && steps.first() > Some(&0) && steps.last() == Some(&100) => {
+            Ok(steps)
+        }
+        _ => Err("are not steps: write ascending percentages of which the last is 100%, as in 25% 100%".to_string()),
+    }
+}
+
 pub fn restart_mode(text: &str) -> Parsed<RestartMode> {
     match text {
         "auto" => Ok(RestartMode::Auto),
@@ -174,6 +226,11 @@ pub fn restart_mode(text: &str) -> Parsed<RestartMode> {
 pub fn path(text: &str) -> Parsed<PathBuf> {
     line(text)?;
     std::path::absolute(text).map_err(|error| format!("cannot be made an absolute path: {error}"))
+}
+
+/// Each of a list.
+pub fn paths(text: &str) -> Parsed<Vec<PathBuf>> {
+    text.split(SEPARATOR).map(path).collect()
 }
 
 /// One line of text, fit for an environment variable, a header and a log.

@@ -282,10 +282,25 @@ impl<'a> Layers<'a> {
     pub fn path(&mut self, name: &'static str, usage: Usage) -> Option<PathBuf> {
         let path = self.take(name, parse::path)?;
         self.may_use(name, &path, usage);
-        if let Some(row) = self.rows.iter_mut().find(|row| row.key == name) {
-            *row = Row::new(name, &path.display().to_string(), &row.source);
-        }
+        self.show(name, &path.display().to_string());
         Some(path)
+    }
+
+    /// As `path`, for several.
+    pub fn paths(&mut self, name: &'static str, usage: Usage) -> Option<Vec<PathBuf>> {
+        let paths = self.take(name, parse::paths)?;
+        for path in &paths {
+            self.may_use(name, path, usage);
+        }
+        self.show(name, &list::of_items(paths.iter().filter_map(|path| path.to_str())));
+        Some(paths)
+    }
+
+    /// Shows a value as it will be used.
+    pub fn show(&mut self, name: &'static str, value: &str) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.key == name) {
+            *row = Row::new(name, value, &row.source);
+        }
     }
 
     /// What was given for the setting, highest source first.

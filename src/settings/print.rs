@@ -23,7 +23,8 @@ impl Row {
     pub fn new(key: &'static str, value: &str, source: &str) -> Row {
         let shown = |text: String| sanitize::line(&text).into_owned();
         let is_list = table::find(key).is_some_and(|setting| setting.kind == Kind::List);
-        let value = if is_list { list::shown(value) } else { value.to_string() };
+        let is_value = !value.starts_with('(');
+        let value = if is_list && is_value { list::shown(value) } else { value.to_string() };
         Row { key, value: shown(table::masked(key, &value)), source: shown(mask_url_users(source, MASK)) }
     }
 }

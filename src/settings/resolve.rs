@@ -7,10 +7,11 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use super::cluster::{self, ClusterSettings};
 use super::file::Problem;
 use super::precedence::Layers;
 use super::print::Row;
-use super::{AgentPaths, Polling, Settings, api_key, endpoint, parse, policy, table};
+use super::{AgentPaths, Polling, Settings, api_key, endpoint, parse, policy, table, update_token};
 use crate::error::{Error, Exit, Result};
 use crate::log::LogFormat;
 use crate::os::files::{FileId, Usage};
@@ -80,23 +81,40 @@ pub fn agent_paths(flags: &[(&'static str, String)], env: &dyn Fn(&str) -> Optio
     Ok(AgentPaths { run_dir, state_dir, settings_file: layers.settings_file().to_path_buf(), stop_timeout })
 }
 
+/// The same for `kmagent cluster`, with the settings that it has besides.
+pub fn resolve_cluster(
+    flags: &[(&'static str, String)],
+    env: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<(Resolved, ClusterSettings)> {
+    let mut layers = Layers::open(flags, env, Path::new(table::DEFAULT_FILE));
+    let settings = settings(&mut layers);
+    let cluster = cluster::settle(&mut layers);
+    Ok((finish(layers, settings)?, cluster))
+}
+
 fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
-    let to_keep = layers.to_keep();
-    let from = &mut layers;
+    let settings = settings(&mut layers);
+    finish(layers, settings)
+}
+
+fn settings(from: &mut Layers<'_>) -> Settings {
     let (api_key, key_source) = api_key::choose(from);
+    let update_token = update_token::choose(from);
     let collector_endpoint = from.value("collector-endpoint", parse::line);
     let settings_file = from.settings_file().to_path_buf();
     let (policy, policy_file) = policy::choose(from);
-    let settings = Settings {
+    Settings {
         settings_file,
         policy: policy.with_endpoint(&collector_endpoint),
         config: from.path("config", Usage::Replace).expect("a setting with a default"),
+        seed_configs: from.paths("seed-config", Usage::Read),
         collector: from.path("collector", Usage::Read),
         collector_args: from.take("collector-args", parse::arguments).unwrap_or_default(),
-        polling: polling(from, &collector_endpoint, api_key.is_some()),
+        polling: polling(from, &collector_endpoint, api_key.is_some() || update_token.is_some()),
         collector_endpoint,
         api_key,
         key_source,
+        update_token,
         config_check_interval: from.value("config-check-interval", parse::interval),
         local_config: from.path("local-config", Usage::Read),
         docker_mode: from.value("docker-mode", parse::switch),
@@ -108,6 +126,7 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         run_dir: from.path("run-dir", Usage::Fill).expect("a setting with a default"),
         ca_file: from.path("ca-file", Usage::Read),
         report_extended: from.value("report-extended", parse::switch),
+        instance_id: from.take("instance-id", parse::line),
         policy_file,
         on_change: from.take("on-change", parse::command),
         restart_mode: from.value("restart-mode", parse::restart_mode),
@@ -122,7 +141,11 @@ fn settle(mut layers: Layers<'_>) -> Result<Resolved> {
         generations: from.value("generations", parse::generations),
         generations_size: from.value("generations-size", parse::size),
         ignored: from.ignored.take(),
-    };
+    }
+}
+
+fn finish(layers: Layers<'_>, settings: Settings) -> Result<Resolved> {
+    let to_keep = layers.to_keep();
     let Layers { rows, problems, warnings, .. } = layers;
     if !problems.is_empty() {
         return Err(invalid(problems));

@@ -108,7 +108,7 @@ fn every_setting_is_taken_from_every_source() {
             "restart-mode" => "restart",
             "max-config-size" | "generations-size" => "1MiB",
             "generations" => "7",
-            "api-key-file" => "DIR/key",
+            "api-key-file" | "update-token-file" => "DIR/key",
             "collector-log-rate" => "60",
             "collector-args" => "--some=text",
             "policy" => "none",

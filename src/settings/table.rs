@@ -4,6 +4,7 @@
 //! page all read it, so that a new setting is one row here and one line in `resolve`. It holds no code that parses:
 //! ranges and spellings belong to `parse`.
 
+use super::cluster::CLUSTER_SETTINGS;
 use crate::config::credentials::{mask_url_user, mask_url_users};
 use crate::log::redact::MASK;
 
@@ -61,9 +62,12 @@ pub enum Group {
     Server,
     Collector,
     Agent,
+    /// Of `kmagent cluster` alone, in a table of their own.
+    Cluster,
 }
 
 impl Group {
+    /// Of the agent.
     pub const ALL: [Group; 4] = [Group::Files, Group::Server, Group::Collector, Group::Agent];
 
     pub fn heading(self) -> &'static str {
@@ -72,6 +76,7 @@ impl Group {
             Group::Server => "server",
             Group::Collector => "collector",
             Group::Agent => "agent",
+            Group::Cluster => "cluster",
         }
     }
 }
@@ -85,17 +90,19 @@ use Kind::{List, NotInFile, Secret, Switch, Text};
 pub static SETTINGS: &[Setting] = &[
     row("agent-config", "KM_AGENT_CONFIG", Value(DEFAULT_FILE), NotInFile, Files),
     row("config", "KM_COLLECTOR_CONFIG", Value("/etc/kmagent/config.yaml"), Text, Files),
+    row("seed-config", "KM_SEED_CONFIG", Absent("share/kmagent/config.yaml beside the agent's directory"), List, Files),
     row("collector", "KM_COLLECTOR", Absent("kmagent-collector near the agent, then otelcol-contrib, otelcol"), Text, Collector),
     row("collector-args", "KM_COLLECTOR_ARGS", Absent("none"), List, Collector),
     row("collector-endpoint", "KM_COLLECTOR_ENDPOINT", Value("https://otel.kloudmate.com:4318"), Text, Collector),
     row("api-key", "KM_API_KEY", Absent("none"), Secret, Server),
     row("api-key-file", "KM_API_KEY_FILE", Absent("none"), Text, Server),
+    row("update-token-file", "KM_UPDATE_TOKEN_FILE", Absent("the API key is sent"), Text, Server),
     row("config-check-interval", "KM_CONFIG_CHECK_INTERVAL", Value("60s"), Text, Server),
     row("update-endpoint", "KM_UPDATE_ENDPOINT", Computed, Text, Server),
     row("local-config", "KM_LOCAL_CONFIG", Absent("none"), Text, Files),
     row("docker-mode", "KM_DOCKER_MODE", Value("false"), Switch, Collector),
     row("docker-endpoint", "KM_DOCKER_ENDPOINT", Absent("none"), Text, Collector),
-    row("host-name", "KM_HOST_NAME", Computed, Text, Agent),
+    row("host-name", "KM_HOST_NAME", Computed, Text, Server),
     row("log-level", "KM_LOG_LEVEL", Value("info"), Text, Agent),
     row("log-format", "KM_LOG_FORMAT", Computed, Text, Agent),
     row("state-dir", "KM_STATE_DIR", Value("/var/lib/kmagent"), Text, Files),
@@ -103,6 +110,7 @@ pub static SETTINGS: &[Setting] = &[
     row("ca-file", "KM_CA_FILE", Absent("the built-in Mozilla roots"), Text, Server),
     row("allow-http", "KM_ALLOW_HTTP", Value("false"), Switch, Server),
     row("report-extended", "KM_REPORT_EXTENDED", Value("false"), Switch, Server),
+    row("instance-id", "KM_INSTANCE_ID", Absent("made once and kept"), Text, Server),
     row("on-change", "KM_ON_CHANGE", Absent("none"), Text, Agent),
     row("restart-mode", "KM_RESTART_MODE", Value("auto"), Text, Collector),
     row("stop-timeout", "KM_STOP_TIMEOUT", Value("30s"), Text, Collector),
@@ -114,7 +122,7 @@ pub static SETTINGS: &[Setting] = &[
     row("policy", "KM_POLICY", Absent("policy.yaml beside the settings file, else the default policy"), Text, Server),
     row("poll-timeout", "KM_POLL_TIMEOUT", Value("10s"), Text, Server),
     row("max-config-size", "KM_MAX_CONFIG_SIZE", Value("4MiB"), Text, Server),
-    row("generations", "KM_GENERATIONS", Value("5"), Text, Files),
+    row("generations", "KM_GENERATIONS", Value("5"), Text, Agent),
     row("generations-size", "KM_GENERATIONS_SIZE", Value("16MiB"), Text, Agent),
 ];
 
@@ -122,9 +130,14 @@ const fn row(name: &'static str, env: &'static str, fallback: Fallback, kind: Ki
     Setting { name, env, fallback, kind, group }
 }
 
+/// Those of the agent, and below them those of `kmagent cluster`.
+pub fn all() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(CLUSTER_SETTINGS)
+}
+
 /// The setting of that name, if there is one.
 pub fn find(name: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.name == name)
+    all().find(|setting| setting.name == name)
 }
 
 /// The text of that setting as it may be shown: without the user part of URLs. An endpoint is one URL as a whole, so
@@ -135,7 +148,7 @@ pub fn masked(name: &str, text: &str) -> String {
 
 /// Its place in the table, for sorting; an unknown name sorts last.
 pub fn position(name: &str) -> usize {
-    SETTINGS.iter().position(|setting| setting.name == name).unwrap_or(SETTINGS.len())
+    all().position(|setting| setting.name == name).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -153,9 +166,9 @@ mod tests {
             assert_eq!(setting.env, expected);
             assert_eq!(position(setting.name), index, "{} stands twice", setting.name);
         }
-        let mut variables: Vec<_> = SETTINGS.iter().map(|setting| setting.env).collect();
+        let mut variables: Vec<_> = all().map(|setting| setting.env).collect();
         variables.sort_unstable();
         variables.dedup();
-        assert_eq!(variables.len(), SETTINGS.len());
+        assert_eq!(variables.len(), all().count());
     }
 }

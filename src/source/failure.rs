@@ -57,13 +57,14 @@ pub fn exit_for(status: u16) -> Exit {
 }
 
 /// What an operator can do about an HTTP status, to be appended to it; empty when nothing but to wait.
-pub fn remedy_for(status: u16, has_key: bool) -> &'static str {
+/// `setting` is the one that the credential is from, or would be.
+pub fn remedy_for(status: u16, setting: &str, has_credential: bool) -> String {
     match status {
-        401 | 403 if !has_key => "; set api-key",
-        401 | 403 => "; check api-key",
-        404 | 405 => "; check update-endpoint",
-        407 => "; a proxy on the way requires a user name and password: set HTTPS_PROXY",
-        _ => "",
+        401 | 403 if !has_credential => format!("; set {setting}"),
+        401 | 403 => format!("; check {setting}"),
+        404 | 405 => "; check update-endpoint".to_owned(),
+        407 => "; a proxy on the way requires a user name and password: set HTTPS_PROXY".to_owned(),
+        _ => String::new(),
     }
 }
 

@@ -192,5 +192,5 @@ fn a_proxy_that_makes_no_connection_says_what_to_do() {
     }
     let other = ureq::Error::ConnectProxyFailed("proxy server did not respond".to_owned());
     assert_eq!(cause_of(other, attempt(None)).1, "proxy server did not respond");
-    assert!(remedy_for(407, true).contains("set HTTPS_PROXY"));
+    assert!(remedy_for(407, "api-key", true).contains("set HTTPS_PROXY"));
 }

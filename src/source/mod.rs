@@ -1,9 +1,11 @@
 //! Where configs come from: one enum, which is asked with a report and answers with an offer.
 //!
 //! What a source's wire looks like, its own directory alone knows; the rest of the agent knows reports, offers and
-//! failures. The HTTP sources share `client_options`, `proxy`, `transport` and `failure`. Nothing here knows what an
-//! offer is good for: comparing, rendering and installing a config is not its business.
+//! failures. The HTTP sources, and the client of the Kubernetes API, share `body`, `client_options`, `proxy`,
+//! `transport` and `failure`. Nothing here knows what an offer is good for: comparing, rendering and installing a
+//! config is not its business.
 
+pub mod body;
 pub mod client_options;
 pub mod failure;
 pub mod kloudmate;

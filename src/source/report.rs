@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
+
 use crate::config::value::Revision;
 use crate::core::problems::TimedProblem;
 use crate::log::Masked;
@@ -28,6 +30,24 @@ pub struct Report<'a> {
     /// The active config's revision; `None` without one.
     pub active: Option<Revision>,
     pub rejected: Option<&'a Revision>,
+    pub config_state: ConfigState,
+}
+
+/// How far the config is that the source offered last; the active one's standing where nothing else is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConfigState {
+    /// There is no config.
+    None,
+    /// An offered config is not to be applied yet, or waits to be.
+    Pending,
+    /// An offered config could not be judged yet, or failed for what is not its fault: it is tried again.
+    Validating,
+    /// The active config has to prove itself.
+    Probation,
+    /// It has proved itself and may still be rolled back.
+    Unconfirmed,
+    Confirmed,
 }
 
 /// A problem with its time in front, bounded: for a report, and for `status`, which shows what is reported.

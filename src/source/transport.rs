@@ -10,19 +10,45 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ureq::Error;
-use ureq::config::Config;
+use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::Uri;
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::time::{Duration, Instant};
 use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
 };
+use ureq::{Agent, Error, Proxy};
 
 use crate::settings::url::is_localhost;
 
+/// For a report of at most 8 KiB and an answer of any length that is read piece by piece; ureq's default of 128 KiB
+/// each would be most of the agent's memory (DESIGN.md, "Measurements").
+const BUFFER: usize = 16 * 1024;
+
+/// What makes calls. It keeps no connection between them, retries nothing, follows no redirect and starts no thread.
+/// `timeout` is for the whole call but the look-up of the name.
+pub fn agent(proxy: Option<Proxy>, roots: RootCerts, timeout: std::time::Duration) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(proxy)
+        .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .timeout_global(Some(timeout))
+        .user_agent(concat!("kmagent/", env!("CARGO_PKG_VERSION")))
+        .accept(AutoHeaderValue::None)
+        .accept_encoding(AutoHeaderValue::None)
+        .input_buffer_size(BUFFER)
+        .output_buffer_size(BUFFER)
+        // One less: a header that fills the buffer looks like one that breaks off.
+        .max_response_header_size(BUFFER - 1)
+        .max_idle_connections(0)
+        .build();
+    Agent::with_parts(config, connector(), CallingThreadResolver::default())
+}
+
 /// Straight or through a CONNECT proxy, in TLS where the scheme says so.
-pub fn connector() -> impl Connector {
+fn connector() -> impl Connector {
     ().chain(ConnectProxyConnector::default())
         .chain(TcpConnector::default())
         .chain(DeadlineConnector)

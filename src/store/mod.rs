@@ -145,17 +145,24 @@ impl Store {
         self.target().is_ok_and(|target| target.is_mounted())
     }
 
-    /// Copies `default`, if there is such a file, to where there is no config yet and nothing to fall back to. True if
+    /// Copies `seed`, if there is anything in it, to where there is no config yet and nothing to fall back to. True if
     /// it did.
     ///
     /// # Errors
-    /// 73, naming the path and the remedy.
-    pub fn install_default(&self, default: &Path) -> Result<bool> {
-        if self.has_config() || self.has_fallback() || FileId::of(default).is_none() {
+    /// 69 for a seed that cannot be read; else 73, naming the path and the remedy.
+    pub fn install_seed(&self, seed: &Path) -> Result<bool> {
+        if self.has_config() || self.has_fallback() {
             return Ok(false);
         }
-        let copied = safe_open::read(default, self.max_bytes)
-            .and_then(|bytes| self.target().and_then(|target| atomic::write_at(&target, &bytes)));
+        let bytes = match safe_open::read(seed, self.max_bytes) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(Error::because(Exit::Unavailable, "cannot read the default config", error)),
+        };
+        if bytes.trim_ascii().is_empty() {
+            return Ok(false);
+        }
+        let copied = self.target().and_then(|target| atomic::write_at(&target, &bytes));
         copied.map_err(|error| self.cannot_replace("cannot install the default config", error))?;
         self.know_active(Origin::Default);
         Ok(true)

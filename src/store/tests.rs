@@ -244,29 +244,32 @@ fn a_config_that_is_a_mount_of_its_own_is_seen() {
 }
 
 #[test]
-fn a_default_is_only_put_where_there_is_nothing() {
+fn a_seed_is_only_put_where_there_is_nothing() {
     let default = |scene: &Scene| {
         let path = scene.dir.join("default.yaml");
         write(&path, "default: 1\n");
         path
     };
     let scene = Scene::empty();
-    assert!(!scene.store.install_default(&scene.dir.join("default.yaml")).unwrap());
-    assert!(scene.store.install_default(&default(&scene)).unwrap());
+    assert!(!scene.store.install_seed(&scene.dir.join("default.yaml")).unwrap());
+    assert!(scene.store.install_seed(&default(&scene)).unwrap());
     assert_eq!((read(scene.config()).as_str(), mode(scene.config())), ("default: 1\n", 0o600));
 
     let scene = Scene::with("own: 1\n", None);
-    assert!(!scene.store.install_default(&default(&scene)).unwrap());
+    assert!(!scene.store.install_seed(&default(&scene)).unwrap());
     assert_eq!(read(scene.config()), "own: 1\n");
 
     let scene = Scene::with("active: 1\n", Some("good: 1\n"));
     std::fs::remove_file(scene.config()).unwrap();
-    assert!(!scene.store.install_default(&default(&scene)).unwrap());
+    assert!(!scene.store.install_seed(&default(&scene)).unwrap());
     assert!(!scene.config().exists());
 
     let scene = Scene::empty();
-    let unreadable = scene.store.install_default(&scene.dir.join("state"));
-    fails(unreadable, Exit::CannotWrite, &["cannot install the default config"]);
+    let unreadable = scene.store.install_seed(&scene.dir.join("state"));
+    fails(unreadable, Exit::Unavailable, &["cannot read the default config", "state"]);
+    write(scene.dir.join("blank.yaml"), " \n");
+    assert!(!scene.store.install_seed(&scene.dir.join("blank.yaml")).unwrap());
+    assert!(!scene.config().exists());
 }
 
 #[test]

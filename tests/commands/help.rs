@@ -5,14 +5,16 @@ use std::process::{Command, Stdio};
 use crate::support::bin::{self, Output};
 
 /// Every setting of the table, in its order; `--print-settings` and `--help` are held against it.
-pub const SETTINGS: [&str; 33] = [
+pub const SETTINGS: [&str; 36] = [
     "agent-config",
     "config",
+    "seed-config",
     "collector",
     "collector-args",
     "collector-endpoint",
     "api-key",
     "api-key-file",
+    "update-token-file",
     "config-check-interval",
     "update-endpoint",
     "local-config",
@@ -26,6 +28,7 @@ pub const SETTINGS: [&str; 33] = [
     "ca-file",
     "allow-http",
     "report-extended",
+    "instance-id",
     "on-change",
     "restart-mode",
     "stop-timeout",

@@ -176,6 +176,8 @@ fn every_flag_is_offered_where_it_is_of_use() {
             "stop" | "reload" | "restart" | "retry" | "status" => {
                 ["--run-dir", "--agent-config"].contains(&setting.as_str())
             }
+            // Its settings are a pod's environment.
+            "cluster" => false,
             mode => !ENDS.contains(&mode),
         };
         let mut offered: Words = settings.iter().filter(uses).cloned().collect();
@@ -242,7 +244,7 @@ fn every_value_is_completed_as_the_program_takes_it() {
             cases.push((format!("kmagent {flag} "), expected));
         }
     }
-    assert_eq!(paths, 9, "{cases:?}");
+    assert_eq!(paths, 11, "{cases:?}");
     let known = cases.iter().filter(|(_, offered)| offered.contains("true") || offered.contains("info")).count();
     assert_eq!(known, 3 + 2, "{cases:?}");
     check(&cases);

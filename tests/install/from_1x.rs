@@ -4,10 +4,10 @@
 
 use super::debian::install_with;
 use super::root::{PATIENCE, Root, available};
-use super::stage::{VERSION, assert_done, assert_fails, release};
+use super::stage::{Stage, VERSION, assert_done, assert_fails, release};
 use super::systemd::{Machine, assert_same};
 use super::tree::assert_untouched;
-use crate::support::bin::Output;
+use crate::support::bin::{self, Output};
 use crate::support::wait::wait_for;
 
 const API_OF_1_X: &str = "https://api.kloudmate.com/agents/config-check";
@@ -260,6 +260,27 @@ fn an_rpm_is_asked_for_and_removed_without_its_scripts() {
     assert!(root.read("/etc/kmagent/agent.yaml").contains(API_OF_1_X));
 }
 
+/// The default config of 1.x has components that the small collector lacks; that is known by asking this one.
+#[test]
+fn a_config_with_components_that_the_collector_lacks_is_left_to_1_x() {
+    if !available() {
+        return;
+    }
+    let root = Root::debian();
+    root.write("/etc/kmagent/agent.yaml", "api-key: \"k\"\ncollector-endpoint: \"http://gw:4318\"\n", 0o600);
+    let config = "receivers: {hostmetrics: {scrapers: {cpu: }}}\nprocessors: {resourcedetection: {detectors: [system]}}\n\
+                  exporters: {debug: }\nservice:\n  pipelines:\n    \
+                  metrics: {receivers: [hostmetrics], processors: [resourcedetection], exporters: [debug]}\n";
+    root.write("/etc/kmagent/config.yaml", config, 0o644);
+    let before = root.tree();
+    let output = root.install(&Stage::with_collector(&bin::collector()), &[], &["--init", "sysv"]);
+    let said = "/etc/kmagent/config.yaml names components that the collector of this tarball does not have; nothing was \
+                changed: use the tarball -edge, which has those of 1.x's default config, or -full";
+    assert_fails(&output, 65, said);
+    assert!(output.stderr.contains("unknown type: \"resourcedetection\""), "{output:#?}");
+    assert_untouched(&before, &root.tree(), "an installation that was refused");
+}
+
 /// One of this program: two of them would share settings and service.
 #[test]
 fn a_package_of_2_x_is_left_to_the_package_manager() {
@@ -272,7 +293,7 @@ fn a_package_of_2_x_is_left_to_the_package_manager() {
     assert_eq!(made.code, Some(0), "{made:#?}");
     let before = root.tree();
     let output = root.install(&release(), &[], &[]);
-    assert_fails(&output, 64, "kmagent 2.0.0 is installed by the package kmagent: upgrade that, or remove it first");
+    assert_fails(&output, 64, "kmagent is installed by the package kmagent 2.0.0: upgrade that, or remove it first");
     assert_untouched(&before, &root.tree(), "an installation that was refused");
 }
 

@@ -205,8 +205,18 @@ fn a_planted_name_in_the_state_directory_leads_nowhere() {
         return;
     }
     let root = host();
-    for plant in ["ln -s /etc/root-only config.yaml", "ln -s /etc/secret config.yaml", "mkfifo config.yaml"] {
-        let lines = format!("cd /var/lib/kmagent; {plant}; ln -s /etc/secret .config.yaml.kmagent-new");
+    let link = "ln -s /etc/secret .config.yaml.kmagent-new";
+    for (plant, temporary) in [
+        ("ln -s /etc/root-only config.yaml", link),
+        ("ln -s /etc/secret config.yaml", link),
+        ("mkfifo config.yaml", link),
+        // What would have to be gone down into.
+        (
+            "mkdir -p config.yaml/x; cd /etc/kmagent; mkdir -p .agent.yaml.kmagent-old/x .config.yaml.kmagent-new/x",
+            "mkdir -p .config.yaml.kmagent-new/x",
+        ),
+    ] {
+        let lines = format!("cd /var/lib/kmagent; {temporary}; {plant}");
         assert_eq!(as_the_user(&root, &lines), Some(0));
         assert_done(&root.install(&release(), &[], &[]));
         assert_layout(&root, agent_of(&root));

@@ -70,9 +70,10 @@ fn as_it_is_it_sets_nothing() {
 #[test]
 fn each_line_holds_once_its_mark_is_removed() {
     let case = Case::new("");
-    // Unlike the other files it is read.
-    let policy = case.file("policy.yaml", "");
-    let put_here = |text: String| text.replace("/etc/kmagent/policy.yaml", &policy);
+    // Unlike the other files they are read.
+    let (policy, token) = (case.file("policy.yaml", ""), case.file("update-token", "t"));
+    let put_here =
+        |text: String| text.replace("/etc/kmagent/policy.yaml", &policy).replace("/run/secrets/update-token", &token);
     case.file("agent.yaml", &put_here(uncommented()));
     let shown = rows(&case.print(&[], &[]));
     for (name, value, _) in entries() {

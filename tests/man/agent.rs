@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{AGENT, SETTINGS, flag_items, help, items, part, section, text, words};
+use super::{AGENT, CLUSTER, SETTINGS, flag_items, help, items, part, section, text, words};
 use crate::check::{config, host};
 use crate::support::agent::Agent;
 use crate::support::api::Api;
@@ -15,13 +15,15 @@ use kmagent::cmd::status;
 use kmagent::control::Status;
 use kmagent::core::supervisor::StateName;
 use kmagent::core::{backoff, cadence, restart_requests, supervisor};
+use kmagent::settings::cluster::CLUSTER_SETTINGS;
 
 #[test]
 fn every_command_and_option_is_that_of_the_usage() {
     let help = help();
-    let listed = help.split("\n\n").nth(1).unwrap();
-    let mut known: BTreeSet<String> =
-        listed.lines().map(|line| line.split_whitespace().next().unwrap().into()).collect();
+    let listed = help.split("Settings:").next().unwrap().lines().filter(|line| line.starts_with("  "));
+    let is_one = |(at, word): &(usize, &str)| *at == 0 || word.starts_with("--");
+    let known = listed.flat_map(|line| line.split_whitespace().enumerate().filter(is_one));
+    let mut known: BTreeSet<String> = known.map(|(_, word)| word.to_string()).collect();
     known.extend(["--help", "--version"].map(String::from));
     let (commands, options) = (section(AGENT, "COMMANDS"), section(AGENT, "OPTIONS"));
     let own = options.split("\n.Ss ").next().unwrap();
@@ -117,6 +119,9 @@ fn every_variable_is_there() {
         .split('"')
         .filter(is_name)
         .filter(|word| !["CARGO_", "KMAGENT_", "KM_TEST_", "KM_LONG"].iter().any(|own| word.starts_with(own)));
+    // Of kmagent-cluster(8).
+    let of_cluster = |word: &&str| CLUSTER_SETTINGS.iter().any(|setting| setting.env == *word);
+    let asked = asked.filter(|word| !of_cluster(word) && !word.starts_with("KUBERNETES_SERVICE_"));
     let settings: Vec<String> = source::settings().into_iter().map(|[_, variable, _]| variable).collect();
     let asked = asked.filter(|word| !settings.iter().any(|setting| setting == word));
     // What only begins a name stands for all names that begin so.
@@ -260,8 +265,13 @@ fn every_message_is_there() {
     let calls = ["log::error!(", "LogLine::error("];
     let errors: Vec<&str> = calls.iter().flat_map(|call| source.split(call).skip(1)).filter_map(said).collect();
     assert!(errors.len() > 9, "{errors:?}");
+    let of_cluster = section(CLUSTER, "DIAGNOSTICS");
+    for message in items(&of_cluster) {
+        source::assert_quoted(&source, message, "...");
+    }
     for error in errors {
-        let is_listed = items(&messages).into_iter().any(|item| error.starts_with(item));
+        let is_listed =
+            [&messages, &of_cluster].into_iter().any(|page| items(page).iter().any(|item| error.starts_with(item)));
         assert!(is_listed, "DIAGNOSTICS does not list {error:?}");
     }
 }

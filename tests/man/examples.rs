@@ -15,7 +15,7 @@ const INSTALLED: &str = "/usr/local/bin/kmagent";
 /// What stands in a page to be typed or copied.
 fn literals(page: &str) -> Vec<String> {
     let text = read(page);
-    let unescape = |text: &str| text.replace("\\e", "\\").replace("\\&", "");
+    let unescape = |text: &str| text.replace("\\e", "\\").replace("\\&", "").replace("\\-", "-");
     let blocks = text.split("\n.Bd -literal").skip(1).map(|rest| rest.split_once('\n').unwrap().1);
     assert!(!text.contains("\n.Dl "), "{page}: .Dl is indented otherwise than a block");
     blocks.map(|rest| unescape(rest.split("\n.Ed").next().unwrap()) + "\n").collect()
@@ -80,7 +80,7 @@ fn every_settings_file_is_one() {
     for page in PAGES {
         for text in literals(page) {
             let is_settings = text.starts_with("# a comment\n") || text.lines().next().unwrap().contains("agent.yaml");
-            if !is_settings || text.starts_with("# kmagent") || text.starts_with("# systemctl") {
+            if !is_settings {
                 continue;
             }
             let case = Case::new(&text);
@@ -135,8 +135,8 @@ fn services_are_started_and_stopped_by_their_manager() {
     let texts = PAGES.iter().flat_map(|page| literals(page)).chain(readme.split("```").map(String::from));
     let mut timers = 0;
     for text in texts {
-        for command in ["# kmagent start", "# kmagent stop"] {
-            assert!(!text.contains(command), "{text}");
+        for command in ["kmagent start", "kmagent stop"] {
+            assert!(text.lines().all(|line| line.trim_start_matches("sudo ") != command), "{text}");
         }
         if let Some((before, _)) = text.split_once("systemctl enable --now kmagent-check.timer") {
             assert!(
@@ -207,8 +207,8 @@ fn what_the_examples_show_is_what_there_is() {
     assert!(object.starts_with(r#"{"exit":0,"result":"installed","message":"installed config "#), "{object}");
     let status = section(AGENT, "STATUS");
     let labels = items(status.split("\n.El").next().unwrap());
-    let shown = literals(AGENT).into_iter().find(|text| text.starts_with("$ kmagent status\n")).unwrap();
-    let lines: Vec<&str> = shown.lines().skip(1).collect();
+    let shown = literals(AGENT).into_iter().skip_while(|text| text != "kmagent status\n").nth(1).unwrap();
+    let lines: Vec<&str> = shown.lines().collect();
     assert!(lines.len() > 3);
     for line in lines {
         assert!(labels.iter().any(|label| line.starts_with(&format!("{label:<10} "))), "{line}");
@@ -219,5 +219,114 @@ fn what_the_examples_show_is_what_there_is() {
     for path in paths {
         assert!(words(&listed, "Cm").contains(&path), "{path}");
     }
-    assert!(section(SETTINGS, "EXAMPLES").contains("--agent-config"));
+    assert!(section(SETTINGS, "EXAMPLES").contains("\\-\\-agent\\-config"));
+}
+
+/// Which the pages and the README have somebody run.
+const PROGRAMS: [&str; 22] = [
+    "kmagent",
+    INSTALLED,
+    "./install.sh",
+    "/usr/local/lib/kmagent/install.sh",
+    "systemctl",
+    "journalctl",
+    "rc-service",
+    "rc-update",
+    "ss",
+    "kill",
+    "vi",
+    "echo",
+    "printf",
+    "mkdir",
+    "chown",
+    "sudo",
+    "apt-get",
+    "dnf",
+    "apk",
+    "opkg",
+    "rpm",
+    "kubectl",
+];
+
+fn runs(line: &str) -> bool {
+    line.split(' ').next().is_some_and(|word| PROGRAMS.contains(&word))
+}
+
+/// What is to be run is pasted as it is shown: without a prompt, which makes it a comment, with nothing but commands
+/// beside it, and rendered with the very bytes, in one line. Roff makes another hyphen of one that is not escaped, and
+/// breaks a command that is not displayed where the line ends.
+#[test]
+fn what_is_to_be_run_can_be_pasted() {
+    let mut count = 0;
+    for page in PAGES {
+        let source = read(page);
+        let rendered: Vec<String> = ["utf8", "html"].iter().map(|form| render(page, form)).collect();
+        for text in literals(page) {
+            for line in text.lines() {
+                let prompt = line.strip_prefix("# ").or(line.strip_prefix("$ "));
+                assert!(!prompt.is_some_and(runs), "{page}: a prompt: {line}");
+                for rendered in &rendered {
+                    assert!(
+                        rendered.lines().any(|shown| shown.trim_end().ends_with(line)),
+                        "{page}: {line}: {rendered}"
+                    );
+                }
+            }
+            let commands = text.replace("\\\n", " ");
+            let (commands, others): (Vec<&str>, Vec<&str>) = commands.lines().partition(|line| runs(line));
+            // A file with commands in it begins with what says so.
+            if commands.is_empty() || others.first().is_some_and(|line| line.starts_with('#')) {
+                continue;
+            }
+            assert_eq!(others, Vec::<&str>::new(), "{page}: something else beside {commands:?}");
+            let checked = Command::new("sh").args(["-n", "-c", &text]).output().unwrap();
+            assert!(checked.status.success(), "{page}: {text}");
+            count += commands.len();
+        }
+        for block in source.split("\n.Bd -literal").skip(1) {
+            let block = block.split_once('\n').unwrap().1.split("\n.Ed").next().unwrap();
+            let plain = block.replace("\\-", "");
+            assert!(!plain.contains('-'), "{page}: not escaped: {block}");
+        }
+        for line in source.lines().filter(|line| line.starts_with(".Ql ") || line.starts_with(".Li ")) {
+            let words = line[4..].trim_matches('"').trim_end_matches([' ', ',', '.', ';', ':']);
+            assert!(
+                !(runs(words) && words.contains(' ')),
+                "{page}: display it, since a line may end within it: {line}"
+            );
+        }
+        // By a name and a command, which Bk keeps in one line.
+        for (before, line) in source.lines().zip(source.lines().skip(1)) {
+            let is_call =
+                line.starts_with(".Nm Cm ") || line.starts_with(".Nm kmagent Cm ") || line.starts_with(".Nm Fl ");
+            assert!(!is_call || before == ".Bk -words", "{page}: a line may end within it: {line}");
+        }
+    }
+    assert!(count > 25, "{count}");
+    for text in read("README.md").split("```").skip(1).step_by(2) {
+        for line in text.lines() {
+            let prompt = line.trim_start().strip_prefix("# ").or(line.trim_start().strip_prefix("$ "));
+            assert!(!prompt.is_some_and(runs), "README.md: a prompt: {line}");
+        }
+    }
+}
+
+/// The page as a terminal or a browser has it, without what makes letters bold.
+fn render(page: &str, form: &str) -> String {
+    let mut command = Command::new("mandoc");
+    command.arg(format!("-T{form}")).arg(source::path(page)).stdin(Stdio::null());
+    let mut text = bin::output(command).stdout;
+    while let Some(at) = text.find('\u{8}') {
+        let before = text[..at].char_indices().next_back().unwrap().0;
+        text.replace_range(before..=at, "");
+    }
+    if form == "html" {
+        text = text.replace("<pre>", "\n").replace("</pre>", "\n");
+        for (entity, letter) in
+            [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&#x2026;", "…"), ("&amp;", "&")]
+        {
+            text = text.replace(entity, letter);
+        }
+    }
+    text
 }

@@ -3,6 +3,7 @@
 
 mod agent;
 mod check;
+mod cluster;
 mod examples;
 mod policy;
 mod settings;
@@ -10,6 +11,8 @@ mod settings;
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Stdio};
+
+use kmagent::settings::cluster::CLUSTER_SETTINGS;
 
 use crate::support::agent::Agent;
 use crate::support::bin;
@@ -19,7 +22,8 @@ use crate::support::temp_dir::TempDir;
 pub const AGENT: &str = "man/kmagent.8";
 const SETTINGS: &str = "man/kmagent.yaml.5";
 const CHECK: &str = "man/kmagent-check.7";
-const PAGES: [&str; 3] = [AGENT, SETTINGS, CHECK];
+pub const CLUSTER: &str = "man/kmagent-cluster.8";
+const PAGES: [&str; 4] = [AGENT, SETTINGS, CHECK, CLUSTER];
 
 /// What follows that heading of a page, up to the next one of its kind (`.Sh`, `.Ss`).
 #[track_caller]
@@ -130,7 +134,8 @@ fn the_pages_are_sound_and_fit_80_columns() {
 /// Whatever a page says in passing exists too.
 #[test]
 fn every_flag_variable_path_and_page_that_is_named_exists() {
-    let help = help();
+    let of_cluster = CLUSTER_SETTINGS.iter().map(|setting| setting.name).collect::<Vec<_>>().join(" ");
+    let help = format!("{}\n{of_cluster}", help());
     let files = section(AGENT, "FILES");
     let environment = section(AGENT, "ENVIRONMENT");
     let variables: Vec<String> = source::settings().into_iter().map(|[_, variable, _]| variable).collect();
@@ -138,12 +143,16 @@ fn every_flag_variable_path_and_page_that_is_named_exists() {
     // Names that the examples give to files of the site.
     let theirs = ["/etc/kmagent/local.yaml"];
     for page in PAGES {
-        let text = read(page);
+        let text = read(page).replace("\\-", "-");
         for flag in flags(&text) {
             assert!(help.split([' ', '\n']).any(|word| flag == word || flag[2..] == *word), "{page}: {flag}");
         }
         for name in uses(&text, "Ev") {
-            let known = variables.iter().any(|known| known == name) || uses(&environment, "Ev").contains(name);
+            let is_of_cluster = page == CLUSTER
+                && (["KM_APM_ENABLED", "KM_CFG_UPDATER_RPC_ADDR", "KM_CRD_NAME"].contains(&name)
+                    || CLUSTER_SETTINGS.iter().any(|it| it.env == name));
+            let known =
+                is_of_cluster || variables.iter().any(|known| known == name) || uses(&environment, "Ev").contains(name);
             assert!(known, "{page}: {name} is not in ENVIRONMENT");
         }
         let literal =
@@ -175,6 +184,7 @@ fn make_installs_the_pages_and_the_completions() {
         (AGENT, "man/man8/kmagent.8"),
         (SETTINGS, "man/man5/kmagent.yaml.5"),
         (CHECK, "man/man7/kmagent-check.7"),
+        (CLUSTER, "man/man8/kmagent-cluster.8"),
         ("dist/completions/kmagent.bash", "bash-completion/completions/kmagent"),
         ("dist/completions/_kmagent", "zsh/site-functions/_kmagent"),
         ("dist/completions/kmagent.fish", "fish/vendor_completions.d/kmagent.fish"),

@@ -63,6 +63,7 @@ fn refused(policy: &str, config: &Value) -> String {
 #[test]
 fn the_policies_to_copy_do_what_they_are_for() {
     let (_, file) = rules();
+    let file = file.replace("\\-", "-");
     let blocks = file.split("\n.Bd -literal").skip(1).map(|rest| rest.split_once('\n').unwrap().1);
     let policies: Vec<&str> = blocks.map(|rest| rest.split("\n.Ed").next().unwrap()).collect();
     let [loopback, hosts, folders] = policies[..] else { panic!("{policies:?}") };

@@ -115,8 +115,10 @@ fn every_example_is_a_settings_file_that_holds() {
         assert_eq!(line.split(": ").next(), Some(name.as_str()), "an example of another setting");
     }
     let text: String = lines.iter().map(|(_, line)| format!("{line}\n")).collect();
-    let case = Case::new(&text.replace("/etc/kmagent/api-key", "api-key").replace("/etc/kmagent/policy", "policy"));
+    let here = [("/etc/kmagent/api-key", "api-key"), ("/etc/kmagent/policy", "policy"), ("/run/secrets/", "")];
+    let case = Case::new(&here.iter().fold(text, |text, (there, here)| text.replace(there, here)));
     case.file("api-key", "k");
+    case.file("update-token", "t");
     case.file("policy.yaml", "");
     let shown = rows(&case.print(&[], &[]));
     for (name, line) in lines {

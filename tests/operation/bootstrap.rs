@@ -88,3 +88,52 @@ fn a_first_config_that_the_collector_refuses_leaves_none() {
     api.answer_config(named("good"));
     wait_running(&agent, 0);
 }
+
+/// As a pod has them: a directory of links, with nothing in it until a config came from afar, then a default.
+#[test]
+fn a_start_without_a_config_takes_the_first_seed_that_has_one() {
+    let builder = quick();
+    let seed = |name: &str| builder.dir().join(name);
+    for dir in ["latest", "latest/..then", "latest/..now"] {
+        std::fs::create_dir(seed(dir)).unwrap();
+    }
+    std::os::unix::fs::symlink("..then", seed("latest/..data")).unwrap();
+    std::os::unix::fs::symlink("..data/config.yaml", seed("latest/config.yaml")).unwrap();
+    std::fs::write(seed("blank.yaml"), "\n").unwrap();
+    std::fs::write(seed("default.yaml"), yaml(&named("default"))).unwrap();
+    let seeds =
+        ["latest/config.yaml", "blank.yaml", "latest", "default.yaml"].map(|name| seed(name).display().to_string());
+    let agent = builder.setting("seed-config", seeds.to_vec()).spawn();
+    wait_running(&agent, 0);
+    assert_eq!(agent.config(), named("default"));
+    let unreadable = agent.log().into_iter().find(|line| line.msg() == "cannot install the default config").unwrap();
+    assert!(unreadable.field("error").contains("cannot read the default config: "), "{unreadable:?}");
+    let line = agent.wait_log("the seed", |line| line.msg() == "no config found; installed the default one");
+    assert_eq!(line.field("seed"), seeds[3]);
+
+    // The config of the host stays, whatever the seeds are by then.
+    assert_eq!(agent.stop(), 0);
+    std::fs::write(agent.dir().join("latest/..now/config.yaml"), yaml(&named("latest"))).unwrap();
+    std::fs::remove_file(agent.dir().join("latest/..data")).unwrap();
+    std::os::unix::fs::symlink("..now", agent.dir().join("latest/..data")).unwrap();
+    let log = agent.log().len();
+    agent.spawn();
+    wait_running(&agent, log);
+    assert_eq!((agent.config(), agent.stop()), (named("default"), 0));
+    // Nor is one taken while there is a config to go back to.
+    std::fs::remove_file(agent.config_file()).unwrap();
+    let log = agent.log().len();
+    agent.spawn();
+    wait_running(&agent, log);
+    assert_eq!((agent.config(), agent.stop()), (named("default"), 0));
+
+    // A new pod.
+    std::fs::remove_file(agent.config_file()).unwrap();
+    std::fs::remove_dir_all(agent.state_dir()).unwrap();
+    let log = agent.log().len();
+    let mut command = agent.command(["start"]);
+    command.env("KM_SEED_CONFIG", format!("{} {}", seeds[0], seeds[3]));
+    agent.spawn_command(command);
+    wait_running(&agent, log);
+    assert_eq!(agent.config(), named("latest"));
+}

@@ -118,10 +118,11 @@ fn without_a_key_there_is_no_authorization() {
 }
 
 #[test]
-fn an_extended_report_has_five_keys_more() {
+fn an_extended_report_has_six_keys_more() {
     let api = Api::plain();
     let agent = settled(quick().api(&api).setting("report-extended", true), &named("a"));
-    let extra = ["instance_id", "config_revision", "rejected_revision", "collector_restarts", "uptime_seconds"];
+    let extra =
+        ["instance_id", "config_revision", "rejected_revision", "config_state", "collector_restarts", "uptime_seconds"];
     let first = api.wait_for_request("a report", |_| true);
     assert_eq!(keys(&first), NINE.iter().chain(&extra).map(|key| key.to_string()).collect());
     let first = first.json();
@@ -141,6 +142,48 @@ fn an_extended_report_has_five_keys_more() {
     agent.spawn();
     let next = api.wait_for_request_after(asked, "a report of the next agent", |_| true).json();
     assert_eq!((&next["instance_id"], &next["uptime_seconds"]), (&first["instance_id"], &json!(0)));
+}
+
+/// What an offer has become of: the nine keys do not say whether it was taken.
+#[test]
+fn an_extended_report_says_how_far_a_config_is() {
+    let api = Api::plain();
+    let builder = quick().api(&api).setting("report-extended", true).setting("confirm-time", "3s");
+    let agent = builder.setting("validate-timeout", "1s").spawn();
+    let mut seen = 0;
+    let mut wait_state = |state: &str| {
+        let request = api.wait_for_request_after(seen, state, |request| request.json()["config_state"] == state);
+        seen = api.requests().len();
+        request.json()
+    };
+    assert_eq!(wait_state("none")["config_revision"], Value::Null);
+    let timed_out = super::scripted("a", json!({"validate": "hang"}));
+    api.answer_config(timed_out);
+    assert!(wait_state("validating")["last_error_message"].as_str().unwrap().contains("validate"));
+    api.answer_config(super::scripted("b", json!({"ready_after_ms": 3000})));
+    let first = wait_state("probation");
+    assert!(first["config_revision"].is_string(), "{first}");
+    assert_eq!(wait_state("unconfirmed")["config_revision"], first["config_revision"]);
+    assert_eq!(wait_state("confirmed")["config_revision"], first["config_revision"]);
+    api.answer(json!({"config": named("c")}));
+    assert_eq!(wait_state("pending")["config_revision"], first["config_revision"]);
+    api.answer_config(super::scripted("bad", json!({"validate": "fail"})));
+    let refused = api.wait_for_request("a refusal", |request| !request.json()["rejected_revision"].is_null());
+    assert_eq!(refused.json()["config_state"], "confirmed", "of the active config, since the other one is decided");
+    assert_eq!(agent.stop(), 0);
+}
+
+#[test]
+fn a_setting_names_the_instance() {
+    let api = Api::plain();
+    let builder = quick().api(&api).setting("report-extended", true).setting("instance-id", "a-pod");
+    let agent = settled(builder, &named("a"));
+    assert_eq!(api.wait_for_request("a report", |_| true).json()["instance_id"], "a-pod");
+    assert!(!agent.state_dir().join("instance-id.json").exists(), "none was made");
+    let settings = fs::read_to_string(agent.settings_file()).unwrap();
+    fs::write(agent.settings_file(), settings.replace("a-pod", "another")).unwrap();
+    assert_eq!(agent.run(["reload"]).says(), "settings reloaded, changed: instance-id\n");
+    api.wait_for_request("the other one", |request| request.json()["instance_id"] == "another");
 }
 
 #[test]

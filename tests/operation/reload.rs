@@ -269,6 +269,40 @@ fn a_key_that_was_rotated_is_used_and_reaches_the_collector_that_refers_to_it() 
     }
 }
 
+/// What another API than the vendor's gets instead of the key, which the collector gets as ever.
+#[test]
+fn a_token_is_sent_in_the_place_of_the_key_and_may_be_rotated() {
+    let api = Api::plain();
+    let builder = quick().api(&api);
+    let file = builder.dir().join("update-token");
+    fs::write(&file, "first-token\n").unwrap();
+    let builder = builder.setting("update-token-file", file.display().to_string());
+    let agent = settled(builder, &json!({"fake": {}, "token": "${env:KM_API_KEY}"}));
+    assert_eq!(key(&api.wait_for_next()), Some("first-token"));
+    assert_eq!(agent.records_of("run")[0]["env"]["KM_API_KEY"], "test-key");
+    fs::write(&file, "second-token\n").unwrap();
+    let (asked, log) = (api.requests().len(), agent.log().len());
+    api.reply_once(Reply::status(401, &[], "no first-token, no second-token"));
+    api.wait_for_request_after(asked, "the new token", |request| key(request) == Some("second-token"));
+    agent.wait_log_after(log, "a line", |line| line.msg() == "the token file has another token; using it");
+    // Refused as well, and shown in nothing that is said of it.
+    api.reply(Reply::status(403, &[], "no first-token, no second-token"));
+    let line = agent.wait_log_after(log, "the refusal", |line| line.msg().contains("config check failed"));
+    assert_eq!(line.field("answer"), "no ****, no ****");
+    assert!(line.field("error").ends_with("check update-token-file"), "{line:?}");
+    fs::write(&file, "third-token").unwrap();
+    api.answer(json!({}));
+    assert_eq!(agent.run(["reload"]).says(), "settings reloaded, changed: update-token-file\n");
+    api.wait_for_request("the third one", |request| key(request) == Some("third-token"));
+    assert_eq!(agent.starts(), 1, "it is nothing to the collector");
+    assert!(agent.log().iter().all(|line| !line.json.to_string().contains("-token,")), "{:?}", agent.log());
+    fs::remove_file(&file).unwrap();
+    let missing =
+        format!("cannot read the update token: {}: it does not exist: write the update token", file.display());
+    agent.run(["reload"]).fails(78, &missing);
+    assert_eq!(agent.stop(), 0);
+}
+
 fn wait_status_restarts(agent: &Agent, restarts: u64) {
     let is_so =
         |status: &Value| status["collector"]["restarts"] == restarts && status["collector"]["state"] == "running";

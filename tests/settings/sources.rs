@@ -5,8 +5,9 @@ use crate::commands::help::SETTINGS;
 
 /// Setting, and a value for the file, the flag and the variable, as it is shown. The first is the default where it is a
 /// value.
-const VALUES: [(&str, &str, &str, &str, &str); 28] = [
+const VALUES: [(&str, &str, &str, &str, &str); 30] = [
     ("config", "/etc/kmagent/config.yaml", "/f", "/g", "/e"),
+    ("seed-config", "(share/kmagent/config.yaml beside the agent's directory)", "/f", "/g", "/e"),
     ("collector", "(kmagent-collector near the agent, then otelcol-contrib, otelcol)", "/f", "/g", "/e"),
     (
         "collector-endpoint",
@@ -28,6 +29,7 @@ const VALUES: [(&str, &str, &str, &str, &str); 28] = [
     ("ca-file", "(the built-in Mozilla roots)", "/f", "/g", "/e"),
     ("allow-http", "false", "true", "yes", "1"),
     ("report-extended", "false", "true", "t", "on"),
+    ("instance-id", "(made once and kept)", "f", "g", "e"),
     ("on-change", "(none)", "true f", "true g", "true e"),
     ("restart-mode", "auto", "restart", "handover", "auto"),
     ("stop-timeout", "30s", "1s", "2s", "3s"),

@@ -1,7 +1,7 @@
-//! A TCP connection that never blocks and can be waited for.
+//! TCP connections, and a listener for them, that never block and can be waited for.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
 use super::wait::Waitable;
 
@@ -16,6 +16,15 @@ impl NonBlockingStream {
 
     pub fn waitable(&self) -> Waitable<'_> {
         Waitable::to_read(&self.0)
+    }
+
+    pub fn waitable_to_write(&self) -> Waitable<'_> {
+        Waitable::to_write(&self.0)
+    }
+
+    /// The other end reads all that was written, and then an end.
+    pub fn end_writing(&self) -> io::Result<()> {
+        self.0.shutdown(Shutdown::Write)
     }
 }
 
@@ -32,5 +41,32 @@ impl Write for NonBlockingStream {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+#[derive(Debug)]
+pub struct NonBlockingListener(TcpListener);
+
+impl NonBlockingListener {
+    pub fn bind(address: SocketAddr) -> io::Result<NonBlockingListener> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(NonBlockingListener(listener))
+    }
+
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Until somebody connects.
+    pub fn waitable(&self) -> Waitable<'_> {
+        Waitable::to_read(&self.0)
+    }
+
+    pub fn accept(&self) -> io::Result<NonBlockingStream> {
+        let (stream, _) = self.0.accept()?;
+        // What is written is whole: to wait for more would cost a pod 40 ms.
+        stream.set_nodelay(true)?;
+        NonBlockingStream::new(stream)
     }
 }

@@ -1,7 +1,7 @@
-//! A TCP connection that never blocks and can be waited for.
+//! TCP connections, and a listener for them, that never block and can be waited for.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use super::unsupported;
 use super::wait::Waitable;
@@ -15,6 +15,14 @@ impl NonBlockingStream {
     }
 
     pub fn waitable(&self) -> Waitable<'_> {
+        match *self {}
+    }
+
+    pub fn waitable_to_write(&self) -> Waitable<'_> {
+        match *self {}
+    }
+
+    pub fn end_writing(&self) -> io::Result<()> {
         match *self {}
     }
 }
@@ -31,6 +39,27 @@ impl Write for NonBlockingStream {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub enum NonBlockingListener {}
+
+impl NonBlockingListener {
+    pub fn bind(_address: SocketAddr) -> io::Result<NonBlockingListener> {
+        Err(unsupported())
+    }
+
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        match *self {}
+    }
+
+    pub fn waitable(&self) -> Waitable<'_> {
+        match *self {}
+    }
+
+    pub fn accept(&self) -> io::Result<NonBlockingStream> {
         match *self {}
     }
 }

@@ -26,17 +26,29 @@ pub struct Answer {
 /// A config may have `most_values` values, as `ReadBudget` counts them. An error never repeats a value of the body,
 /// which may be secret, though it may name a key; of a body that is no object it has what `beginning` makes of it.
 pub fn decode(body: &[u8], most_values: usize, beginning: impl Fn(&[u8]) -> String) -> Result<Answer, String> {
+    let allowance = ReadBudget::new(most_values);
+    read_object(body, Wanted(&allowance), &allowance, MAX_CONFIG_DEPTH, beginning)
+}
+
+/// One JSON object and nothing after it, as `wanted` reads it. That it is nested too deep is said of a config in it,
+/// which may have `max_depth` levels.
+pub(super) fn read_object<'de, V: Visitor<'de>>(
+    body: &'de [u8],
+    wanted: V,
+    allowance: &ReadBudget,
+    max_depth: usize,
+    beginning: impl Fn(&[u8]) -> String,
+) -> Result<V::Value, String> {
     match body.trim_ascii_start().first() {
         Some(b'{') => {}
         Some(_) => return Err(format!("expected a JSON object, but it starts with '{}'", beginning(body))),
         None => return Err("expected a JSON object, but it is empty".to_owned()),
     }
-    let allowance = ReadBudget::new(most_values);
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let answer = reader.deserialize_any(Wanted(&allowance)).and_then(|answer| reader.end().map(|()| answer));
+    let answer = reader.deserialize_any(wanted).and_then(|answer| reader.end().map(|()| answer));
     answer.map_err(|error| match error.to_string() {
         text if text.starts_with("recursion limit exceeded") => {
-            format!("its config is nested deeper than {MAX_CONFIG_DEPTH} levels; send one that is flatter")
+            format!("its config is nested deeper than {max_depth} levels; send one that is flatter")
         }
         text if allowance.is_used_up() => format!("{text}; raise max-config-size"),
         text => text,
@@ -70,7 +82,7 @@ impl<'de> Visitor<'de> for Wanted<'_> {
     }
 }
 
-struct Flag;
+pub(super) struct Flag;
 
 impl<'de> DeserializeSeed<'de> for Flag {
     type Value = bool;
@@ -100,7 +112,8 @@ impl Visitor<'_> for Flag {
     }
 }
 
-struct Config<'a>(&'a ReadBudget);
+/// A config under any name: an object or null.
+pub(super) struct Config<'a>(pub(super) &'a ReadBudget);
 
 impl<'de> DeserializeSeed<'de> for Config<'_> {
     type Value = Option<Value>;
@@ -131,7 +144,7 @@ impl<'de> Visitor<'de> for Config<'_> {
 }
 
 /// Serde would show the string: a whole config, for instance, that was sent as text.
-fn not_a_string<E: Error>(expected: &dyn serde::de::Expected) -> E {
+pub(super) fn not_a_string<E: Error>(expected: &dyn serde::de::Expected) -> E {
     E::invalid_type(Unexpected::Other("string"), expected)
 }
 

@@ -3,35 +3,26 @@
 //! The connection is not kept between calls, nothing is retried, no redirect is followed and no thread is started. The
 //! key goes into one header and nowhere else: it is masked in every message here, since a server may well echo it.
 
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use ureq::config::AutoHeaderValue;
-use ureq::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use ureq::http::{HeaderValue, Response, Uri};
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::RootCerts;
 use ureq::{Agent, Body};
 
 use super::answer::{Answer, decode};
 use crate::error::{Error, Exit, Result};
-use crate::log::redact::{self, Secrets};
 use crate::log::{Masked, sanitize};
-use crate::settings::Secret;
 use crate::settings::url::shown;
+use crate::settings::{Secret, Settings};
+use crate::source::body::{self, EXCERPT, OwnSecrets, Unread};
 use crate::source::client_options::{authorities, authorization, connect_proxy, endpoint};
 use crate::source::failure::{
     Attempt, Failure, ProxyUse, cause_of, exit_for, remedy_for, remedy_for_connection, retry_after,
 };
 use crate::source::proxy;
-use crate::source::transport::{CallingThreadResolver, connector};
-
-/// For a report of at most 8 KiB and an answer of any length that is read piece by piece; ureq's default of 128 KiB
-/// each would be most of the agent's memory (DESIGN.md, "Measurements").
-const BUFFER: usize = 16 * 1024;
-
-/// Most bytes of foreign text in a message of ours (DESIGN.md, "The API").
-const EXCERPT: usize = 512;
+use crate::source::transport::agent;
 
 /// Most bytes of a body that is no JSON object: enough to recognise a login page by.
 const BEGINNING: usize = 20;
@@ -47,7 +38,10 @@ const BYTES_PER_VALUE: u64 = 16;
 /// The settings that a call depends on.
 pub struct Options<'a> {
     pub endpoint: &'a str,
-    pub api_key: Option<&'a Secret>,
+    /// What goes into the header `Authorization`.
+    pub credential: Option<&'a Secret>,
+    /// Where it is from.
+    pub setting: &'static str,
     /// What to do besides when the key is refused and corrected; empty or the rest of a sentence.
     pub key_remedy: &'static str,
     /// A PEM bundle that replaces Mozilla's roots. Read once, by `Client::new`.
@@ -58,16 +52,32 @@ pub struct Options<'a> {
     pub max_answer: u64,
 }
 
+impl<'a> Options<'a> {
+    /// For answers with so many configs.
+    pub fn of(settings: &'a Settings, endpoint: &'a str, configs: u64) -> Options<'a> {
+        Options {
+            endpoint,
+            credential: settings.credential(),
+            setting: if settings.update_token.is_some() { "update-token-file" } else { "api-key" },
+            key_remedy: if settings.update_token.is_some() { "" } else { settings.key_source.remedy() },
+            ca_file: settings.ca_file.as_deref(),
+            poll_timeout: settings.poll_timeout,
+            max_answer: settings.max_config_size.saturating_mul(configs),
+        }
+    }
+}
+
 pub struct Client {
     agent: Agent,
     endpoint: Uri,
     /// The endpoint without user, password and query, for messages.
     shown: String,
     authorization: Option<HeaderValue>,
-    api_key: Option<Secret>,
+    credential: Option<Secret>,
+    setting: &'static str,
     key_remedy: &'static str,
     /// The key, to be masked in messages.
-    secrets: Secrets,
+    secrets: OwnSecrets,
     ca_file: Option<PathBuf>,
     poll_timeout: Duration,
     max_answer: u64,
@@ -88,29 +98,15 @@ impl Client {
         let endpoint = endpoint(options.endpoint)?;
         let (proxy, through) = proxy::choose(&endpoint, variable).map(connect_proxy).transpose()?.unzip();
         let roots = options.ca_file.map(authorities).transpose()?.unwrap_or(RootCerts::WebPki);
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(proxy)
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
-            .timeout_global(Some(options.poll_timeout))
-            .user_agent(concat!("kmagent/", env!("CARGO_PKG_VERSION")))
-            .accept(AutoHeaderValue::None)
-            .accept_encoding(AutoHeaderValue::None)
-            .input_buffer_size(BUFFER)
-            .output_buffer_size(BUFFER)
-            // One less: a header that fills the buffer looks like one that breaks off.
-            .max_response_header_size(BUFFER - 1)
-            .max_idle_connections(0)
-            .build();
         Ok(Client {
-            agent: Agent::with_parts(config, connector(), CallingThreadResolver::default()),
+            agent: agent(proxy, roots, options.poll_timeout),
             shown: shown(&endpoint),
             endpoint,
-            authorization: options.api_key.map(authorization).transpose()?,
-            api_key: options.api_key.cloned(),
+            authorization: options.credential.map(authorization).transpose()?,
+            credential: options.credential.cloned(),
+            setting: options.setting,
             key_remedy: options.key_remedy,
-            secrets: Secrets::new(options.api_key.map(|key| key.expose().to_string())),
+            secrets: OwnSecrets::new(options.credential.map(Secret::expose)),
             ca_file: options.ca_file.map(Path::to_owned),
             poll_timeout: options.poll_timeout,
             max_answer: options.max_answer,
@@ -123,6 +119,19 @@ impl Client {
     /// # Errors
     /// `Denied` for a refused key, `TryAgain` for what may pass, `BadAnswer` for an answer that is not one of this API.
     pub fn post(&self, body: &[u8]) -> std::result::Result<Answer, Failure> {
+        self.post_for(body, |body, most_values, beginning| decode(body, most_values, beginning))
+    }
+
+    /// The same, with an answer of another form: `read` has its body, how many values its configs may have, and what
+    /// shows the beginning of a body that is none.
+    ///
+    /// # Errors
+    /// As for `post`.
+    pub fn post_for<A>(
+        &self,
+        body: &[u8],
+        read: impl FnOnce(&[u8], usize, &dyn Fn(&[u8]) -> String) -> std::result::Result<A, String>,
+    ) -> std::result::Result<A, Failure> {
         let mut request = self.agent.post(&self.endpoint).header(CONTENT_TYPE, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
@@ -133,29 +142,26 @@ impl Client {
         }
         let body = self.read(&mut response)?;
         let most_values = usize::try_from(self.max_answer / BYTES_PER_VALUE).unwrap_or(usize::MAX);
-        decode(&body, most_values, |body| self.excerpt(body, BEGINNING))
+        read(&body, most_values, &|body| self.secrets.excerpt(body, BEGINNING))
             .map_err(|cause| self.failure(Exit::BadAnswer, format!("the answer cannot be read: {cause}")))
     }
 
-    /// The whole body; one byte more than allowed is the most that is ever held.
     fn read(&self, response: &mut Response<Body>) -> std::result::Result<Vec<u8>, Failure> {
-        let too_long = || {
-            let limit = self.max_answer;
-            self.failure(Exit::BadAnswer, format!("the answer is longer than {limit} bytes; raise max-config-size"))
-        };
-        if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-            let encoding = self.excerpt(encoding.as_bytes(), BEGINNING);
-            let cause =
-                format!("the answer is encoded as {encoding}, which was not requested; turn that off at the server");
-            return Err(self.failure(Exit::BadAnswer, cause));
-        }
-        if response.body().content_length().is_some_and(|length| length > self.max_answer) {
-            return Err(too_long());
-        }
-        let mut body = Vec::new();
-        let mut reader = response.body_mut().as_reader().take(self.max_answer.saturating_add(1));
-        reader.read_to_end(&mut body).map_err(|error| self.broken(error.into()))?;
-        if body.len() as u64 > self.max_answer { Err(too_long()) } else { Ok(body) }
+        body::read(response, self.max_answer).map_err(|unread| match unread {
+            Unread::Encoded(encoding) => {
+                let encoding = self.secrets.excerpt(encoding.as_bytes(), BEGINNING);
+                let cause = format!(
+                    "the answer is encoded as {encoding}, which was not requested; turn that off at the server"
+                );
+                self.failure(Exit::BadAnswer, cause)
+            }
+            Unread::TooLong => {
+                let limit = self.max_answer;
+                let cause = format!("the answer is longer than {limit} bytes; raise max-config-size");
+                self.failure(Exit::BadAnswer, cause)
+            }
+            Unread::Broken(error) => self.broken(error),
+        })
     }
 
     /// For an answer with any status but 200.
@@ -165,21 +171,19 @@ impl Client {
         if let Some(location) = response.headers().get(LOCATION).filter(|_| status.is_redirection()) {
             let location = match std::str::from_utf8(location.as_bytes()).ok().and_then(|text| text.parse().ok()) {
                 Some(uri) => shown(&uri),
-                None => self.excerpt(location.as_bytes(), EXCERPT),
+                None => self.secrets.excerpt(location.as_bytes(), EXCERPT),
             };
             cause += &format!(
                 ", a redirect to {location}, which is not followed; if it is right, set update-endpoint to it"
             );
         }
         let retry_after = retry_after(response.headers(), SystemTime::now());
-        let mut body = Vec::new();
-        // A body that breaks off is shown as far as it came. One byte more tells whether there is more.
-        let limit = self.looked_at(EXCERPT) as u64 + 1;
-        let _: io::Result<usize> = response.body_mut().as_reader().take(limit).read_to_end(&mut body);
-        let answer = Masked::new(&sanitize::line(&self.excerpt(&body, EXCERPT)));
+        // One byte more tells whether there is more.
+        let body = body::read_beginning(response, self.secrets.looked_at(EXCERPT) as u64 + 1);
+        let answer = Masked::new(&sanitize::line(&self.secrets.excerpt(&body, EXCERPT)));
         let answer = (!answer.is_empty()).then_some(answer);
-        cause += remedy_for(status.as_u16(), self.api_key.is_some());
-        if exit_for(status.as_u16()) == Exit::Denied && self.api_key.is_some() {
+        cause += &remedy_for(status.as_u16(), self.setting, self.credential.is_some());
+        if exit_for(status.as_u16()) == Exit::Denied && self.credential.is_some() {
             cause += self.key_remedy;
         }
         Failure { answer, retry_after, ..self.failure(exit_for(status.as_u16()), cause) }
@@ -204,29 +208,10 @@ impl Client {
     }
 
     fn failure(&self, exit: Exit, cause: String) -> Failure {
-        let cause = self.mask(&cause).cut(MESSAGE);
+        let cause = self.secrets.mask(&cause).cut(MESSAGE);
         let cause = sanitize::line(&cause).into_owned();
         let error = Error::because(exit, format!("config check: {}", self.shown), cause);
         Failure { error, answer: None, retry_after: None }
-    }
-
-    /// The beginning of what the server sent, at most `limit` bytes, without the key and without any part of it.
-    fn excerpt(&self, text: &[u8], limit: usize) -> String {
-        let most = self.looked_at(limit);
-        let (text, is_cut) = text.get(..most).map_or((text, false), |beginning| (beginning, true));
-        let text = String::from_utf8_lossy(text);
-        let end = if is_cut { redact::cut(&[&self.secrets], text.as_bytes()) } else { text.len() };
-        let masked = self.mask(&text[..end]).cut(limit);
-        masked.trim().to_owned()
-    }
-
-    fn mask(&self, text: &str) -> Masked {
-        Masked::new(&redact::mask(&[&self.secrets], text))
-    }
-
-    /// Enough for a key that begins within the `limit` bytes that are shown.
-    fn looked_at(&self, limit: usize) -> usize {
-        limit + self.api_key.as_ref().map_or(0, |key| key.expose().len())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The call against a scripted server on a plain socket: what goes over the wire, and what is made of each way an
 //! answer can fail.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
@@ -77,9 +77,9 @@ fn environment(variables: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
     move |name| variables.iter().find(|variable| variable.0 == name).map(|variable| variable.1.to_owned())
 }
 
-fn options<'a>(endpoint: &'a str, api_key: Option<&'a Secret>, ca_file: Option<&'a Path>) -> Options<'a> {
+fn options<'a>(endpoint: &'a str, credential: Option<&'a Secret>, ca_file: Option<&'a Path>) -> Options<'a> {
     let poll_timeout = Duration::from_secs(10);
-    Options { endpoint, api_key, key_remedy: "", ca_file, poll_timeout, max_answer: 1000 }
+    Options { endpoint, credential, setting: "api-key", key_remedy: "", ca_file, poll_timeout, max_answer: 1000 }
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! The vendor's API as a source: a POST of the report, answered with a config and whether to use it.
 //!
-//! `request` makes the body, `client` the call, `answer` reads what comes back. Nothing outside of this directory knows
-//! the keys of either.
+//! `request` makes the body, `client` the call, `answer` reads what comes back; `cluster` has both for a Kubernetes
+//! cluster. Nothing outside of this directory knows the keys of either.
 
 pub mod answer;
 mod client;
+pub mod cluster;
 pub mod request;
 
+use crate::config::value::Value;
 use crate::error::Result;
 use crate::settings::Settings;
 use crate::source::{Failure, Offer, Refusal, Report, Response};
@@ -21,15 +23,7 @@ impl KloudMate {
     /// # Errors
     /// `Exit::Settings` for an endpoint, key, ca-file or proxy variable that cannot be used.
     pub fn new(settings: &Settings, endpoint: &str) -> Result<KloudMate> {
-        let client = Client::new(&Options {
-            endpoint,
-            api_key: settings.api_key.as_ref(),
-            key_remedy: settings.key_source.remedy(),
-            ca_file: settings.ca_file.as_deref(),
-            poll_timeout: settings.poll_timeout,
-            max_answer: settings.max_config_size,
-        })?;
-        Ok(KloudMate { client })
+        Ok(KloudMate { client: Client::new(&Options::of(settings, endpoint, 1))? })
     }
 
     /// # Errors
@@ -41,17 +35,18 @@ impl KloudMate {
 
 impl From<Answer> for Response {
     fn from(answer: Answer) -> Response {
-        let offer = answer.config.map(|value| {
-            let revision = value.revision();
-            match value.as_object() {
-                Some([]) => {
-                    let problem = "the API sent an empty config, which no collector can run";
-                    Err(Refusal { revision, problem })
-                }
-                _ => Ok(Offer { value, revision }),
-            }
-        });
-        Response { offer, restart: answer.restart_required }
+        Response { offer: answer.config.map(offer), restart: answer.restart_required }
+    }
+}
+
+fn offer(value: Value) -> std::result::Result<Offer, Refusal> {
+    let revision = value.revision();
+    match value.as_object() {
+        Some([]) => {
+            let problem = "the API sent an empty config, which no collector can run";
+            Err(Refusal { revision, problem })
+        }
+        _ => Ok(Offer { value, revision }),
     }
 }
 

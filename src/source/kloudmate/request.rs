@@ -1,10 +1,10 @@
-//! The body of the request to the vendor's API: nine keys, with `report-extended` five more. Pure.
+//! The body of the request to the vendor's API: nine keys, with `report-extended` six more. Pure.
 
 use serde::Serialize;
 
 use crate::log::Masked;
 use crate::source::Report;
-use crate::source::report;
+use crate::source::report::{self, ConfigState};
 
 /// Every key is always present, and there are no others: the public server may refuse unknown ones.
 #[derive(Serialize)]
@@ -25,9 +25,15 @@ struct Body<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-enum Status {
+pub(super) enum Status {
     Running,
     Stopped,
+}
+
+impl Status {
+    pub(super) fn of(is_running: bool) -> Status {
+        if is_running { Status::Running } else { Status::Stopped }
+    }
 }
 
 #[derive(Serialize)]
@@ -35,6 +41,7 @@ struct Extended<'a> {
     instance_id: &'a str,
     config_revision: Option<String>,
     rejected_revision: Option<String>,
+    config_state: ConfigState,
     collector_restarts: u64,
     uptime_seconds: u64,
 }
@@ -44,7 +51,7 @@ pub fn encode(report: &Report) -> Vec<u8> {
         agent_status: Status::Running,
         agent_version: env!("CARGO_PKG_VERSION"),
         architecture: architecture(),
-        collector_status: if report.is_collector_running { Status::Running } else { Status::Stopped },
+        collector_status: Status::of(report.is_collector_running),
         collector_version: &report.collector_version,
         hostname: &report.host_name,
         is_docker: report.is_docker,
@@ -54,6 +61,7 @@ pub fn encode(report: &Report) -> Vec<u8> {
             instance_id,
             config_revision: report.active.as_ref().map(ToString::to_string),
             rejected_revision: report.rejected.map(ToString::to_string),
+            config_state: report.config_state,
             collector_restarts: report.collector_restarts,
             uptime_seconds: report.uptime.as_secs(),
         }),
@@ -62,7 +70,7 @@ pub fn encode(report: &Report) -> Vec<u8> {
 }
 
 /// The processor's name in Go, which is what the API knows it by. Names that both languages share pass unchanged.
-fn architecture() -> &'static str {
+pub(super) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "x86" => "386",
@@ -107,6 +115,7 @@ mod tests {
             problem: Some(problem),
             active: Some(Value::Null.revision()),
             rejected: None,
+            config_state: ConfigState::Unconfirmed,
         }
     }
 
@@ -125,15 +134,16 @@ mod tests {
     }
 
     #[test]
-    fn an_extended_one_has_five_more() {
+    fn an_extended_one_has_six_more() {
         let problem = problem();
         let report = Report { instance_id: Some("id".to_owned()), ..report(&problem) };
         let json: serde_json::Value = serde_json::from_slice(&encode(&report)).unwrap();
-        assert_eq!(json.as_object().unwrap().len(), 14);
+        assert_eq!(json.as_object().unwrap().len(), 15);
         for (key, value) in [
             ("instance_id", json!("id")),
             ("config_revision", json!(Value::Null.revision().to_string())),
             ("rejected_revision", json!(null)),
+            ("config_state", json!("unconfirmed")),
             ("collector_restarts", json!(3)),
             ("uptime_seconds", json!(60)),
             ("hostname", json!("web-1")),
