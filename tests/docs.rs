@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
+use crate::budgets;
 use crate::man;
 use crate::support::agent::Agent;
 use crate::support::source::{self, read};
@@ -62,6 +64,25 @@ fn print_settings_shows_the_defaults_of_the_readme() {
 fn readme_lists_every_exit_status() {
     let numbers: Vec<_> = table("Exit status").into_iter().map(|row| row[0].clone()).collect();
     assert_eq!(numbers, source::exit_statuses());
+}
+
+/// The table has the rows that its command prints, and what `budgets` holds is promised.
+#[test]
+fn the_figures_are_those_that_are_measured() {
+    let output = Command::new(source::path("tests/bench/figures")).arg("--rows").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let printed: Vec<(&str, &str)> = printed.lines().map(|line| line.rsplit_once('|').unwrap()).collect();
+    assert!(printed.len() > 10, "{printed:?}");
+    let rows = table("Figures");
+    let row = |row: &Vec<String>| (row[0].clone(), row[2].trim_matches(['|', ' ']).to_string());
+    let rows: Vec<(String, String)> = rows.iter().map(row).collect();
+    let rows: Vec<(&str, &str)> = rows.iter().map(|(name, most)| (name.as_str(), most.as_str())).collect();
+    assert_eq!(rows, printed, "run tests/bench/figures, and put its table into README.md");
+    for (name, limit) in budgets::PROMISED {
+        let promised = rows.iter().find(|(row, _)| *row == name).unwrap_or_else(|| panic!("no row {name}"));
+        let number = promised.1.split(' ').next().and_then(|word| word.parse().ok());
+        assert_eq!(number, Some(limit), "{name}");
+    }
 }
 
 /// A message that is quoted, up to a `…`, stands in the source; so does each option and command.
