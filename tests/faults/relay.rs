@@ -45,7 +45,9 @@ impl Updater {
         let token = write("token", "pod-token\n");
         let mut command = Command::new(bin::kmagent());
         command.arg("cluster").env_clear().stdin(Stdio::null()).stderr(Stdio::null());
-        let set = |command: &mut Command, name: &str, value: &Path| drop(command.env(name, value));
+        let set = |command: &mut Command, name: &str, value: &Path| {
+            command.env(name, value);
+        };
         set(&mut command, "KM_RELAY_CERTIFICATE", &certificate);
         set(&mut command, "KM_RELAY_TOKEN_FILE", &token);
         set(&mut command, "KM_RUN_DIR", &dir.join("run"));
