@@ -4,7 +4,6 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -45,12 +44,8 @@ impl Updater {
         let token = write("token", "pod-token\n");
         let mut command = Command::new(bin::kmagent());
         command.arg("cluster").env_clear().stdin(Stdio::null()).stderr(Stdio::null());
-        let set = |command: &mut Command, name: &str, value: &Path| {
-            command.env(name, value);
-        };
-        set(&mut command, "KM_RELAY_CERTIFICATE", &certificate);
-        set(&mut command, "KM_RELAY_TOKEN_FILE", &token);
-        set(&mut command, "KM_RUN_DIR", &dir.join("run"));
+        command.env("KM_RELAY_CERTIFICATE", certificate).env("KM_RELAY_TOKEN_FILE", token);
+        command.env("KM_RUN_DIR", dir.join("run"));
         command.env("KM_RELAY_LISTEN", format!("127.0.0.1:{port}")).env("KM_CLUSTER_NAME", "attacked");
         command.env("KM_NAMESPACE", "attacked").env("CONFIGMAP_DAEMONSET_NAME", "configs");
         command.env("KUBERNETES_SERVICE_HOST", "127.0.0.1").env("KUBERNETES_SERVICE_PORT", "1");
