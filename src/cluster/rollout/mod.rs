@@ -194,10 +194,6 @@ impl Rollout<'_> {
                         self.withdraw(&state)?;
                         return Ok(finished(state, Outcome::NotInstalled { reason }));
                     }
-                    Err(Halted::Failed(failure)) if !failure.cause.is_transient() => {
-                        self.withdraw(&state)?;
-                        return Err(Halted::Failed(failure));
-                    }
                     Err(halted) => return Err(halted),
                 },
                 Step::Observe(Version::New) => self.observe(self.rules.settle)?,
@@ -226,7 +222,8 @@ impl Rollout<'_> {
         let until = self.pace.now() + self.rules.deadline;
         loop {
             let seen = self.look(&mut None)?;
-            if seen.workload.restarted_at.as_ref() == Some(&state.restarted_at) {
+            // Whoever has restarted them: new pods have the new config.
+            if seen.workload.restarted_at != state.restarted_at_before {
                 return Ok(Ok(()));
             }
             match workload::may_begin(&seen.workload, &seen.pods) {
@@ -235,6 +232,11 @@ impl Rollout<'_> {
                     let (value, version) = (Some(state.restarted_at.as_str()), Some(seen.resource_version.as_str()));
                     match self.call(|it| it.api.set_restarted_at(&it.target.workload, value, version)) {
                         Err(Halted::Failed(failure)) if failure.cause == Cause::Conflict => {}
+                        // No pod was restarted, and none will be.
+                        Err(Halted::Failed(failure)) if is_refusal(failure.cause) => {
+                            self.withdraw(state)?;
+                            return Err(Halted::Failed(failure));
+                        }
                         other => return other.map(|_| Ok(())),
                     }
                 }
@@ -274,7 +276,7 @@ impl Rollout<'_> {
         }
     }
 
-    /// As if it had not begun.
+    /// As if it had not begun; only while no pod was restarted.
     fn withdraw(&mut self, state: &State) -> Result<(), Halted> {
         self.change(|config_map, key| state::end(state::undo(config_map, key, state), key))
     }
@@ -299,6 +301,11 @@ impl Rollout<'_> {
         };
         Ok(finished(state, outcome))
     }
+}
+
+/// The API server has answered, and the change is not made.
+fn is_refusal(cause: Cause) -> bool {
+    matches!(cause, Cause::Forbidden | Cause::Invalid | Cause::NotFound)
 }
 
 fn finished(state: State, outcome: Outcome) -> Finished {

@@ -30,6 +30,8 @@ struct Cluster {
     is_dead: bool,
     /// Each call whose number it divides fails for no lasting reason.
     fails_each: usize,
+    /// The number of the call that fails once, and of what.
+    fails_at: Option<(usize, Cause)>,
     /// Somebody else changes the ConfigMap before each patch of it that is still due.
     rivals: usize,
     min_ready: u64,
@@ -87,6 +89,7 @@ impl Cluster {
             dies_at: None,
             is_dead: false,
             fails_each: usize::MAX,
+            fails_at: None,
             rivals: 0,
             min_ready: 10,
             edited_at: None,
@@ -148,6 +151,9 @@ impl Simulated<'_> {
         cluster.calls += 1;
         if cluster.calls.is_multiple_of(cluster.fails_each) {
             return Err(failure(Cause::Server));
+        }
+        if let Some((_, cause)) = cluster.fails_at.filter(|(at, _)| *at == cluster.calls) {
+            return Err(failure(cause));
         }
         let Some((_, is_made)) = cluster.dies_at.filter(|(at, _)| *at == cluster.calls) else {
             return call(&mut cluster);
@@ -398,6 +404,55 @@ fn kill_and_resume(text: &str, is_good: bool, before: Option<&str>, kills: &[(us
     // What never had it stays.
     assert!(is_good || cluster.untouched() >= 2, "{context}");
     was_killed
+}
+
+/// The next updater lacks a right for a moment, or is answered by something else.
+#[test]
+fn a_rollout_whose_pods_are_restarted_is_observed_even_if_the_next_look_fails() {
+    for cause in [Cause::Forbidden, Cause::Unauthorized, Cause::BadAnswer, Cause::NotFound] {
+        for (text, problem) in VERDICTS {
+            let cluster = killed_at(7, text);
+            assert!(cluster.borrow().template.is_some());
+            let calls = cluster.borrow().calls;
+            cluster.borrow_mut().fails_at = Some((calls + 2, cause));
+            let halted = run(&cluster, None).unwrap_err();
+            assert!(matches!(halted, Halted::Failed(failure) if failure.cause == cause), "{text}");
+            assert_resumed(cluster, text, problem);
+        }
+    }
+}
+
+#[test]
+fn a_restart_by_somebody_else_amid_a_rollout_is_observed() {
+    for (text, problem) in VERDICTS {
+        let cluster = killed_at(5, text);
+        {
+            let mut cluster = cluster.borrow_mut();
+            assert_eq!((cluster.config_map.data[KEY].as_str(), &cluster.template), (text, &None));
+            cluster.template = Some("by-hand".to_owned());
+            cluster.generation += 1;
+            cluster.pass(Duration::from_secs(2));
+        }
+        assert_resumed(cluster, text, problem);
+    }
+}
+
+/// The updater of a rollout is killed before this call.
+fn killed_at(call: usize, text: &str) -> RefCell<Cluster> {
+    let cluster = Cluster::new(None);
+    cluster.borrow_mut().dies_at = Some((call, false));
+    assert!(run(&cluster, Some(text)).is_err());
+    cluster.borrow_mut().is_dead = false;
+    cluster
+}
+
+fn assert_resumed(cluster: RefCell<Cluster>, text: &str, problem: Option<&str>) {
+    let finished = run(&cluster, None).unwrap().expect(text);
+    assert_eq!(finished.outcome, problem.map_or(Outcome::Installed, rolled_back), "{text}");
+    let mut cluster = cluster.into_inner();
+    cluster.pass(Duration::from_secs(60));
+    assert_at_rest(&cluster, if problem.is_none() { text } else { OLD }, text);
+    assert_eq!((cluster.untouched(), cluster.most_down), (if problem.is_none() { 0 } else { 2 }, 1), "{text}");
 }
 
 #[test]
