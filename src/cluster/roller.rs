@@ -113,8 +113,16 @@ impl Roller {
         let result = self.poll.ask(&report);
         let checked = result.as_ref().map(|_| Answer::default()).map_err(Clone::clone);
         self.main.send(ClusterEvent::Checked(Checked { result: checked, next_check_in: self.poll.next_check_in() }));
-        let Ok(mut response) = result else { return Ok(()) };
+        let Ok(response) = result else { return Ok(()) };
+        self.obey(response)
+    }
+
+    fn obey(&mut self, mut response: ClusterResponse) -> Result<(), Stopped> {
         for at in 0..self.groups.len() {
+            // What is in the ConfigMap is unproved: no pod is to get it by a restart. The next check asks again.
+            if self.groups[at].is_unfinished {
+                continue;
+            }
             self.take_offer(at, &mut response)?;
             self.show(at);
         }
@@ -330,3 +338,7 @@ pub fn targets(groups: &[GroupSettings]) -> Result<Vec<(Workload, Target)>, &'st
 fn unix_now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+#[cfg(test)]
+#[path = "roller_tests.rs"]
+mod tests;
