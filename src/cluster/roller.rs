@@ -18,7 +18,7 @@ use super::rollout::{
 use super::updater::Parts;
 use crate::config::value::Revision;
 use crate::control::GroupStatus;
-use crate::core::restart_requests::{Asked, Decision, RestartThrottle};
+use crate::core::restart_requests::{Asked, Decision, REPEAT_SECONDS, RestartThrottle};
 use crate::log::Masked;
 use crate::log::masked::{self, Holder};
 use crate::os::wake_channel::Sender;
@@ -28,6 +28,9 @@ use crate::source::{Offer, Refusal};
 
 /// Between two tries to go on with an unfinished rollout.
 const RETRY: Duration = Duration::from_secs(30);
+
+/// Until a restart is tried again that pods were in the way of.
+const SKIPPED_SECONDS: u64 = 600;
 
 pub struct Roller {
     pace: Clock,
@@ -207,7 +210,11 @@ impl Roller {
     fn tell(&mut self, at: usize, Finished { revision, outcome }: Finished) {
         let group = &mut self.groups[at];
         let news = match outcome {
-            Outcome::Installed => News::Promoted { revision },
+            Outcome::Installed => {
+                // It may have taken longer than requests are one for.
+                group.throttle.honoured_at = Some(unix_now());
+                News::Promoted { revision }
+            }
             Outcome::RolledBack { problem, former } => {
                 let former = former.map(|former| format!("; the former config, which is back: {former}"));
                 group.is_offered_rejected = true;
@@ -249,7 +256,7 @@ impl Roller {
         match (Rollout { api: &**api, target: &group.target, rules: *rules, pace }).restart() {
             Ok(Ok(())) => log::info!(group = name; "restart requested by the API; restarting the workload"),
             Ok(Err(reason)) => {
-                group.throttle = RestartThrottle::default();
+                group.throttle.honoured_at = Some(unix_now().saturating_sub(REPEAT_SECONDS - SKIPPED_SECONDS));
                 log::warn!(group = name, reason = reason.as_str(); "restart requested by the API was skipped");
             }
             Err(Halted::Stopped) => return Err(Stopped),

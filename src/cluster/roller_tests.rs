@@ -94,3 +94,33 @@ fn nothing_is_restarted_with_a_config_whose_rollout_is_unfinished() {
     roller.obey(restart_requested()).unwrap();
     assert_eq!(server.restarts(), 1);
 }
+
+#[test]
+fn a_rollout_is_the_streaks_restart_however_long_it_took() {
+    let server = Server::default();
+    *server.available.lock().unwrap() = 2;
+    let mut roller = roller(&server);
+    roller.finish(0).unwrap();
+    // It was decided on more than an hour ago.
+    roller.groups[0].throttle.honoured_at = Some(unix_now() - REPEAT_SECONDS - 1);
+    let revision = crate::config::yaml::parse(b"a: b").unwrap().revision();
+    roller.tell(0, Finished { revision, outcome: Outcome::Installed });
+    roller.obey(restart_requested()).unwrap();
+    assert_eq!(server.restarts(), 0);
+}
+
+#[test]
+fn a_restart_that_pods_are_in_the_way_of_is_tried_again_after_ten_minutes() {
+    let server = Server::default();
+    *server.available.lock().unwrap() = 1;
+    let mut roller = roller(&server);
+    roller.finish(0).unwrap();
+    roller.obey(restart_requested()).unwrap();
+    *server.available.lock().unwrap() = 2;
+    roller.obey(restart_requested()).unwrap();
+    assert_eq!(server.restarts(), 0);
+    let honoured_at = roller.groups[0].throttle.honoured_at.as_mut().unwrap();
+    *honoured_at -= SKIPPED_SECONDS;
+    roller.obey(restart_requested()).unwrap();
+    assert_eq!(server.restarts(), 1);
+}
