@@ -40,6 +40,8 @@ pub struct Member {
     /// What no pod was ever offered.
     pub refused: Option<Refused>,
     throttle: RestartThrottle,
+    /// Bytes of the ConfigMap that are not this group's.
+    others: usize,
     /// What is wrong at the API server.
     pub trouble: Option<Masked>,
 }
@@ -62,6 +64,7 @@ impl Fleet {
             pending: None,
             refused: None,
             throttle: RestartThrottle::default(),
+            others: 0,
             trouble: None,
         };
         Fleet { rules, members: cluster.groups.iter().map(member).collect(), collector_version: String::new() }
@@ -71,9 +74,14 @@ impl Fleet {
         &self.members
     }
 
-    /// Its pods can be answered.
-    pub fn is_known(&self) -> bool {
+    /// All pods can be answered.
+    pub fn is_ready(&self) -> bool {
         self.members.iter().all(|member| member.group.is_some())
+    }
+
+    /// Of some it is known what is new to them.
+    pub fn is_known(&self) -> bool {
+        self.members.iter().any(|member| member.group.is_some())
     }
 
     fn member(&mut self, workload: Workload) -> Option<&mut Member> {
@@ -84,6 +92,7 @@ impl Fleet {
     pub fn found(&mut self, now: Uptime, workload: Workload, found: Found) -> Vec<UpdaterCommand> {
         let rules = self.rules.clone();
         let Some(member) = self.member(workload) else { return Vec::new() };
+        member.others = found.others;
         for config in found.stable.into_iter().chain(found.candidate) {
             member.learn(config);
         }
@@ -213,11 +222,12 @@ impl Member {
     fn offer(&mut self, now: Uptime, config: Arc<GroupConfig>) -> Vec<UpdaterCommand> {
         let stable = self.record().and_then(|record| record.stable.as_ref());
         let beside = stable.and_then(|revision| self.config(revision)).map_or(0, |config| config.yaml.len());
-        if config.yaml.len() + beside > MAX_DATA {
+        if config.yaml.len() + beside + self.others > MAX_DATA {
             let problem = format!(
-                "the config has {} bytes as YAML, and beside the one in force, of {beside}, a ConfigMap holds 1 MiB; \
-                 send a smaller one",
-                config.yaml.len()
+                "the config has {} bytes as YAML; beside the one in force, of {beside}, and what else is in the \
+                 ConfigMap, of {}, a ConfigMap holds 1 MiB; send a smaller one",
+                config.yaml.len(),
+                self.others
             );
             self.refuse(Refused { revision: config.revision.clone(), problem });
             return Vec::new();

@@ -197,7 +197,7 @@ impl Serve {
         let Parts { fleet, fixed, clock, .. } = &self.parts;
         let next = self.next_check_at.map(|at| at.saturating_sub(self.now()).as_secs());
         let (is_ready, groups, problem) = match self.parts.relay {
-            Some(_) => (fleet.is_known(), fleet.members().iter().map(group).collect(), fleet.problem()),
+            Some(_) => (fleet.is_ready(), fleet.members().iter().map(group).collect(), fleet.problem()),
             None => {
                 let problem =
                     self.rolled.iter().find_map(|(status, is_rejected)| roller::problem(status, *is_rejected));
