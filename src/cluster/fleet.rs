@@ -2,12 +2,13 @@
 //! the updater thread, and each pod gets its answer.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::config::GroupConfig;
 use super::config_map::{Found, MAX_DATA};
 use super::mailbox::{Answer, Refused, Report, UpdaterCommand, Write};
 use super::news::News;
+use super::unix_now;
 use crate::config::value::Revision;
 use crate::core::Uptime;
 use crate::core::canary::{Action, Answer as PodAnswer, Event, Group, PodId, PodReport, Record, Rules};
@@ -113,6 +114,8 @@ impl Fleet {
         let actions = member.group.as_mut().map(|group| group.handle(now, Event::Persisted(order))).unwrap_or_default();
         let orders = member.orders(actions);
         member.forget();
+        let configs = || self.members.iter().flat_map(|member| &member.configs);
+        masked::forget_collectors(|known| configs().any(|config| number(config) == known));
         orders
     }
 
@@ -142,7 +145,9 @@ impl Fleet {
         }
         let Some(member) = self.member(workload) else { return (None, Vec::new()) };
         let Some(group) = &mut member.group else { return (None, Vec::new()) };
-        let (answer, actions) = group.reported(now, pod, report);
+        // It is told on: in the ConfigMap, in Events, to the API.
+        let problem = report.problem.as_deref().map(|problem| Masked::new(problem).to_string());
+        let (answer, actions) = group.reported(now, pod, &PodReport { problem, ..report.clone() });
         (Some(answer), member.orders(actions))
     }
 
@@ -318,7 +323,7 @@ impl Member {
 
     fn learn(&mut self, config: Arc<GroupConfig>) {
         if self.config(&config.revision).is_none() {
-            masked::know(Holder::Candidate, Arc::clone(&config.secrets));
+            masked::know(Holder::Collector(number(&config)), Arc::clone(&config.secrets));
             self.configs.push(config);
         }
     }
@@ -335,6 +340,8 @@ impl Member {
     }
 }
 
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+/// Whose secrets are masked, by its revision.
+fn number(config: &GroupConfig) -> u64 {
+    let revision = config.revision.to_string();
+    revision.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
 }

@@ -1,11 +1,12 @@
 //! The main thread: pods, operators and signals, none of which it waits for longer than for another.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::fleet::{Fleet, Member};
 use super::mailbox::{Checked, ClusterEvent, Report, UpdaterCommand};
 use super::relay::Relay;
 use super::roller;
+use super::unix_now;
 use crate::control::server::{ClientId, Server};
 use crate::control::{ClusterStatus, GroupStatus, PollingStatus, Reply, Request};
 use crate::core::Uptime;
@@ -238,10 +239,6 @@ fn group(member: &Member) -> GroupStatus {
         obstacle: status.as_ref().and_then(|status| status.obstacle.as_deref()).map(masked),
         trouble: member.trouble.clone(),
     }
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// The pods' own config-check-interval is not known here: it is taken for the updater's.
