@@ -40,8 +40,12 @@ impl GroupConfig {
         if value.as_object().is_none_or(<[_]>::is_empty) {
             return Err(unusable("it is no mapping, or an empty one".to_string()));
         }
-        let (json, secrets) = (value.canonical().into(), secrets_of(&value));
-        Ok(GroupConfig { revision: value.revision(), json, yaml: text.to_string(), secrets })
+        let (json, secrets) = (value.canonical(), secrets_of(&value));
+        // An infinity or .nan, which YAML has.
+        if serde_json::from_str::<serde::de::IgnoredAny>(&json).is_err() {
+            return Err(unusable("it has a number that no pod can be sent".to_string()));
+        }
+        Ok(GroupConfig { revision: value.revision(), json: json.into(), yaml: text.to_string(), secrets })
     }
 }
 
@@ -65,7 +69,7 @@ mod tests {
 
     #[test]
     fn what_is_no_config_is_not_taken_from_a_config_map() {
-        for text in ["", "- a", "{}", "a: [", "text"] {
+        for text in ["", "- a", "{}", "a: [", "text", "a: .inf", "a: [.nan]"] {
             assert!(GroupConfig::kept(text).is_err(), "{text}");
         }
     }

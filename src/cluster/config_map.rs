@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use super::config::GroupConfig;
 use super::kubernetes::{ConfigMap, ConfigMapPatch};
+use super::rollout::{ROLLING_OUT, previous_key};
 use crate::config::value::Revision;
 use crate::core::canary::{Candidate, Record, Rejection, Stage};
 use crate::error::Result;
@@ -37,6 +38,8 @@ pub struct Found {
     pub record: Record<Revision>,
     pub stable: Option<Arc<GroupConfig>>,
     pub candidate: Option<Arc<GroupConfig>>,
+    /// Bytes of its data that are not the group's.
+    pub others: usize,
     /// What of it cannot be used; a sentence for the log.
     pub problems: Vec<String>,
 }
@@ -63,12 +66,19 @@ pub fn read(map: &ConfigMap, workload: Workload) -> Found {
         let kept: Result<GroupConfig> = GroupConfig::kept(text);
         kept.map(Arc::new).map_err(|error| found.problems.push(format!("{key}: {error}"))).ok()
     };
-    let (stable, candidate) = (config(&key(workload)), config(&candidate_key(workload)));
     let said = |name: &str| map.metadata.annotations.get(&annotation(name));
+    // Amid a rollout, which this takes the place of, what it had replaced is what has proved itself.
+    let is_rolling_out = said("stage").is_some_and(|stage| stage == ROLLING_OUT);
+    let stable_key = if is_rolling_out { previous_key(&key(workload)) } else { key(workload) };
+    let (stable, candidate) = (config(&stable_key), config(&candidate_key(workload)));
+    let own = [key(workload), candidate_key(workload), previous_key(&key(workload))];
+    let others = map.data.iter().filter(|(name, _)| !own.contains(name)).map(|(_, text)| text.len());
+    found.others = others.chain(map.binary_data.values().map(String::len)).sum();
     let revision = |name: &str| said(name).and_then(|text| text.parse::<Revision>().ok());
     found.record.stable = stable.as_ref().map(|config| config.revision.clone());
     if let (Some(own), Some(said)) = (&found.record.stable, revision("stable"))
         && *own != said
+        && !is_rolling_out
     {
         found.problems.push(format!("{} was changed by hand: it is taken as the config in force", key(workload)));
     }
@@ -108,6 +118,15 @@ pub fn patch(
         .annotation(annotation("rejected-reason"), rejected.map(|rejection| cut(&rejection.reason).to_string()));
     if let Some(text) = record.stable.as_ref().and_then(text) {
         patch = patch.data(key(workload), Some(text));
+    }
+    // What a rollout has left, whose place this takes.
+    if map.data.contains_key(&previous_key(&key(workload))) {
+        patch = patch.data(previous_key(&key(workload)), None);
+    }
+    for name in ["restarted-at", "restarted-at-before"].map(annotation) {
+        if map.metadata.annotations.contains_key(&name) {
+            patch = patch.annotation(name, None);
+        }
     }
     patch
 }
@@ -168,6 +187,26 @@ mod tests {
             assert_eq!(map.metadata.annotations.len(), 1, "of the stable one alone");
             map.data.remove(&key(workload));
         }
+    }
+
+    /// The cluster-mode was changed amid a rollout.
+    #[test]
+    fn amid_a_rollout_the_config_in_force_is_what_it_had_replaced() {
+        let mut map = ConfigMap::default();
+        map.data.insert("agent-daemonset.yaml".into(), "a: unproved".into());
+        map.data.insert("agent-daemonset.yaml.previous".into(), "a: 1".into());
+        map.data.insert("start.sh".into(), "12345".into());
+        for (name, value) in [("stage", ROLLING_OUT), ("restarted-at", "now"), ("candidate", "ab")] {
+            map.metadata.annotations.insert(annotation(name), value.into());
+        }
+        let found = read(&map, Workload::DaemonSet);
+        assert_eq!(found.record.stable, Some(config("a: 1").revision.clone()));
+        assert!(found.record.candidate.is_none() && found.problems.is_empty(), "{:?}", found.problems);
+        assert_eq!(found.others, 5);
+        let change = patch(&map, Workload::DaemonSet, &found.record, &[found.stable.unwrap()]);
+        apply(&mut map, change);
+        assert_eq!(map.data["agent-daemonset.yaml"], "a: 1");
+        assert_eq!((map.data.len(), map.metadata.annotations.len()), (2, 1), "{:?}", map.metadata.annotations);
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //! the updater thread, and each pod gets its answer.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::config::GroupConfig;
 use super::config_map::{Found, MAX_DATA};
 use super::mailbox::{Answer, Refused, Report, UpdaterCommand, Write};
 use super::news::News;
+use super::unix_now;
 use crate::config::value::Revision;
 use crate::core::Uptime;
 use crate::core::canary::{Action, Answer as PodAnswer, Event, Group, PodId, PodReport, Record, Rules};
@@ -40,6 +41,8 @@ pub struct Member {
     /// What no pod was ever offered.
     pub refused: Option<Refused>,
     throttle: RestartThrottle,
+    /// Bytes of the ConfigMap that are not this group's.
+    others: usize,
     /// What is wrong at the API server.
     pub trouble: Option<Masked>,
 }
@@ -62,6 +65,7 @@ impl Fleet {
             pending: None,
             refused: None,
             throttle: RestartThrottle::default(),
+            others: 0,
             trouble: None,
         };
         Fleet { rules, members: cluster.groups.iter().map(member).collect(), collector_version: String::new() }
@@ -71,9 +75,14 @@ impl Fleet {
         &self.members
     }
 
-    /// Its pods can be answered.
-    pub fn is_known(&self) -> bool {
+    /// All pods can be answered.
+    pub fn is_ready(&self) -> bool {
         self.members.iter().all(|member| member.group.is_some())
+    }
+
+    /// Of some it is known what is new to them.
+    pub fn is_known(&self) -> bool {
+        self.members.iter().any(|member| member.group.is_some())
     }
 
     fn member(&mut self, workload: Workload) -> Option<&mut Member> {
@@ -84,6 +93,7 @@ impl Fleet {
     pub fn found(&mut self, now: Uptime, workload: Workload, found: Found) -> Vec<UpdaterCommand> {
         let rules = self.rules.clone();
         let Some(member) = self.member(workload) else { return Vec::new() };
+        member.others = found.others;
         for config in found.stable.into_iter().chain(found.candidate) {
             member.learn(config);
         }
@@ -104,6 +114,8 @@ impl Fleet {
         let actions = member.group.as_mut().map(|group| group.handle(now, Event::Persisted(order))).unwrap_or_default();
         let orders = member.orders(actions);
         member.forget();
+        let configs = || self.members.iter().flat_map(|member| &member.configs);
+        masked::forget_collectors(|known| configs().any(|config| number(config) == known));
         orders
     }
 
@@ -133,7 +145,9 @@ impl Fleet {
         }
         let Some(member) = self.member(workload) else { return (None, Vec::new()) };
         let Some(group) = &mut member.group else { return (None, Vec::new()) };
-        let (answer, actions) = group.reported(now, pod, report);
+        // It is told on: in the ConfigMap, in Events, to the API.
+        let problem = report.problem.as_deref().map(|problem| Masked::new(problem).to_string());
+        let (answer, actions) = group.reported(now, pod, &PodReport { problem, ..report.clone() });
         (Some(answer), member.orders(actions))
     }
 
@@ -213,11 +227,12 @@ impl Member {
     fn offer(&mut self, now: Uptime, config: Arc<GroupConfig>) -> Vec<UpdaterCommand> {
         let stable = self.record().and_then(|record| record.stable.as_ref());
         let beside = stable.and_then(|revision| self.config(revision)).map_or(0, |config| config.yaml.len());
-        if config.yaml.len() + beside > MAX_DATA {
+        if config.yaml.len() + beside + self.others > MAX_DATA {
             let problem = format!(
-                "the config has {} bytes as YAML, and beside the one in force, of {beside}, a ConfigMap holds 1 MiB; \
-                 send a smaller one",
-                config.yaml.len()
+                "the config has {} bytes as YAML; beside the one in force, of {beside}, and what else is in the \
+                 ConfigMap, of {}, a ConfigMap holds 1 MiB; send a smaller one",
+                config.yaml.len(),
+                self.others
             );
             self.refuse(Refused { revision: config.revision.clone(), problem });
             return Vec::new();
@@ -308,7 +323,7 @@ impl Member {
 
     fn learn(&mut self, config: Arc<GroupConfig>) {
         if self.config(&config.revision).is_none() {
-            masked::know(Holder::Candidate, Arc::clone(&config.secrets));
+            masked::know(Holder::Collector(number(&config)), Arc::clone(&config.secrets));
             self.configs.push(config);
         }
     }
@@ -325,6 +340,8 @@ impl Member {
     }
 }
 
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+/// Whose secrets are masked, by its revision.
+fn number(config: &GroupConfig) -> u64 {
+    let revision = config.revision.to_string();
+    revision.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
 }

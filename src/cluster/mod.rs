@@ -28,7 +28,7 @@ pub mod rollout;
 mod serve;
 mod updater;
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::control::server::Server;
 use crate::control::{ClusterStatus, PollingStatus};
@@ -151,4 +151,8 @@ fn vendor(settings: &Settings) -> Result<(Option<ClusterApi>, PollingStatus)> {
             Ok((None, PollingStatus { local_because: Some(reason.as_str().into()), ..PollingStatus::default() }))
         }
     }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

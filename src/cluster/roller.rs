@@ -3,7 +3,7 @@
 //! An unfinished rollout of an earlier updater is finished or undone first. What cannot begin now, since pods are not
 //! available, is tried again at the next check.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::config::GroupConfig;
 use super::config_map;
@@ -15,6 +15,7 @@ use super::poll::Poll;
 use super::rollout::{
     Candidate, Finished, Halted, Outcome, Pace, Rejection, Rollout, Rules, Stopped, Target, revision_of,
 };
+use super::unix_now;
 use super::updater::Parts;
 use crate::config::value::Revision;
 use crate::control::GroupStatus;
@@ -340,10 +341,6 @@ pub fn targets(groups: &[GroupSettings]) -> Result<Vec<(Workload, Target)>, &'st
         Ok((group.workload, Target { config_map, key, workload }))
     };
     groups.iter().map(target).collect()
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! The main thread: pods, operators and signals, none of which it waits for longer than for another.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::fleet::{Fleet, Member};
 use super::mailbox::{Checked, ClusterEvent, Report, UpdaterCommand};
 use super::relay::Relay;
 use super::roller;
+use super::unix_now;
 use crate::control::server::{ClientId, Server};
 use crate::control::{ClusterStatus, GroupStatus, PollingStatus, Reply, Request};
 use crate::core::Uptime;
@@ -197,7 +198,7 @@ impl Serve {
         let Parts { fleet, fixed, clock, .. } = &self.parts;
         let next = self.next_check_at.map(|at| at.saturating_sub(self.now()).as_secs());
         let (is_ready, groups, problem) = match self.parts.relay {
-            Some(_) => (fleet.is_known(), fleet.members().iter().map(group).collect(), fleet.problem()),
+            Some(_) => (fleet.is_ready(), fleet.members().iter().map(group).collect(), fleet.problem()),
             None => {
                 let problem =
                     self.rolled.iter().find_map(|(status, is_rejected)| roller::problem(status, *is_rejected));
@@ -238,10 +239,6 @@ fn group(member: &Member) -> GroupStatus {
         obstacle: status.as_ref().and_then(|status| status.obstacle.as_deref()).map(masked),
         trouble: member.trouble.clone(),
     }
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// The pods' own config-check-interval is not known here: it is taken for the updater's.

@@ -25,6 +25,9 @@ use crate::settings::cluster::Workload;
 use crate::source::Offer;
 use crate::source::kloudmate::cluster::ClusterResponse;
 
+/// In a row, before the next try waits.
+const MAX_CONFLICTS: u32 = 5;
+
 pub struct Updater {
     clock: Instant,
     mailbox: Receiver<UpdaterCommand>,
@@ -60,6 +63,8 @@ struct Group {
     record: Option<Record<Revision>>,
     /// The latest order that is not carried out.
     write: Option<Write>,
+    /// In a row: each means that somebody else has changed it just now, or that a webhook refuses it so.
+    conflicts: u32,
     /// The latest offer, which most answers repeat.
     offer: Option<Arc<GroupConfig>>,
     backoff: Backoff,
@@ -78,6 +83,7 @@ impl Updater {
             map: None,
             record: None,
             write: None,
+            conflicts: 0,
             offer: None,
             backoff: Backoff::new(seed),
             due: Some(Uptime::ZERO),
@@ -217,7 +223,8 @@ impl Updater {
             }
             Err(failure) => {
                 group.write = Some(write);
-                if failure.cause == Cause::Conflict {
+                group.conflicts += 1;
+                if failure.cause == Cause::Conflict && group.conflicts <= MAX_CONFLICTS {
                     return Ok(());
                 }
                 group.map = Some(map);
@@ -228,6 +235,7 @@ impl Updater {
 
     fn written(&mut self, at: usize, write: Write) {
         let group = &mut self.groups[at];
+        group.conflicts = 0;
         group.record = Some(write.record);
         self.main.send(ClusterEvent::Written(group.workload, write.order));
         let map = group.map.as_ref().map(|map| &map.metadata);

@@ -127,6 +127,8 @@ struct World {
     thread: Option<std::thread::JoinHandle<()>>,
     /// The core's clock, which nothing waits for.
     now: Uptime,
+    /// What it says with a rejection.
+    problem: &'static str,
 }
 
 impl World {
@@ -159,7 +161,7 @@ impl World {
         };
         let (resolved, cluster) = crate::settings::resolve_cluster(&[], &env).unwrap();
         let fleet = Fleet::new(&resolved.settings, &cluster, Duration::from_secs(60));
-        let mut world = World { server, fleet, mail, commands, thread, now: Uptime::ZERO };
+        let mut world = World { server, fleet, mail, commands, thread, now: Uptime::ZERO, problem: "it crashed" };
         world.until(|world| world.fleet.is_known());
         world
     }
@@ -210,7 +212,7 @@ impl World {
         let report = PodReport {
             active: revision(active),
             rejected: revision(rejected),
-            problem: rejected.map(|_| "it crashed".to_string()),
+            problem: rejected.map(|_| self.problem.to_string()),
             state: Some(state),
             is_running: true,
         };
@@ -370,4 +372,21 @@ fn who_removes_the_rejection_has_the_config_tried_again() {
     world.until(|world| world.fleet.members()[0].record().unwrap().rejected.is_none());
     world.offer(&bad);
     assert_eq!(world.ask_until_offered(Some(&old)), bad.revision);
+}
+
+#[test]
+fn what_pods_say_is_told_on_without_the_secrets_of_their_configs() {
+    let server = Shared::default();
+    let text = "exporters: {otlp: {headers: {authorization: hush-hush-relay}}}";
+    server.edit(|map| _ = map.data.insert(KEY.into(), text.into()));
+    let (old, bad) = (config(text), config("a: bad"));
+    let mut world = World::new(server);
+    world.ask(Some(&old), None);
+    world.offer(&bad);
+    world.ask_until_offered(Some(&old));
+    world.problem = "cannot send hush-hush-relay";
+    world.ask(Some(&old), Some(&bad));
+    world.until_all_written();
+    let reason = world.server.annotation("kmagent.kloudmate.com/rejected-reason").unwrap();
+    assert!(reason.contains("cannot send ****"), "{reason}");
 }

@@ -19,7 +19,7 @@ use crate::core::event::Problem;
 use crate::core::rollout::{End, Found, Rollout as Steps, Step, Version};
 use crate::core::workload::{self, Progress};
 use crate::log::utc::Utc;
-pub use state::{Rejection, revision_of};
+pub use state::{ROLLING_OUT, Rejection, previous_key, revision_of};
 use state::{Stage, State};
 
 /// Between two looks at a workload. A crash loop is seen after about 4 s.

@@ -12,6 +12,8 @@ use crate::core::event::Problem;
 const STABLE: &str = "kmagent.kloudmate.com/stable";
 /// The revision of the config that is being tried.
 const CANDIDATE: &str = "kmagent.kloudmate.com/candidate";
+/// The stage of a candidate that is in place and has not proved itself.
+pub const ROLLING_OUT: &str = "rolling-out";
 /// How far that has come.
 const STAGE: &str = "kmagent.kloudmate.com/stage";
 /// The revision that was tried last and failed, and why.
@@ -58,7 +60,7 @@ impl State {
     pub fn of(config_map: &ConfigMap) -> Option<State> {
         let annotation = |name: &str| config_map.metadata.annotations.get(name);
         let stage = match annotation(STAGE)?.as_str() {
-            "rolling-out" => Stage::RollingOut,
+            ROLLING_OUT => Stage::RollingOut,
             "rolling-back" => Stage::RollingBack,
             _ => return None,
         };
@@ -73,7 +75,7 @@ impl State {
 
     fn write(&self, patch: ConfigMapPatch) -> ConfigMapPatch {
         let stage = match self.stage {
-            Stage::RollingOut => "rolling-out",
+            Stage::RollingOut => ROLLING_OUT,
             Stage::RollingBack => "rolling-back",
         };
         patch
