@@ -5,8 +5,21 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
 
+{{/* A text: a dict of name and value. A number of a file is a float64 here, and its text another one: 1.10 is 1.1, and
+12345678 is 1.2345678e+07. One that is given by --set is whole. */}}
+{{- define "kmagent.text" -}}
+{{- if not (or (typeIs "string" .value) (kindIs "int64" .value) (kindIs "invalid" .value)) }}
+{{- fail (printf "%s is not a text but a %s, which may be written otherwise than you wrote it: quote it" .name (kindOf .value)) }}
+{{- end }}
+{{- with .value }}{{ . }}{{ end }}
+{{- end }}
+{{- define "kmagent.clusterName" -}}
+{{ include "kmagent.text" (dict "name" "clusterName" "value" .Values.clusterName) }}
+{{- end }}
+
 {{- define "kmagent.image" -}}
-image: {{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
+{{- $tag := include "kmagent.text" (dict "name" "image.tag" "value" .Values.image.tag) | default .Chart.AppVersion -}}
+image: {{ printf "%s:%s" .Values.image.repository $tag | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end }}
 
@@ -33,7 +46,7 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 
 {{- define "kmagent.daemonsetUser" -}}
 {{- $user := .Values.daemonset.runAsUser | toString -}}
-{{- if ne $user "" }}{{ $user }}{{ else if .Values.featuresEnabled.logs }}0{{ else }}10001{{ end -}}
+{{- if ne $user "" }}{{ int64 .Values.daemonset.runAsUser }}{{ else if .Values.featuresEnabled.logs }}0{{ else }}10001{{ end -}}
 {{- end }}
 
 {{/* What a collector's container may do. With SYS_PTRACE seccomp allows the hand-over. */}}
@@ -73,7 +86,7 @@ capabilities:
 - {name: KM_MIN_UPTIME, value: "{{ $values.minUptimeSeconds }}s"}
 - {name: KM_CONFIRM_TIME, value: {{ $values.confirmTime | quote }}}
 - {name: KM_INSTANCE_ID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
-- {name: KM_CLUSTER_NAME, value: {{ $values.clusterName | quote }}}
+- {name: KM_CLUSTER_NAME, value: {{ include "kmagent.clusterName" $root | quote }}}
 - {name: KM_POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
 - {name: KM_NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
 - {name: KM_NODE_HOST_IP, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}
