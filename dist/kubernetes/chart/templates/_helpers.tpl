@@ -61,6 +61,21 @@ capabilities:
   {{- end }}
 {{- end }}
 
+{{/* The config that a group begins with: a dict of root and group. */}}
+{{- define "kmagent.defaultConfig" -}}
+{{- $own := index .root.Values .group "config" -}}
+{{- $own | default (tpl (.root.Files.Get (printf "configs/agent-%s.yaml" .group)) .root) | trim -}}
+{{- end }}
+
+{{/* What a pod reads at its start alone: with a change it is replaced. A dict of root and group. Of the key's hash no
+more than tells two keys apart, since more people read pods than Secrets. */}}
+{{- define "kmagent.checksums" -}}
+checksum/config: {{ include "kmagent.defaultConfig" . | sha256sum }}
+{{- if and .root.Values.API_KEY (not .root.Values.apiKey.existingSecret) }}
+checksum/api-key: {{ .root.Values.API_KEY | toString | sha256sum | trunc 8 | quote }}
+{{- end }}
+{{- end }}
+
 {{/* The environment of a collector's pod: a dict of root, group and configMap. */}}
 {{- define "kmagent.agentEnv" -}}
 {{- $root := .root -}}
