@@ -44,6 +44,12 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- if kindIs "string" $namespaces }}{{ $namespaces }}{{ else }}{{ join "," $namespaces }}{{ end -}}
 {{- end }}
 
+{{/* As a start script of 1.x exported them for configs: ${env:KM_K8S_MONITORED_NAMESPACES_YAML}. */}}
+{{- define "kmagent.namespacesYaml" -}}
+{{- $namespaces := include "kmagent.namespaces" . -}}
+{{ if $namespaces }}{{ splitList "," $namespaces | toJson }}{{ else }}all{{ end }}
+{{- end }}
+
 {{- define "kmagent.daemonsetUser" -}}
 {{- $user := .Values.daemonset.runAsUser | toString -}}
 {{- if ne $user "" }}{{ int64 .Values.daemonset.runAsUser }}{{ else if .Values.featuresEnabled.logs }}0{{ else }}10001{{ end -}}
