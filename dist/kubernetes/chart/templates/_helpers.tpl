@@ -18,7 +18,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
 
 {{- define "kmagent.image" -}}
-{{- $tag := include "kmagent.text" (dict "name" "image.tag" "value" .Values.image.tag) | default .Chart.AppVersion -}}
+{{- $tag := include "kmagent.text" (dict "name" "image.tag" "value" .Values.image.tag) | default (printf "%s-kubernetes" .Chart.AppVersion) -}}
 image: {{ printf "%s:%s" .Values.image.repository $tag | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end }}
