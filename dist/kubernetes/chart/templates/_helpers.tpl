@@ -39,9 +39,11 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{ printf "%s.%s.svc" .Values.configUpdaterName .Release.Namespace }}
 {{- end }}
 
+{{/* Separated by commas, whichever way they are given: a list, or a text with commas, blanks or both. */}}
 {{- define "kmagent.namespaces" -}}
 {{- $namespaces := .Values.monitoredNamespaces | default list -}}
-{{- if kindIs "string" $namespaces }}{{ $namespaces }}{{ else }}{{ join "," $namespaces }}{{ end -}}
+{{- if not (kindIs "string" $namespaces) }}{{ $namespaces = join "," $namespaces }}{{ end -}}
+{{- regexSplit "[,\\s]+" $namespaces -1 | compact | join "," -}}
 {{- end }}
 
 {{/* As a start script of 1.x exported them for configs: ${env:KM_K8S_MONITORED_NAMESPACES_YAML}. */}}
