@@ -56,6 +56,7 @@ fn whatever_it_renders_is_valid_to_the_api_server() {
         &["mode=rollout"],
         &["mode=rollout", "featuresEnabled.metrics=false", "featuresEnabled.traces=false"],
         &["handOver=false", "daemonset.hostPorts=true", "deployment.replicas=3", "canaryTime=0"],
+        &["tolerations=null", "daemonset.tolerations=null", "daemonset.maxUnavailable=10%"],
         &[
             "apiKey.existingSecret=a",
             "relay.existingTlsSecret=b",
@@ -71,6 +72,42 @@ fn whatever_it_renders_is_valid_to_the_api_server() {
     }
     let refused = cluster.helm(["template", "km", &chart, "--kube-version", "1.34.0", "--set", "mode=x"]);
     assert!(refused.stderr.contains("it takes relay or rollout"), "{refused:?}");
+}
+
+/// A number of a values file is a float64 to a template, whose text is another one.
+#[test]
+fn values_keep_their_text_or_are_refused() {
+    let Some(cluster) = Cluster::namespace("texts") else { return };
+    let chart = chart();
+    for name in ["API_KEY", "clusterName", "image.tag"] {
+        let value = format!("{name}=12345678");
+        let refused = cluster.helm(["template", "km", &chart, "--kube-version", "1.34.0", "--set-json", &value]);
+        assert!(refused.stderr.contains("quote it"), "{refused:?}");
+    }
+    let rendered = cluster.template(&["monitoredNamespaces= a\\, b  c"]);
+    assert_eq!(rendered.matches(r#"KM_K8S_MONITORED_NAMESPACES, value: "a,b,c"}"#).count(), 2, "{rendered}");
+    assert!(rendered.contains(r#"namespaces: ["a","b","c"]"#), "{rendered}");
+}
+
+/// What they read at their start alone.
+#[test]
+fn another_key_and_another_config_replace_the_pods() {
+    let Some(cluster) = Cluster::namespace("checksums") else { return };
+    let checksums = |values: &[&str]| -> Vec<String> {
+        let rendered = cluster.template(values);
+        rendered.lines().filter(|line| line.contains("checksum/")).map(str::to_string).collect()
+    };
+    let before = checksums(&["API_KEY=a"]);
+    assert_eq!(before.len(), 4, "{before:?}");
+    for (values, expected) in [
+        (&["API_KEY=a", "updater.logLevel=debug"][..], 0),
+        (&["API_KEY=b"][..], 2),
+        (&["API_KEY=a", "featuresEnabled.events=false"][..], 1),
+    ] {
+        let after = checksums(values);
+        let changed = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+        assert_eq!((after.len(), changed), (4, expected), "{values:?}: {after:?}");
+    }
 }
 
 #[test]

@@ -5,8 +5,21 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
 
+{{/* A text: a dict of name and value. A number of a file is a float64 here, and its text another one: 1.10 is 1.1, and
+12345678 is 1.2345678e+07. One that is given by --set is whole. */}}
+{{- define "kmagent.text" -}}
+{{- if not (or (typeIs "string" .value) (kindIs "int64" .value) (kindIs "invalid" .value)) }}
+{{- fail (printf "%s is not a text but a %s, which may be written otherwise than you wrote it: quote it" .name (kindOf .value)) }}
+{{- end }}
+{{- with .value }}{{ . }}{{ end }}
+{{- end }}
+{{- define "kmagent.clusterName" -}}
+{{ include "kmagent.text" (dict "name" "clusterName" "value" .Values.clusterName) }}
+{{- end }}
+
 {{- define "kmagent.image" -}}
-image: {{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
+{{- $tag := include "kmagent.text" (dict "name" "image.tag" "value" .Values.image.tag) | default (printf "%s-kubernetes" .Chart.AppVersion) -}}
+image: {{ printf "%s:%s" .Values.image.repository $tag | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end }}
 
@@ -26,14 +39,22 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{ printf "%s.%s.svc" .Values.configUpdaterName .Release.Namespace }}
 {{- end }}
 
+{{/* Separated by commas, whichever way they are given: a list, or a text with commas, blanks or both. */}}
 {{- define "kmagent.namespaces" -}}
 {{- $namespaces := .Values.monitoredNamespaces | default list -}}
-{{- if kindIs "string" $namespaces }}{{ $namespaces }}{{ else }}{{ join "," $namespaces }}{{ end -}}
+{{- if not (kindIs "string" $namespaces) }}{{ $namespaces = join "," $namespaces }}{{ end -}}
+{{- regexSplit "[,\\s]+" $namespaces -1 | compact | join "," -}}
+{{- end }}
+
+{{/* As a start script of 1.x exported them for configs: ${env:KM_K8S_MONITORED_NAMESPACES_YAML}. */}}
+{{- define "kmagent.namespacesYaml" -}}
+{{- $namespaces := include "kmagent.namespaces" . -}}
+{{ if $namespaces }}{{ splitList "," $namespaces | toJson }}{{ else }}all{{ end }}
 {{- end }}
 
 {{- define "kmagent.daemonsetUser" -}}
 {{- $user := .Values.daemonset.runAsUser | toString -}}
-{{- if ne $user "" }}{{ $user }}{{ else if .Values.featuresEnabled.logs }}0{{ else }}10001{{ end -}}
+{{- if ne $user "" }}{{ int64 .Values.daemonset.runAsUser }}{{ else if .Values.featuresEnabled.logs }}0{{ else }}10001{{ end -}}
 {{- end }}
 
 {{/* What a collector's container may do. With SYS_PTRACE seccomp allows the hand-over. */}}
@@ -46,6 +67,21 @@ capabilities:
   {{- if .Values.handOver }}
   add: [SYS_PTRACE]
   {{- end }}
+{{- end }}
+
+{{/* The config that a group begins with: a dict of root and group. */}}
+{{- define "kmagent.defaultConfig" -}}
+{{- $own := index .root.Values .group "config" -}}
+{{- $own | default (tpl (.root.Files.Get (printf "configs/agent-%s.yaml" .group)) .root) | trim -}}
+{{- end }}
+
+{{/* What a pod reads at its start alone: with a change it is replaced. A dict of root and group. Of the key's hash no
+more than tells two keys apart, since more people read pods than Secrets. */}}
+{{- define "kmagent.checksums" -}}
+checksum/config: {{ include "kmagent.defaultConfig" . | sha256sum }}
+{{- if and .root.Values.API_KEY (not .root.Values.apiKey.existingSecret) }}
+checksum/api-key: {{ .root.Values.API_KEY | toString | sha256sum | trunc 8 | quote }}
+{{- end }}
 {{- end }}
 
 {{/* The environment of a collector's pod: a dict of root, group and configMap. */}}
@@ -73,7 +109,7 @@ capabilities:
 - {name: KM_MIN_UPTIME, value: "{{ $values.minUptimeSeconds }}s"}
 - {name: KM_CONFIRM_TIME, value: {{ $values.confirmTime | quote }}}
 - {name: KM_INSTANCE_ID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
-- {name: KM_CLUSTER_NAME, value: {{ $values.clusterName | quote }}}
+- {name: KM_CLUSTER_NAME, value: {{ include "kmagent.clusterName" $root | quote }}}
 - {name: KM_POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
 - {name: KM_NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
 - {name: KM_NODE_HOST_IP, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}
