@@ -12,6 +12,8 @@ use crate::core::canary::{ConfigState, PodId, PodReport};
 const MAX_NAME: usize = 253;
 /// Bytes of a problem, as an agent cuts it.
 const MAX_PROBLEM: usize = 4096;
+/// Bytes of a collector's version: longer than any, and what goes on in the updater's report.
+const MAX_VERSION: usize = 64;
 
 /// What a pod says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +75,13 @@ pub fn decode(body: &[u8]) -> Result<PodQuestion, String> {
         state,
         is_running: body.collector_status == "Running",
     };
-    Ok(PodQuestion { pod: PodId(name), report, collector_version: body.collector_version })
+    Ok(PodQuestion { pod: PodId(name), report, collector_version: version(body.collector_version) })
+}
+
+/// Empty if it is none.
+fn version(text: String) -> String {
+    let is_of_version = |byte: u8| byte.is_ascii_alphanumeric() || b".+_-".contains(&byte);
+    if text.len() <= MAX_VERSION && text.bytes().all(is_of_version) { text } else { String::new() }
 }
 
 /// The body of an answer.
@@ -179,6 +187,22 @@ mod tests {
         assert!(decode("[".repeat(60_000).as_bytes()).is_err());
         let problem = format!(r#"{{"instance_id":"a","last_error_message":"{}"}}"#, "é".repeat(4000));
         assert_eq!(decode(problem.as_bytes()).unwrap().report.problem.unwrap().len(), MAX_PROBLEM);
+    }
+
+    #[test]
+    fn what_is_no_version_is_left_out() {
+        for (said, expected) in [
+            ("0.135.0", "0.135.0"),
+            ("v0.135.0-rc.1+build_7", "v0.135.0-rc.1+build_7"),
+            ("", ""),
+            ("0.135.0 SECRET", ""),
+            ("é", ""),
+            (&"1".repeat(MAX_VERSION), &"1".repeat(MAX_VERSION)),
+            (&"1".repeat(MAX_VERSION + 1), ""),
+        ] {
+            let body = format!(r#"{{"instance_id":"a","collector_version":"{said}"}}"#);
+            assert_eq!(decode(body.as_bytes()).unwrap().collector_version, expected, "{said}");
+        }
     }
 
     #[test]
