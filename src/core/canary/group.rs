@@ -102,7 +102,8 @@ impl<R: Clone + PartialEq> Group<R> {
                 self.wanted = record.clone().consistent();
                 self.written = record;
                 (self.all_since, self.is_canary_exposed, self.vanished) = (None, true, 0);
-                self.learned_at = self.heard_at.map(|_| now + self.rules.forget_after());
+                let forget_after = self.rules.forget_after();
+                self.learned_at = self.learned_at.map(|learned_at| learned_at.max(now + forget_after));
                 return Vec::new();
             }
         }
@@ -159,13 +160,9 @@ impl<R: Clone + PartialEq> Group<R> {
     fn hear(&mut self, now: Uptime) {
         let silence = self.heard_at.map(|heard_at| now - heard_at);
         if silence.is_none_or(|silence| silence > self.rules.silence()) {
-            self.learned_at = Some(now + self.rules.forget_after());
-            for pod in self.pods.values_mut() {
-                pod.seen_at = now;
-                if let Some(trial) = &mut pod.trial {
-                    trial.offered_at += silence.unwrap_or_default();
-                }
-            }
+            let returns_until = Some(now + self.rules.return_after());
+            self.learned_at = returns_until;
+            self.pods.values_mut().for_each(|pod| pod.returns_until = returns_until);
         }
         self.heard_at = Some(now);
     }
@@ -236,15 +233,15 @@ impl<R: Clone + PartialEq> Group<R> {
         if now <= self.all_live_until {
             return;
         }
-        let after = self.rules.forget_after();
-        let (vanished, mut longest_ago) = (&mut self.vanished, now);
+        let (vanished, mut all_live_until) = (&mut self.vanished, now + self.rules.forget_after());
         self.pods.retain(|_, pod| {
-            let is_gone = now - pod.seen_at > after;
+            let lives_until = pod.lives_until(&self.rules);
+            let is_gone = now > lives_until;
             *vanished += usize::from(is_gone && pod.is_on_trial() && !pod.has_proved());
-            longest_ago = if is_gone { longest_ago } else { longest_ago.min(pod.seen_at) };
+            all_live_until = if is_gone { all_live_until } else { all_live_until.min(lives_until) };
             !is_gone
         });
-        self.all_live_until = longest_ago + after;
+        self.all_live_until = all_live_until;
     }
 
     // ---- Answers.
