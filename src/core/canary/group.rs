@@ -100,11 +100,13 @@ impl<R: Clone + PartialEq> Group<R> {
             Event::Found(record) => {
                 self.end_trials();
                 self.wanted = record.clone().consistent();
-                self.written = record;
+                // An order that is on its way may be carried out yet: what there is, is known when this one was.
+                self.written = Record { candidate: None, ..record };
                 (self.all_since, self.is_canary_exposed, self.vanished) = (None, true, 0);
                 let forget_after = self.rules.forget_after();
                 self.learned_at = self.learned_at.map(|learned_at| learned_at.max(now + forget_after));
-                return Vec::new();
+                self.ordered += 1;
+                return vec![Action::Persist { order: self.ordered, record: self.wanted.clone() }];
             }
         }
         self.order(&before, actions)

@@ -117,7 +117,8 @@ pub enum Event<R> {
     RestartAsked,
     /// The order of this number was carried out.
     Persisted(u64),
-    /// The record was not written by this group: found at the start, or changed by others since.
+    /// The record was changed by others. It is ordered to be written as it is: an order that is on its way may be
+    /// carried out after the change.
     Found(Record<R>),
 }
 

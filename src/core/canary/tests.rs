@@ -412,6 +412,24 @@ fn a_write_that_was_overtaken_allows_nothing() {
     assert_eq!(script.asks(0, &confirmed(A)), "");
 }
 
+/// An order that was on its way may be carried out after what was found, which is then written over it.
+#[test]
+fn what_is_found_is_ordered_anew() {
+    let found = Record { stable: A, candidate: None, rejected: None };
+    let mut script = Script::with_pods(1);
+    script.offer("B");
+    let overtaken = script.order.take().unwrap();
+    assert_eq!(script.event(Event::Found(found)), ["write A"]);
+    assert_eq!(script.event(Event::Persisted(overtaken)), [""; 0]);
+    // With a candidate: nobody is offered it before it is known to be what is written.
+    let stage = Stage::Canary { pod: Some(PodId("p0".into())), vanished: 0 };
+    let found = Record { stable: A, candidate: Some(Candidate { revision: "C", stage }), rejected: None };
+    assert_eq!(script.event(Event::Found(found)), ["write C canary p0"]);
+    assert_eq!(script.asks(0, &confirmed(A)), "");
+    script.written();
+    assert_eq!(script.asks(0, &confirmed(A)), "C");
+}
+
 #[test]
 fn an_updater_that_starts_goes_on_and_reaches_no_further() {
     let record = |stage: Stage| Record {
@@ -456,8 +474,8 @@ fn an_updater_that_starts_goes_on_and_reaches_no_further() {
 
     // Changed by others: nothing is known of the pods' trials.
     script.event(Event::Found(record(Stage::Canary { pod: None, vanished: 0 })));
+    assert_eq!(script.written(), ["write B canary p1"], "of both that have it");
     assert_eq!(script.asks(0, &confirmed(B)), "A");
-    assert_eq!(script.said(), ["write B canary p1"], "of both that have it");
 }
 
 #[test]

@@ -214,9 +214,16 @@ impl World {
         } else {
             self.stored.candidate = None;
         }
-        self.order = None;
+        // One that is on its way may be carried out all the same.
+        let overtaken = self.order.take().filter(|_| self.chance(0.5));
         self.latest_order = None;
         self.event(Event::Found(self.stored.clone()));
+        if let Some((order, record)) = overtaken {
+            self.tell(|| format!("written in its place: {record:?}"));
+            self.seen.insert("written after a change");
+            self.stored = record;
+            self.persisted.push(order);
+        }
     }
 
     // ---- The pods.
@@ -334,6 +341,7 @@ fn whatever_happens_the_invariants_hold() {
         "sent back",
         "unheard",
         "vanished",
+        "written after a change",
         "written without a word",
     ];
     assert_eq!(seen, BTreeSet::from(everything));
