@@ -196,7 +196,7 @@ impl<R: Clone + PartialEq> Group<R> {
         if may_have_it && pod.active.as_ref() == Some(&revision) && pod.state.is_some() {
             pod.begin_trial(now);
         }
-        let (finding, is_well) = (pod.judge(now, &revision, report.is_running, &self.rules), pod.is_well);
+        let (finding, is_well) = (pod.judge(now, &revision, report, &self.rules), pod.is_well);
         let is_canary = matches!(&stage, Stage::Canary { pod: Some(canary), .. } if canary == id);
         match finding {
             Finding::Nothing => {}

@@ -57,6 +57,8 @@ pub struct PodReport<R> {
     /// `None` if it does not say: then nothing can be known of it, and it is offered nothing.
     pub state: Option<ConfigState>,
     pub is_running: bool,
+    /// Of its agent, cut to seconds; `None` if it does not say.
+    pub uptime: Option<Duration>,
 }
 
 /// How far a pod is with its config.

@@ -24,7 +24,7 @@ const A: Option<&str> = Some("A");
 const B: Option<&str> = Some("B");
 
 fn report(active: Option<&'static str>, state: ConfigState) -> PodReport<&'static str> {
-    PodReport { active, rejected: None, problem: None, state: Some(state), is_running: true }
+    PodReport { active, rejected: None, problem: None, state: Some(state), is_running: true, uptime: None }
 }
 
 fn confirmed(active: Option<&'static str>) -> PodReport<&'static str> {
@@ -494,6 +494,42 @@ fn the_time_of_a_canary_runs_by_the_pods_reports() {
         asked.push(script.group.status().proved);
     }
     assert_eq!(asked, [0, 0, 0, 0, 0, 1]);
+}
+
+/// As the kernel kills a container for its memory: the pod and its files stay, and each report is of a new life.
+#[test]
+fn a_pod_that_is_started_again_and_again_with_it_rejects_it() {
+    let alive = |uptime| PodReport { uptime: Some(seconds(uptime)), ..report(B, ConfigState::Unconfirmed) };
+    for canary_time in [None, Some(seconds(60))] {
+        let mut script = Script::of(Rules { canary_time, ..rules() }, Record { stable: A, ..Record::default() });
+        script.asks(0, &confirmed(A));
+        script.offer("B");
+        script.written();
+        script.asks(0, &confirmed(A));
+        for minute in 1..=3 {
+            assert_eq!((script.said(), script.group.status().proved), (vec![], 0), "{minute}");
+            script.now += seconds(60);
+            script.asks(0, &alive(5));
+        }
+        let rejected = "rejected B: pod p0 was started again and again with it: no problem is reported";
+        assert_eq!(script.said(), ["write A", rejected]);
+    }
+    // What it did before it took it, and a report that is late, are not held against it. A start begins the run anew.
+    let rules = Rules { canary_time: Some(seconds(120)), ..rules() };
+    let mut script = Script::of(rules, Record { stable: A, ..Record::default() });
+    script.asks(0, &confirmed(A));
+    script.offer("B");
+    script.written();
+    for _ in 0..5 {
+        script.asks(0, &PodReport { active: A, ..alive(0) });
+        script.now += seconds(60);
+    }
+    let lives = [(50, 0), (110, 0), (30, 0), (85, 0), (150, 1)];
+    for (uptime, proved) in lives {
+        script.asks(0, &alive(uptime));
+        assert_eq!((script.said(), script.group.status().proved), (vec![], proved), "{uptime}");
+        script.now += seconds(60);
+    }
 }
 
 #[test]
