@@ -215,6 +215,7 @@ impl World {
             problem: rejected.map(|_| self.problem.to_string()),
             state: Some(state),
             is_running: true,
+            uptime: Some(self.now),
         };
         let (answer, orders) = self.fleet.asked(self.now, DaemonSet, &PodId("a".into()), &report, "");
         self.order(orders);

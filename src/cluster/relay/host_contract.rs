@@ -1,6 +1,8 @@
 //! What pods say when they ask for their config, and what they are told: the server's side of the API that hosts ask
 //! (DESIGN.md, "The API"), with the extended report. Pure.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use super::http::Body;
@@ -12,6 +14,8 @@ use crate::core::canary::{ConfigState, PodId, PodReport};
 const MAX_NAME: usize = 253;
 /// Bytes of a problem, as an agent cuts it.
 const MAX_PROBLEM: usize = 4096;
+/// Bytes of a collector's version: longer than any, and what goes on in the updater's report.
+const MAX_VERSION: usize = 64;
 
 /// What a pod says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,7 @@ struct Report {
     config_revision: Option<Revision>,
     rejected_revision: Option<Revision>,
     config_state: Option<String>,
+    uptime_seconds: Option<u64>,
 }
 
 /// # Errors
@@ -72,8 +77,15 @@ pub fn decode(body: &[u8]) -> Result<PodQuestion, String> {
         problem: Some(problem).filter(|problem| !problem.is_empty()),
         state,
         is_running: body.collector_status == "Running",
+        uptime: body.uptime_seconds.map(|seconds| Duration::from_secs(seconds.min(u32::MAX.into()))),
     };
-    Ok(PodQuestion { pod: PodId(name), report, collector_version: body.collector_version })
+    Ok(PodQuestion { pod: PodId(name), report, collector_version: version(body.collector_version) })
+}
+
+/// Empty if it is none.
+fn version(text: String) -> String {
+    let is_of_version = |byte: u8| byte.is_ascii_alphanumeric() || b".+_-".contains(&byte);
+    if text.len() <= MAX_VERSION && text.bytes().all(is_of_version) { text } else { String::new() }
 }
 
 /// The body of an answer.
@@ -87,8 +99,6 @@ pub fn encode(config: Option<&GroupConfig>, restart_required: bool) -> Body {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::config::value::Value;
     use crate::core::problems::TimedProblem;
@@ -124,6 +134,7 @@ mod tests {
             problem: Some(format!("{TIME}it \"broke\"\n")),
             state: Some(ConfigState::Probation),
             is_running: true,
+            uptime: Some(Duration::from_secs(60)),
         };
         assert_eq!(question.report, expected);
 
@@ -131,7 +142,8 @@ mod tests {
         let report = Report { instance_id: None, problem: None, is_collector_running: false, ..report };
         let question = decode(&request::encode(&report)).unwrap();
         assert_eq!(question.pod, PodId("node-1".into()));
-        let silent = PodReport { active: None, rejected: None, problem: None, state: None, is_running: false };
+        let silent =
+            PodReport { active: None, rejected: None, problem: None, state: None, is_running: false, uptime: None };
         assert_eq!(question.report, silent);
     }
 
@@ -179,6 +191,43 @@ mod tests {
         assert!(decode("[".repeat(60_000).as_bytes()).is_err());
         let problem = format!(r#"{{"instance_id":"a","last_error_message":"{}"}}"#, "é".repeat(4000));
         assert_eq!(decode(problem.as_bytes()).unwrap().report.problem.unwrap().len(), MAX_PROBLEM);
+    }
+
+    #[test]
+    fn an_uptime_is_bounded() {
+        let uptime = |text: &str| {
+            let body = format!(r#"{{"instance_id":"a","uptime_seconds":{text}}}"#);
+            decode(body.as_bytes()).map(|question| question.report.uptime)
+        };
+        let most = Some(Duration::from_secs(u32::MAX.into()));
+        for (text, expected) in [
+            ("0", Some(Duration::ZERO)),
+            ("null", None),
+            ("4294967295", most),
+            ("4294967296", most),
+            ("18446744073709551615", most),
+        ] {
+            assert_eq!(uptime(text), Ok(expected), "{text}");
+        }
+        for text in ["-1", "18446744073709551616", "1.5", "\"1\""] {
+            assert!(uptime(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_version_is_left_out() {
+        for (said, expected) in [
+            ("0.135.0", "0.135.0"),
+            ("v0.135.0-rc.1+build_7", "v0.135.0-rc.1+build_7"),
+            ("", ""),
+            ("0.135.0 SECRET", ""),
+            ("é", ""),
+            (&"1".repeat(MAX_VERSION), &"1".repeat(MAX_VERSION)),
+            (&"1".repeat(MAX_VERSION + 1), ""),
+        ] {
+            let body = format!(r#"{{"instance_id":"a","collector_version":"{said}"}}"#);
+            assert_eq!(decode(body.as_bytes()).unwrap().collector_version, expected, "{said}");
+        }
     }
 
     #[test]

@@ -14,8 +14,9 @@
 //!   it vanished, or did not take it
 //! ```
 //! Nobody is offered a candidate beyond what the record that is written allows, so an updater that is killed goes on
-//! where it was and never reaches further. After a start, and after a time in which nobody asked, `Rules::forget_after`
-//! passes before further pods are offered it: then all that live have said whether they have it.
+//! where it was and never reaches further. After a start, and after a time in which nobody asked, `Rules::return_after`
+//! passes before further pods are offered it, and before one counts as gone: then all that live have said whether they
+//! have it.
 
 mod group;
 mod pod;
@@ -30,6 +31,7 @@ mod walk;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
+use super::cadence::FAILURE_CAP;
 pub use group::Group;
 pub use record::{Candidate, Record, Rejection, Stage};
 
@@ -55,6 +57,8 @@ pub struct PodReport<R> {
     /// `None` if it does not say: then nothing can be known of it, and it is offered nothing.
     pub state: Option<ConfigState>,
     pub is_running: bool,
+    /// Of its agent, cut to seconds; `None` if it does not say.
+    pub uptime: Option<Duration>,
 }
 
 /// How far a pod is with its config.
@@ -93,6 +97,12 @@ impl Rules {
         self.interval * 3 + Duration::from_secs(60)
     }
 
+    /// A pod that could not ask does so again within this: until then it backs off, as `cadence` has it.
+    pub fn return_after(&self) -> Duration {
+        // The jitter's 10 %, and as much for the question itself.
+        self.forget_after().max(FAILURE_CAP * 12 / 10)
+    }
+
     /// When nobody has asked for so long, the pods could not, and say nothing by it.
     fn silence(&self) -> Duration {
         self.interval * 2
@@ -109,7 +119,8 @@ pub enum Event<R> {
     RestartAsked,
     /// The order of this number was carried out.
     Persisted(u64),
-    /// The record was not written by this group: found at the start, or changed by others since.
+    /// The record was changed by others. It is ordered to be written as it is: an order that is on its way may be
+    /// carried out after the change.
     Found(Record<R>),
 }
 

@@ -5,10 +5,18 @@ use std::time::Duration;
 use super::{ConfigState, PodReport, Rules};
 use crate::core::Uptime;
 
+/// Starts of an agent that has the candidate, within a trial, before the candidate is held responsible: a node that
+/// boots makes one.
+const MAX_STARTS: u32 = 3;
+/// What a report's uptime may be behind the time here: it is cut to seconds, and the report was on its way.
+const REPORT_DELAY: Duration = Duration::from_secs(10);
+
 #[derive(Clone, Debug)]
 pub(super) struct Pod<R> {
     pub joined_at: Uptime,
     pub seen_at: Uptime,
+    /// It may have been unable to ask, and does not count as gone before this; `None` once it has asked.
+    pub returns_until: Option<Uptime>,
     pub active: Option<R>,
     pub state: Option<ConfigState>,
     /// It runs and has no problem.
@@ -30,6 +38,34 @@ pub(super) struct Trial {
     /// It has run it past its probation.
     has_run: bool,
     pub is_proved: bool,
+    /// Its agent lives since then at least.
+    lives_since: Uptime,
+    /// How often its agent was started with the candidate.
+    starts: u32,
+}
+
+impl Trial {
+    fn new(now: Uptime, was_well: bool) -> Trial {
+        Trial {
+            offered_at: now,
+            was_well,
+            runs_since: None,
+            has_run: false,
+            is_proved: false,
+            lives_since: now,
+            starts: 0,
+        }
+    }
+
+    /// Whether this is another life of its agent, which ended with the candidate: reports come from the living only.
+    fn is_started_anew(&mut self, now: Uptime, has_it: bool, uptime: Option<Duration>) -> bool {
+        let lives_since = now.saturating_sub(uptime.unwrap_or(now));
+        let is_new = lives_since > self.lives_since + REPORT_DELAY;
+        if is_new || !has_it {
+            self.lives_since = if has_it { lives_since } else { now };
+        }
+        is_new && has_it
+    }
 }
 
 /// What a report says of a trial.
@@ -49,6 +85,7 @@ impl<R: Clone + PartialEq> Pod<R> {
         let mut pod = Pod {
             joined_at: now,
             seen_at: now,
+            returns_until: None,
             active: None,
             state: None,
             is_well: false,
@@ -61,10 +98,18 @@ impl<R: Clone + PartialEq> Pod<R> {
     }
 
     pub fn update(&mut self, now: Uptime, report: &PodReport<R>) {
-        self.seen_at = now;
+        let absence = now - std::mem::replace(&mut self.seen_at, now);
+        if let (Some(_), Some(trial)) = (self.returns_until.take(), &mut self.trial) {
+            trial.offered_at += absence;
+        }
         self.active = report.active.clone();
         self.state = report.state;
         self.is_well = report.is_running && report.problem.is_none();
+    }
+
+    /// It counts as gone after that.
+    pub fn lives_until(&self, rules: &Rules) -> Uptime {
+        (self.seen_at + rules.forget_after()).max(self.returns_until.unwrap_or_default())
     }
 
     /// It can be offered something, and would take it.
@@ -79,13 +124,7 @@ impl<R: Clone + PartialEq> Pod<R> {
 
     pub fn begin_trial(&mut self, now: Uptime) {
         let was_well = self.is_well;
-        self.trial.get_or_insert(Trial {
-            offered_at: now,
-            was_well,
-            runs_since: None,
-            has_run: false,
-            is_proved: false,
-        });
+        self.trial.get_or_insert_with(|| Trial::new(now, was_well));
     }
 
     pub fn is_on_trial(&self) -> bool {
@@ -97,7 +136,7 @@ impl<R: Clone + PartialEq> Pod<R> {
     }
 
     /// What its latest report says of the candidate; `update` comes before.
-    pub fn judge(&mut self, now: Uptime, candidate: &R, is_running: bool, rules: &Rules) -> Finding {
+    pub fn judge(&mut self, now: Uptime, candidate: &R, report: &PodReport<R>, rules: &Rules) -> Finding {
         let Some(trial) = &mut self.trial else { return Finding::Nothing };
         let has_it = self.active.as_ref() == Some(candidate);
         if !has_it && trial.has_run {
@@ -105,9 +144,16 @@ impl<R: Clone + PartialEq> Pod<R> {
                 return Finding::Failed("went back from it");
             }
             // By hand, or with the files that an operator removed: as if it had just been offered.
-            *trial = Trial { offered_at: now, was_well: true, runs_since: None, has_run: false, is_proved: false };
+            *trial = Trial::new(now, true);
         }
-        if has_it && is_running && rules.is_past_probation(self.state) {
+        if trial.is_started_anew(now, has_it, report.uptime) {
+            trial.runs_since = None;
+            trial.starts += 1;
+            if trial.starts == MAX_STARTS {
+                return Finding::Failed("was started again and again with it");
+            }
+        }
+        if has_it && report.is_running && rules.is_past_probation(self.state) {
             trial.has_run = true;
             let since = *trial.runs_since.get_or_insert(now);
             let time = rules.canary_time.unwrap_or(Duration::ZERO);

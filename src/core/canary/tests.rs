@@ -24,7 +24,7 @@ const A: Option<&str> = Some("A");
 const B: Option<&str> = Some("B");
 
 fn report(active: Option<&'static str>, state: ConfigState) -> PodReport<&'static str> {
-    PodReport { active, rejected: None, problem: None, state: Some(state), is_running: true }
+    PodReport { active, rejected: None, problem: None, state: Some(state), is_running: true, uptime: None }
 }
 
 fn confirmed(active: Option<&'static str>) -> PodReport<&'static str> {
@@ -48,7 +48,7 @@ impl Script {
     /// So many pods have asked for as long as it takes to know all.
     fn with_pods(count: usize) -> Script {
         let mut script = Script::stable();
-        for _ in 0..6 {
+        for _ in 0..24 {
             script.all_ask(0..count, &confirmed(A));
             script.now += seconds(50);
         }
@@ -293,6 +293,52 @@ fn a_canary_that_vanishes_is_replaced_and_the_third_in_a_row_rejects_it() {
     assert_eq!(said[2..], ["write A", "rejected B: 3 pods in a row vanished after it was offered to them"]);
 }
 
+/// Pods that could not ask come back when they try again: as late as `cadence` makes them.
+#[test]
+fn pods_that_come_back_late_from_an_outage_have_not_vanished() {
+    const PODS: usize = 12;
+    let rules = Rules { interval: seconds(30), ..rules() };
+    for (begins, is_restart) in (0..40).flat_map(|minute| [(minute, false), (minute, true)]) {
+        let mut script = Script::of(rules.clone(), Record { stable: A, ..Record::default() });
+        let outage = seconds((20 + begins) * 60)..seconds((25 + begins) * 60);
+        let returns_at = |pod: usize| outage.end + seconds(8 * 60) * (pod as u32 * 5 % 12) / 11;
+        let mut taken_at: [Option<Uptime>; PODS] = [None; PODS];
+        let mut story: Vec<String> = Vec::new();
+        for half_minute in 0..300 {
+            script.now = seconds(half_minute * 30);
+            if script.now == outage.end && is_restart {
+                let record = script.group.record().clone();
+                script.group = Group::new(rules.clone(), record);
+            }
+            if script.now == seconds(20 * 60) {
+                script.offer("B");
+                script.written();
+            }
+            for (pod, taken_at) in taken_at.iter_mut().enumerate() {
+                if script.now >= outage.start && script.now < returns_at(pod) {
+                    continue;
+                }
+                let state = match *taken_at {
+                    Some(at) if script.now - at < seconds(600) => ConfigState::Unconfirmed,
+                    _ => ConfigState::Confirmed,
+                };
+                if script.asks(pod, &report(if taken_at.is_some() { B } else { A }, state)) == "B" {
+                    *taken_at = Some(script.now);
+                }
+                story.extend(script.said());
+                while script.order.is_some() {
+                    story.extend(script.written());
+                }
+            }
+            let holding = taken_at.iter().flatten().count();
+            let most = [1, 3].get(story.len()).unwrap_or(&PODS);
+            assert!(holding <= *most, "{holding} pods have it, an outage {begins} minutes after the offer: {story:?}");
+        }
+        let expected = ["write B step 25% of 3 pods", "write B all", "write B", "promoted B"];
+        assert_eq!(story, expected, "an outage {begins} minutes after the offer, restart: {is_restart}");
+    }
+}
+
 /// Who was never offered it has vanished for another reason; and when nobody is heard of, nobody has vanished.
 #[test]
 fn no_more_than_what_is_known_counts_as_vanished() {
@@ -366,6 +412,24 @@ fn a_write_that_was_overtaken_allows_nothing() {
     assert_eq!(script.asks(0, &confirmed(A)), "");
 }
 
+/// An order that was on its way may be carried out after what was found, which is then written over it.
+#[test]
+fn what_is_found_is_ordered_anew() {
+    let found = Record { stable: A, candidate: None, rejected: None };
+    let mut script = Script::with_pods(1);
+    script.offer("B");
+    let overtaken = script.order.take().unwrap();
+    assert_eq!(script.event(Event::Found(found)), ["write A"]);
+    assert_eq!(script.event(Event::Persisted(overtaken)), [""; 0]);
+    // With a candidate: nobody is offered it before it is known to be what is written.
+    let stage = Stage::Canary { pod: Some(PodId("p0".into())), vanished: 0 };
+    let found = Record { stable: A, candidate: Some(Candidate { revision: "C", stage }), rejected: None };
+    assert_eq!(script.event(Event::Found(found)), ["write C canary p0"]);
+    assert_eq!(script.asks(0, &confirmed(A)), "");
+    script.written();
+    assert_eq!(script.asks(0, &confirmed(A)), "C");
+}
+
 #[test]
 fn an_updater_that_starts_goes_on_and_reaches_no_further() {
     let record = |stage: Stage| Record {
@@ -381,7 +445,8 @@ fn an_updater_that_starts_goes_on_and_reaches_no_further() {
     // It may have been offered the config before it vanished.
     let last = Stage::Canary { pod: Some(PodId("p1".into())), vanished: 2 };
     let mut script = Script::of(rules(), record(last));
-    for _ in 0..5 {
+    for _ in 0..=18 {
+        assert_eq!(script.said(), [""; 0], "it may be unable to ask");
         script.asks(0, &confirmed(A));
         script.now += seconds(60);
     }
@@ -390,17 +455,18 @@ fn an_updater_that_starts_goes_on_and_reaches_no_further() {
     // A step: who has it keeps it, others wait until all have asked.
     let mut script = Script::of(rules(), record(Stage::Step { percent: 25, pods: 2 }));
     assert_eq!([script.asks(0, &confirmed(A)), script.asks(1, &confirmed(B))], ["", ""]);
-    script.now += seconds(120);
-    script.all_ask(0..1, &confirmed(A));
-    script.now += seconds(120);
-    assert_eq!([script.asks(1, &confirmed(B)), script.asks(0, &confirmed(A))], ["", "B"]);
+    for _ in 0..9 {
+        script.now += seconds(120);
+        let expected = if script.now < seconds(1080) { "" } else { "B" };
+        assert_eq!([script.asks(1, &confirmed(B)), script.asks(0, &confirmed(A))], ["", expected]);
+    }
     assert_eq!(script.asks(2, &confirmed(A)), "", "it is full");
 
     // All.
     let mut script = Script::of(rules(), record(Stage::All));
     assert_eq!([script.asks(0, &confirmed(A)), script.asks(1, &confirmed(B))], ["B", ""]);
-    assert_eq!(script.said(), [""; 0]);
-    for _ in 0..4 {
+    for _ in 0..18 {
+        assert_eq!(script.said(), [""; 0], "others may have it");
         script.now += seconds(60);
         script.all_ask(0..2, &confirmed(B));
     }
@@ -408,8 +474,8 @@ fn an_updater_that_starts_goes_on_and_reaches_no_further() {
 
     // Changed by others: nothing is known of the pods' trials.
     script.event(Event::Found(record(Stage::Canary { pod: None, vanished: 0 })));
+    assert_eq!(script.written(), ["write B canary p1"], "of both that have it");
     assert_eq!(script.asks(0, &confirmed(B)), "A");
-    assert_eq!(script.said(), ["write B canary p1"], "of both that have it");
 }
 
 #[test]
@@ -428,6 +494,42 @@ fn the_time_of_a_canary_runs_by_the_pods_reports() {
         asked.push(script.group.status().proved);
     }
     assert_eq!(asked, [0, 0, 0, 0, 0, 1]);
+}
+
+/// As the kernel kills a container for its memory: the pod and its files stay, and each report is of a new life.
+#[test]
+fn a_pod_that_is_started_again_and_again_with_it_rejects_it() {
+    let alive = |uptime| PodReport { uptime: Some(seconds(uptime)), ..report(B, ConfigState::Unconfirmed) };
+    for canary_time in [None, Some(seconds(60))] {
+        let mut script = Script::of(Rules { canary_time, ..rules() }, Record { stable: A, ..Record::default() });
+        script.asks(0, &confirmed(A));
+        script.offer("B");
+        script.written();
+        script.asks(0, &confirmed(A));
+        for minute in 1..=3 {
+            assert_eq!((script.said(), script.group.status().proved), (vec![], 0), "{minute}");
+            script.now += seconds(60);
+            script.asks(0, &alive(5));
+        }
+        let rejected = "rejected B: pod p0 was started again and again with it: no problem is reported";
+        assert_eq!(script.said(), ["write A", rejected]);
+    }
+    // What it did before it took it, and a report that is late, are not held against it. A start begins the run anew.
+    let rules = Rules { canary_time: Some(seconds(120)), ..rules() };
+    let mut script = Script::of(rules, Record { stable: A, ..Record::default() });
+    script.asks(0, &confirmed(A));
+    script.offer("B");
+    script.written();
+    for _ in 0..5 {
+        script.asks(0, &PodReport { active: A, ..alive(0) });
+        script.now += seconds(60);
+    }
+    let lives = [(50, 0), (110, 0), (30, 0), (85, 0), (150, 1)];
+    for (uptime, proved) in lives {
+        script.asks(0, &alive(uptime));
+        assert_eq!((script.said(), script.group.status().proved), (vec![], proved), "{uptime}");
+        script.now += seconds(60);
+    }
 }
 
 #[test]

@@ -214,9 +214,16 @@ impl World {
         } else {
             self.stored.candidate = None;
         }
-        self.order = None;
+        // One that is on its way may be carried out all the same.
+        let overtaken = self.order.take().filter(|_| self.chance(0.5));
         self.latest_order = None;
         self.event(Event::Found(self.stored.clone()));
+        if let Some((order, record)) = overtaken {
+            self.tell(|| format!("written in its place: {record:?}"));
+            self.seen.insert("written after a change");
+            self.stored = record;
+            self.persisted.push(order);
+        }
     }
 
     // ---- The pods.
@@ -265,7 +272,7 @@ impl World {
         // A stage takes a report, the proof, and a report; a canary that cannot take it its deadline; a hard one kills
         // three. Each begins when all have asked.
         let stage = self.confirm_time * 2 + self.rules.pod_deadline + self.rules.interval * 4;
-        let limit = self.rules.forget_after() * 5 + stage * 6;
+        let limit = self.rules.return_after() * 5 + stage * 6;
         while self.now < began_at + limit {
             self.write();
             self.hear_of_writes();
@@ -329,11 +336,14 @@ fn whatever_happens_the_invariants_hold() {
         "offered to one of a step",
         "promoted",
         "rejected: rejected it",
+        "rejected: started again and again",
         "rejected: vanished",
         "restarted",
         "sent back",
+        "started anew",
         "unheard",
         "vanished",
+        "written after a change",
         "written without a word",
     ];
     assert_eq!(seen, BTreeSet::from(everything));

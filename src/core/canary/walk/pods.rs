@@ -3,6 +3,8 @@
 use super::*;
 
 const PROBATION: Duration = Duration::from_secs(10);
+/// Of a container that is killed; less than it takes to prove anything.
+const LIFE: Duration = Duration::from_secs(30);
 
 /// What a config does to a pod that takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,10 +18,12 @@ pub(super) enum Kind {
     Hangs,
     /// Node and pod are gone with it before it is confirmed.
     KillsPods,
+    /// Its container is killed and started again, again and again.
+    KillsContainers,
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 8] = [
+    pub(super) const ALL: [Kind; 9] = [
         Kind::Good,
         Kind::Good,
         Kind::Good,
@@ -28,6 +32,7 @@ impl Kind {
         Kind::FailsLate,
         Kind::Hangs,
         Kind::KillsPods,
+        Kind::KillsContainers,
     ];
 }
 
@@ -46,6 +51,8 @@ pub(super) struct SimulatedPod {
     pub unheard_until: Uptime,
     pub asks_at: Uptime,
     now: Uptime,
+    /// Its container.
+    started_at: Uptime,
     pub heard_at: Option<Uptime>,
     /// What it was offered as a candidate, until an answer means another config.
     pub exposed_to: Option<Revision>,
@@ -74,6 +81,7 @@ impl SimulatedPod {
             problem: if is_ill { Some("the disk is full".into()) } else { self.problem.clone() },
             state: Some(state),
             is_running: self.active.is_some() && !is_ill,
+            uptime: Some(Duration::from_secs((self.now - self.started_at).as_secs())),
         }
     }
 
@@ -109,6 +117,7 @@ impl World {
             unheard_until: Uptime::ZERO,
             asks_at,
             now: self.now,
+            started_at: self.now,
             heard_at: None,
             exposed_to: None,
             may_restart: false,
@@ -128,12 +137,17 @@ impl World {
         if self.pods.is_empty() {
             return;
         }
-        let (index, kind) = (self.below(self.pods.len()), self.below(3));
+        let (index, kind) = (self.below(self.pods.len()), self.below(4));
         let until = self.now + self.rules.interval * self.below(30) as u32;
         let pod = &mut self.pods[index];
         let (until_when, what) = match kind {
             0 => (&mut pod.ill_until, "ill"),
             1 => (&mut pod.held_until, "held"),
+            2 => {
+                pod.started_at = self.now;
+                self.seen.insert("started anew");
+                return;
+            }
             _ => (&mut pod.unheard_until, "unheard"),
         };
         *until_when = until;
@@ -150,6 +164,9 @@ impl World {
         match self.kinds[active] {
             Kind::FailsOnProbation if lived >= PROBATION => pod.go_back(active),
             Kind::FailsLate if lived >= confirm_time / 2 => pod.go_back(active),
+            Kind::KillsContainers if lived >= LIFE => {
+                (pod.started_at, pod.installed_at) = (now, Some(now - PROBATION));
+            }
             Kind::KillsPods if lived >= PROBATION / 2 => _ = self.pods.remove(index),
             _ if lived >= confirm_time => (pod.is_confirmed, pod.installed_at) = (true, None),
             _ => {}

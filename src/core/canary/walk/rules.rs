@@ -24,6 +24,8 @@ impl World {
                     assert!(!by_a_pod || kind != Kind::Good, "a pod rejects a good one?");
                     let vanished = rejection.reason.contains("vanished");
                     self.seen.extend(by_a_pod.then_some("rejected: rejected it"));
+                    let started = rejection.reason.contains("was started again");
+                    self.seen.extend(started.then_some("rejected: started again and again"));
                     self.seen.extend(vanished.then_some("rejected: vanished"));
                 }
                 Action::Promoted(revision) => {
