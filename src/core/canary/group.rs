@@ -103,8 +103,7 @@ impl<R: Clone + PartialEq> Group<R> {
                 // An order that is on its way may be carried out yet: what there is, is known when this one was.
                 self.written = Record { candidate: None, ..record };
                 (self.all_since, self.is_canary_exposed, self.vanished) = (None, true, 0);
-                let forget_after = self.rules.forget_after();
-                self.learned_at = self.learned_at.map(|learned_at| learned_at.max(now + forget_after));
+                self.learned_at = self.heard_at.map(|_| now + self.rules.forget_after());
                 self.ordered += 1;
                 return vec![Action::Persist { order: self.ordered, record: self.wanted.clone() }];
             }
@@ -162,9 +161,13 @@ impl<R: Clone + PartialEq> Group<R> {
     fn hear(&mut self, now: Uptime) {
         let silence = self.heard_at.map(|heard_at| now - heard_at);
         if silence.is_none_or(|silence| silence > self.rules.silence()) {
-            let returns_until = Some(now + self.rules.return_after());
-            self.learned_at = returns_until;
-            self.pods.values_mut().for_each(|pod| pod.returns_until = returns_until);
+            self.learned_at = Some(now + self.rules.forget_after());
+            for pod in self.pods.values_mut() {
+                pod.seen_at = now;
+                if let Some(trial) = &mut pod.trial {
+                    trial.offered_at += silence.unwrap_or_default();
+                }
+            }
         }
         self.heard_at = Some(now);
     }
@@ -235,15 +238,15 @@ impl<R: Clone + PartialEq> Group<R> {
         if now <= self.all_live_until {
             return;
         }
-        let (vanished, mut all_live_until) = (&mut self.vanished, now + self.rules.forget_after());
+        let after = self.rules.forget_after();
+        let (vanished, mut longest_ago) = (&mut self.vanished, now);
         self.pods.retain(|_, pod| {
-            let lives_until = pod.lives_until(&self.rules);
-            let is_gone = now > lives_until;
+            let is_gone = now - pod.seen_at > after;
             *vanished += usize::from(is_gone && pod.is_on_trial() && !pod.has_proved());
-            all_live_until = if is_gone { all_live_until } else { all_live_until.min(lives_until) };
+            longest_ago = if is_gone { longest_ago } else { longest_ago.min(pod.seen_at) };
             !is_gone
         });
-        self.all_live_until = all_live_until;
+        self.all_live_until = longest_ago + after;
     }
 
     // ---- Answers.

@@ -14,9 +14,8 @@
 //!   it vanished, or did not take it
 //! ```
 //! Nobody is offered a candidate beyond what the record that is written allows, so an updater that is killed goes on
-//! where it was and never reaches further. After a start, and after a time in which nobody asked, `Rules::return_after`
-//! passes before further pods are offered it, and before one counts as gone: then all that live have said whether they
-//! have it.
+//! where it was and never reaches further. After a start, and after a time in which nobody asked, `Rules::forget_after`
+//! passes before further pods are offered it: then all that live have said whether they have it.
 
 mod group;
 mod pod;
@@ -31,7 +30,6 @@ mod walk;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use super::cadence::FAILURE_CAP;
 pub use group::Group;
 pub use record::{Candidate, Record, Rejection, Stage};
 
@@ -95,12 +93,6 @@ impl Rules {
     /// A pod that has not asked for so long is gone: two questions may fail.
     pub fn forget_after(&self) -> Duration {
         self.interval * 3 + Duration::from_secs(60)
-    }
-
-    /// A pod that could not ask does so again within this: until then it backs off, as `cadence` has it.
-    pub fn return_after(&self) -> Duration {
-        // The jitter's 10 %, and as much for the question itself.
-        self.forget_after().max(FAILURE_CAP * 12 / 10)
     }
 
     /// When nobody has asked for so long, the pods could not, and say nothing by it.

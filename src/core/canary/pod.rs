@@ -15,8 +15,6 @@ const REPORT_DELAY: Duration = Duration::from_secs(10);
 pub(super) struct Pod<R> {
     pub joined_at: Uptime,
     pub seen_at: Uptime,
-    /// It may have been unable to ask, and does not count as gone before this; `None` once it has asked.
-    pub returns_until: Option<Uptime>,
     pub active: Option<R>,
     pub state: Option<ConfigState>,
     /// It runs and has no problem.
@@ -85,7 +83,6 @@ impl<R: Clone + PartialEq> Pod<R> {
         let mut pod = Pod {
             joined_at: now,
             seen_at: now,
-            returns_until: None,
             active: None,
             state: None,
             is_well: false,
@@ -98,18 +95,10 @@ impl<R: Clone + PartialEq> Pod<R> {
     }
 
     pub fn update(&mut self, now: Uptime, report: &PodReport<R>) {
-        let absence = now - std::mem::replace(&mut self.seen_at, now);
-        if let (Some(_), Some(trial)) = (self.returns_until.take(), &mut self.trial) {
-            trial.offered_at += absence;
-        }
+        self.seen_at = now;
         self.active = report.active.clone();
         self.state = report.state;
         self.is_well = report.is_running && report.problem.is_none();
-    }
-
-    /// It counts as gone after that.
-    pub fn lives_until(&self, rules: &Rules) -> Uptime {
-        (self.seen_at + rules.forget_after()).max(self.returns_until.unwrap_or_default())
     }
 
     /// It can be offered something, and would take it.

@@ -68,10 +68,8 @@ impl<R: Clone + PartialEq> Group<R> {
         if now < self.no_canary_before {
             return None;
         }
-        // One that is not well only if none is, which is known when all have asked that are not kept from it: where
-        // none has a config yet, the first one does not wait for more.
-        let back_off = self.rules.return_after() - self.rules.forget_after();
-        let has_learned = self.has_learned(now + back_off);
+        // One that is not well only if none is, which is known when all have asked.
+        let has_learned = self.has_learned(now);
         let eligible = self
             .pods
             .iter()

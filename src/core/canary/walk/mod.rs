@@ -272,7 +272,7 @@ impl World {
         // A stage takes a report, the proof, and a report; a canary that cannot take it its deadline; a hard one kills
         // three. Each begins when all have asked.
         let stage = self.confirm_time * 2 + self.rules.pod_deadline + self.rules.interval * 4;
-        let limit = self.rules.return_after() * 5 + stage * 6;
+        let limit = self.rules.forget_after() * 5 + stage * 6;
         while self.now < began_at + limit {
             self.write();
             self.hear_of_writes();
