@@ -171,3 +171,14 @@ fn before_there_were_generations() {
     assert_eq!((changes(&agent), agent.config()), (vec!["new".into(), "new".into(), "old".into()], config("old")));
     assert!(!state.join("previous.yaml").exists() && agent.rejected().contains("new"));
 }
+
+/// The next check may be a day away.
+#[test]
+fn what_is_left_during_a_check_is_removed_at_its_end() {
+    let api = Api::plain();
+    let stray = "etc/.config.yaml.candidate-4711-0";
+    let agent = noting(host(&api), &format!("touch {stray}")).config("name: old").build();
+    api.answer_config(config("new"));
+    agent.run(["--check"]).says();
+    assert!(!agent.dir().join(stray).exists());
+}

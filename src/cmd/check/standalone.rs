@@ -47,9 +47,19 @@ impl<'a> StandaloneCheck<'a> {
         Ok(StandaloneCheck { settings, store, check, known, rollout, extent })
     }
 
+    /// What could not be removed when it was due is, once all is over: the next check may be a day away.
     pub(super) fn check(mut self) -> Result<Outcome> {
+        if self.extent == Extent::DryRun {
+            return self.run();
+        }
+        self.store.sweep();
+        let outcome = self.run();
+        self.store.sweep();
+        outcome
+    }
+
+    fn run(&mut self) -> Result<Outcome> {
         if self.extent == Extent::Install {
-            self.store.sweep();
             if self.rollout.unfinished().is_some() {
                 self.may_activate("the config that the latest check installed is not activated")?;
             }

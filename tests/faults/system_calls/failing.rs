@@ -166,6 +166,7 @@ fn failed_at(
     if scenario.is_check() {
         let code = scene.agent.wait_exit();
         let is_reported = scene.lines().iter().any(|line| is_named(&line.text));
+        scene.assert_no_strays();
         let is_over = scene.is_over();
         assert!(is_over || REFUSALS.contains(&code) || matches!(code, 65 | 69), "{struck}: ended with {code}");
         assert!(is_over || is_reported, "{struck}: the error does not name the file");

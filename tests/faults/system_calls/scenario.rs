@@ -517,8 +517,14 @@ impl Scene {
             assert_eq!(self.agent.stop(), 0);
         }
         self.agent.wait_until("nothing left running", || self.agent.processes().is_empty());
-        let names =
-            |dir: &str| fs::read_dir(self.agent.dir().join(dir)).unwrap().flatten().map(|entry| entry.file_name());
+        self.assert_no_strays();
+    }
+
+    /// Asserts that no unfinished file is left.
+    #[track_caller]
+    pub fn assert_no_strays(&self) {
+        let entries = |dir: &str| fs::read_dir(self.agent.dir().join(dir)).into_iter().flatten().flatten();
+        let names = |dir: &str| entries(dir).map(|entry| entry.file_name());
         let strays: Vec<_> =
             names("etc").chain(names("state")).filter(|name| name.to_string_lossy().starts_with('.')).collect();
         assert!(strays.is_empty(), "stray files: {strays:?}");
